@@ -1,0 +1,71 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every target: Swift 6 with the upcoming features that keep interfaces honest; a warning is an error.
+let common: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .treatAllWarnings(as: .error),
+]
+
+/// Rooms that call C. Pointers stay inside them.
+let wet = common
+
+/// Rooms without a pointer: the compiler refuses one, `make check` greps for it.
+let dry = common + [.strictMemorySafety()]
+
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+
+let package = Package(
+    name: "unpack",
+    products: [
+        .executable(name: "unpack", targets: ["unpack"])
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+    ],
+    targets: [
+        // C libraries of the system.
+        .systemLibrary(name: "CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]),
+        .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+        .systemLibrary(name: "CISAL", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
+        .target(name: "CKernel"),
+
+        // The rooms, bottom up. A room imports only rooms above it; `docs/architecture.md` has the table.
+        .target(name: "Kernel", dependencies: ["CKernel", system], swiftSettings: wet),
+        .target(name: "OCI", dependencies: [crypto], swiftSettings: dry),
+        .target(name: "Streams", dependencies: ["CKernel", "Kernel", "OCI", crypto], swiftSettings: wet),
+        .target(name: "Compression", dependencies: ["CZstd", "CISAL"], swiftSettings: wet),
+        .target(name: "Archive", dependencies: ["CArchive", "Kernel", "Streams"], swiftSettings: wet),
+        .target(name: "Layout", dependencies: ["OCI", "Kernel", "Streams", system], swiftSettings: dry),
+        .target(
+            name: "Layers",
+            dependencies: ["OCI", "Layout", "Archive", "Compression", "Streams", "Kernel"],
+            swiftSettings: dry),
+        .target(name: "Mounts", dependencies: ["Kernel", system], swiftSettings: dry),
+        .target(name: "Snapshots", dependencies: ["OCI", "Mounts", "Kernel", grdb, system], swiftSettings: dry),
+        .target(
+            name: "Unpacking",
+            dependencies: [
+                "OCI", "Kernel", "Streams", "Compression", "Archive", "Layout", "Layers", "Mounts", "Snapshots",
+                logging, system,
+            ],
+            swiftSettings: dry),
+        .executableTarget(
+            name: "unpack",
+            dependencies: [
+                "Unpacking", "Snapshots", "Mounts", "Layout", "OCI", "Kernel", argumentParser, logging, system,
+            ],
+            swiftSettings: dry),
+    ]
+)

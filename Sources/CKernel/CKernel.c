@@ -1,0 +1,147 @@
+#define _GNU_SOURCE
+#include "CKernel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#define CK_RETURN(expression) \
+    do { __typeof__(expression) ck_result = (expression); return ck_result < 0 ? -errno : ck_result; } while (0)
+
+// Opening -----------------------------------------------------------------------------------------------------
+
+int ck_openat(int directory, const char *path, int flags, uint32_t mode) {
+    CK_RETURN(openat(directory, path, flags | O_CLOEXEC, (mode_t)mode));
+}
+
+// openat2(2), kernel >= 5.6.
+int ck_openat2(int directory, const char *path, int flags, uint64_t resolve) {
+    struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC), .mode = 0, .resolve = resolve};
+    CK_RETURN((int)syscall(SYS_openat2, directory, path, &how, sizeof how));
+}
+
+int ck_close(int descriptor) { CK_RETURN(close(descriptor)); }
+int ck_duplicate(int descriptor) { CK_RETURN(fcntl(descriptor, F_DUPFD_CLOEXEC, 3)); }
+
+// Names in a directory ----------------------------------------------------------------------------------------
+
+int ck_mkdirat(int d, const char *n, uint32_t mode) { CK_RETURN(mkdirat(d, n, (mode_t)mode)); }
+int ck_symlinkat(const char *target, int d, const char *n) { CK_RETURN(symlinkat(target, d, n)); }
+int ck_linkat(int fd, const char *from, int td, const char *to) { CK_RETURN(linkat(fd, from, td, to, 0)); }
+int ck_unlinkat(int d, const char *n, int flags) { CK_RETURN(unlinkat(d, n, flags)); }
+int ck_fstatat(int d, const char *n, struct stat *s, int flags) { CK_RETURN(fstatat(d, n, s, flags)); }
+int ck_fstat(int d, struct stat *s) { CK_RETURN(fstat(d, s)); }
+int ck_mknodat(int d, const char *n, uint32_t mode, uint32_t major_, uint32_t minor_) {
+    CK_RETURN(mknodat(d, n, (mode_t)mode, makedev(major_, minor_)));
+}
+int ck_renameat2(int fd, const char *from, int td, const char *to, unsigned flags) {
+    CK_RETURN((int)syscall(SYS_renameat2, fd, from, td, to, flags));
+}
+ssize_t ck_readlinkat(int d, const char *n, char *buffer, size_t size) {
+    CK_RETURN(readlinkat(d, n, buffer, size));
+}
+unsigned ck_major(dev_t device) { return major(device); }
+unsigned ck_minor(dev_t device) { return minor(device); }
+
+const char *ck_entry_name(const struct dirent *entry) { return entry->d_name; }
+
+// Metadata ----------------------------------------------------------------------------------------------------
+
+int ck_fchown(int d, uint32_t uid, uint32_t gid) { CK_RETURN(fchown(d, uid, gid)); }
+int ck_fchownat(int d, const char *n, uint32_t uid, uint32_t gid) {
+    CK_RETURN(fchownat(d, n, uid, gid, AT_SYMLINK_NOFOLLOW));
+}
+int ck_fchmod(int d, uint32_t mode) { CK_RETURN(fchmod(d, (mode_t)mode)); }
+int ck_chmod(const char *path, uint32_t mode) { CK_RETURN(chmod(path, (mode_t)mode)); }
+int ck_futimens(int d, const struct timespec times[2]) { CK_RETURN(futimens(d, times)); }
+int ck_utimensat(int d, const char *n, const struct timespec times[2]) {
+    CK_RETURN(utimensat(d, n, times, AT_SYMLINK_NOFOLLOW));
+}
+int ck_fsetxattr(int d, const char *n, const void *v, size_t size) { CK_RETURN(fsetxattr(d, n, v, size, 0)); }
+int ck_lsetxattr(const char *p, const char *n, const void *v, size_t size) { CK_RETURN(lsetxattr(p, n, v, size, 0)); }
+ssize_t ck_fgetxattr(int d, const char *n, void *v, size_t size) { CK_RETURN(fgetxattr(d, n, v, size)); }
+ssize_t ck_lgetxattr(const char *p, const char *n, void *v, size_t size) { CK_RETURN(lgetxattr(p, n, v, size)); }
+ssize_t ck_flistxattr(int d, char *list, size_t size) { CK_RETURN(flistxattr(d, list, size)); }
+ssize_t ck_llistxattr(const char *p, char *list, size_t size) { CK_RETURN(llistxattr(p, list, size)); }
+int ck_fremovexattr(int d, const char *n) { CK_RETURN(fremovexattr(d, n)); }
+
+// File content ------------------------------------------------------------------------------------------------
+
+ssize_t ck_read(int d, void *buffer, size_t size) { CK_RETURN(read(d, buffer, size)); }
+ssize_t ck_write(int d, const void *buffer, size_t size) { CK_RETURN(write(d, buffer, size)); }
+ssize_t ck_pwrite(int d, const void *buffer, size_t size, int64_t offset) {
+    CK_RETURN(pwrite(d, buffer, size, offset));
+}
+int ck_ftruncate(int d, int64_t size) { CK_RETURN(ftruncate(d, size)); }
+int64_t ck_seek_data(int d, int64_t offset) { CK_RETURN(lseek(d, offset, SEEK_DATA)); }
+int64_t ck_seek_hole(int d, int64_t offset) { CK_RETURN(lseek(d, offset, SEEK_HOLE)); }
+ssize_t ck_copy_file_range(int from, int64_t *from_offset, int to, int64_t *to_offset, size_t size) {
+    CK_RETURN(copy_file_range(from, from_offset, to, to_offset, size, 0));
+}
+int ck_fsync(int d) { CK_RETURN(fsync(d)); }
+int ck_syncfs(int d) { CK_RETURN(syncfs(d)); }
+
+// Locks -------------------------------------------------------------------------------------------------------
+
+// Takes or frees an open-file-description lock on a byte range (fcntl(2), F_OFD_SETLK): never waits.
+int ck_ofd_lock(int d, int16_t type, int64_t start, int64_t length) {
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length, .l_pid = 0};
+    CK_RETURN(fcntl(d, F_OFD_SETLK, &lock));
+}
+
+// Mounts ------------------------------------------------------------------------------------------------------
+
+
+int ck_fsopen(const char *type) { CK_RETURN((int)syscall(SYS_fsopen, type, 1 /* FSOPEN_CLOEXEC */)); }
+int ck_fsconfig(int d, unsigned command, const char *key, const char *value, int aux) {
+    CK_RETURN((int)syscall(SYS_fsconfig, d, command, key, value, aux));
+}
+int ck_fsmount(int d, unsigned attributes) {
+    CK_RETURN((int)syscall(SYS_fsmount, d, 1 /* FSMOUNT_CLOEXEC */, attributes));
+}
+int ck_move_mount(int d, const char *target) {
+    CK_RETURN((int)syscall(SYS_move_mount, d, "", AT_FDCWD, target, 0x4 /* MOVE_MOUNT_F_EMPTY_PATH */));
+}
+int ck_open_tree(const char *path) {
+    CK_RETURN((int)syscall(SYS_open_tree, AT_FDCWD, path, 1 /* OPEN_TREE_CLONE */ | O_CLOEXEC));
+}
+int ck_mount_set_readonly(int d) {
+    struct { uint64_t set, clear, propagation, userns; } attributes = {.set = 1 /* MOUNT_ATTR_RDONLY */};
+    CK_RETURN((int)syscall(SYS_mount_setattr, d, "", AT_EMPTY_PATH, &attributes, sizeof attributes));
+}
+int ck_mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data) {
+    CK_RETURN(mount(source, target, type, flags, data));
+}
+int ck_umount(const char *target) { CK_RETURN(umount2(target, UMOUNT_NOFOLLOW)); }
+
+// Process -----------------------------------------------------------------------------------------------------
+
+int ck_chdir(const char *path) { CK_RETURN(chdir(path)); }
+int ck_fchdir(int d) { CK_RETURN(fchdir(d)); }
+int64_t ck_free_bytes(int d) {
+    struct statvfs s;
+    if (fstatvfs(d, &s) < 0) return -errno;
+    return (int64_t)s.f_bavail * (int64_t)s.f_frsize;
+}
+
+// Blocks SIGINT and SIGTERM in the calling thread and in all that it will start.
+int ck_block_termination(sigset_t *set) {
+    sigemptyset(set);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGTERM);
+    int failure = pthread_sigmask(SIG_BLOCK, set, NULL);
+    return failure ? -failure : 0;
+}
+int ck_wait_signal(const sigset_t *set) {
+    int number = 0, failure = sigwait(set, &number);
+    return failure ? -failure : number;
+}

@@ -1,0 +1,96 @@
+// What Swift cannot import from libc: variadic system calls, function-like macros, and calls that the Glibc
+// module hides. Every function returns its value, or -errno.
+//
+// Bodies are in CKernel.c, because they need _GNU_SOURCE: a module that defines it disagrees with all others about
+// the types of libc.
+#pragma once
+#include <dirent.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+// Opening -----------------------------------------------------------------------------------------------------
+
+int ck_openat(int directory, const char *path, int flags, uint32_t mode);
+
+/// openat2(2), kernel >= 5.6.
+int ck_openat2(int directory, const char *path, int flags, uint64_t resolve);
+
+int ck_close(int descriptor);
+int ck_duplicate(int descriptor);
+
+// Names in a directory ----------------------------------------------------------------------------------------
+
+int ck_mkdirat(int d, const char *n, uint32_t mode);
+int ck_symlinkat(const char *target, int d, const char *n);
+int ck_linkat(int fd, const char *from, int td, const char *to);
+int ck_unlinkat(int d, const char *n, int flags);
+int ck_fstatat(int d, const char *n, struct stat *s, int flags);
+int ck_fstat(int d, struct stat *s);
+int ck_mknodat(int d, const char *n, uint32_t mode, uint32_t major_, uint32_t minor_);
+int ck_renameat2(int fd, const char *from, int td, const char *to, unsigned flags);
+ssize_t ck_readlinkat(int d, const char *n, char *buffer, size_t size);
+unsigned ck_major(dev_t device);
+unsigned ck_minor(dev_t device);
+
+const char *ck_entry_name(const struct dirent *entry);
+
+// Metadata ----------------------------------------------------------------------------------------------------
+
+int ck_fchown(int d, uint32_t uid, uint32_t gid);
+int ck_fchownat(int d, const char *n, uint32_t uid, uint32_t gid);
+int ck_fchmod(int d, uint32_t mode);
+int ck_chmod(const char *path, uint32_t mode);
+int ck_futimens(int d, const struct timespec times[2]);
+int ck_utimensat(int d, const char *n, const struct timespec times[2]);
+int ck_fsetxattr(int d, const char *n, const void *v, size_t size);
+int ck_lsetxattr(const char *p, const char *n, const void *v, size_t size);
+ssize_t ck_fgetxattr(int d, const char *n, void *v, size_t size);
+ssize_t ck_lgetxattr(const char *p, const char *n, void *v, size_t size);
+ssize_t ck_flistxattr(int d, char *list, size_t size);
+ssize_t ck_llistxattr(const char *p, char *list, size_t size);
+int ck_fremovexattr(int d, const char *n);
+
+// File content ------------------------------------------------------------------------------------------------
+
+ssize_t ck_read(int d, void *buffer, size_t size);
+ssize_t ck_write(int d, const void *buffer, size_t size);
+ssize_t ck_pwrite(int d, const void *buffer, size_t size, int64_t offset);
+int ck_ftruncate(int d, int64_t size);
+int64_t ck_seek_data(int d, int64_t offset);
+int64_t ck_seek_hole(int d, int64_t offset);
+ssize_t ck_copy_file_range(int from, int64_t *from_offset, int to, int64_t *to_offset, size_t size);
+int ck_fsync(int d);
+int ck_syncfs(int d);
+
+// Locks -------------------------------------------------------------------------------------------------------
+
+/// Takes or frees an open-file-description lock on a byte range (fcntl(2), F_OFD_SETLK): never waits.
+int ck_ofd_lock(int d, int16_t type, int64_t start, int64_t length);
+
+// Mounts ------------------------------------------------------------------------------------------------------
+
+// linux/mount.h, which cannot be included beside sys/mount.h of every libc.
+static const unsigned ck_fsconfig_set_string = 1;
+static const unsigned ck_fsconfig_create = 6;
+static const unsigned ck_mount_attribute_read_only = 1;
+
+int ck_fsopen(const char *type);
+int ck_fsconfig(int d, unsigned command, const char *key, const char *value, int aux);
+int ck_fsmount(int d, unsigned attributes);
+int ck_move_mount(int d, const char *target);
+int ck_open_tree(const char *path);
+int ck_mount_set_readonly(int d);
+int ck_mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data);
+int ck_umount(const char *target);
+
+// Process -----------------------------------------------------------------------------------------------------
+
+int ck_chdir(const char *path);
+int ck_fchdir(int d);
+int64_t ck_free_bytes(int d);
+
+/// Blocks SIGINT and SIGTERM in the calling thread and in all that it will start.
+int ck_block_termination(sigset_t *set);
+int ck_wait_signal(const sigset_t *set);

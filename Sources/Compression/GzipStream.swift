@@ -1,0 +1,81 @@
+internal import CISAL
+
+/// gzip through ISA-L: several members are one stream (RFC 1952, section 2.2), zeros may pad its end.
+final class GzipStream {
+    private enum Position { case start, member, betweenMembers, padding }
+
+    /// 87 KB: on the heap, not on a stack.
+    private let state = UnsafeMutablePointer<inflate_state>.allocate(capacity: 1)
+    private var position = Position.start
+    private var offset: Int64 = 0
+
+    init() {
+        isal_inflate_init(state)
+        beginMember()
+    }
+
+    deinit { state.deallocate() }
+
+    private func beginMember() {
+        isal_inflate_reset(state)
+        // Header and trailer are read and the CRC is checked by the library; a reset clears the flag.
+        state.pointee.crc_flag = UInt32(ISAL_GZIP)
+    }
+
+    func step(
+        _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer
+    ) throws(CompressionFailure) -> Decompressor.Step {
+        if position == .betweenMembers || position == .padding { return try skipToMember(source) }
+        state.pointee.next_in = UnsafeMutablePointer(mutating: source.baseAddress?.assumingMemoryBound(to: UInt8.self))
+        state.pointee.avail_in = UInt32(source.count)
+        state.pointee.next_out = target.baseAddress?.assumingMemoryBound(to: UInt8.self)
+        state.pointee.avail_out = UInt32(target.count)
+        let result = isal_inflate(state)
+        let consumed = source.count - Int(state.pointee.avail_in)
+        let produced = target.count - Int(state.pointee.avail_out)
+        offset += Int64(consumed)
+        if consumed > 0 { position = .member }
+        guard result >= 0, result != ISAL_NEED_DICT else {
+            throw .corrupt(format: .gzip, reason: Self.reason(result), offset: offset)
+        }
+        if state.pointee.block_state == ISAL_BLOCK_FINISH { position = .betweenMembers }
+        return Decompressor.Step(consumed: consumed, produced: produced)
+    }
+
+    /// Behind a member: another one, padding, or garbage.
+    private func skipToMember(_ input: UnsafeRawBufferPointer) throws(CompressionFailure) -> Decompressor.Step {
+        var zeros = 0
+        while zeros < input.count {
+            let byte = input[zeros]
+            if byte == 0x1F, position == .betweenMembers, zeros == 0 {
+                beginMember()
+                position = .start
+                return Decompressor.Step(consumed: 0, produced: 0)
+            }
+            guard byte == 0 else { throw .trailingGarbage(format: .gzip, offset: offset + Int64(zeros)) }
+            zeros += 1
+        }
+        position = .padding
+        offset += Int64(zeros)
+        return Decompressor.Step(consumed: zeros, produced: 0)
+    }
+
+    func finish() throws(CompressionFailure) {
+        // ISA-L does not tell that its input ended too early: only its state does.
+        guard position == .betweenMembers || position == .padding else {
+            throw .truncated(format: .gzip, offset: offset)
+        }
+    }
+
+    private static func reason(_ code: Int32) -> String {
+        switch code {
+        case ISAL_INVALID_BLOCK: "invalid deflate block"
+        case ISAL_INVALID_SYMBOL: "invalid deflate symbol"
+        case ISAL_INVALID_LOOKBACK: "invalid distance"
+        case ISAL_INVALID_WRAPPER: "invalid gzip header"
+        case ISAL_UNSUPPORTED_METHOD: "unsupported compression method"
+        case ISAL_INCORRECT_CHECKSUM: "wrong CRC"
+        default: "error \(code)"
+        }
+    }
+}

@@ -1,0 +1,35 @@
+internal import CZstd
+
+/// zstd through libzstd: several frames, skippable ones among them, are one stream (RFC 8878, section 3.1).
+final class ZstdStream {
+    private let context: OpaquePointer
+    private var offset: Int64 = 0
+    private var isBetweenFrames = false
+
+    init() throws(CompressionFailure) {
+        guard let context = ZSTD_createDCtx() else { throw .outOfMemory }
+        self.context = context
+    }
+
+    deinit { ZSTD_freeDCtx(context) }
+
+    func step(
+        _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer
+    ) throws(CompressionFailure) -> Decompressor.Step {
+        var input = ZSTD_inBuffer(src: source.baseAddress, size: source.count, pos: 0)
+        var output = ZSTD_outBuffer(dst: target.baseAddress, size: target.count, pos: 0)
+        let result = ZSTD_decompressStream(context, &output, &input)
+        offset += Int64(input.pos)
+        if ZSTD_isError(result) != 0 {
+            let reason = String(cString: ZSTD_getErrorName(result)).lowercased()
+            throw .corrupt(format: .zstd, reason: reason, offset: offset)
+        }
+        // With no input at a frame's end the library already asks for the next frame's header.
+        if input.pos > 0 || output.pos > 0 { isBetweenFrames = result == 0 }
+        return Decompressor.Step(consumed: input.pos, produced: output.pos)
+    }
+
+    func finish() throws(CompressionFailure) {
+        guard isBetweenFrames else { throw .truncated(format: .zstd, offset: offset) }
+    }
+}

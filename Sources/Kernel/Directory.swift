@@ -1,0 +1,258 @@
+internal import CKernel
+internal import Glibc
+package import SystemPackage
+
+/// An open directory: everything that happens below it is anchored at its descriptor.
+///
+/// Names are single components and a last symlink is never followed, so no call here can leave the directory.
+/// Every call throws `SyscallFailure` with the name it was about.
+package final class Directory: Sendable {
+    package let file: File
+    private var raw: CInt { file.raw }
+
+    package init(adopting file: consuming File) { self.file = file }
+
+    /// Opens a directory by a path of the user's; symlinks are followed.
+    package convenience init(opening path: FilePath) throws(SyscallFailure) {
+        self.init(adopting: try File.open(path, .directory))
+    }
+
+    package func open(_ name: FileName) throws(SyscallFailure) -> Directory {
+        let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW
+        return Directory(adopting: try openDescriptor(name, flags))
+    }
+
+    package func openFile(_ name: FileName) throws(SyscallFailure) -> File {
+        try openDescriptor(name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+    }
+
+    /// Creates a file and opens it for writing; nil if the name is taken.
+    package func createFile(_ name: FileName, mode: UInt32) throws(SyscallFailure) -> File? {
+        do throws(SyscallFailure) {
+            return try openDescriptor(name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: mode)
+        } catch where error.isTaken {
+            return nil
+        }
+    }
+
+    /// Opens a file for reading and writing, created with `mode` if missing.
+    package func openOrCreateFile(_ name: FileName, mode: UInt32) throws(SyscallFailure) -> File {
+        try openDescriptor(name, O_RDWR | O_CREAT | O_NOFOLLOW, mode: mode)
+    }
+
+    private func openDescriptor(
+        _ name: FileName, _ flags: CInt, mode: UInt32 = 0
+    ) throws(SyscallFailure) -> File {
+        File(
+            adopting: try syscall("openat", name.description) {
+                name.withCString { ck_openat(raw, $0, flags, mode) }
+            })
+    }
+
+    /// Opens what a relative path below this directory leads to: symlinks are followed and may lead anywhere, a FIFO
+    /// does not block (open(2), O_NONBLOCK).
+    package func openFollowing(_ path: FilePath) throws(SyscallFailure) -> File {
+        let descriptor = try syscall("openat", escaped(path)) {
+            path.withPlatformString { ck_openat(raw, $0, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0) }
+        }
+        return File(adopting: descriptor)
+    }
+
+    /// Nil where there is no such name.
+    package func status(of name: FileName) throws(SyscallFailure) -> FileStatus? {
+        var raw = stat()
+        let directory = self.raw
+        do {
+            try syscall("fstatat", name.description) {
+                name.withCString { ck_fstatat(directory, $0, &raw, AT_SYMLINK_NOFOLLOW) }
+            }
+        } catch where error.errno == .noSuchFileOrDirectory {
+            return nil
+        }
+        return FileStatus(raw)
+    }
+
+    package func readLink(_ name: FileName) throws(SyscallFailure) -> [UInt8] {
+        // A target is at most PATH_MAX - 1 bytes on every file system of Linux (symlink(7)).
+        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let count = try syscall("readlinkat", name.description) {
+            name.withCString { ck_readlinkat(raw, $0, &buffer, buffer.count) }
+        }
+        return buffer.prefix(count).map(UInt8.init(bitPattern:))
+    }
+
+    /// All names but `.` and `..`, in the file system's order.
+    package func names() throws(SyscallFailure) -> [FileName] {
+        // A descriptor of its own: readdir(3) moves the position that duplicates share.
+        let copy = try syscall("openat", ".") { ck_openat(raw, ".", O_RDONLY | O_DIRECTORY, 0) }
+        guard let stream = fdopendir(copy) else {
+            _ = ck_close(copy)
+            throw SyscallFailure("fdopendir", errno: Errno(rawValue: Glibc.errno))
+        }
+        defer { closedir(stream) }
+        var names = [FileName]()
+        while true {
+            Glibc.errno = 0
+            guard let entry = readdir(stream) else {
+                if Glibc.errno != 0 { throw SyscallFailure("readdir", errno: Errno(rawValue: Glibc.errno)) }
+                return names
+            }
+            let cName = ck_entry_name(entry).unsafelyUnwrapped
+            let bytes = UnsafeRawBufferPointer(start: cName, count: strlen(cName))
+            if let name = FileName(bytes) { names.append(name) }
+        }
+    }
+
+    // MARK: Making and removing
+
+    package func makeDirectory(_ name: FileName, mode: UInt32) throws(SyscallFailure) {
+        try syscall("mkdirat", name.description) { name.withCString { ck_mkdirat(raw, $0, mode) } }
+    }
+
+    /// - Parameter target: stored as it is, never resolved.
+    package func makeSymlink(_ name: FileName, target: [UInt8]) throws(SyscallFailure) {
+        let cTarget = target.map(CChar.init(bitPattern:)) + [0]
+        try syscall("symlinkat", name.description) { name.withCString { ck_symlinkat(cTarget, raw, $0) } }
+    }
+
+    package func makeNode(_ name: FileName, _ kind: FileStatus.Kind, mode: UInt32) throws(SyscallFailure) {
+        let (type, device): (mode_t, DeviceNumber) =
+            switch kind {
+            case .character(let device): (Glibc.S_IFCHR, device)
+            case .block(let device): (Glibc.S_IFBLK, device)
+            case .fifo: (Glibc.S_IFIFO, DeviceNumber(major: 0, minor: 0))
+            case .socket: (Glibc.S_IFSOCK, DeviceNumber(major: 0, minor: 0))
+            case .regular, .directory, .symlink: throw SyscallFailure("mknodat", path: "\(name)", errno: .invalidArgument)
+            }
+        try syscall("mknodat", name.description) {
+            name.withCString { ck_mknodat(raw, $0, UInt32(type) | mode, device.major, device.minor) }
+        }
+    }
+
+    /// A whiteout in the form of overlay (kernel: overlayfs.rst): character device 0:0.
+    package func makeWhiteout(_ name: FileName) throws(SyscallFailure) {
+        try makeNode(name, .character(DeviceNumber(major: 0, minor: 0)), mode: 0)
+    }
+
+    /// Gives a file a second name. A symlink is linked itself, not what it points to.
+    package func link(
+        _ target: FileName, of source: Directory, as name: FileName
+    ) throws(SyscallFailure) {
+        try syscall("linkat", name.description) {
+            target.withCString { from in name.withCString { to in ck_linkat(source.raw, from, raw, to) } }
+        }
+    }
+
+    package func removeFile(_ name: FileName) throws(SyscallFailure) {
+        try syscall("unlinkat", name.description) { name.withCString { ck_unlinkat(raw, $0, 0) } }
+    }
+
+    package func removeEmptyDirectory(_ name: FileName) throws(SyscallFailure) {
+        try syscall("unlinkat", name.description) { name.withCString { ck_unlinkat(raw, $0, AT_REMOVEDIR) } }
+    }
+
+    package func rename(_ name: FileName, to newName: FileName) throws(SyscallFailure) {
+        try syscall("renameat2", name.description) {
+            name.withCString { from in newName.withCString { to in ck_renameat2(raw, from, raw, to, 0) } }
+        }
+    }
+
+    /// Removes whatever the name is, a directory with all that is in it, never following a link.
+    ///
+    /// Depth costs memory, not descriptors: one is open a level, and levels are left before the next is entered.
+    package func removeTree(_ name: FileName) throws(SyscallFailure) {
+        do {
+            return try removeFile(name)
+        } catch where error.errno == .noSuchFileOrDirectory {
+            return
+        } catch where error.errno == .isDirectory || error.errno == .notPermitted {
+            try flattenAndRemove(name)
+        }
+    }
+
+    /// Empties a directory level by level: deep subdirectories are moved up to it first, so that a tree of any depth
+    /// needs two descriptors.
+    private func flattenAndRemove(_ name: FileName) throws(SyscallFailure) {
+        let top = try open(name)
+        var counter = 0
+        var pending = [FileName]()
+        func empty(_ directory: Directory) throws(SyscallFailure) {
+            for entry in try directory.names() {
+                do {
+                    try directory.removeFile(entry)
+                } catch where error.errno == .isDirectory || error.errno == .notPermitted {
+                    guard directory !== top else {
+                        pending.append(entry)
+                        continue
+                    }
+                    // A name that nothing in the directory can have: the move must not replace a sibling.
+                    var lifted: FileName
+                    repeat {
+                        counter += 1
+                        lifted = FileName(literal: ".removing-\(counter)")
+                    } while try top.status(of: lifted) != nil
+                    try syscall("renameat2", entry.description) {
+                        entry.withCString { from in
+                            lifted.withCString { to in ck_renameat2(directory.raw, from, top.raw, to, 0) }
+                        }
+                    }
+                    pending.append(lifted)
+                }
+            }
+        }
+        try empty(top)
+        while let next = pending.popLast() {
+            try empty(try top.open(next))
+            try top.removeEmptyDirectory(next)
+        }
+        try removeEmptyDirectory(name)
+    }
+
+    // MARK: Metadata of a name, not followed
+
+    package func setOwner(of name: FileName, uid: UInt32, gid: UInt32) throws(SyscallFailure) {
+        try syscall("fchownat", name.description) { name.withCString { ck_fchownat(raw, $0, uid, gid) } }
+    }
+
+    package func setTimes(
+        of name: FileName, access: Timestamp, modification: Timestamp
+    ) throws(SyscallFailure) {
+        let times = [access.timespec, modification.timespec]
+        try syscall("utimensat", name.description) { name.withCString { ck_utimensat(raw, $0, times) } }
+    }
+
+    /// Sets the mode of anything but a symlink. Through a descriptor, because fchmodat(2) would follow one.
+    package func setMode(of name: FileName, _ mode: UInt32) throws(SyscallFailure) {
+        let path = try openDescriptor(name, O_PATH_ | O_NOFOLLOW)
+        try syscall("chmod", name.description) { ck_chmod("/proc/self/fd/\(path.raw)", mode) }
+    }
+
+    package func setExtendedAttribute(
+        _ attribute: AttributeName, _ value: [UInt8], of name: FileName
+    ) throws(SyscallFailure) {
+        let path = procPath(name)
+        try syscall("lsetxattr", "\(name): \(attribute)") {
+            attribute.withCString { ck_lsetxattr(path, $0, value, value.count) }
+        }
+    }
+
+    package func extendedAttribute(
+        _ attribute: AttributeName, of name: FileName
+    ) throws(SyscallFailure) -> [UInt8]? {
+        let path = procPath(name)
+        return try readExtendedAttribute("lgetxattr", attribute) { ck_lgetxattr(path, $0, $1, $2) }
+    }
+
+    package func extendedAttributeNames(of name: FileName) throws(SyscallFailure) -> [AttributeName] {
+        let path = procPath(name)
+        return try listExtendedAttributes("llistxattr") { ck_llistxattr(path, $0, $1) }
+    }
+
+    /// The one form in which lsetxattr(2) and its kin are anchored at a descriptor before setxattrat(2), kernel 6.13.
+    private func procPath(_ name: FileName) -> [CChar] {
+        Array("/proc/self/fd/\(raw)/".utf8CString.dropLast()) + name.bytes.map(CChar.init(bitPattern:)) + [0]
+    }
+}
+
+/// O_PATH, which the Glibc module hides; the same on every architecture of Linux but alpha, parisc and sparc.
+private let O_PATH_: CInt = 0o10000000

@@ -1,0 +1,163 @@
+internal import CKernel
+internal import Glibc
+package import SystemPackage
+
+/// One open file descriptor, closed when its owner goes.
+///
+/// Close a descriptor that was written to with `close()`: only that reports what the kernel says last.
+package struct File: ~Copyable, Sendable {
+    let raw: CInt
+
+    init(adopting raw: CInt) { self.raw = raw }
+
+    deinit { _ = ck_close(raw) }
+
+    /// - Throws: close(2)'s error, e.g. EIO or ENOSPC of a delayed write.
+    package consuming func close() throws(SyscallFailure) {
+        let raw = self.raw
+        discard self
+        // Never again on EINTR: Linux has freed the number (close(2), "Dealing with error returns").
+        let result = ck_close(raw)
+        if result < 0, -result != EINTR { throw SyscallFailure("close", errno: Errno(rawValue: -result)) }
+    }
+}
+
+extension File {
+    /// Opens a file by a path of the user's. Symlinks are followed, as the user expects.
+    package static func open(
+        _ path: FilePath, _ flags: OpenFlags, mode: UInt32 = 0
+    ) throws(SyscallFailure) -> File {
+        let raw = try syscall("open", escaped(path)) {
+            path.withPlatformString { ck_openat(AT_FDCWD, $0, flags.rawValue, mode) }
+        }
+        return File(adopting: raw)
+    }
+
+    package func status() throws(SyscallFailure) -> FileStatus {
+        var raw = stat()
+        try syscall("fstat") { ck_fstat(self.raw, &raw) }
+        return FileStatus(raw)
+    }
+
+    /// Reads up to `limit` bytes and replaces the buffer's content with them; empty at the end of the file.
+    package func read(into buffer: inout [UInt8], limit: Int) throws(SyscallFailure) {
+        if buffer.count != limit { buffer = [UInt8](repeating: 0, count: limit) }
+        let count = try syscall("read") { ck_read(self.raw, &buffer, limit) }
+        if count < limit { buffer.removeLast(limit - count) }
+    }
+
+    /// Reads into a block that somebody lends; 0 at the end of the file.
+    package func read(into block: inout MutableRawSpan) throws(SyscallFailure) -> Int {
+        let raw = self.raw
+        return try block.withUnsafeMutableBytes { memory throws(SyscallFailure) in
+            try syscall("read") { ck_read(raw, memory.baseAddress, memory.count) }
+        }
+    }
+
+    /// Writes all of it at the file's position.
+    package func write(_ bytes: RawSpan) throws(SyscallFailure) {
+        try bytes.withUnsafeBytes { memory throws(SyscallFailure) in
+            var done = 0
+            while done < memory.count {
+                done += try syscall("write") {
+                    ck_write(self.raw, memory.baseAddress.map { $0 + done }, memory.count - done)
+                }
+            }
+        }
+    }
+
+    /// Writes all of it at `offset`; what lies before and was never written is a hole.
+    package func write(_ bytes: RawSpan, at offset: Int64) throws(SyscallFailure) {
+        try bytes.withUnsafeBytes { memory throws(SyscallFailure) in
+            var done = 0
+            while done < memory.count {
+                done += try syscall("pwrite") {
+                    ck_pwrite(
+                        self.raw, memory.baseAddress.map { $0 + done }, memory.count - done, offset + Int64(done))
+                }
+            }
+        }
+    }
+
+    package func truncate(to size: Int64) throws(SyscallFailure) {
+        try syscall("ftruncate") { ck_ftruncate(self.raw, size) }
+    }
+
+    /// Copies all data of `source`, holes left as holes (copy_file_range(2), lseek(2) SEEK_DATA).
+    package func copyContent(of source: borrowing File) throws(SyscallFailure) {
+        let size = try source.status().size
+        try truncate(to: size)
+        var position: Int64 = 0
+        while position < size {
+            let start = ck_seek_data(source.raw, position)
+            if start == -Int64(ENXIO) { return }
+            if start < 0 { throw SyscallFailure("lseek", errno: Errno(rawValue: CInt(-start))) }
+            let end = Int64(try syscall("lseek") { ck_seek_hole(source.raw, start) })
+            position = start
+            while position < end {
+                var from = position
+                var to = position
+                let copied = try syscall("copy_file_range") {
+                    ck_copy_file_range(source.raw, &from, self.raw, &to, Int(end - position))
+                }
+                if copied == 0 { return }
+                position += Int64(copied)
+            }
+        }
+    }
+
+    package func setOwner(uid: UInt32, gid: UInt32) throws(SyscallFailure) {
+        try syscall("fchown") { ck_fchown(self.raw, uid, gid) }
+    }
+
+    package func setMode(_ mode: UInt32) throws(SyscallFailure) {
+        try syscall("fchmod") { ck_fchmod(self.raw, mode) }
+    }
+
+    package func setTimes(access: Timestamp, modification: Timestamp) throws(SyscallFailure) {
+        let times = [access.timespec, modification.timespec]
+        try syscall("futimens") { ck_futimens(self.raw, times) }
+    }
+
+    package func setExtendedAttribute(_ name: AttributeName, _ value: [UInt8]) throws(SyscallFailure) {
+        try syscall("fsetxattr", name.description) {
+            name.withCString { ck_fsetxattr(self.raw, $0, value, value.count) }
+        }
+    }
+
+    package func removeExtendedAttribute(_ name: AttributeName) throws(SyscallFailure) {
+        try syscall("fremovexattr", name.description) { name.withCString { ck_fremovexattr(self.raw, $0) } }
+    }
+
+    /// Nil where the attribute or the file system's support for it is missing.
+    package func extendedAttribute(_ name: AttributeName) throws(SyscallFailure) -> [UInt8]? {
+        try readExtendedAttribute("fgetxattr", name) { ck_fgetxattr(self.raw, $0, $1, $2) }
+    }
+
+    package func extendedAttributeNames() throws(SyscallFailure) -> [AttributeName] {
+        try listExtendedAttributes("flistxattr") { ck_flistxattr(self.raw, $0, $1) }
+    }
+
+    /// Makes this file, not its directory entry, durable (fsync(2)).
+    package func sync() throws(SyscallFailure) { try syscall("fsync") { ck_fsync(self.raw) } }
+
+    /// Makes the whole file system durable; reports write errors since this descriptor was opened (syncfs(2), kernel ≥ 5.8).
+    package func syncFileSystem() throws(SyscallFailure) { try syscall("syncfs") { ck_syncfs(self.raw) } }
+
+    /// Bytes that an ordinary user may still write here (statvfs(3) f_bavail).
+    package func freeBytes() throws(SyscallFailure) -> Int64 { try syscall("fstatvfs") { ck_free_bytes(self.raw) } }
+}
+
+/// How a file of the user's is opened (open(2)).
+package struct OpenFlags: Sendable {
+    let rawValue: CInt
+    package static let read = OpenFlags(rawValue: O_RDONLY)
+    /// For what may be a FIFO or a device: never waits in open(2).
+    package static let readNonBlocking = OpenFlags(rawValue: O_RDONLY | O_NONBLOCK | O_NOCTTY)
+    package static let directory = OpenFlags(rawValue: O_RDONLY | O_DIRECTORY)
+    package static let readWriteCreate = OpenFlags(rawValue: O_RDWR | O_CREAT)
+}
+
+package func escaped(_ path: FilePath) -> String {
+    path.withPlatformString { escaped(UnsafeBufferPointer(start: $0, count: path.length).lazy.map(UInt8.init(bitPattern:))) }
+}

@@ -1,0 +1,71 @@
+/// One component of a path as the kernel takes it: 1 to 255 bytes without `/` and NUL, neither `.` nor `..`.
+///
+/// Bytes, never `String`: a name need not be UTF-8 (path_resolution(7)).
+package struct FileName: Hashable, Sendable, CustomStringConvertible {
+    /// NAME_MAX of every Linux file system that can hold a layer (limits.h).
+    package static let maximumLength = 255
+
+    /// The bytes and the NUL that C wants behind them.
+    private let terminated: [UInt8]
+
+    /// Nil unless `bytes` can name an entry of a directory.
+    package init?(_ bytes: some Collection<UInt8>) {
+        guard !bytes.isEmpty, bytes.count <= Self.maximumLength else { return nil }
+        var terminated = [UInt8]()
+        terminated.reserveCapacity(bytes.count + 1)
+        for byte in bytes {
+            guard byte != 0, byte != UInt8(ascii: "/") else { return nil }
+            terminated.append(byte)
+        }
+        if terminated == [UInt8(ascii: ".")] || terminated == [UInt8(ascii: "."), UInt8(ascii: ".")] { return nil }
+        terminated.append(0)
+        self.terminated = terminated
+    }
+
+    /// For names that the program itself chooses; a wrong one is refused by the kernel, not here.
+    package init(literal: String) {
+        self.terminated = Array(literal.utf8) + [0]
+    }
+
+    package var bytes: ArraySlice<UInt8> { terminated.dropLast() }
+    package var description: String { escaped(bytes) }
+
+    package func hasPrefix(_ prefix: StaticString) -> Bool {
+        prefix.withUTF8Buffer { terminated.starts(with: $0) }
+    }
+
+    func withCString<Result>(_ body: (UnsafePointer<CChar>) -> Result) -> Result {
+        terminated.withUnsafeBytes { raw in
+            raw.withMemoryRebound(to: CChar.self) { characters in
+                // `terminated` is never empty, so it has a base address.
+                body(characters.baseAddress.unsafelyUnwrapped)
+            }
+        }
+    }
+}
+
+/// Bytes from outside as text that a terminal may see: valid printable UTF-8 stays, everything else is `\xNN`.
+package func escaped(_ bytes: some Sequence<UInt8>) -> String {
+    var rest = Array(bytes)[...]
+    var text = ""
+    while let first = rest.first {
+        let length = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4
+        let candidate = rest.prefix(length)
+        if let scalar = String(validating: candidate, as: UTF8.self)?.unicodeScalars.first, isPrintable(scalar) {
+            text += scalar == "\\" ? "\\\\" : String(scalar)
+            rest = rest.dropFirst(length)
+        } else {
+            let digits = String(first, radix: 16)
+            text += "\\x" + (digits.count < 2 ? "0" : "") + digits
+            rest = rest.dropFirst()
+        }
+    }
+    return text
+}
+
+private func isPrintable(_ scalar: Unicode.Scalar) -> Bool {
+    switch scalar.properties.generalCategory {
+    case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .unassigned, .privateUse: false
+    default: true
+    }
+}

@@ -1,0 +1,88 @@
+internal import CKernel
+internal import Glibc
+
+/// What a name in a directory is, as stat(2) tells it.
+package struct FileStatus: Equatable, Sendable {
+    package enum Kind: Equatable, Sendable {
+        case regular, directory, symlink, fifo, socket
+        case character(DeviceNumber)
+        case block(DeviceNumber)
+    }
+
+    package let kind: Kind
+    /// Permission bits with setuid, setgid and sticky (07777); no type bits.
+    package let mode: UInt32
+    package let uid: UInt32
+    package let gid: UInt32
+    /// Bytes; for a symlink the length of its target.
+    package let size: Int64
+    /// 512-byte units, whatever the file system's own block size (stat(2)).
+    package let blocks: Int64
+    package let accessTime: Timestamp
+    package let modificationTime: Timestamp
+    package let linkCount: UInt64
+    /// Device and inode number: the same for all names of one file.
+    package let identity: Identity
+
+    package struct Identity: Hashable, Sendable {
+        package let device: UInt64
+        package let inode: UInt64
+    }
+
+    package var isDirectory: Bool { kind == .directory }
+
+    /// A character device 0:0 hides the name in the layers below (kernel: overlayfs.rst, "whiteouts").
+    package var isWhiteout: Bool { kind == .character(DeviceNumber(major: 0, minor: 0)) }
+
+    init(_ raw: stat) {
+        let device = DeviceNumber(major: ck_major(raw.st_rdev), minor: ck_minor(raw.st_rdev))
+        kind =
+            switch raw.st_mode & Glibc.S_IFMT {
+            case Glibc.S_IFDIR: .directory
+            case Glibc.S_IFLNK: .symlink
+            case Glibc.S_IFIFO: .fifo
+            case Glibc.S_IFSOCK: .socket
+            case Glibc.S_IFCHR: .character(device)
+            case Glibc.S_IFBLK: .block(device)
+            default: .regular
+            }
+        mode = raw.st_mode & 0o7777
+        uid = raw.st_uid
+        gid = raw.st_gid
+        size = Int64(raw.st_size)
+        blocks = Int64(raw.st_blocks)
+        accessTime = Timestamp(seconds: Int64(raw.st_atim.tv_sec), nanoseconds: UInt32(raw.st_atim.tv_nsec))
+        modificationTime = Timestamp(seconds: Int64(raw.st_mtim.tv_sec), nanoseconds: UInt32(raw.st_mtim.tv_nsec))
+        linkCount = UInt64(raw.st_nlink)
+        identity = Identity(device: UInt64(raw.st_dev), inode: UInt64(raw.st_ino))
+    }
+}
+
+/// A device number in its two parts (makedev(3)): the kernel keeps 12 bits of major and 20 of minor.
+package struct DeviceNumber: Hashable, Sendable {
+    package static let maximumMajor: UInt32 = (1 << 12) - 1
+    package static let maximumMinor: UInt32 = (1 << 20) - 1
+
+    package let major: UInt32
+    package let minor: UInt32
+
+    package init(major: UInt32, minor: UInt32) {
+        self.major = major
+        self.minor = minor
+    }
+}
+
+/// Seconds since 1970-01-01 UTC, negative before, and 0 to 999,999,999 nanoseconds that always count forward.
+package struct Timestamp: Hashable, Sendable {
+    package static let epoch = Timestamp(seconds: 0, nanoseconds: 0)
+
+    package let seconds: Int64
+    package let nanoseconds: UInt32
+
+    package init(seconds: Int64, nanoseconds: UInt32) {
+        self.seconds = seconds
+        self.nanoseconds = nanoseconds
+    }
+
+    var timespec: Glibc.timespec { Glibc.timespec(tv_sec: Int(seconds), tv_nsec: Int(nanoseconds)) }
+}

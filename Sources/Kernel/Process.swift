@@ -1,0 +1,105 @@
+internal import CKernel
+internal import Glibc
+package import SystemPackage
+
+/// `uname -r`, as far as it is a number.
+package struct KernelRelease: Comparable, Sendable {
+    package let major: Int
+    package let minor: Int
+
+    package init(major: Int, minor: Int) {
+        self.major = major
+        self.minor = minor
+    }
+
+    package static var current: KernelRelease {
+        let release = (try? File.contents(of: "/proc/sys/kernel/osrelease")) ?? []
+        let numbers = String(decoding: release, as: UTF8.self).split { !$0.isNumber }.prefix(2).compactMap { Int($0) }
+        return KernelRelease(major: numbers.first ?? 0, minor: numbers.last ?? 0)
+    }
+
+    package static func < (left: Self, right: Self) -> Bool {
+        (left.major, left.minor) < (right.major, right.minor)
+    }
+}
+
+extension File {
+    /// A small file of the system's, whole.
+    package static func contents(of path: FilePath) throws(SyscallFailure) -> [UInt8] {
+        let file = try open(path, .read)
+        var contents = [UInt8]()
+        var chunk = [UInt8]()
+        repeat {
+            try file.read(into: &chunk, limit: 1 << 16)
+            contents += chunk
+        } while !chunk.isEmpty
+        return contents
+    }
+}
+
+extension FilePath {
+    package static func workingDirectory() throws(SyscallFailure) -> FilePath { try FilePath(".").resolved() }
+
+    /// Absolute, without symlinks, `.` and `..` (realpath(3)). It must exist.
+    package func resolved() throws(SyscallFailure) -> FilePath {
+        guard let resolved = withPlatformString({ realpath($0, nil) }) else {
+            throw SyscallFailure("realpath", path: escaped(self), code: errno)
+        }
+        defer { free(resolved) }
+        return FilePath(platformString: resolved)
+    }
+}
+
+/// The process as a whole: set up once, by `main`, before any thread.
+package enum Process {
+    package static var effectiveUserID: UInt32 { geteuid() }
+
+    /// Modes are what is asked for, whatever the shell's umask.
+    package static func clearFileModeMask() { umask(0) }
+
+    /// As many descriptors as the system gives: a merged tree keeps one a layer.
+    package static func raiseDescriptorLimit() {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+        limit.rlim_cur = limit.rlim_max
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    }
+
+    package static func isTerminal(_ descriptor: Int32) -> Bool { isatty(descriptor) == 1 }
+
+    /// The program's own file.
+    package static func executablePath() -> FilePath? { try? FilePath("/proc/self/exe").resolved() }
+
+    /// Says on its own thread when SIGINT or SIGTERM comes; a second one ends the process at once.
+    ///
+    /// Call it before any other thread starts: threads inherit the mask that keeps the signals for this one.
+    package static func onTermination(_ body: @escaping @Sendable (Int32) -> Void) {
+        var set = sigset_t()
+        _ = ck_block_termination(&set)
+        let watched = set
+        startDetached {
+            var set = watched
+            let first = ck_wait_signal(&set)
+            body(first)
+            let second = ck_wait_signal(&set)
+            _exit(128 + second)
+        }
+    }
+}
+
+private final class Watcher: Sendable {
+    let body: @Sendable () -> Void
+    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+}
+
+private func startDetached(_ body: @escaping @Sendable () -> Void) {
+    var thread = pthread_t()
+    let box = Unmanaged.passRetained(Watcher(body)).toOpaque()
+    let failure = pthread_create(
+        &thread, nil,
+        { box in
+            if let box { Unmanaged<Watcher>.fromOpaque(box).takeRetainedValue().body() }
+            return nil
+        }, box)
+    if failure == 0 { pthread_detach(thread) }
+}

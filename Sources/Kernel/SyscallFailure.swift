@@ -1,0 +1,46 @@
+package import SystemPackage
+
+/// A system call that failed: which, on what, and why.
+package struct SyscallFailure: Error, Equatable, Sendable, CustomStringConvertible {
+    /// The call as its man page names it, e.g. `openat2`.
+    package let call: String
+    /// What it was called on, escaped for a terminal; empty where there is no name.
+    package let path: String
+    package let errno: Errno
+
+    package init(_ call: String, path: String = "", errno: Errno) {
+        self.call = call
+        self.path = path
+        self.errno = errno
+    }
+
+    /// - Parameter code: a positive errno, as pthread_create(3) and its kin return it.
+    package init(_ call: String, path: String = "", code: Int32) {
+        self.init(call, path: path, errno: Errno(rawValue: code))
+    }
+
+    package var description: String {
+        let reason = "\(errno)".lowercased()
+        return path.isEmpty ? "\(call): \(reason)" : "\(call) '\(path)': \(reason)"
+    }
+
+    package var isMissing: Bool { errno == .noSuchFileOrDirectory }
+    package var isTaken: Bool { errno == .fileExists }
+    package var isUnsupported: Bool { errno == .notSupported }
+    /// Whether the device or the quota is full.
+    package var isOutOfSpace: Bool { errno == .noSpace || errno == .diskQuotaExceeded }
+    package var isPermission: Bool { errno == .notPermitted || errno == .permissionDenied }
+}
+
+/// Runs a CKernel call until it is not interrupted; a negative result is thrown as its errno.
+@discardableResult
+func syscall<Result: FixedWidthInteger & SignedInteger>(
+    _ call: String, _ path: @autoclosure () -> String = "", _ body: () -> Result
+) throws(SyscallFailure) -> Result {
+    while true {
+        let result = body()
+        if result >= 0 { return result }
+        let errno = Errno(rawValue: CInt(-result))
+        if errno != .interrupted { throw SyscallFailure(call, path: path(), errno: errno) }
+    }
+}

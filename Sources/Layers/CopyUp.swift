@@ -1,0 +1,81 @@
+internal import Archive
+internal import Kernel
+
+extension MergedDirectory {
+    /// Owner, mode, times and attributes of the directory as it shows: those of its topmost layer.
+    func metadata() throws(SyscallFailure) -> Metadata? {
+        guard let top = layers.first else { return nil }
+        let status = try top.file.status()
+        var attributes = [ExtendedAttribute]()
+        for name in try top.file.extendedAttributeNames() where !name.hasPrefix("trusted.overlay.") {
+            if let value = try top.file.extendedAttribute(name) {
+                attributes.append(ExtendedAttribute(name: name, value: value))
+            }
+        }
+        return Metadata(status, attributes)
+    }
+}
+
+extension Metadata {
+    init(_ status: FileStatus, _ attributes: [ExtendedAttribute]) {
+        self.init(
+            uid: status.uid, gid: status.gid, mode: status.mode, modificationTime: status.modificationTime,
+            accessTime: status.accessTime, extendedAttributes: attributes)
+    }
+}
+
+extension Directory {
+    /// Copies a file that is no directory, with all its metadata.
+    func copy(
+        _ source: FileName, _ status: FileStatus, to name: FileName, in target: Directory,
+        finish writer: inout MetadataWriter
+    ) throws {
+        var attributes = [ExtendedAttribute]()
+        for attribute in try extendedAttributeNames(of: source) {
+            if let value = try extendedAttribute(attribute, of: source) {
+                attributes.append(ExtendedAttribute(name: attribute, value: value))
+            }
+        }
+        let metadata = Metadata(status, attributes)
+        let entry = name.description
+        switch status.kind {
+        case .regular:
+            guard let copy = try target.createFile(name, mode: status.mode & 0o777) else {
+                throw SyscallFailure("openat", path: entry, code: 17)
+            }
+            try copy.copyContent(of: try openFile(source))
+            try writer.finishFile(copy, metadata, entry: entry)
+            try copy.close()
+        case .symlink:
+            try target.makeSymlink(name, target: try readLink(source))
+            try writer.finishSpecial(name, in: target, metadata, isSymlink: true, entry: entry)
+        case .fifo, .socket, .character, .block:
+            try target.makeNode(name, status.kind, mode: status.mode & 0o777)
+            try writer.finishSpecial(name, in: target, metadata, isSymlink: false, entry: entry)
+        case .directory:
+            throw SyscallFailure("linkat", path: entry, code: 1)
+        }
+    }
+}
+
+extension LowerView {
+    /// The names under which a file of one layer shows in the merged tree.
+    ///
+    /// - Parameter layer: any directory of the layer; its whole tree is searched, which is why this is asked only about
+    ///   files with more than one link.
+    func names(of identity: FileStatus.Identity, in layer: Directory) throws -> [[FileName]] {
+        var found = [[FileName]]()
+        var pending: [[FileName]] = [[]]
+        while let path = pending.popLast() {
+            guard let directory = try directory(path) else { continue }
+            for name in try directory.names() {
+                switch try directory.lookUp(name) {
+                case .missing: break
+                case .directory: pending.append(path + [name])
+                case .file(_, let status): if status.identity == identity { found.append(path + [name]) }
+                }
+            }
+        }
+        return found
+    }
+}

@@ -1,0 +1,101 @@
+package import Archive
+package import Compression
+package import Kernel
+package import Layout
+package import OCI
+package import Streams
+
+/// Why a layer could not be applied, and at which entry.
+package struct LayerFailure: Error, Sendable {
+    package enum Cause: Sendable {
+        /// The blob is missing, damaged or of the wrong size.
+        case blob(LayoutFailure)
+        case compression(CompressionFailure)
+        case archive(ArchiveFailure)
+        /// The archive asks for something that no layer may.
+        case refused(String)
+        case wrongDiffID(expected: DiffID, found: DiffID)
+        case system(SyscallFailure)
+        case cancelled(Cancelled)
+    }
+
+    /// Escaped for a terminal; nil where it is about the layer as a whole.
+    package let entry: String?
+    package let cause: Cause
+
+    init(_ cause: Cause, entry: String? = nil) {
+        self.cause = cause
+        self.entry = entry
+    }
+
+    init(refusing entry: EntryPath, _ reason: String) {
+        self.init(.refused(reason), entry: entry.description)
+    }
+
+    /// Whether it is about what the archive says, so that a damaged blob may be behind it.
+    var isAboutContent: Bool {
+        switch cause {
+        case .archive, .refused: true
+        case .blob, .compression, .wrongDiffID, .system, .cancelled: false
+        }
+    }
+
+    /// Any error of the work on one entry, with the entry's name.
+    static func wrapping(_ error: any Error, entry: String?) -> LayerFailure {
+        switch error {
+        case let failure as LayerFailure: failure
+        case let failure as SyscallFailure: LayerFailure(.system(failure), entry: entry)
+        case let failure as ArchiveFailure: LayerFailure(.archive(failure), entry: entry)
+        case let failure as LayoutFailure: LayerFailure(.blob(failure), entry: entry)
+        case let failure as CompressionFailure: LayerFailure(.compression(failure), entry: entry)
+        case let failure as Cancelled: LayerFailure(.cancelled(failure), entry: entry)
+        default: LayerFailure(.refused("\(error)"), entry: entry)
+        }
+    }
+}
+
+/// Something that an archive asked for and did not get, by a documented exception.
+package struct LayerWarning: Sendable, Equatable {
+    package enum Kind: String, Sendable, CaseIterable {
+        /// `trusted.*` belongs to the host's privileged programs.
+        case trustedAttribute
+        /// `trusted.overlay.*`, `user.overlay.*` and character devices 0:0 would steer overlay itself.
+        case overlayControl
+        /// The file system has no such extended attributes.
+        case unsupportedAttribute
+    }
+
+    package let kind: Kind
+    /// The first entry concerned, escaped.
+    package let entry: String
+    package let detail: String
+    /// How many entries or attributes were concerned.
+    package var count: Int
+
+    package var description: String {
+        let more = count > 1 ? " (and \(count - 1) more)" : ""
+        let what =
+            switch kind {
+            case .trustedAttribute: "extended attribute \(detail) is not applied: trusted.* belongs to the host"
+            case .overlayControl: "\(detail) is not applied: it would steer the overlay file system"
+            case .unsupportedAttribute: "extended attribute \(detail) is not supported by the store's file system"
+            }
+        return "entry '\(entry)': \(what)\(more)"
+    }
+}
+
+/// The proof that a layer was applied whole and is what manifest and config say: blob digest and diff ID both fit.
+///
+/// Only this room can make one, and nothing is committed without.
+package struct AppliedLayer: Sendable {
+    package let step: LayerStep
+    package let warnings: [LayerWarning]
+    /// Entries in the archive.
+    package let entries: Int
+
+    init(step: LayerStep, warnings: [LayerWarning], entries: Int) {
+        self.step = step
+        self.warnings = warnings
+        self.entries = entries
+    }
+}

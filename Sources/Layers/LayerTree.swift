@@ -1,0 +1,86 @@
+internal import Archive
+internal import Kernel
+
+/// A directory that the layer touches: one that it has, or one in which it only hides something.
+final class DirectoryNode {
+    let name: FileName?
+    private(set) weak var parent: DirectoryNode?
+    let depth: Int
+    var children = [FileName: DirectoryNode]()
+
+    /// Whether it is in the snapshot's directory already.
+    var exists: Bool
+    /// From its own entry; nil for an implicit directory.
+    var metadata: Metadata?
+    /// `.wh..wh..opq`: nothing of the lower directory shows.
+    var isOpaque = false
+    /// Names X of `.wh.X`.
+    var whiteouts = Set<FileName>()
+    /// Lower files that stand here only because a hard link needed them.
+    var copiedUp = Set<FileName>()
+
+    /// The open directory, while it is among the most recently used.
+    fileprivate var handle: Directory?
+
+    init(name: FileName?, parent: DirectoryNode?, exists: Bool) {
+        self.name = name
+        self.parent = parent
+        self.exists = exists
+        depth = parent.map { $0.depth + 1 } ?? 0
+    }
+
+    /// From the root down.
+    var path: [FileName] {
+        var names = [FileName]()
+        var node = self
+        while let name = node.name, let parent = node.parent {
+            names.append(name)
+            node = parent
+        }
+        return names.reversed()
+    }
+
+    /// Whether the layer hides what the lower layers have under a name here.
+    func hides(_ name: FileName) -> Bool { isOpaque || whiteouts.contains(name) }
+}
+
+/// The directories of the layer that is applied, and their open descriptors.
+struct LayerTree {
+    /// Far beyond PATH_MAX, and small enough to be walked without exhausting a stack.
+    static let maximumDepth = 4096
+    /// Directories kept open.
+    private static let maximumHandles = 256
+
+    let root: DirectoryNode
+    private var recent = [DirectoryNode]()
+    private var oldest = 0
+
+    init(_ directory: Directory) {
+        root = DirectoryNode(name: nil, parent: nil, exists: true)
+        root.handle = directory
+    }
+
+    /// The node's open directory, made first if the layer did not have it yet.
+    mutating func open(_ node: DirectoryNode) throws(SyscallFailure) -> Directory {
+        if let handle = node.handle { return handle }
+        guard let parent = node.parent, let name = node.name else {
+            throw SyscallFailure("openat", path: "/", code: 2)
+        }
+        let above = try open(parent)
+        if !node.exists {
+            // Its owner, mode and times come in the final pass: until then nothing can be inherited from it.
+            try above.makeDirectory(name, mode: 0o700)
+            node.exists = true
+        }
+        let handle = try above.open(name)
+        node.handle = handle
+        if recent.count < Self.maximumHandles {
+            recent.append(node)
+        } else {
+            recent[oldest].handle = nil
+            recent[oldest] = node
+            oldest = (oldest + 1) % Self.maximumHandles
+        }
+        return handle
+    }
+}

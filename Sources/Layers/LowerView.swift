@@ -1,0 +1,75 @@
+package import Kernel
+
+/// The layers below the one that is applied, as one tree: read-only, in user space, without a mount.
+///
+/// It reads back what this room writes: whiteouts as character devices 0:0, `trusted.overlay.opaque`.
+package struct LowerView: Sendable {
+    let root: MergedDirectory
+
+    /// - Parameter layers: their directories, topmost first; none for the lowest layer.
+    package init(_ layers: [Directory]) { root = MergedDirectory(layers) }
+
+    var isEmpty: Bool { root.layers.isEmpty }
+
+    /// What the merged tree has at a path of real directories; a symlink on the way is not followed.
+    func lookUp(_ components: some Collection<FileName>) throws(SyscallFailure) -> LowerFile {
+        var directory = root
+        var found = LowerFile.directory(root)
+        for name in components {
+            guard case .directory(let next) = found else { return .missing }
+            directory = next
+            found = try directory.lookUp(name)
+        }
+        return found
+    }
+
+    func directory(_ components: some Collection<FileName>) throws(SyscallFailure) -> MergedDirectory? {
+        if case .directory(let directory) = try lookUp(components), !directory.layers.isEmpty { return directory }
+        return nil
+    }
+}
+
+/// What a name is in the merged tree.
+enum LowerFile {
+    case missing
+    case directory(MergedDirectory)
+    /// Anything else, in the layer that shows it.
+    case file(Directory, FileStatus)
+}
+
+/// One directory of the merged tree: the same directory in all layers that contribute to it, topmost first.
+struct MergedDirectory: Sendable {
+    static let opaqueMark = AttributeName(literal: "trusted.overlay.opaque")
+
+    let layers: [Directory]
+
+    init(_ layers: [Directory]) { self.layers = layers }
+
+    func lookUp(_ name: FileName) throws(SyscallFailure) -> LowerFile {
+        var merged = [Directory]()
+        for layer in layers {
+            guard let status = try layer.status(of: name) else { continue }
+            guard status.isDirectory else {
+                // A file ends the search: it is what shows, or it hides what lies below.
+                if merged.isEmpty, !status.isWhiteout { return .file(layer, status) }
+                break
+            }
+            let directory = try layer.open(name)
+            merged.append(directory)
+            if try directory.file.extendedAttribute(Self.opaqueMark) == [UInt8(ascii: "y")] { break }
+        }
+        return merged.isEmpty ? .missing : .directory(MergedDirectory(merged))
+    }
+
+    /// All names that show, in no order.
+    func names() throws(SyscallFailure) -> Set<FileName> {
+        var names = Set<FileName>()
+        for layer in layers { names.formUnion(try layer.names()) }
+        var shown = Set<FileName>()
+        for name in names {
+            if case .missing = try lookUp(name) { continue }
+            shown.insert(name)
+        }
+        return shown
+    }
+}

@@ -1,0 +1,105 @@
+internal import Archive
+internal import Kernel
+
+/// Sets owners, extended attributes, modes and times, in the order that the kernel's side effects ask for: chown clears
+/// setuid and capabilities (chown(2), capabilities(7)), writing and linking change times.
+struct MetadataWriter {
+    private(set) var warnings = [LayerWarning.Kind: LayerWarning]()
+
+    mutating func warn(_ kind: LayerWarning.Kind, entry: String, _ detail: String) {
+        warnings[kind, default: LayerWarning(kind: kind, entry: entry, detail: detail, count: 0)].count += 1
+    }
+
+    /// A regular file just created by root with the plain bits of its mode.
+    mutating func finishFile(_ file: borrowing File, _ metadata: Metadata, entry: String) throws {
+        if metadata.uid != 0 || metadata.gid != 0 { try file.setOwner(uid: metadata.uid, gid: metadata.gid) }
+        for attribute in allowed(metadata.extendedAttributes, entry: entry) {
+            try apply(attribute, entry: entry) { try file.setExtendedAttribute($0, $1) }
+        }
+        if metadata.mode > 0o777 { try file.setMode(metadata.mode) }
+        try file.setTimes(access: metadata.accessTime, modification: metadata.modificationTime)
+    }
+
+    /// A directory that is complete. What attributes it had are replaced.
+    mutating func finishDirectory(
+        _ directory: Directory, _ metadata: Metadata, isOpaque: Bool, entry: String
+    ) throws {
+        for name in try directory.file.extendedAttributeNames() where name != Self.selinux {
+            try directory.file.removeExtendedAttribute(name)
+        }
+        try directory.file.setOwner(uid: metadata.uid, gid: metadata.gid)
+        for attribute in allowed(metadata.extendedAttributes, entry: entry) {
+            try apply(attribute, entry: entry) { try directory.file.setExtendedAttribute($0, $1) }
+        }
+        if isOpaque { try directory.file.setExtendedAttribute(MergedDirectory.opaqueMark, [UInt8(ascii: "y")]) }
+        try directory.file.setMode(metadata.mode)
+        try directory.file.setTimes(access: metadata.accessTime, modification: metadata.modificationTime)
+    }
+
+    /// A symlink, FIFO or device just created by root with its mode.
+    mutating func finishSpecial(
+        _ name: FileName, in directory: Directory, _ metadata: Metadata, isSymlink: Bool, entry: String
+    ) throws {
+        if metadata.uid != 0 || metadata.gid != 0 {
+            try directory.setOwner(of: name, uid: metadata.uid, gid: metadata.gid)
+        }
+        for attribute in allowed(metadata.extendedAttributes, entry: entry) {
+            try apply(attribute, entry: entry) { try directory.setExtendedAttribute($0, $1, of: name) }
+        }
+        if !isSymlink, metadata.mode > 0o777 { try directory.setMode(of: name, metadata.mode) }
+        try directory.setTimes(
+            of: name, access: metadata.accessTime, modification: metadata.modificationTime)
+    }
+
+    /// A hard link: its entry's owner, mode and times go to the file that it shares, but nothing is lost by it.
+    mutating func finishLink(_ name: FileName, in directory: Directory, _ metadata: Metadata, entry: String) throws {
+        guard let status = try directory.status(of: name) else { return }
+        let isSymlink = status.kind == .symlink
+        if status.uid != metadata.uid || status.gid != metadata.gid {
+            let capability = try directory.extendedAttribute(Self.capability, of: name)
+            try directory.setOwner(of: name, uid: metadata.uid, gid: metadata.gid)
+            if let capability { try directory.setExtendedAttribute(Self.capability, capability, of: name) }
+        }
+        for attribute in allowed(metadata.extendedAttributes, entry: entry) {
+            try apply(attribute, entry: entry) { try directory.setExtendedAttribute($0, $1, of: name) }
+        }
+        if !isSymlink, status.mode != metadata.mode || metadata.mode > 0o777 {
+            try directory.setMode(of: name, metadata.mode)
+        }
+        if status.modificationTime != metadata.modificationTime || status.accessTime != metadata.accessTime {
+            try directory.setTimes(
+                of: name, access: metadata.accessTime, modification: metadata.modificationTime)
+        }
+    }
+
+    private static let capability = AttributeName(literal: "security.capability")
+    private static let selinux = AttributeName(literal: "security.selinux")
+
+    /// What an image may set: nothing that belongs to the host or steers overlay.
+    private mutating func allowed(_ attributes: [ExtendedAttribute], entry: String) -> [ExtendedAttribute] {
+        if attributes.isEmpty { return [] }
+        return attributes.filter { attribute in
+            // A label of the image's own policy means nothing to the host's.
+            if attribute.name == Self.selinux { return false }
+            if attribute.name.hasPrefix("trusted.overlay.") || attribute.name.hasPrefix("user.overlay.") {
+                warn(.overlayControl, entry: entry, "extended attribute \(attribute.name)")
+                return false
+            }
+            if attribute.name.hasPrefix("trusted.") {
+                warn(.trustedAttribute, entry: entry, attribute.name.description)
+                return false
+            }
+            return true
+        }
+    }
+
+    private mutating func apply(
+        _ attribute: ExtendedAttribute, entry: String, _ set: (AttributeName, [UInt8]) throws -> Void
+    ) throws {
+        do {
+            try set(attribute.name, attribute.value)
+        } catch let failure as SyscallFailure where failure.isUnsupported {
+            warn(.unsupportedAttribute, entry: entry, attribute.name.description)
+        }
+    }
+}

@@ -1,0 +1,38 @@
+internal import Archive
+internal import Kernel
+
+/// What an entry's name says about the layers below (OCI image spec, layer.md, "Whiteouts"; AUFS).
+enum Whiteout {
+    /// An ordinary entry.
+    case none
+    /// `.wh.X`: X of the lower layers is hidden.
+    case hide(FileName)
+    /// `.wh..wh..opq`: everything that the lower layers have in the directory is hidden.
+    case opaque
+    /// AUFS bookkeeping at the layer's root.
+    case bookkeeping
+
+    private static let prefix: StaticString = ".wh."
+    private static let reservedPrefix: StaticString = ".wh..wh."
+    private static let opaqueName = FileName(literal: ".wh..wh..opq")
+
+    init(_ path: EntryPath) throws(LayerFailure) {
+        guard let first = path.components.firstIndex(where: { $0.hasPrefix(Self.prefix) }) else {
+            self = .none
+            return
+        }
+        let name = path.components[first]
+        let isLast = first == path.components.count - 1
+        if isLast, name == Self.opaqueName {
+            self = .opaque
+        } else if first == 0, name.hasPrefix(Self.reservedPrefix) {
+            self = .bookkeeping
+        } else if !isLast {
+            throw LayerFailure(refusing: path, "a path through a whiteout")
+        } else if let hidden = FileName(name.bytes.dropFirst(Self.prefix.utf8CodeUnitCount)) {
+            self = .hide(hidden)
+        } else {
+            throw LayerFailure(refusing: path, "a whiteout that names no file of its directory")
+        }
+    }
+}

@@ -1,0 +1,27 @@
+package import Kernel
+package import OCI
+package import SystemPackage
+
+/// An image on disk that is not there, not whole, or not what it says.
+package enum LayoutFailure: Error, Sendable {
+    case notFound(FilePath)
+    case notADirectory(FilePath)
+    /// A directory without a usable `oci-layout` or `index.json`.
+    case notALayout(FilePath, reason: String)
+    /// An index, manifest or config that is not valid; named by its file or digest.
+    case document(name: String, reason: String)
+    case documentTooLarge(name: String, size: Int64, limit: Int64)
+
+    case blobMissing(Digest)
+    case blobNotAFile(Digest, what: String)
+    case wrongSize(Digest, expected: Int64, found: Int64)
+    case wrongDigest(expected: Digest, found: Digest)
+
+    case noImage(FilePath)
+    case noReference(String, candidates: [Candidate])
+    case noDigest(Digest, candidates: [Candidate])
+    case noPlatform(Platform, candidates: [Candidate])
+    case ambiguous([Candidate])
+
+    case system(SyscallFailure)
+}

@@ -1,0 +1,66 @@
+internal import Kernel
+internal import OCI
+internal import Streams
+
+/// A blob that is hashed as it is read: what has been read is true only after `finish`.
+package struct VerifiedBlob: ~Copyable {
+    private let descriptor: Descriptor
+    private let file: File
+    private var digester: Digester
+
+    init(_ descriptor: Descriptor, file: consuming File) {
+        self.descriptor = descriptor
+        self.file = file
+        digester = Digester(descriptor.digest.algorithm)
+    }
+
+    /// Bytes read so far.
+    package var position: Int64 { digester.count }
+
+    /// Replaces the buffer's content with the next bytes; empty at the end.
+    ///
+    /// - Throws: `.wrongSize` if there are more than the descriptor says, `.system`.
+    package mutating func read(into buffer: inout [UInt8], limit: Int) throws(LayoutFailure) {
+        do {
+            try file.read(into: &buffer, limit: limit)
+        } catch {
+            throw .system(error)
+        }
+        digester.update(buffer)
+        try checkSize()
+    }
+
+    /// Reads into a block that somebody lends; 0 at the end.
+    ///
+    /// - Throws: as `read(into:limit:)`.
+    package mutating func read(into block: inout MutableRawSpan) throws(LayoutFailure) -> Int {
+        let count: Int
+        do {
+            count = try file.read(into: &block)
+        } catch {
+            throw .system(error)
+        }
+        digester.update(block.bytes.extracting(first: count))
+        try checkSize()
+        return count
+    }
+
+    private func checkSize() throws(LayoutFailure) {
+        if digester.count > descriptor.size {
+            throw .wrongSize(descriptor.digest, expected: descriptor.size, found: digester.count)
+        }
+    }
+
+    /// Reads what is left and gives the verdict.
+    ///
+    /// - Throws: `.wrongSize`, `.wrongDigest`, `.system`.
+    package consuming func finish() throws(LayoutFailure) {
+        var rest = [UInt8]()
+        repeat { try read(into: &rest, limit: 1 << 18) } while !rest.isEmpty
+        guard digester.count == descriptor.size else {
+            throw .wrongSize(descriptor.digest, expected: descriptor.size, found: digester.count)
+        }
+        let found = digester.finish()
+        guard found == descriptor.digest else { throw .wrongDigest(expected: descriptor.digest, found: found) }
+    }
+}

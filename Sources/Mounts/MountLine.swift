@@ -1,0 +1,71 @@
+internal import Kernel
+package import SystemPackage
+
+/// A mount as one line of a shell: words that need no quotes, the target last or left to be appended.
+package struct MountLine: Equatable, Sendable {
+    /// What mount(2) takes of options. It cuts off the rest without an error, and what is left may mount a wrong tree.
+    package static let longestOptions = 4095
+
+    package enum Failure: Error, Equatable, Sendable {
+        /// A path that a shell or mount(8) would read as something else.
+        case unprintable(FilePath)
+    }
+
+    package let words: [String]
+
+    /// - Parameters:
+    ///   - form: how this kernel takes lower layers.
+    ///   - performed: the words that let this program mount by itself, for what mount(8) cannot take.
+    package init(
+        _ mount: Mount, form: Mount.LowerForm, target: FilePath?, performed: [String]
+    ) throws(Failure) {
+        for path in mount.paths + (target.map { [$0] } ?? []) where !Self.isPrintable(path.string) {
+            throw .unprintable(path)
+        }
+        let options = mount.options(form)
+        let targetWords = target.map { [$0.string] } ?? []
+        guard Self.fits(options, form) else {
+            words = performed + targetWords
+            return
+        }
+        switch mount {
+        case .bind: words = ["mount", "-o", options.joined(separator: ","), mount.source] + targetWords
+        case .overlay:
+            words = ["mount", "-t", "overlay", "overlay", "-o", options.joined(separator: ",")] + targetWords
+        }
+    }
+
+    package var text: String { words.joined(separator: " ") }
+
+    /// Whether mount(8) passes these options on whole, old or new: from 2.39 on it sets each by fsconfig(2).
+    private static func fits(_ options: [String], _ form: Mount.LowerForm) -> Bool {
+        let total = options.reduce(0) { $0 + $1.utf8.count + 1 } - 1
+        return total <= longestOptions
+            && options.allSatisfy { option in
+                let value = option.firstIndex(of: "=").map { option[option.index(after: $0)...] } ?? ""
+                return value.utf8.count <= MountCalls.longestValue
+            }
+    }
+
+    /// Whether a text is one word to a shell, and one value to mount(8) and overlay.
+    package static func isPrintable(_ text: String) -> Bool {
+        !text.isEmpty
+            && text.utf8.allSatisfy { byte in
+                switch byte {
+                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                    UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "/"), UInt8(ascii: "."),
+                    UInt8(ascii: "_"), UInt8(ascii: "-"), UInt8(ascii: "+"), UInt8(ascii: "@"):
+                    true
+                default: false
+                }
+            }
+    }
+}
+
+extension Mount.LowerForm {
+    /// What this kernel takes: asked of it, or told by its version where asking is not permitted.
+    package static var ofThisKernel: Mount.LowerForm {
+        if let answer = MountCalls.takesAppendedLowers() { return answer ? .appended : .joined }
+        return KernelRelease.current >= KernelRelease(major: 6, minor: 7) ? .appended : .joined
+    }
+}

@@ -1,0 +1,53 @@
+/// A reference to a blob by content (OCI image spec, descriptor.md).
+package struct Descriptor: Codable, Hashable, Sendable {
+    package let mediaType: MediaType
+    package let digest: Digest
+    /// Bytes of the blob as stored. Never negative: `init(from:)` refuses that.
+    package let size: Int64
+    package let platform: Platform?
+    package let annotations: [String: String]?
+    package let artifactType: String?
+
+    package init(
+        mediaType: MediaType, digest: Digest, size: Int64, platform: Platform? = nil,
+        annotations: [String: String]? = nil, artifactType: String? = nil
+    ) {
+        self.mediaType = mediaType
+        self.digest = digest
+        self.size = size
+        self.platform = platform
+        self.annotations = annotations
+        self.artifactType = artifactType
+    }
+
+    package init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        // Docker's lists may leave out what OCI requires; a missing media type is an unknown one.
+        mediaType = try container.decodeIfPresent(MediaType.self, forKey: .mediaType) ?? MediaType(rawValue: "")
+        digest = try container.decode(Digest.self, forKey: .digest)
+        size = try container.decode(Int64.self, forKey: .size)
+        platform = try container.decodeIfPresent(Platform.self, forKey: .platform)
+        annotations = try container.decodeIfPresent([String: String].self, forKey: .annotations)
+        artifactType = try container.decodeIfPresent(String.self, forKey: .artifactType)
+        guard size >= 0 else {
+            throw DecodingError.dataCorruptedError(
+                forKey: .size, in: container, debugDescription: "the size \(size) is negative")
+        }
+    }
+
+    /// The name that the layout gives it (OCI image spec, annotations.md); containerd writes the full one beside it.
+    package var referenceNames: [String] {
+        [Annotation.referenceName, Annotation.containerdImageName].compactMap { annotations?[$0] }
+    }
+
+    /// Whether it is a provenance statement of BuildKit's, never something to run.
+    package var isAttestation: Bool {
+        annotations?[Annotation.dockerReferenceType] != nil || platform?.isUnknown == true
+    }
+
+    private enum Annotation {
+        static let referenceName = "org.opencontainers.image.ref.name"
+        static let containerdImageName = "io.containerd.image.name"
+        static let dockerReferenceType = "vnd.docker.reference.type"
+    }
+}

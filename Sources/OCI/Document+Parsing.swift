@@ -1,0 +1,96 @@
+internal import FoundationEssentials
+
+/// A JSON document of an image that is not what it should be.
+package struct DocumentError: Error, Equatable, Sendable, CustomStringConvertible {
+    package let description: String
+
+    package init(_ description: String) { self.description = description }
+}
+
+extension ImageIndex {
+    /// - Throws: `DocumentError` for malformed JSON, and for a document that is a manifest at the same time, which two
+    ///   readers would understand differently (CVE-2021-41190).
+    package init(parsing bytes: [UInt8]) throws(DocumentError) {
+        let shape = try Shape(parsing: bytes)
+        if shape.config != nil || shape.layers != nil {
+            throw DocumentError("it is an index and a manifest at the same time")
+        }
+        if let mediaType = shape.mediaType, !mediaType.isIndex {
+            throw DocumentError("it says that it is '\(mediaType)', not an index")
+        }
+        // containers/image and Docker have written `null` for no manifests.
+        self.init(mediaType: shape.mediaType, manifests: try decode(Manifests.self, bytes).manifests ?? [])
+    }
+
+    private struct Manifests: Decodable { let manifests: [Descriptor]? }
+}
+
+extension ImageManifest {
+    /// - Throws: `DocumentError`, see `ImageIndex.init(parsing:)`.
+    package init(parsing bytes: [UInt8]) throws(DocumentError) {
+        let shape = try Shape(parsing: bytes)
+        if shape.manifests != nil { throw DocumentError("it is an index and a manifest at the same time") }
+        if let mediaType = shape.mediaType, !mediaType.isManifest {
+            throw DocumentError("it says that it is '\(mediaType)', not an image manifest")
+        }
+        self = try decode(ImageManifest.self, bytes)
+    }
+}
+
+extension ImageConfig {
+    package init(parsing bytes: [UInt8]) throws(DocumentError) {
+        self = try decode(ImageConfig.self, bytes)
+        guard rootfs.type == "layers" else { throw DocumentError("rootfs.type is '\(rootfs.type)', not 'layers'") }
+    }
+}
+
+/// The `oci-layout` file (OCI image spec, image-layout.md).
+package struct LayoutMarker: Codable, Sendable {
+    package let imageLayoutVersion: String
+
+    /// - Throws: `DocumentError` for malformed JSON or a version other than 1.x.
+    package init(parsing bytes: [UInt8]) throws(DocumentError) {
+        self = try decode(LayoutMarker.self, bytes)
+        guard imageLayoutVersion.hasPrefix("1.") else {
+            throw DocumentError("imageLayoutVersion is '\(imageLayoutVersion)', and only 1.x is known")
+        }
+    }
+}
+
+/// Which of the keys that tell an index from a manifest are there.
+private struct Shape: Decodable {
+    let mediaType: MediaType?
+    let manifests: Present?
+    let config: Present?
+    let layers: Present?
+
+    struct Present: Decodable { init(from decoder: any Decoder) {} }
+
+    init(parsing bytes: [UInt8]) throws(DocumentError) { self = try decode(Shape.self, bytes) }
+}
+
+private func decode<Value: Decodable>(_ type: Value.Type, _ bytes: [UInt8]) throws(DocumentError) -> Value {
+    do {
+        return try JSONDecoder().decode(type, from: Data(bytes))
+    } catch let error as DecodingError {
+        throw DocumentError(explain(error))
+    } catch {
+        throw DocumentError("\(error)")
+    }
+}
+
+private func explain(_ error: DecodingError) -> String {
+    func place(_ path: [any CodingKey]) -> String {
+        path.map { $0.intValue.map { "[\($0)]" } ?? ".\($0.stringValue)" }.joined()
+    }
+    switch error {
+    case .keyNotFound(let key, let context): return "\(place(context.codingPath + [key])) is missing"
+    case .valueNotFound(_, let context): return "\(place(context.codingPath)) is null"
+    case .typeMismatch(_, let context): return "\(place(context.codingPath)) has the wrong type"
+    case .dataCorrupted(let context):
+        if let cause = context.underlyingError as? Digest.ParseError { return "\(place(context.codingPath)): \(cause)" }
+        guard !context.codingPath.isEmpty else { return "not valid JSON" }
+        return "\(place(context.codingPath)): \(context.debugDescription)"
+    @unknown default: return "\(error)"
+    }
+}

@@ -1,0 +1,118 @@
+/// `index.json` or a nested index: manifests of one image for several platforms, or of several images.
+package struct ImageIndex: Codable, Sendable {
+    package let mediaType: MediaType?
+    package let manifests: [Descriptor]
+}
+
+/// One image for one platform (OCI image spec, manifest.md).
+package struct ImageManifest: Codable, Sendable {
+    package let mediaType: MediaType?
+    package let config: Descriptor
+    /// Lowest layer first.
+    package let layers: [Descriptor]
+}
+
+/// What the image spec's config.md says, as far as unpacking needs it.
+package struct ImageConfig: Codable, Sendable {
+    package let platform: Platform
+    package let rootfs: RootFS
+    package let history: [History]
+    /// The `config` object: how to run it. As it was written, for whoever runs it.
+    package let execution: JSONValue?
+    package let created: String?
+
+    package struct RootFS: Codable, Sendable {
+        /// Always `layers`.
+        package let type: String
+        /// Lowest layer first.
+        package let diffIDs: [DiffID]
+
+        private enum CodingKeys: String, CodingKey {
+            case type
+            case diffIDs = "diff_ids"
+        }
+    }
+
+    package struct History: Codable, Sendable {
+        package let created: String?
+        package let createdBy: String?
+        package let comment: String?
+        /// Whether the step made no layer.
+        package let emptyLayer: Bool?
+
+        private enum CodingKeys: String, CodingKey {
+            case created, comment
+            case createdBy = "created_by"
+            case emptyLayer = "empty_layer"
+        }
+    }
+
+    private enum CodingKeys: String, CodingKey {
+        case rootfs, history, created
+        case execution = "config"
+    }
+
+    package init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        platform = try Platform(from: decoder)
+        rootfs = try container.decode(RootFS.self, forKey: .rootfs)
+        history = try container.decodeIfPresent([History].self, forKey: .history) ?? []
+        execution = try container.decodeIfPresent(JSONValue.self, forKey: .execution)
+        created = try container.decodeIfPresent(String.self, forKey: .created)
+    }
+
+    package func encode(to encoder: any Encoder) throws {
+        try platform.encode(to: encoder)
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(rootfs, forKey: .rootfs)
+        try container.encode(history, forKey: .history)
+        try container.encodeIfPresent(execution, forKey: .execution)
+        try container.encodeIfPresent(created, forKey: .created)
+    }
+
+    /// The history steps that made a layer, lowest first; shorter than the layers where the image keeps no history.
+    package var layerHistory: [History] { history.filter { $0.emptyLayer != true } }
+}
+
+/// Any JSON, kept as it came.
+package indirect enum JSONValue: Codable, Hashable, Sendable {
+    case null
+    case bool(Bool)
+    case integer(Int64)
+    case number(Double)
+    case string(String)
+    case array([JSONValue])
+    case object([String: JSONValue])
+
+    package init(from decoder: any Decoder) throws {
+        let container = try decoder.singleValueContainer()
+        if container.decodeNil() {
+            self = .null
+        } else if let value = try? container.decode(Bool.self) {
+            self = .bool(value)
+        } else if let value = try? container.decode(Int64.self) {
+            self = .integer(value)
+        } else if let value = try? container.decode(Double.self) {
+            self = .number(value)
+        } else if let value = try? container.decode(String.self) {
+            self = .string(value)
+        } else if let value = try? container.decode([JSONValue].self) {
+            self = .array(value)
+        } else {
+            self = .object(try container.decode([String: JSONValue].self))
+        }
+    }
+
+    package func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        switch self {
+        case .null: try container.encodeNil()
+        case .bool(let value): try container.encode(value)
+        case .integer(let value): try container.encode(value)
+        case .number(let value): try container.encode(value)
+        case .string(let value): try container.encode(value)
+        case .array(let value): try container.encode(value)
+        case .object(let value): try container.encode(value)
+        }
+    }
+}

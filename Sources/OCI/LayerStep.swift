@@ -1,0 +1,40 @@
+/// One step of an unpack: this layer on top of that chain.
+package struct LayerStep: Hashable, Sendable {
+    /// Position from 1, and how many there are: `layer 3 of 7`.
+    package let number: Int
+    package let count: Int
+    package let descriptor: Descriptor
+    package let diffID: DiffID
+    package let chainID: ChainID
+    /// Nil for the lowest layer.
+    package let parent: ChainID?
+
+    /// How messages name the layer.
+    package var name: String { "layer \(number) of \(count) (\(descriptor.digest.short))" }
+}
+
+extension LayerStep {
+    /// The steps of an image, lowest first (OCI image spec, config.md, "Layer ChainID").
+    ///
+    /// - Throws: `DocumentError` if there are not as many layers as diff IDs, none, or one that is no file-system layer.
+    package static func plan(_ manifest: ImageManifest, _ config: ImageConfig) throws(DocumentError) -> [LayerStep] {
+        let layers = manifest.layers
+        let diffIDs = config.rootfs.diffIDs
+        guard layers.count == diffIDs.count else {
+            throw DocumentError("the manifest has \(layers.count) layers, the config \(diffIDs.count) diff IDs")
+        }
+        guard !layers.isEmpty else { throw DocumentError("the image has no layers") }
+        var steps = [LayerStep]()
+        for (index, (layer, diffID)) in zip(layers, diffIDs).enumerated() {
+            guard layer.mediaType.isLayer else {
+                throw DocumentError("layer \(index + 1) has the unknown media type '\(layer.mediaType)'")
+            }
+            let parent = steps.last?.chainID
+            steps.append(
+                LayerStep(
+                    number: index + 1, count: layers.count, descriptor: layer, diffID: diffID,
+                    chainID: ChainID(of: diffID, on: parent), parent: parent))
+        }
+        return steps
+    }
+}

@@ -1,0 +1,96 @@
+/// What an image runs on (OCI image spec, image-index.md): Go's names, normalised as containerd does.
+package struct Platform: Hashable, Sendable, CustomStringConvertible {
+    package enum ParseError: Error, Equatable, Sendable, CustomStringConvertible {
+        case malformed(String)
+
+        package var description: String {
+            switch self {
+            case .malformed(let text): "'\(text)' is not a platform (expected os/arch or os/arch/variant)"
+            }
+        }
+    }
+
+    package let os: String
+    package let architecture: String
+    /// Nil where the architecture has none or does not say: `arm64` is `arm64/v8`, `arm` is `arm/v7`.
+    package let variant: String?
+
+    package init(os: String, architecture: String, variant: String? = nil) {
+        let variant = variant.flatMap { $0.isEmpty ? nil : $0.lowercased() }
+        let architecture = architecture.lowercased()
+        self.os = os.lowercased()
+        switch (architecture, variant) {
+        case ("x86_64", _), ("x86-64", _), ("amd64", _):
+            self.architecture = "amd64"
+            self.variant = variant == "v1" ? nil : variant
+        case ("aarch64", _), ("arm64", _):
+            self.architecture = "arm64"
+            self.variant = variant == "8" ? "v8" : variant ?? "v8"
+        case ("armhf", _):
+            self.architecture = "arm"
+            self.variant = "v7"
+        case ("arm", _):
+            self.architecture = "arm"
+            self.variant = variant.map { $0.hasPrefix("v") ? $0 : "v\($0)" } ?? "v7"
+        case ("i386", _), ("i686", _), ("x86", _):
+            self.architecture = "386"
+            self.variant = nil
+        default:
+            self.architecture = architecture
+            self.variant = variant
+        }
+    }
+
+    /// From `os/arch` or `os/arch/variant`.
+    package init(parsing text: String) throws(ParseError) {
+        let parts = text.split(separator: "/", omittingEmptySubsequences: false)
+        guard (2...3).contains(parts.count), parts.allSatisfy({ !$0.isEmpty }) else { throw .malformed(text) }
+        self.init(
+            os: String(parts[0]), architecture: String(parts[1]), variant: parts.count == 3 ? String(parts[2]) : nil)
+    }
+
+    /// What this program was built for.
+    package static let host: Platform = {
+        #if arch(x86_64)
+            Platform(os: "linux", architecture: "amd64")
+        #elseif arch(arm64)
+            Platform(os: "linux", architecture: "arm64")
+        #elseif arch(powerpc64le)
+            Platform(os: "linux", architecture: "ppc64le")
+        #elseif arch(s390x)
+            Platform(os: "linux", architecture: "s390x")
+        #elseif arch(riscv64)
+            Platform(os: "linux", architecture: "riscv64")
+        #else
+            Platform(os: "linux", architecture: "unsupported")
+        #endif
+    }()
+
+    package var isUnknown: Bool { os == "unknown" || architecture == "unknown" }
+
+    package var description: String {
+        // The defaults are left out, as everybody writes them.
+        if let variant, !(architecture == "arm64" && variant == "v8") { return "\(os)/\(architecture)/\(variant)" }
+        return "\(os)/\(architecture)"
+    }
+}
+
+extension Platform: Codable {
+    private enum CodingKeys: String, CodingKey { case os, architecture, variant }
+
+    package init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        self.init(
+            os: try container.decodeIfPresent(String.self, forKey: .os) ?? "unknown",
+            architecture: try container.decodeIfPresent(String.self, forKey: .architecture) ?? "unknown",
+            variant: try container.decodeIfPresent(String.self, forKey: .variant))
+    }
+}
+
+extension Platform {
+    /// Whether an image for `candidate` is what was asked for: without a variant any of them is.
+    package func accepts(_ candidate: Platform) -> Bool {
+        os == candidate.os && architecture == candidate.architecture
+            && (variant == nil || variant == candidate.variant)
+    }
+}

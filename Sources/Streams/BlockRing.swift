@@ -1,0 +1,90 @@
+internal import Kernel
+internal import Synchronization
+
+/// A bounded queue of blocks between one producer and several readers, each of which sees every byte.
+///
+/// A block is free again when all readers have passed it, so the slowest reader sets the pace and memory is constant.
+/// The producer calls `produce` and `finish`; reader `n` calls `next(reader: n)` or `consume(reader: n)`, each from one
+/// thread. Anyone may `cancel`: everybody who waits then returns at once.
+package final class BlockRing: @unchecked Sendable {
+    /// A mebibyte a block: larger or smaller hardly matters, and eight of them keep three threads busy.
+    package static let defaultBlockSize = 1 << 20
+    package static let defaultBlockCount = 8
+
+    private let blockSize: Int
+    private let memory: [UnsafeMutableRawBufferPointer]
+    private let monitor = Monitor()
+
+    // Guarded by `monitor`.
+    private var lengths: [Int]
+    /// Blocks ever filled.
+    private var filled = 0
+    /// Blocks that each reader is done with.
+    private var passed: [Int]
+    private var isFinished = false
+    private var isCancelled = false
+
+    /// Which block each reader holds; touched by that reader alone.
+    private var holding: [Bool]
+
+    package init(readers: Int, blockSize: Int = defaultBlockSize, blockCount: Int = defaultBlockCount) {
+        self.blockSize = blockSize
+        memory = (0..<blockCount).map { _ in .allocate(byteCount: blockSize, alignment: 4096) }
+        lengths = [Int](repeating: 0, count: blockCount)
+        passed = [Int](repeating: 0, count: readers)
+        holding = [Bool](repeating: false, count: readers)
+    }
+
+    deinit { for block in memory { block.deallocate() } }
+
+    /// Waits for a free block and lends it to `fill`, which says how many bytes it wrote; 0 adds no block.
+    ///
+    /// - Returns: false if the ring was cancelled; then nothing more need be produced.
+    package func produce<Failure: Error>(
+        _ fill: (inout MutableRawSpan) throws(Failure) -> Int
+    ) throws(Failure) -> Bool {
+        let slot: Int? = monitor.wait {
+            if isCancelled { return .some(nil) }
+            return filled - (passed.min() ?? filled) < memory.count ? .some(filled % memory.count) : nil
+        }
+        guard let slot else { return false }
+        var span = MutableRawSpan(_unsafeBytes: memory[slot])
+        let length = try fill(&span)
+        guard length > 0 else { return true }
+        monitor.change {
+            lengths[slot] = length
+            filled += 1
+        }
+        return true
+    }
+
+    /// No more blocks will come.
+    package func finish() { monitor.change { isFinished = true } }
+
+    /// Ends the stream for everybody now.
+    package func cancel() { monitor.change { isCancelled = true } }
+
+    /// The next block, valid until this reader's next call; nil at the end of the stream and after `cancel`.
+    package func next(reader: Int) -> UnsafeRawBufferPointer? {
+        if holding[reader] {
+            holding[reader] = false
+            monitor.change { passed[reader] += 1 }
+        }
+        let slot: Int? = monitor.wait {
+            if isCancelled { return .some(nil) }
+            if passed[reader] < filled { return .some(passed[reader] % memory.count) }
+            return isFinished ? .some(nil) : nil
+        }
+        guard let slot else { return nil }
+        holding[reader] = true
+        return UnsafeRawBufferPointer(rebasing: memory[slot][..<lengths[slot]])
+    }
+
+    /// Lends each remaining block to `body`, in order, until the end of the stream.
+    package func consume<Failure: Error>(reader: Int, _ body: (RawSpan) throws(Failure) -> Void) throws(Failure) {
+        while let block = next(reader: reader) { try body(block.bytes) }
+    }
+
+    /// Whether the stream ended because somebody cancelled it.
+    package var wasCancelled: Bool { monitor.change { isCancelled } }
+}

@@ -1,0 +1,22 @@
+internal import Synchronization
+
+/// Thrown where work finds that it is no longer wanted.
+package struct Cancelled: Error, Equatable, Sendable {
+    /// The signal that asked for it (signal(7)).
+    package let signal: Int32
+}
+
+/// A wish to stop, told once and looked at between two blocks or entries.
+package final class Cancellation: Sendable {
+    private let signal = Atomic<Int32>(0)
+
+    package init() {}
+
+    /// - Parameter signal: why, as a signal number; the process will exit with 128 + signal.
+    package func cancel(signal: Int32) { self.signal.store(signal, ordering: .releasing) }
+
+    package func check() throws(Cancelled) {
+        let signal = signal.load(ordering: .acquiring)
+        if signal != 0 { throw Cancelled(signal: signal) }
+    }
+}

@@ -1,0 +1,59 @@
+internal import CKernel
+internal import Glibc
+package import Kernel
+internal import Synchronization
+
+/// A plain thread for blocking work; the cooperative pool never waits for a disk.
+///
+/// Whoever starts one joins it: `join` gives what the body returned or threw.
+package final class WorkerThread<Value: Sendable>: Sendable {
+    private let outcome: Outcome
+    private let handle: Mutex<pthread_t?>
+
+    private final class Outcome: Sendable {
+        let body: @Sendable () throws -> Value
+        let result = Mutex<Result<Value, any Error>?>(nil)
+        init(_ body: @escaping @Sendable () throws -> Value) { self.body = body }
+        func run() {
+            let result = Result(catching: body)
+            self.result.withLock { $0 = result }
+        }
+    }
+
+    /// - Throws: `SyscallFailure` if the system has no thread left (EAGAIN).
+    package init(_ body: @escaping @Sendable () throws -> Value) throws(SyscallFailure) {
+        outcome = Outcome(body)
+        let box = Unmanaged.passRetained(Start(outcome.run))
+        var thread = pthread_t()
+        let failure = pthread_create(&thread, nil, { Start.enter($0) }, box.toOpaque())
+        handle = Mutex(failure == 0 ? thread : nil)
+        if failure != 0 {
+            box.release()
+            throw SyscallFailure("pthread_create", code: failure)
+        }
+    }
+
+    /// Waits for the thread's end. Call it once.
+    package func join() throws -> Value {
+        let thread = handle.withLock { handle -> pthread_t? in
+            defer { handle = nil }
+            return handle
+        }
+        if let thread { pthread_join(thread, nil) }
+        guard let result = outcome.result.withLock({ $0 }) else {
+            preconditionFailure("a joined thread has its outcome")
+        }
+        return try result.get()
+    }
+}
+
+/// What a new thread runs, without the generic parameter that a C function pointer cannot carry.
+private final class Start: Sendable {
+    private let run: @Sendable () -> Void
+    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+
+    static func enter(_ box: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+        if let box { Unmanaged<Start>.fromOpaque(box).takeRetainedValue().run() }
+        return nil
+    }
+}
