@@ -64,7 +64,8 @@ let package = Package(
         .executableTarget(
             name: "unpack",
             dependencies: [
-                "Unpacking", "Snapshots", "Mounts", "Layout", "OCI", "Kernel", argumentParser, logging, system,
+                "Unpacking", "Snapshots", "Mounts", "Layers", "Layout", "Streams", "OCI", "Kernel", argumentParser, logging,
+                system,
             ],
             swiftSettings: dry),
     ]

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -144,4 +145,9 @@ int ck_block_termination(sigset_t *set) {
 int ck_wait_signal(const sigset_t *set) {
     int number = 0, failure = sigwait(set, &number);
     return failure ? -failure : number;
+}
+
+int ck_terminal_width(int descriptor) {
+    struct winsize size;
+    return ioctl(descriptor, TIOCGWINSZ, &size) < 0 ? 0 : size.ws_col;
 }

@@ -58,6 +58,15 @@ package final class Directory: Sendable {
         return File(adopting: descriptor)
     }
 
+    /// Opens what a relative path leads to, and nothing outside this directory (openat2(2), RESOLVE_BENEATH).
+    package func openBeneath(_ path: FilePath) throws(SyscallFailure) -> File {
+        let beneath: UInt64 = 0x08
+        return File(
+            adopting: try syscall("openat2", escaped(path)) {
+                path.withPlatformString { ck_openat2(raw, $0, O_RDONLY | O_NONBLOCK | O_NOCTTY, beneath) }
+            })
+    }
+
     /// Nil where there is no such name.
     package func status(of name: FileName) throws(SyscallFailure) -> FileStatus? {
         var raw = stat()
@@ -157,55 +166,67 @@ package final class Directory: Sendable {
         }
     }
 
-    /// Removes whatever the name is, a directory with all that is in it, never following a link.
-    ///
-    /// Depth costs memory, not descriptors: one is open a level, and levels are left before the next is entered.
+    /// Removes whatever the name is, a directory with all that is in it, never following a link. What is gone already, or
+    /// goes meanwhile because somebody else removes it too, is no error.
     package func removeTree(_ name: FileName) throws(SyscallFailure) {
-        do {
-            return try removeFile(name)
-        } catch where error.errno == .noSuchFileOrDirectory {
-            return
-        } catch where error.errno == .isDirectory || error.errno == .notPermitted {
-            try flattenAndRemove(name)
+        while try !removeIfNotDirectory(name) {
+            do {
+                try open(name).empty()
+                return try removeEmptyDirectory(name)
+            } catch where error.isMissing {
+                return
+            } catch where error.errno == .directoryNotEmpty {
+                // The other remover has moved something up meanwhile.
+                continue
+            }
         }
     }
 
-    /// Empties a directory level by level: deep subdirectories are moved up to it first, so that a tree of any depth
-    /// needs two descriptors.
-    private func flattenAndRemove(_ name: FileName) throws(SyscallFailure) {
-        let top = try open(name)
-        var counter = 0
+    /// - Returns: false for a directory.
+    private func removeIfNotDirectory(_ name: FileName) throws(SyscallFailure) -> Bool {
+        do {
+            try removeFile(name)
+            return true
+        } catch where error.isMissing {
+            return true
+        } catch where error.errno == .isDirectory || error.errno == .notPermitted {
+            return false
+        }
+    }
+
+    /// Removes all that is in this directory. Directories of directories are moved up to this one first, so that a tree
+    /// of any depth needs two descriptors and no recursion.
+    private func empty() throws(SyscallFailure) {
         var pending = [FileName]()
-        func empty(_ directory: Directory) throws(SyscallFailure) {
-            for entry in try directory.names() {
-                do {
-                    try directory.removeFile(entry)
-                } catch where error.errno == .isDirectory || error.errno == .notPermitted {
-                    guard directory !== top else {
-                        pending.append(entry)
-                        continue
-                    }
-                    // A name that nothing in the directory can have: the move must not replace a sibling.
-                    var lifted: FileName
-                    repeat {
-                        counter += 1
-                        lifted = FileName(literal: ".removing-\(counter)")
-                    } while try top.status(of: lifted) != nil
-                    try syscall("renameat2", entry.description) {
-                        entry.withCString { from in
-                            lifted.withCString { to in ck_renameat2(directory.raw, from, top.raw, to, 0) }
-                        }
-                    }
-                    pending.append(lifted)
+        for name in try names() where try !removeIfNotDirectory(name) { pending.append(name) }
+        while let next = pending.popLast() {
+            do {
+                let directory = try open(next)
+                for name in try directory.names() where try !directory.removeIfNotDirectory(name) {
+                    pending.append(try lift(name, from: directory))
                 }
+                try removeEmptyDirectory(next)
+            } catch where error.isMissing {
+                continue
             }
         }
-        try empty(top)
-        while let next = pending.popLast() {
-            try empty(try top.open(next))
-            try top.removeEmptyDirectory(next)
+    }
+
+    /// Moves a directory up into this one, under a name that nothing here has.
+    private func lift(_ name: FileName, from directory: Directory) throws(SyscallFailure) -> FileName {
+        while true {
+            let lifted = FileName(literal: ".removed-\(UInt64.random(in: .min ... .max))")
+            do {
+                try syscall("renameat2", name.description) {
+                    name.withCString { from in
+                        lifted.withCString { to in ck_renameat2(directory.raw, from, raw, to, ck_rename_noreplace) }
+                    }
+                }
+                return lifted
+            } catch where error.isTaken {
+                continue
+            }
         }
-        try removeEmptyDirectory(name)
     }
 
     // MARK: Metadata of a name, not followed
@@ -256,3 +277,30 @@ package final class Directory: Sendable {
 
 /// O_PATH, which the Glibc module hides; the same on every architecture of Linux but alpha, parisc and sparc.
 private let O_PATH_: CInt = 0o10000000
+
+// MARK: Folders of the program's own
+
+extension Directory {
+    /// Opens a directory, made with all its parents if it is missing; `mode` is for the last one, 0755 for the others.
+    package static func makingAll(_ path: FilePath, mode: UInt32) throws(SyscallFailure) -> Directory {
+        do {
+            return try Directory(opening: path)
+        } catch where error.isMissing {
+            let above = path.removingLastComponent()
+            let parent = try makingAll(above.isEmpty ? FilePath(".") : above, mode: 0o755)
+            guard let last = path.lastComponent else { throw error }
+            return try parent.ensureDirectory(last.string, mode: mode)
+        }
+    }
+
+    /// Opens a directory in this one, made if it is missing.
+    package func ensureDirectory(_ literal: String, mode: UInt32 = 0o700) throws(SyscallFailure) -> Directory {
+        let name = FileName(literal: literal)
+        do {
+            try makeDirectory(name, mode: mode)
+        } catch where error.isTaken {
+            // Made before, or by another process just now.
+        }
+        return try open(name)
+    }
+}

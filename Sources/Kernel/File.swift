@@ -161,3 +161,18 @@ package struct OpenFlags: Sendable {
 package func escaped(_ path: FilePath) -> String {
     path.withPlatformString { escaped(UnsafeBufferPointer(start: $0, count: path.length).lazy.map(UInt8.init(bitPattern:))) }
 }
+
+extension File {
+    /// Takes the exclusive lock of one byte for as long as this descriptor is open (fcntl(2), open file description
+    /// locks): between processes and between two openings of one process alike.
+    ///
+    /// - Returns: false while somebody else has it.
+    package func tryLock(at offset: Int64 = 0) throws(SyscallFailure) -> Bool {
+        do {
+            try syscall("fcntl", "lock") { ck_ofd_lock(raw, Int16(F_WRLCK), offset, 1) }
+            return true
+        } catch where error.errno == .wouldBlock || error.errno == .permissionDenied {
+            return false
+        }
+    }
+}

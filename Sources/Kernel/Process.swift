@@ -65,8 +65,6 @@ package enum Process {
         setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 
-    package static func isTerminal(_ descriptor: Int32) -> Bool { isatty(descriptor) == 1 }
-
     /// The program's own file.
     package static func executablePath() -> FilePath? { try? FilePath("/proc/self/exe").resolved() }
 
@@ -102,4 +100,20 @@ private func startDetached(_ body: @escaping @Sendable () -> Void) {
             return nil
         }, box)
     if failure == 0 { pthread_detach(thread) }
+}
+
+extension Process {
+    package static func sleep(milliseconds: UInt32) { usleep(milliseconds * 1000) }
+
+    /// Names the time since the kernel started (random(4), `boot_id`).
+    package static func bootID() throws(SyscallFailure) -> String {
+        let bytes = try File.contents(of: "/proc/sys/kernel/random/boot_id")
+        return String(decoding: bytes.filter { $0 > 0x20 }, as: UTF8.self)
+    }
+
+    package static func nanosecondsSinceEpoch() -> Int64 {
+        var now = timespec()
+        clock_gettime(CLOCK_REALTIME, &now)
+        return Int64(now.tv_sec) * 1_000_000_000 + Int64(now.tv_nsec)
+    }
 }

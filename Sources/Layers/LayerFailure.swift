@@ -32,6 +32,9 @@ package struct LayerFailure: Error, Sendable {
         self.init(.refused(reason), entry: entry.description)
     }
 
+    /// A blob that is missing or of the wrong size, found before its layer is begun.
+    package init(missing blob: LayoutFailure) { self.init(.blob(blob)) }
+
     /// Whether it is about what the archive says, so that a damaged blob may be behind it.
     var isAboutContent: Bool {
         switch cause {

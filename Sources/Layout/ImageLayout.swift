@@ -92,10 +92,9 @@ package struct ImageLayout: Sendable {
             case .fifo: throw LayoutFailure.blobNotAFile(digest, what: "a FIFO")
             case .symlink, .socket, .character, .block: throw LayoutFailure.blobNotAFile(digest, what: "a device")
             }
-            guard status.size == descriptor.size else {
-                throw LayoutFailure.wrongSize(digest, expected: descriptor.size, found: status.size)
-            }
-            return file
+            if status.size == descriptor.size { return file }
+            if let target = try followText(file, status.size, descriptor) { return target }
+            throw LayoutFailure.wrongSize(digest, expected: descriptor.size, found: status.size)
         } catch let error as LayoutFailure {
             throw error
         } catch let error as SyscallFailure {
@@ -108,6 +107,29 @@ package struct ImageLayout: Sendable {
             throw .document(name: "\(digest)", reason: "\(error)")
         }
     }
+
+    /// Where symlinks are not possible, git checks one out as a small file with the link's text: layouts that are
+    /// published in git come like that. Such a text is followed inside the layout only, and to a file of the right size.
+    private func followText(
+        _ file: borrowing File, _ size: Int64, _ descriptor: Descriptor
+    ) throws(SyscallFailure) -> File? {
+        guard (1..<Self.longestLink).contains(size) else { return nil }
+        var text = [UInt8]()
+        try file.read(into: &text, limit: Int(size))
+        guard let link = String(validating: text, as: UTF8.self), !text.contains(where: { $0 < 0x20 }) else { return nil }
+        do {
+            let path = FilePath("blobs/\(descriptor.digest.algorithm.rawValue)").pushing(FilePath(link))
+            let target = try directory.openBeneath(path)
+            let status = try target.status()
+            guard status.kind == .regular, status.size == descriptor.size else { return nil }
+            return target
+        } catch {
+            return nil
+        }
+    }
+
+    /// PATH_MAX: no link is longer.
+    private static let longestLink: Int64 = 4096
 
     /// Reads a whole document, verified.
     func read(_ descriptor: Descriptor, limit: Int64) throws(LayoutFailure) -> [UInt8] {

@@ -68,6 +68,11 @@ extension ImageLayout {
         return try readConfig(manifest.config).platform
     }
 
+    /// As `load`; nil if the manifest or the config is not in the layout.
+    package func loadIfPresent(_ descriptor: Descriptor) throws(LayoutFailure) -> Image? {
+        try present(descriptor, load)
+    }
+
     private func present<Value>(
         _ descriptor: Descriptor, _ read: (Descriptor) throws(LayoutFailure) -> Value
     ) throws(LayoutFailure) -> Value? {
@@ -79,10 +84,10 @@ extension ImageLayout {
         }
     }
 
-    /// The one manifest that fits; a variant that fits exactly goes before one that merely runs.
+    /// All manifests that fit; variants that fit exactly go before those that merely run.
     ///
-    /// - Throws: `.noImage`, `.noReference`, `.noDigest`, `.noPlatform`, `.ambiguous` with all that fit.
-    package func select(_ selector: Selector) throws(LayoutFailure) -> Candidate {
+    /// - Throws: `.noImage`, `.noReference`, `.noDigest`, `.noPlatform`.
+    package func fitting(_ selector: Selector) throws(LayoutFailure) -> [Candidate] {
         let all = try candidates()
         if all.isEmpty { throw .noImage(path) }
         var fitting = all
@@ -98,9 +103,16 @@ extension ImageLayout {
         let running = fitting.filter { $0.platform.map(wanted.accepts) ?? false }
         if running.isEmpty { throw .noPlatform(wanted, candidates: fitting) }
         let exact = running.filter { $0.platform == wanted }
-        let best = exact.isEmpty ? running : exact
-        guard let first = best.first, best.allSatisfy({ $0.descriptor.digest == first.descriptor.digest }) else {
-            throw .ambiguous(best)
+        return exact.isEmpty ? running : exact
+    }
+
+    /// The one manifest that fits.
+    ///
+    /// - Throws: as `fitting`, and `.ambiguous` with all that fit.
+    package func select(_ selector: Selector) throws(LayoutFailure) -> Candidate {
+        let fitting = try fitting(selector)
+        guard let first = fitting.first, fitting.allSatisfy({ $0.descriptor.digest == first.descriptor.digest }) else {
+            throw .ambiguous(fitting)
         }
         return first
     }

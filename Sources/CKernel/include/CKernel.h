@@ -29,6 +29,7 @@ int ck_unlinkat(int d, const char *n, int flags);
 int ck_fstatat(int d, const char *n, struct stat *s, int flags);
 int ck_fstat(int d, struct stat *s);
 int ck_mknodat(int d, const char *n, uint32_t mode, uint32_t major_, uint32_t minor_);
+static const unsigned ck_rename_noreplace = 1;
 int ck_renameat2(int fd, const char *from, int td, const char *to, unsigned flags);
 ssize_t ck_readlinkat(int d, const char *n, char *buffer, size_t size);
 unsigned ck_major(dev_t device);
@@ -94,3 +95,6 @@ int64_t ck_free_bytes(int d);
 /// Blocks SIGINT and SIGTERM in the calling thread and in all that it will start.
 int ck_block_termination(sigset_t *set);
 int ck_wait_signal(const sigset_t *set);
+
+/// Columns; 0 if it is no terminal.
+int ck_terminal_width(int descriptor);

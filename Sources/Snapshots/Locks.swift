@@ -1,0 +1,75 @@
+internal import Kernel
+internal import OCI
+
+/// This process's life as a lock: whoever can take the lock of a run knows that the run is over, whatever its pid was.
+/// What a run makes and does not finish goes with it.
+package final class Run: Sendable {
+    /// Of the file in `runs/`.
+    package let name: String
+    private let folder: Directory
+    private let file: FileName
+    private let lock: File
+
+    /// Makes and locks a file of a random name in `runs/`.
+    init(in folder: Directory) throws(SyscallFailure) {
+        while true {
+            let name = String(UInt64.random(in: .min ... .max), radix: 36)
+            let file = FileName(literal: name)
+            guard let lock = try folder.createFile(file, mode: 0o600) else { continue }
+            // Between these two steps a reaper may have taken it for a leftover, and removed it.
+            guard try lock.tryLock(), try folder.status(of: file) != nil else { continue }
+            self.name = name
+            self.folder = folder
+            self.file = file
+            self.lock = lock
+            return
+        }
+    }
+
+    deinit {
+        // A file that stays is a leftover like any other: the next run removes it.
+        try? folder.removeFile(file)
+    }
+
+    /// The runs that are over, each with its lock held so that nobody else reaps it.
+    static func ended(in folder: Directory, but own: Run) throws(SyscallFailure) -> [EndedRun] {
+        var ended = [EndedRun]()
+        for name in try folder.names() where name != own.file {
+            do {
+                let file = try folder.openOrCreateFile(name, mode: 0o600)
+                if try file.tryLock() { ended.append(EndedRun(name: name, lock: file)) }
+            } catch where error.isMissing {
+                continue
+            }
+        }
+        return ended
+    }
+}
+
+/// A run whose lock could be taken.
+final class EndedRun: Sendable {
+    let name: FileName
+    private let lock: File
+
+    init(name: FileName, lock: consuming File) {
+        self.name = name
+        self.lock = lock
+    }
+}
+
+/// Who unpacks which chain, between processes: one byte of one file a chain, held until the lock goes.
+///
+/// A collision of two chains makes one wait for the other and nothing worse. Take them in chain order, lowest first.
+package final class ChainLock: Sendable {
+    private let file: File
+
+    private init(_ file: consuming File) { self.file = file }
+
+    /// - Returns: nil while somebody else unpacks the chain.
+    static func tryTake(_ chain: ChainID, in folder: Directory) throws(SyscallFailure) -> ChainLock? {
+        let file = try folder.openOrCreateFile(FileName(literal: "chains"), mode: 0o600)
+        // 60 bits of the digest: a file offset has 63.
+        let offset = Int64(chain.digest.hex.prefix(15), radix: 16) ?? 0
+        return try file.tryLock(at: offset) ? ChainLock(file) : nil
+    }
+}

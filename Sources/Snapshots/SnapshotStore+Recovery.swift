@@ -1,0 +1,88 @@
+internal import GRDB
+internal import Kernel
+
+/// What ended runs and ended boots have left behind. Derived from what is there, not from a journal.
+extension SnapshotStore {
+    /// A directory that is on its way out.
+    private static let removed = ".removed-"
+
+    /// Removes what no living process is making, what no disk is known to hold, and what no row names.
+    func reap(but run: Run) throws(StoreFailure) {
+        let ended = try attempting("cannot look for leftovers") { () throws(SyscallFailure) in
+            try Run.ended(in: runs, but: run)
+        }
+        try write { database in
+            for run in ended {
+                try database.execute(sql: "DELETE FROM snapshot WHERE run = ?", arguments: [run.name.description])
+            }
+            try self.distrustOtherBoots(database)
+            try self.setAsideOrphans(database)
+            // Here, where nobody takes the probe's own directory for an orphan.
+            try self.backend.probe()
+        }
+        try attempting("cannot remove leftovers") { () throws(SyscallFailure) in
+            // Only now: a crash before this leaves the run to the next reaper.
+            for run in ended { try runs.removeTree(run.name) }
+            for name in try backend.folder.names() where name.isRemoved { try backend.folder.removeTree(name) }
+        }
+    }
+
+    /// What another boot committed and did not sync may be damaged, and so may be what is based on it: it is no longer
+    /// taken for its chain. What nobody needs goes; what a user's snapshot stands on stays under another name.
+    private func distrustOtherBoots(_ database: Database) throws {
+        let suspects = try Int64.fetchAll(
+            database,
+            sql: """
+                WITH RECURSIVE suspect(id) AS (
+                    SELECT id FROM snapshot WHERE boot IS NOT NULL AND boot != ?1 AND verified_chain IS NOT NULL
+                    UNION
+                    SELECT snapshot.id FROM snapshot JOIN suspect ON snapshot.parent = suspect.id
+                )
+                SELECT suspect.id FROM suspect JOIN snapshot USING (id)
+                WHERE snapshot.snapshotter = ?2 AND snapshot.kind = 'committed' ORDER BY suspect.id DESC
+                """, arguments: [boot, snapshotter])
+        for id in suspects {
+            try database.execute(sql: "DELETE FROM image WHERE top = ?", arguments: [id])
+            try database.execute(
+                sql: """
+                    UPDATE snapshot SET verified_chain = NULL, name = 'distrusted/' || id || '/' || name WHERE id = ?
+                    """, arguments: [id])
+        }
+        for id in suspects {
+            try database.execute(
+                sql: """
+                    DELETE FROM snapshot WHERE id = ?1 AND owner = 'images'
+                    AND NOT EXISTS (SELECT 1 FROM snapshot AS child WHERE child.parent = ?1)
+                    """, arguments: [id])
+        }
+    }
+
+    /// Renames what no row names, so that it can be deleted outside the transaction.
+    private func setAsideOrphans(_ database: Database) throws {
+        let known = Set(
+            try Int64.fetchAll(
+                database, sql: "SELECT id FROM snapshot WHERE snapshotter = ?", arguments: [snapshotter]))
+        for name in try backend.folder.names() where !name.isRemoved {
+            if let id = Int64(name.description), known.contains(id) { continue }
+            try setAside(name)
+        }
+    }
+
+    /// Renames a directory out of the way, so that it no longer looks like a snapshot's.
+    ///
+    /// - Returns: its new name; nil if there was none.
+    @discardableResult
+    func setAside(_ name: FileName) throws(SyscallFailure) -> FileName? {
+        let aside = FileName(literal: "\(Self.removed)\(UInt64.random(in: .min ... .max))")
+        do {
+            try backend.folder.rename(name, to: aside)
+            return aside
+        } catch where error.isMissing {
+            return nil
+        }
+    }
+}
+
+extension FileName {
+    fileprivate var isRemoved: Bool { hasPrefix(".removed-") }
+}

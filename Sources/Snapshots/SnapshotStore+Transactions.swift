@@ -1,0 +1,79 @@
+internal import GRDB
+internal import Kernel
+
+/// Runs system calls; `doing` is how a failure's message begins.
+func attempting<Value>(
+    _ doing: @autoclosure () -> String, _ body: () throws(SyscallFailure) -> Value
+) throws(StoreFailure) -> Value {
+    do {
+        return try body()
+    } catch {
+        throw StoreFailure(error, doing())
+    }
+}
+
+/// Runs work on the database and turns whatever it throws into a `StoreFailure`.
+func translating<Value>(_ body: () throws -> Value) throws(StoreFailure) -> Value {
+    do {
+        return try body()
+    } catch let failure as StoreFailure {
+        throw failure
+    } catch let failure as SyscallFailure {
+        throw StoreFailure(failure, "cannot change the store")
+    } catch let failure as DatabaseError {
+        switch failure.resultCode.primaryResultCode {
+        case .SQLITE_BUSY, .SQLITE_LOCKED:
+            throw StoreFailure(
+                .busy, "the store's database stayed locked for 10 s",
+                hint: "another process holds it; try again, or look for one that hangs")
+        case .SQLITE_FULL:
+            throw StoreFailure(SyscallFailure("write", path: "metadata.db", code: 28), "cannot write the store's database")
+        default: throw StoreFailure(.database, "the store's database: \(failure.message ?? "\(failure)")")
+        }
+    } catch {
+        throw StoreFailure(.database, "the store's database: \(error)")
+    }
+}
+
+extension SnapshotStore {
+    func read<Value>(_ body: @Sendable (Database) throws -> Value) throws(StoreFailure) -> Value {
+        try translating { try database.unsafeRead(body) }
+    }
+
+    /// One immediate transaction: nobody else writes meanwhile, nothing of it stays if it throws.
+    func write<Value>(_ body: (Database) throws -> Value) throws(StoreFailure) -> Value {
+        try translating {
+            try database.writeWithoutTransaction { database in
+                var result: Value?
+                try database.inTransaction(.immediate) {
+                    result = try body(database)
+                    return .commit
+                }
+                guard let result else { throw StoreFailure(.database, "a transaction without a result") }
+                return result
+            }
+        }
+    }
+
+    /// A transaction that is on the disk when it returns.
+    func durably(_ body: (Database) throws -> Void) throws(StoreFailure) {
+        try translating {
+            try database.writeWithoutTransaction { database in
+                try database.execute(sql: "PRAGMA synchronous = FULL")
+                try database.inTransaction(.immediate) {
+                    try body(database)
+                    return .commit
+                }
+                try database.execute(sql: "PRAGMA synchronous = NORMAL")
+            }
+        }
+    }
+
+    /// - Throws: `.notFound`.
+    func row(_ name: String, _ database: Database) throws -> SnapshotRow {
+        guard let row = try SnapshotRow.named(name, snapshotter, database) else {
+            throw StoreFailure(.notFound, "there is no snapshot '\(name)'")
+        }
+        return row
+    }
+}

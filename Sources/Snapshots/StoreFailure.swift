@@ -1,0 +1,32 @@
+package import Kernel
+
+/// What went wrong with the store: the contract's five kinds (containerd `errdefs`), and what a disk or a database adds.
+package struct StoreFailure: Error, Sendable, CustomStringConvertible {
+    package enum Kind: Equatable, Sendable {
+        case notFound
+        case alreadyExists
+        case invalidArgument
+        case failedPrecondition
+        /// This snapshotter cannot work here.
+        case unavailable
+        /// Somebody else held the database for longer than one waits.
+        case busy
+        case system(SyscallFailure)
+        case database
+    }
+
+    package let kind: Kind
+    package let description: String
+    /// What to do about it; nil where there is nothing to say.
+    package let hint: String?
+
+    package init(_ kind: Kind, _ description: String, hint: String? = nil) {
+        self.kind = kind
+        self.description = description
+        self.hint = hint
+    }
+
+    init(_ failure: SyscallFailure, _ doing: String) {
+        self.init(.system(failure), "\(doing): \(failure)")
+    }
+}

@@ -1,0 +1,173 @@
+package import Kernel
+package import Layers
+package import Layout
+package import Mounts
+package import OCI
+package import Snapshots
+internal import Streams
+internal import SystemPackage
+
+/// Runs work of the rooms below, with their errors as this room's.
+///
+/// - Parameter step: the layer that it is about, if it is about one.
+package func attempt<Value: ~Copyable>(
+    in step: LayerStep? = nil, _ body: () throws -> Value
+) throws(UnpackError) -> Value {
+    do {
+        return try body()
+    } catch {
+        switch (error, step) {
+        case (let error as UnpackError, _): throw error
+        case (let error as LayerFailure, let step?): throw UnpackError(error, in: step)
+        case (let error as LayoutFailure, let step?): throw UnpackError(LayerFailure(missing: error), in: step)
+        case (let error as LayoutFailure, nil): throw UnpackError(error)
+        case (let error as StoreFailure, _): throw UnpackError(error)
+        case (let error as MountLine.Failure, _): throw UnpackError(error)
+        case (let error as MountPerformer.Failure, _): throw UnpackError(error)
+        case (let error as SyscallFailure, _): throw UnpackError(error)
+        case (let error as Cancelled, _): throw UnpackError(.interrupted(error.signal), "interrupted")
+        default: throw UnpackError(.internal, "\(error)", hint: "this is a bug: please report it")
+        }
+    }
+}
+
+extension UnpackError {
+    // MARK: Layout
+
+    package init(_ failure: LayoutFailure) {
+        switch failure {
+        case .notFound(let path):
+            self.init(.notFound, "no image at '\(escaped(path))'", hint: "IMAGE is the directory of an OCI image layout")
+        case .notADirectory(let path):
+            self.init(
+                .notFound, "'\(escaped(path))' is not a directory",
+                hint: """
+                    IMAGE is the directory of an OCI image layout; \
+                    `skopeo copy oci-archive:FILE oci:DIR:TAG` makes one from an archive
+                    """)
+        case .notALayout(let path, let reason):
+            self.init(
+                .data, "'\(escaped(path))' is not an OCI image layout: \(reason)",
+                hint: "`skopeo copy docker://NAME oci:DIR:TAG` makes one")
+        case .document(let name, let reason):
+            self.init(.data, "\(name): \(reason)", hint: "fetch the image again, or report it to whoever built it")
+        case .documentTooLarge(let name, let size, let limit):
+            self.init(.data, "\(name): \(size) bytes, and at most \(limit) are read")
+        case .blobMissing(let digest):
+            self.init(
+                .notFound, "the blob \(digest) is missing from the layout",
+                hint: "the copy of the image is not whole: fetch it again")
+        case .blobNotAFile(let digest, let what):
+            self.init(.data, "the blob \(digest) is \(what), not a file")
+        case .wrongSize(let digest, let expected, let found):
+            self.init(
+                .data, "the blob \(digest) has \(found) bytes, its descriptor says \(expected)", hint: Self.damaged)
+        case .wrongDigest(let expected, let found):
+            self.init(.data, "the blob's digest is \(found), its descriptor says \(expected)", hint: Self.damaged)
+        case .noImage(let path):
+            self.init(.notFound, "the layout '\(escaped(path))' holds no image")
+        case .noReference(let name, let candidates):
+            self.init(
+                .notFound, "no image has the reference '\(escaped(name.utf8))'; there are:\(Self.list(candidates))",
+                hint: "choose with --ref NAME or DIR:NAME")
+        case .noDigest(let digest, let candidates):
+            self.init(.notFound, "no image has the digest \(digest); there are:\(Self.list(candidates))")
+        case .noPlatform(let platform, let candidates):
+            self.init(
+                .unavailable, "no image is for the platform \(platform); there are:\(Self.list(candidates))",
+                hint: "choose one of these with --platform OS/ARCH[/VARIANT]")
+        case .ambiguous(let candidates):
+            self.init(
+                .usage, "\(candidates.count) images fit:\(Self.list(candidates))",
+                hint: "choose with --ref NAME (or DIR:NAME), --digest DIGEST or --platform OS/ARCH[/VARIANT]")
+        case .system(let failure): self.init(failure)
+        }
+    }
+
+    private static let damaged = "the image is damaged: fetch it again"
+
+    private static func list(_ candidates: [Candidate]) -> String {
+        candidates.map { candidate in
+            let name = candidate.references.first.map { escaped($0.utf8) } ?? "(no name)"
+            let platform = candidate.platform.map { "\($0)" } ?? "unknown platform"
+            return "\n  \(name)  \(platform)  \(candidate.descriptor.digest)"
+        }.joined()
+    }
+
+    // MARK: Layers
+
+    package init(_ failure: LayerFailure, in step: LayerStep) {
+        let entry = failure.entry.map { "entry '\($0)': " } ?? ""
+        let place = "\(step.name): "
+        switch failure.cause {
+        case .blob(let cause):
+            let inner = UnpackError(cause)
+            self.init(inner.code, place + inner.message, hint: inner.hint)
+        case .compression(let cause):
+            self.init(.data, "\(place)\(cause)", hint: Self.builtWrong)
+        case .archive(let cause):
+            self.init(.data, "\(place)\(cause)", hint: Self.builtWrong)
+        case .refused(let reason):
+            self.init(.data, "\(place)\(entry)\(reason)", hint: Self.builtWrong)
+        case .wrongDiffID(let expected, let found):
+            self.init(
+                .data, "\(place)the uncompressed layer's digest is \(found), the config says \(expected)",
+                hint: "layer and config do not belong together: report it to whoever built the image")
+        case .system(let cause):
+            let inner = UnpackError(cause)
+            self.init(inner.code, "\(place)\(entry)\(inner.message)", hint: inner.hint)
+        case .cancelled(let cause): self.init(.interrupted(cause.signal), "interrupted")
+        }
+    }
+
+    /// Said only when the blob's own digest is right.
+    private static let builtWrong = "the blob is what its digest says, so it was built like this: report it to whoever did"
+
+    // MARK: Store and mounts
+
+    package init(_ failure: StoreFailure) {
+        switch failure.kind {
+        case .notFound: self.init(.notFound, failure.description, hint: failure.hint)
+        case .alreadyExists, .invalidArgument, .failedPrecondition, .unavailable:
+            self.init(.unavailable, failure.description, hint: failure.hint)
+        case .busy: self.init(.busy, failure.description, hint: failure.hint)
+        case .database: self.init(.io, failure.description, hint: failure.hint)
+        case .system(let cause):
+            let inner = UnpackError(cause)
+            self.init(inner.code, failure.description, hint: failure.hint ?? inner.hint)
+        }
+    }
+
+    package init(_ failure: MountLine.Failure) {
+        switch failure {
+        case .unprintable(let path):
+            self.init(
+                .usage, "'\(escaped(path))' cannot stand in a mount line: a shell or mount(8) would split it",
+                hint: "use a --root and a --target of letters, digits and / . _ - + @, or --format json")
+        }
+    }
+
+    package init(_ failure: MountPerformer.Failure) {
+        switch failure {
+        case .system(let cause): self.init(cause)
+        case .tooManyLayers(let count):
+            self.init(
+                .unavailable, "this kernel cannot mount \(count) layers",
+                hint: "kernel 6.7 and later mount up to 500")
+        case .miscounted(let expected, let found):
+            self.init(.internal, "the kernel mounted \(found) of \(expected) layers; it was unmounted again")
+        }
+    }
+
+    package init(_ failure: SyscallFailure) {
+        if failure.isOutOfSpace {
+            self.init(.io, "\(failure)", hint: "free some space, or put the store elsewhere with --root DIR")
+        } else if failure.isPermission {
+            self.init(.permission, "\(failure)", hint: "run it as root, e.g. with sudo")
+        } else if failure.isMissing {
+            self.init(.notFound, "\(failure)")
+        } else {
+            self.init(.io, "\(failure)")
+        }
+    }
+}

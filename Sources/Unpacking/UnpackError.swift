@@ -1,0 +1,52 @@
+/// What a command failed with: a code for programs, a message and a remedy for people. Built in one place,
+/// `UnpackError+Mapping.swift`; nobody reads the text to decide.
+package struct UnpackError: Error, Sendable {
+    /// The exit statuses, documented in `docs/exit-codes.md` and frozen (sysexits.h).
+    package enum Code: Equatable, Sendable {
+        /// The command line asks for what cannot be.
+        case usage
+        /// The image is wrong: digest, diff ID, archive, JSON.
+        case data
+        /// Image, reference, blob or snapshot not found.
+        case notFound
+        /// No manifest for the platform, or a snapshotter that cannot work here.
+        case unavailable
+        /// A bug of ours.
+        case `internal`
+        /// I/O, no space.
+        case io
+        /// The store's database stayed locked.
+        case busy
+        case permission
+        /// By this signal.
+        case interrupted(Int32)
+
+        package var exitStatus: Int32 {
+            switch self {
+            case .usage: 64
+            case .data: 65
+            case .notFound: 66
+            case .unavailable: 69
+            case .internal: 70
+            case .io: 74
+            case .busy: 75
+            case .permission: 77
+            case .interrupted(let signal): 128 + signal
+            }
+        }
+    }
+
+    package let code: Code
+    /// Lower case; which layer, entry or path, what failed, what was found.
+    package let message: String
+    package let hint: String?
+    /// What lies behind it, for `-v`.
+    package let causes: [String]
+
+    package init(_ code: Code, _ message: String, hint: String? = nil, causes: [String] = []) {
+        self.code = code
+        self.message = message
+        self.hint = hint
+        self.causes = causes
+    }
+}

@@ -1,0 +1,287 @@
+internal import Kernel
+package import Layers
+package import Layout
+package import Logging
+package import Mounts
+package import OCI
+package import Snapshots
+package import Streams
+package import SystemPackage
+
+/// What to unpack, and where to.
+package struct UnpackRequest: Sendable {
+    package let image: FilePath
+    package let selector: Selector
+    package let root: FilePath
+    package let snapshotter: String
+    package let durability: Durability
+    /// The key of an active snapshot to mount writable; nil is read-only.
+    package let writableKey: String?
+
+    package enum Durability: String, Sendable, CaseIterable {
+        /// One syncfs(2) before the image is recorded.
+        case fs
+        /// Not beyond this boot.
+        case none
+    }
+
+    package init(
+        image: FilePath, selector: Selector, root: FilePath, snapshotter: String, durability: Durability,
+        writableKey: String?
+    ) {
+        self.image = image
+        self.selector = selector
+        self.root = root
+        self.snapshotter = snapshotter
+        self.durability = durability
+        self.writableKey = writableKey
+    }
+}
+
+/// What happens meanwhile, for whoever watches. Told from several threads.
+package enum UnpackEvent: Sendable {
+    /// The steps, and which of them are there already.
+    case planned([LayerStep], cached: Set<ChainID>)
+    /// Another process unpacks this layer.
+    case waiting(LayerStep)
+    case started(LayerStep)
+    /// Bytes of the layer's blob that were read so far.
+    case progressed(LayerStep, Int64)
+    case warned(LayerStep, LayerWarning)
+    case committed(LayerStep)
+    case syncing
+}
+
+/// What came of it.
+package struct UnpackResult: Sendable {
+    package let image: Image
+    package let reference: String?
+    package let platform: Platform
+    package let chainID: ChainID
+    package let mount: Mount
+    package let layers: [Layer]
+    package let warnings: [String]
+
+    package struct Layer: Sendable {
+        package let step: LayerStep
+        /// The directory with the layer's own tree.
+        package let path: FilePath
+        /// Whether it was there before.
+        package let isCached: Bool
+    }
+}
+
+/// The main job: from an image on disk to verified snapshots and a mount, through every doorway in its order.
+package struct Unpacker: Sendable {
+    private let request: UnpackRequest
+    private let cancellation: Cancellation
+    private let logger: Logger
+    private let onEvent: @Sendable (UnpackEvent) -> Void
+
+    package init(
+        _ request: UnpackRequest, cancellation: Cancellation, logger: Logger,
+        onEvent: @escaping @Sendable (UnpackEvent) -> Void
+    ) {
+        self.request = request
+        self.cancellation = cancellation
+        self.logger = logger
+        self.onEvent = onEvent
+    }
+
+    package func run() throws(UnpackError) -> UnpackResult {
+        let (candidate, image) = try read()
+        guard Process.effectiveUserID == 0 else {
+            throw UnpackError(
+                .permission, "unpacking sets owners and makes devices, which needs root", hint: "run it with sudo")
+        }
+        guard let top = image.steps.last?.chainID else { throw UnpackError(.internal, "an image without layers") }
+        let store = try openStore(request.root, snapshotter: request.snapshotter)
+        let cached = try cachedChains(of: image, in: store)
+        onEvent(.planned(image.steps, cached: cached))
+
+        var warnings = [String]()
+        let missing = image.steps.filter { !cached.contains($0.chainID) }
+        if !missing.isEmpty { warnings = try unpack(missing, of: image, in: store) }
+        try settle(image, candidate, top, in: store)
+
+        let name = try attempt { try store.verified(top) }?.name
+        guard let name else { throw UnpackError(.internal, "the unpacked chain \(top) is not in the store") }
+        let mounted = try request.writableKey.map { key throws(UnpackError) in
+            try prepareWritable(key, on: name, in: store)
+            return key
+        }
+        return UnpackResult(
+            image: image, reference: candidate.references.first ?? request.selector.reference,
+            platform: image.config.platform, chainID: top,
+            mount: try attempt { try store.mount(of: mounted ?? name) },
+            layers: try image.steps.map { step throws(UnpackError) in
+                let snapshot = try attempt { try store.verified(step.chainID) }
+                guard let snapshot else { throw UnpackError(.internal, "the chain \(step.chainID) is gone") }
+                return UnpackResult.Layer(
+                    step: step, path: store.path(of: snapshot), isCached: cached.contains(step.chainID))
+            }, warnings: warnings)
+    }
+
+    /// Doors 1 to 4: layout, selection, manifest and config, plan.
+    private func read() throws(UnpackError) -> (Candidate, Image) {
+        try attempt {
+            let layout = try ImageLayout(opening: request.image)
+            let candidate = try layout.select(request.selector)
+            let image = try layout.load(candidate.descriptor)
+            logger.debug("selected \(candidate.descriptor.digest), \(image.steps.count) layers")
+            return (candidate, image)
+        }
+    }
+
+    /// Door 5: what is there already.
+    private func cachedChains(of image: Image, in store: SnapshotStore) throws(UnpackError) -> Set<ChainID> {
+        var cached = Set<ChainID>()
+        for step in image.steps {
+            let found = try attempt { try store.verified(step.chainID) }
+            if found != nil { cached.insert(step.chainID) }
+        }
+        return cached
+    }
+
+    // MARK: Doors 6 to 12
+
+    private func unpack(
+        _ missing: [LayerStep], of image: Image, in store: SnapshotStore
+    ) throws(UnpackError) -> [String] {
+        let layout = try attempt { try ImageLayout(opening: request.image) }
+        for step in missing { try attempt(in: step) { try layout.check(step.descriptor) } }
+        let run = try attempt { try store.startRun() }
+        let work = try lock(missing, in: store)
+        let pipeline = LayerPipeline(layout, cancellation: cancellation)
+        var warnings = [String]()
+        for (step, lock) in work {
+            let applied = try unpack(step, through: pipeline, run, in: store)
+            for warning in applied.warnings {
+                onEvent(.warned(step, warning))
+                warnings.append("\(step.name): \(warning.description)")
+            }
+            // Held until here: whoever waits for it finds the layer committed.
+            withExtendedLifetime(lock) {}
+        }
+        return warnings
+    }
+
+    /// Takes the locks of all missing chains, lowest first and before any work, so that two processes cannot wait for
+    /// each other. What somebody else has committed meanwhile is left out.
+    private func lock(
+        _ missing: [LayerStep], in store: SnapshotStore
+    ) throws(UnpackError) -> [(LayerStep, ChainLock)] {
+        var work = [(LayerStep, ChainLock)]()
+        for step in missing {
+            var hasTold = false
+            while true {
+                try check()
+                let lock = try attempt { try store.tryLock(step.chainID) }
+                if let lock {
+                    let found = try attempt { try store.verified(step.chainID) }
+                    if found == nil { work.append((step, lock)) }
+                    break
+                }
+                if !hasTold { onEvent(.waiting(step)) }
+                hasTold = true
+                Process.sleep(milliseconds: 20)
+            }
+        }
+        return work
+    }
+
+    private func unpack(
+        _ step: LayerStep, through pipeline: LayerPipeline, _ run: Run, in store: SnapshotStore
+    ) throws(UnpackError) -> AppliedLayer {
+        try check()
+        onEvent(.started(step))
+        let parent = try step.parent.map { chain throws(UnpackError) in
+            let found = try attempt { try store.verified(chain) }
+            guard let found else { throw UnpackError(.internal, "\(step.name): the layer below is not in the store") }
+            return found.name
+        }
+        let key = "unpack/\(run.name)/\(step.number)"
+        let active = try attempt { try store.prepare(key, parent: parent, owner: .images, run: run) }
+        do throws(UnpackError) {
+            let applied = try attempt(in: step) {
+                try pipeline.apply(step, to: active.directory, over: LowerView(active.parents)) { [onEvent] in
+                    onEvent(.progressed(step, $0))
+                }
+            }
+            try check()
+            try commit(applied, active, in: store)
+            onEvent(.committed(step))
+            logger.debug("\(step.name): \(applied.entries) entries, committed as \(step.chainID)")
+            return applied
+        } catch {
+            // Nothing half-done stays. Should this fail too, the next run finds it by this run's lock.
+            do {
+                try store.remove(key)
+            } catch let leftover {
+                logger.debug("left behind: \(leftover)")
+            }
+            throw error
+        }
+    }
+
+    /// Door 12, the only place that says of a snapshot which chain it is: with the proof in hand.
+    private func commit(
+        _ applied: AppliedLayer, _ active: borrowing ActiveSnapshot, in store: SnapshotStore
+    ) throws(UnpackError) {
+        let chain = applied.step.chainID
+        try attempt {
+            try store.commit(
+                active, as: chain.description, labels: ["containerd.io/snapshot.ref": chain.description],
+                verifiedChain: chain)
+        }
+    }
+
+    private func settle(
+        _ image: Image, _ candidate: Candidate, _ top: ChainID, in store: SnapshotStore
+    ) throws(UnpackError) {
+        let record = ImageRecord(
+            reference: candidate.references.first, manifest: image.descriptor.digest,
+            mediaType: image.descriptor.mediaType, platform: image.config.platform, topChain: top,
+            layers: image.steps.map(ImageRecord.Layer.init))
+        if request.durability == .fs { onEvent(.syncing) }
+        try attempt { try store.settle(record, sync: request.durability == .fs) }
+    }
+
+    /// An active snapshot of the user's on top of the image: made, or the same one again.
+    private func prepareWritable(
+        _ key: String, on parent: String, in store: SnapshotStore
+    ) throws(UnpackError) {
+        guard MountLine.isPrintable(key), (try? Digest(parsing: key)) == nil, !key.hasPrefix("unpack/") else {
+            throw UnpackError(
+                .usage, "'\(escaped(key.utf8))' is no key for a snapshot",
+                hint: "use letters, digits and . _ - + @")
+        }
+        try attempt {
+            guard let found = try store.find(key) else {
+                _ = try store.prepare(key, parent: parent, owner: .user, run: nil)
+                return
+            }
+            guard found.kind == .active, found.parent == parent else {
+                throw UnpackError(
+                    .usage,
+                    "the snapshot '\(key)' is \(found.kind.rawValue) on \(found.parent ?? "nothing"), not active on \(parent)",
+                    hint: "choose another key, or remove that snapshot")
+            }
+        }
+    }
+
+    private func check() throws(UnpackError) { try attempt { try cancellation.check() } }
+}
+
+/// Opens the store under `root` as this machine and boot have it.
+package func openStore(_ root: FilePath, snapshotter: String) throws(UnpackError) -> SnapshotStore {
+    guard SnapshotStore.supported.contains(snapshotter) else {
+        throw UnpackError(
+            .usage, "there is no snapshotter '\(escaped(snapshotter.utf8))'",
+            hint: "there is: " + SnapshotStore.supported.joined(separator: ", "))
+    }
+    return try attempt {
+        try SnapshotStore(
+            opening: root, snapshotter: snapshotter, boot: try Process.bootID(), clock: Process.nanosecondsSinceEpoch)
+    }
+}

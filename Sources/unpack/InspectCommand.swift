@@ -1,0 +1,128 @@
+internal import ArgumentParser
+internal import FoundationEssentials
+internal import Kernel
+internal import Layout
+internal import OCI
+internal import SystemPackage
+internal import Unpacking
+
+/// Tells what is in a layout. Writes nothing, and needs no rights but to read it.
+struct InspectCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "inspect", abstract: "Show the images of a layout: platforms, configs, layers, chain IDs, history.")
+
+    @OptionGroup var image: ImageOptions
+
+    @Flag(help: "Print one JSON document.")
+    var json = false
+
+    func run() throws {
+        let (path, selector) = try image.resolve()
+        let document = try attempt { try InspectDocument(reading: path, selector) }
+        let text = json ? try attempt { try document.json() } : document.text
+        try attempt { try Console.write(text + "\n") }
+    }
+}
+
+/// Every image of a layout that fits what was asked for.
+private struct InspectDocument: Encodable {
+    let layout: String
+    let images: [ImageDocument]
+
+    struct ImageDocument: Encodable {
+        let references: [String]
+        let digest: Digest
+        let mediaType: MediaType
+        let size: Int64
+        let platform: String?
+        /// Whether the layout holds its manifest and config.
+        let present: Bool
+        let created: String?
+        let configDigest: Digest?
+        let chainID: ChainID?
+        let layers: [LayerDocument]
+        let config: JSONValue?
+    }
+
+    struct LayerDocument: Encodable {
+        let digest: Digest
+        let mediaType: MediaType
+        let size: Int64
+        let diffID: DiffID
+        let chainID: ChainID
+        /// Whether the layout holds the blob, in the right size.
+        let present: Bool
+        let createdBy: String?
+    }
+
+    init(reading path: FilePath, _ selector: Selector) throws {
+        let layout = try ImageLayout(opening: path)
+        self.layout = path.string
+        var candidates = try layout.candidates()
+        if candidates.isEmpty { throw LayoutFailure.noImage(path) }
+        // Everything is shown unless something was asked for.
+        if selector.reference != nil || selector.digest != nil || selector.platform != nil {
+            candidates = try layout.fitting(selector)
+        }
+        images = try candidates.map { try ImageDocument($0, in: layout) }
+    }
+
+    func json() throws -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        return String(decoding: try encoder.encode(self), as: UTF8.self)
+    }
+
+    var text: String { images.map(\.text).joined(separator: "\n\n") }
+}
+
+extension InspectDocument.ImageDocument {
+    init(_ candidate: Candidate, in layout: ImageLayout) throws {
+        references = candidate.references
+        digest = candidate.descriptor.digest
+        mediaType = candidate.descriptor.mediaType
+        size = candidate.descriptor.size
+        platform = candidate.platform?.description
+        guard let image = try layout.loadIfPresent(candidate.descriptor) else {
+            present = false
+            created = nil
+            configDigest = nil
+            chainID = nil
+            layers = []
+            config = nil
+            return
+        }
+        present = true
+        created = image.config.created
+        configDigest = image.manifest.config.digest
+        chainID = image.steps.last?.chainID
+        config = image.config.execution
+        let history = image.config.layerHistory
+        layers = image.steps.map { step in
+            InspectDocument.LayerDocument(
+                digest: step.descriptor.digest, mediaType: step.descriptor.mediaType, size: step.descriptor.size,
+                diffID: step.diffID, chainID: step.chainID, present: (try? layout.check(step.descriptor)) != nil,
+                createdBy: step.number <= history.count ? history[step.number - 1].createdBy : nil)
+        }
+    }
+
+    var text: String {
+        let names = references.isEmpty ? "(no name)" : references.map { escaped($0.utf8) }.joined(separator: ", ")
+        var lines = ["\(names)  \(platform ?? "unknown platform")"]
+        lines.append("  manifest  \(digest)")
+        if !present { return (lines + ["  not in this layout"]).joined(separator: "\n") }
+        if let configDigest { lines.append("  config    \(configDigest)") }
+        if let created { lines.append("  created   \(escaped(created.utf8))") }
+        if let chainID { lines.append("  chain ID  \(chainID)") }
+        let total = megabytes(layers.reduce(0) { $0 + $1.size })
+        lines.append("  \(layers.count) layers, \(total), lowest first:")
+        for (index, layer) in layers.enumerated() {
+            let missing = layer.present ? "" : "  MISSING"
+            lines.append("  \(index + 1). \(layer.digest)  \(megabytes(layer.size))  \(layer.mediaType)\(missing)")
+            lines.append("     diff ID   \(layer.diffID)")
+            lines.append("     chain ID  \(layer.chainID)")
+            if let createdBy = layer.createdBy { lines.append("     made by   \(escaped(createdBy.utf8))") }
+        }
+        return lines.joined(separator: "\n")
+    }
+}

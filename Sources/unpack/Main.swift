@@ -1,0 +1,56 @@
+internal import ArgumentParser
+internal import Kernel
+internal import Streams
+internal import Unpacking
+
+/// Sets up the process, runs one command, and turns whatever ends it into an exit status.
+@main
+struct Main {
+    static func main() {
+        let cancellation = Cancellation()
+        Process.onTermination { cancellation.cancel(signal: $0) }
+        Process.clearFileModeMask()
+        Process.raiseDescriptorLimit()
+        var arguments = Array(CommandLine.arguments.dropFirst())
+        // The main job has no name of its own, so its help is the program's.
+        if arguments.isEmpty || ["-h", "--help", "help"].contains(arguments[0]), arguments.count < 2 {
+            arguments = [UnpackCommand.hiddenName, "--help"]
+        }
+        do {
+            var command = try RootCommand.parseAsRoot(arguments)
+            try CommandContext.$current.withValue(CommandContext(cancellation: cancellation)) { try command.run() }
+        } catch let error as UnpackError {
+            ErrorReport(error).say()
+            RootCommand.exit(withError: ExitCode(error.code.exitStatus))
+        } catch {
+            RootCommand.exit(withError: error)
+        }
+    }
+}
+
+/// What every command gets from `main`.
+struct CommandContext: Sendable {
+    @TaskLocal static var current = CommandContext(cancellation: Cancellation())
+
+    let cancellation: Cancellation
+}
+
+struct RootCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "unpack", abstract: "Unpack an OCI image into verified snapshots, and print how to mount it.",
+        version: Version.text,
+        subcommands: [UnpackCommand.self, InspectCommand.self, MountCommand.self, UmountCommand.self],
+        defaultSubcommand: UnpackCommand.self)
+}
+
+/// One error as a person reads it.
+struct ErrorReport {
+    private let error: UnpackError
+
+    init(_ error: UnpackError) { self.error = error }
+
+    func say() {
+        Console.say("unpack: \(error.message)\n")
+        if let hint = error.hint { Console.say("hint: \(hint)\n") }
+    }
+}

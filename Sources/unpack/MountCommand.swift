@@ -1,0 +1,95 @@
+internal import ArgumentParser
+internal import Kernel
+internal import Layout
+internal import Mounts
+internal import OCI
+internal import Snapshots
+internal import SystemPackage
+internal import Unpacking
+
+/// Performs what the other commands describe.
+struct MountCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "mount", abstract: "Mount an image, a chain or a snapshot on a directory.",
+        discussion: """
+            Uses the kernel's mount API, which takes as many layers as overlay does (500), and counts the layers that it
+            has mounted. WHAT is a chain ID or a snapshot's key in the store, or an image, which is unpacked first.
+            """)
+
+    @Argument(help: ArgumentHelp("A chain ID, a snapshot's key, or an image (DIR, DIR:REF, DIR@sha256:…).", valueName: "what"))
+    var what: String
+
+    @Argument(help: ArgumentHelp("The directory to mount it on. It must exist.", valueName: "dir"))
+    var directory: String
+
+    @OptionGroup var store: StoreOptions
+
+    @Option(
+        name: .customLong("rw"),
+        help: ArgumentHelp("Make (or use again) the writable snapshot of this key on top of an image.", valueName: "key"))
+    var writableKey: String?
+
+    @Option(help: ArgumentHelp("The image's reference in the layout.", valueName: "name"))
+    var ref: String?
+
+    @Option(help: ArgumentHelp("The platform, if not this machine's.", valueName: "os/arch[/variant]"))
+    var platform: String?
+
+    @OptionGroup var durability: DurabilityOptions
+    @OptionGroup var talk: TalkOptions
+
+    func run() throws {
+        let root = try store.rootPath()
+        let target = try attempt { try FilePath(directory).resolved() }
+        let mount = try describe(root)
+        try attempt {
+            try MountPerformer.perform(
+                mount, form: .ofThisKernel, folder: root.appending(store.snapshotterName), on: target)
+        }
+    }
+
+    private func describe(_ root: FilePath) throws -> Mount {
+        if let chain = try? ChainID(Digest(parsing: what)) {
+            let store = try openStore(root, snapshotter: store.snapshotterName)
+            return try attempt {
+                guard let snapshot = try store.verified(chain) else {
+                    throw UnpackError(
+                        .notFound, "the store \(escaped(root)) does not hold the chain \(chain)",
+                        hint: "unpack the image again, or name its store with --root DIR")
+                }
+                return try store.mount(of: snapshot.name)
+            }
+        }
+        if (try? root.appending("metadata.db").resolved()) != nil {
+            let store = try openStore(root, snapshotter: store.snapshotterName)
+            if try attempt({ try store.find(what) }) != nil { return try attempt { try store.mount(of: what) } }
+        }
+        var image = ImageOptions()
+        image.image = what
+        image.ref = ref
+        image.digest = nil
+        image.platform = platform
+        return try UnpackJob(
+            image: image, store: store, durability: durability, talk: talk, writableKey: writableKey
+        ).run().mount
+    }
+}
+
+struct UmountCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "umount", abstract: "Unmount what is mounted on a directory.")
+
+    @Argument(help: ArgumentHelp("The directory.", valueName: "dir"))
+    var directory: String
+
+    func run() throws {
+        try attempt {
+            do throws(SyscallFailure) {
+                try MountPerformer.unmount(FilePath(directory))
+            } catch {
+                guard error.errno == .invalidArgument else { throw error }
+                throw UnpackError(.usage, "nothing is mounted on '\(escaped(directory.utf8))'")
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+internal import ArgumentParser
+internal import FoundationEssentials
+internal import Kernel
+internal import Layout
+internal import OCI
+internal import SystemPackage
+internal import Unpacking
+
+/// Which image.
+struct ImageOptions: ParsableArguments {
+    @Argument(help: "The directory of an OCI image layout: DIR, DIR:REF or DIR@sha256:….")
+    var image: String
+
+    @Option(help: ArgumentHelp("The image's reference in the layout.", valueName: "name"))
+    var ref: String?
+
+    @Option(help: ArgumentHelp("The digest of a manifest, or of an index that holds it.", valueName: "sha256:…"))
+    var digest: String?
+
+    @Option(help: ArgumentHelp("The platform, if not this machine's.", valueName: "os/arch[/variant]"))
+    var platform: String?
+
+    /// What was typed, as one choice.
+    func resolve() throws -> (path: FilePath, selector: Selector) {
+        let argument = try usage { try ImageArgument(parsing: image) { (try? $0.resolved()) != nil } }
+        let digest = try digest.map { text in try usage { try Digest(parsing: text) } }
+        if argument.reference != nil, ref != nil {
+            throw UnpackError(.usage, "the reference is given twice", hint: "use either IMAGE:REF or --ref")
+        }
+        if argument.digest != nil, digest != nil {
+            throw UnpackError(.usage, "the digest is given twice", hint: "use either IMAGE@DIGEST or --digest")
+        }
+        let selector = Selector(
+            reference: argument.reference ?? ref, digest: argument.digest ?? digest,
+            platform: try platform.map { text in try usage { try Platform(parsing: text) } })
+        return (argument.path, selector)
+    }
+
+    private func usage<Value>(_ body: () throws -> Value) throws -> Value {
+        do {
+            return try body()
+        } catch {
+            throw UnpackError(.usage, "\(error)")
+        }
+    }
+}
+
+/// Which store.
+struct StoreOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "The snapshotter that keeps the layers. Default: $UNPACK_SNAPSHOTTER, else overlayfs.", valueName: "name"))
+    var snapshotter: String?
+
+    @Option(
+        help: ArgumentHelp("The store's directory. Default: $UNPACK_ROOT, else /var/lib/unpack.", valueName: "dir"))
+    var root: String?
+
+    var snapshotterName: String { snapshotter ?? Self.environment("UNPACK_SNAPSHOTTER") ?? "overlayfs" }
+
+    /// Absolute: it stands in mount lines that somebody runs elsewhere.
+    func rootPath() throws -> FilePath {
+        let path = FilePath(root ?? Self.environment("UNPACK_ROOT") ?? "/var/lib/unpack")
+        return try attempt { try path.absolute() }
+    }
+
+    private static func environment(_ name: String) -> String? {
+        let value = ProcessInfo.processInfo.environment[name]
+        return value?.isEmpty == false ? value : nil
+    }
+}
+
+/// How much is said.
+struct TalkOptions: ParsableArguments {
+    @Flag(name: [.customShort("q"), .long], help: "Say nothing but errors.")
+    var quiet = false
+
+    @Flag(name: [.customShort("v"), .long], help: "Say what is done, step by step.")
+    var verbose = false
+}
+
+/// How durable it is.
+struct DurabilityOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "fs: on the disk before the image is recorded. none: only until the machine stops.", valueName: "fs|none"))
+    var sync: UnpackRequest.Durability = .fs
+}
+
+extension UnpackRequest.Durability: ExpressibleByArgument {}
+
+extension FilePath {
+    /// From the working directory, with symlinks in what exists of it resolved.
+    func absolute() throws(SyscallFailure) -> FilePath {
+        if let resolved = try? resolved() { return resolved }
+        let path = isAbsolute ? self : try FilePath.workingDirectory().pushing(self)
+        return path.lexicallyNormalized()
+    }
+}

@@ -1,0 +1,124 @@
+internal import Kernel
+internal import Layers
+internal import Logging
+internal import OCI
+internal import Synchronization
+internal import Unpacking
+
+/// What is said on stderr while work goes on: one line that changes on a terminal, a line a layer elsewhere.
+final class ProgressReport: Sendable {
+    private enum Style { case silent, lines, terminal }
+
+    private struct State {
+        var total: Int64 = 0
+        var done: Int64 = 0
+        var current: (step: LayerStep, bytes: Int64)?
+        var started: Int64 = 0
+        var lastDrawn: Int64 = 0
+        var isDrawn = false
+    }
+
+    /// Often enough to look alive, seldom enough to cost nothing.
+    private static let interval: Int64 = 100_000_000
+
+    private let style: Style
+    private let state = Mutex(State())
+
+    init(_ talk: TalkOptions) {
+        style = talk.quiet ? .silent : Console.errorIsTerminal ? .terminal : .lines
+    }
+
+    func take(_ event: UnpackEvent) {
+        if case .silent = style { return }
+        state.withLock { state in
+            switch event {
+            case .planned(let steps, let cached):
+                state.total = steps.filter { !cached.contains($0.chainID) }.reduce(0) { $0 + $1.descriptor.size }
+                if !cached.isEmpty, cached.count < steps.count {
+                    say("\(cached.count) of \(steps.count) layers are there already", &state)
+                }
+            case .waiting(let step): say("\(step.name): waiting for another process that unpacks it", &state)
+            case .started(let step):
+                state.current = (step, 0)
+                state.started = Process.nanosecondsSinceEpoch()
+                draw(&state)
+            case .progressed(let step, let bytes):
+                state.current = (step, bytes)
+                draw(&state)
+            case .warned(let step, let warning): say("warning: \(step.name): \(warning.description)", &state)
+            case .committed(let step):
+                state.current = nil
+                state.done += step.descriptor.size
+                let seconds = Double(Process.nanosecondsSinceEpoch() - state.started) / 1e9
+                say("\(step.name): \(megabytes(step.descriptor.size)) in \(tenths(seconds)) s", &state)
+            case .syncing: break
+            }
+        }
+    }
+
+    /// Leaves the terminal as it was found.
+    func end() { state.withLock { clear(&$0) } }
+
+    private func say(_ line: String, _ state: inout State) {
+        clear(&state)
+        Console.say("unpack: \(line)\n")
+    }
+
+    private func clear(_ state: inout State) {
+        if state.isDrawn { Console.say("\r\u{1B}[K") }
+        state.isDrawn = false
+    }
+
+    private func draw(_ state: inout State) {
+        guard case .terminal = style, let (step, bytes) = state.current else { return }
+        let now = Process.nanosecondsSinceEpoch()
+        guard now - state.lastDrawn >= Self.interval else { return }
+        state.lastDrawn = now
+        let size = max(step.descriptor.size, 1)
+        let percent = bytes * 100 / size
+        let line =
+            "unpack: layer \(step.number) of \(step.count)  \(percent)% of \(megabytes(size))"
+            + "  (\(megabytes(state.done + bytes)) of \(megabytes(state.total)) in all)"
+        Console.say("\r\u{1B}[K" + line.prefix(Console.errorWidth - 1))
+        state.isDrawn = true
+    }
+}
+
+/// A size as people compare them: `1.2 MB`, decimal.
+func megabytes(_ bytes: Int64) -> String {
+    let units = ["B", "kB", "MB", "GB", "TB"]
+    var value = Double(bytes)
+    var unit = 0
+    while value >= 1000, unit < units.count - 1 {
+        value /= 1000
+        unit += 1
+    }
+    return unit == 0 ? "\(bytes) B" : "\(tenths(value)) \(units[unit])"
+}
+
+private func tenths(_ value: Double) -> String {
+    let rounded = Int((value * 10).rounded())
+    return "\(rounded / 10).\(rounded % 10)"
+}
+
+extension TalkOptions {
+    /// Debug messages go to stderr with `-v`, and nowhere without.
+    var logger: Logger {
+        var logger = Logger(label: "unpack") { _ in StandardErrorHandler() }
+        logger.logLevel = verbose ? .debug : .warning
+        return logger
+    }
+}
+
+/// Lines without time or level: they are for a person who just asked for them.
+private struct StandardErrorHandler: LogHandler {
+    var metadata = Logger.Metadata()
+    var logLevel = Logger.Level.warning
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) { Console.say("unpack: \(event.message)\n") }
+}

@@ -1,0 +1,96 @@
+internal import ArgumentParser
+internal import Kernel
+internal import Mounts
+internal import Snapshots
+internal import SystemPackage
+internal import Unpacking
+
+/// The main job, `unpack IMAGE`.
+struct UnpackCommand: ParsableCommand {
+    static let hiddenName = "unpack-image"
+
+    static let configuration = CommandConfiguration(
+        commandName: hiddenName, abstract: "Unpack an OCI image into verified snapshots, and print how to mount it.",
+        usage: """
+            unpack IMAGE [options]
+            unpack inspect IMAGE [--json]
+            unpack mount IMAGE|CHAIN|KEY DIR
+            unpack umount DIR
+            """,
+        discussion: """
+            Every blob is read once and verified in that pass; each layer becomes a snapshot under its chain ID; what is
+            printed mounts the root file system, read-only unless --rw is given:
+
+              sudo $(sudo unpack IMAGE) /mnt/rootfs
+              sudo unpack IMAGE --target /mnt/rootfs | sudo sh
+
+            Exit status: 0 done, 64 usage, 65 the image is wrong, 66 not found, 69 not possible here, 70 a bug, 74 I/O or
+            no space, 75 the store is busy, 77 not permitted, 130 and 143 interrupted.
+
+            Other commands: inspect, mount, umount. `unpack COMMAND --help` tells more.
+            """,
+        shouldDisplay: false)
+
+    enum Format: String, ExpressibleByArgument, CaseIterable {
+        case mount, json, path
+    }
+
+    @OptionGroup var image: ImageOptions
+    @OptionGroup var store: StoreOptions
+
+    @Option(
+        name: .customLong("rw"),
+        help: ArgumentHelp("Make (or use again) the writable snapshot of this key on top of it.", valueName: "key"))
+    var writableKey: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "mount: one line for a shell. json: everything. path: the layers' directories, topmost first.",
+            valueName: "mount|json|path"))
+    var format: Format = .mount
+
+    @Option(help: ArgumentHelp("Where it will be mounted; printed into the line.", valueName: "dir"))
+    var target: String?
+
+    @OptionGroup var durability: DurabilityOptions
+    @OptionGroup var talk: TalkOptions
+
+    func run() throws {
+        let root = try store.rootPath()
+        let target = try target.map { text in try attempt { try FilePath(text).absolute() } }
+        let result = try UnpackJob(
+            image: image, store: store, durability: durability, talk: talk, writableKey: writableKey
+        ).run()
+        let printer = ResultPrinter(
+            result, root: root, snapshotter: store.snapshotterName, writableKey: writableKey, target: target)
+        let text =
+            switch format {
+            case .mount: try printer.mountLine()
+            case .json: try printer.json()
+            case .path: printer.paths()
+            }
+        try attempt { try Console.write(text + "\n") }
+    }
+}
+
+/// An unpack as the command line asks for one, with what is said meanwhile.
+struct UnpackJob {
+    let image: ImageOptions
+    let store: StoreOptions
+    let durability: DurabilityOptions
+    let talk: TalkOptions
+    let writableKey: String?
+
+    func run() throws -> UnpackResult {
+        let (path, selector) = try image.resolve()
+        let request = UnpackRequest(
+            image: path, selector: selector, root: try store.rootPath(), snapshotter: store.snapshotterName,
+            durability: durability.sync, writableKey: writableKey)
+        let progress = ProgressReport(talk)
+        defer { progress.end() }
+        let unpacker = Unpacker(
+            request, cancellation: CommandContext.current.cancellation, logger: talk.logger,
+            onEvent: { progress.take($0) })
+        return try unpacker.run()
+    }
+}
