@@ -53,18 +53,21 @@ let package = Package(
             dependencies: ["OCI", "Layout", "Archive", "Compression", "Streams", "Kernel"],
             swiftSettings: dry),
         .target(name: "Mounts", dependencies: ["Kernel", system], swiftSettings: dry),
-        .target(name: "Snapshots", dependencies: ["OCI", "Mounts", "Kernel", grdb, system], swiftSettings: dry),
+        .target(
+            name: "Snapshots", dependencies: ["OCI", "Mounts", "Kernel", grdb, system], swiftSettings: dry),
         .target(
             name: "Unpacking",
             dependencies: [
-                "OCI", "Kernel", "Streams", "Compression", "Archive", "Layout", "Layers", "Mounts", "Snapshots",
+                "OCI", "Kernel", "Streams", "Compression", "Archive", "Layout", "Layers", "Mounts",
+                "Snapshots",
                 logging, system,
             ],
             swiftSettings: dry),
         .executableTarget(
             name: "unpack",
             dependencies: [
-                "Unpacking", "Snapshots", "Mounts", "Layers", "Layout", "Streams", "OCI", "Kernel", argumentParser, logging,
+                "Unpacking", "Snapshots", "Mounts", "Layers", "Layout", "Streams", "OCI", "Kernel",
+                argumentParser, logging,
                 system,
             ],
             swiftSettings: dry),

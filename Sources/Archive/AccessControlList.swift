@@ -1,10 +1,11 @@
 internal import CArchive
 internal import Kernel
 
-/// POSIX ACLs of an entry in the form that setxattr(2) takes: version 2, then tag, permissions and id of each entry, all
-/// little-endian (linux/posix_acl_xattr.h).
+/// POSIX ACLs of an entry in the form that setxattr(2) takes: version 2, then tag, permissions and id of each
+/// entry, all little-endian (linux/posix_acl_xattr.h).
 enum AccessControlList {
-    /// The ACLs that say more than the mode does, as `system.posix_acl_access` and `system.posix_acl_default`.
+    /// The ACLs that say more than the mode does, as `system.posix_acl_access` and
+    /// `system.posix_acl_default`.
     static func attributes(of entry: OpaquePointer) -> [ExtendedAttribute] {
         let kinds = [
             (ARCHIVE_ENTRY_ACL_TYPE_ACCESS, "system.posix_acl_access", 3),
@@ -55,7 +56,9 @@ enum AccessControlList {
     }
 
     private static func encode(_ items: [Item]) -> [UInt8] {
-        func littleEndian(_ value: some FixedWidthInteger) -> [UInt8] { withUnsafeBytes(of: value.littleEndian, Array.init) }
+        func littleEndian(_ value: some FixedWidthInteger) -> [UInt8] {
+            withUnsafeBytes(of: value.littleEndian, Array.init)
+        }
         return littleEndian(UInt32(2))
             + items.flatMap { littleEndian($0.tag) + littleEndian($0.permissions) + littleEndian($0.id) }
     }

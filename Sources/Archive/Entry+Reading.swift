@@ -66,13 +66,15 @@ extension Entry {
             Timestamp(seconds: Int64(seconds), nanoseconds: UInt32(clamping: nanoseconds))
         }
         let modification =
-            header.extended.modificationTime ?? time(archive_entry_mtime(entry), archive_entry_mtime_nsec(entry))
+            header.extended.modificationTime
+            ?? time(archive_entry_mtime(entry), archive_entry_mtime_nsec(entry))
         let access =
             header.extended.accessTime
             ?? (archive_entry_atime_is_set(entry) != 0
                 ? time(archive_entry_atime(entry), archive_entry_atime_nsec(entry)) : nil)
         return Metadata(
-            uid: try owner("owner", archive_entry_uid(entry)), gid: try owner("group", archive_entry_gid(entry)),
+            uid: try owner("owner", archive_entry_uid(entry)),
+            gid: try owner("group", archive_entry_gid(entry)),
             mode: header.mode, modificationTime: modification, accessTime: access,
             extendedAttributes: try extendedAttributes(of: entry, header, name: name))
     }

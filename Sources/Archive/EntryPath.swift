@@ -1,9 +1,10 @@
 package import Kernel
 
-/// Where an archive says that something goes: checked components, relative to the layer's root. Empty for the root itself.
+/// Where an archive says that something goes: checked components, relative to the layer's root. Empty for the
+/// root itself.
 ///
-/// Cleaned as text only (`//`, `.`, leading and trailing `/`; `..` goes up and stops at the root): what symlinks make of
-/// it is decided by whoever walks it.
+/// Cleaned as text only (`//`, `.`, leading and trailing `/`; `..` goes up and stops at the root): what
+/// symlinks make of it is decided by whoever walks it.
 package struct EntryPath: Hashable, Sendable, CustomStringConvertible {
     package let components: [FileName]
     /// Whether the archive wrote a `/` at its end, as it does for directories.

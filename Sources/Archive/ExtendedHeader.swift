@@ -22,7 +22,8 @@ struct ExtendedHeader {
             else { throw Malformed(reason: "malformed PAX record") }
             let end = rest.startIndex + length
             let record = rest[(space + 1)..<end]
-            guard record.last == UInt8(ascii: "\n"), let equals = record.firstIndex(of: UInt8(ascii: "=")) else {
+            guard record.last == UInt8(ascii: "\n"), let equals = record.firstIndex(of: UInt8(ascii: "="))
+            else {
                 throw Malformed(reason: "malformed PAX record")
             }
             try take(key: record[..<equals], value: record[(equals + 1)...].dropLast())
@@ -43,7 +44,9 @@ struct ExtendedHeader {
         case "path", "linkpath":
             if value.contains(0) { throw Malformed(reason: "a NUL in the name '\(escaped(value))'") }
         case "size":
-            guard let size = Int64(text), size >= 0 else { throw Malformed(reason: "a size of '\(escaped(value))'") }
+            guard let size = Int64(text), size >= 0 else {
+                throw Malformed(reason: "a size of '\(escaped(value))'")
+            }
             self.size = size
         case "mtime": modificationTime = try Self.time(text)
         case "atime": accessTime = try Self.time(text)
@@ -57,10 +60,12 @@ struct ExtendedHeader {
     private static func time(_ text: String) throws(Malformed) -> Timestamp? {
         if text.isEmpty { return nil }
         let isNegative = text.hasPrefix("-")
-        let parts = text.drop { $0 == "-" }.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
+        let parts = text.drop { $0 == "-" }.split(
+            separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
         let fraction = parts.count > 1 ? parts[1] : ""
         let digits = fraction.prefix(9)
-        guard let whole = parts.first.flatMap({ Int64($0.isEmpty ? "0" : $0) }), fraction.allSatisfy(\.isNumber),
+        guard let whole = parts.first.flatMap({ Int64($0.isEmpty ? "0" : $0) }),
+            fraction.allSatisfy(\.isNumber),
             let nanoseconds = UInt32(digits + String(repeating: "0", count: 9 - digits.count))
         else { throw Malformed(reason: "a time of '\(escaped(text.utf8))'") }
         if !isNegative { return Timestamp(seconds: whole, nanoseconds: nanoseconds) }

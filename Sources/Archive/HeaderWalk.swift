@@ -1,10 +1,12 @@
 internal import Kernel
 
-/// Reads the raw headers of a tar beside libarchive, which hides what an exact unpacker must see: unknown entry types,
-/// data behind a lone zero block, bodies on links, the sign of early times, the mode beside an ACL.
+/// Reads the raw headers of a tar beside libarchive, which hides what an exact unpacker must see: unknown
+/// entry types, data behind a lone zero block, bodies on links, the sign of early times, the mode beside an
+/// ACL.
 ///
-/// It sees each block before libarchive does, and libarchive's entries are held against its headers one by one, so the two
-/// can never read different archives (pax(1), "ustar Interchange Format"; GNU tar manual, "Basic Tar Format").
+/// It sees each block before libarchive does, and libarchive's entries are held against its headers one by
+/// one, so the two can never read different archives (pax(1), "ustar Interchange Format"; GNU tar manual,
+/// "Basic Tar Format").
 struct HeaderWalk {
     struct Header {
         /// Of the entry's own header block.
@@ -114,10 +116,13 @@ struct HeaderWalk {
         switch state {
         case .sparseMap(let body):
             // GNU's extension block: 21 pairs, then the flag for one more.
-            state = block[504] != 0 ? .sparseMap(body: body) : Self.padded(body) > 0 ? .skip(Self.padded(body)) : .header
+            state =
+                block[504] != 0
+                ? .sparseMap(body: body) : Self.padded(body) > 0 ? .skip(Self.padded(body)) : .header
         case .loneZero where isZero: state = .ended
         case .loneZero:
-            refuse(.malformed(reason: "data behind a lone zero block", offset: offset - Int64(Self.blockSize)))
+            refuse(
+                .malformed(reason: "data behind a lone zero block", offset: offset - Int64(Self.blockSize)))
         case _ where isZero: state = .loneZero
         default: takeHeader()
         }
@@ -125,7 +130,9 @@ struct HeaderWalk {
 
     private mutating func takeHeader() {
         let start = offset - Int64(Self.blockSize)
-        guard checksumIsRight() else { return refuse(.malformed(reason: "wrong header checksum", offset: start)) }
+        guard checksumIsRight() else {
+            return refuse(.malformed(reason: "wrong header checksum", offset: start))
+        }
         guard let ownSize = number(124..<136), let mode = number(100..<108), ownSize >= 0 else {
             return refuse(.malformed(reason: "unreadable number in the header", offset: start))
         }
@@ -138,12 +145,15 @@ struct HeaderWalk {
             state =
                 ownSize == 0
                 ? .header
-                : .extended(type: type, bytes: [], remaining: ownSize, padding: Self.padded(ownSize) - ownSize)
+                : .extended(
+                    type: type, bytes: [], remaining: ownSize, padding: Self.padded(ownSize) - ownSize)
         case 0, UInt8(ascii: "0")...UInt8(ascii: "7"), UInt8(ascii: "S"):
             let isFile = [0, UInt8(ascii: "0"), UInt8(ascii: "7"), UInt8(ascii: "S")].contains(type)
             let size = extended.size ?? ownSize
             guard isFile || size == 0 else {
-                return refuse(.malformed(reason: "an entry that has no content comes with \(size) bytes", offset: start))
+                return refuse(
+                    .malformed(reason: "an entry that has no content comes with \(size) bytes", offset: start)
+                )
             }
             // The padded size must not overflow; no file is this large.
             guard size <= Int64.max - Int64(Self.blockSize) else {
@@ -152,7 +162,8 @@ struct HeaderWalk {
             found.append(
                 .success(
                     Header(
-                        offset: start, type: type, size: size, mode: UInt32(truncatingIfNeeded: mode) & 0o7777,
+                        offset: start, type: type, size: size,
+                        mode: UInt32(truncatingIfNeeded: mode) & 0o7777,
                         extended: extended)))
             extended = ExtendedHeader()
             if type == UInt8(ascii: "S"), block[482] != 0 {

@@ -72,16 +72,21 @@ package struct LayerReader: ~Copyable {
             _ = try source.walk.next()
             throw Self.failure(source, entry: nil)
         }
-        let name = archive_entry_pathname(pointer).map { escaped(UnsafeRawBufferPointer(start: $0, count: strlen($0))) }
+        let name = archive_entry_pathname(pointer).map {
+            escaped(UnsafeRawBufferPointer(start: $0, count: strlen($0)))
+        }
         // EILSEQ is a remark on a name that is not UTF-8: names are bytes here.
-        if result == ARCHIVE_WARN, archive_errno(archive) != EILSEQ { throw Self.failure(source, entry: name) }
+        if result == ARCHIVE_WARN, archive_errno(archive) != EILSEQ {
+            throw Self.failure(source, entry: name)
+        }
         guard let header = try source.walk.next() else {
             throw .unreadable(reason: "libarchive reads an entry where there is no header", entry: name)
         }
         return try Entry(pointer, header)
     }
 
-    /// The next piece of the current entry's data with its offset in the file; nil behind the last. Between pieces are holes.
+    /// The next piece of the current entry's data with its offset in the file; nil behind the last. Between
+    /// pieces are holes.
     ///
     /// - Returns: false at the end of the data.
     package mutating func nextData<Failure: Error>(
@@ -112,7 +117,9 @@ package struct LayerReader: ~Copyable {
     private static func failure(_ source: Source, entry: String?) -> ArchiveFailure {
         if source.ring.wasCancelled { return .cancelled }
         let reason = archive_error_string(source.archive).map { String(cString: $0) } ?? "unknown error"
-        if reason.hasPrefix("Truncated") { return .unreadable(reason: "the tar ends too early", entry: entry) }
+        if reason.hasPrefix("Truncated") {
+            return .unreadable(reason: "the tar ends too early", entry: entry)
+        }
         return .unreadable(reason: "libarchive: \(reason)", entry: entry)
     }
 }

@@ -33,7 +33,8 @@ package enum CompressionFormat: String, Sendable {
     }
 }
 
-/// Whether the first block is a tar header by its checksum (any dialect), or a block of zeros (pax(1), "ustar Format").
+/// Whether the first block is a tar header by its checksum (any dialect), or a block of zeros (pax(1), "ustar
+/// Format").
 private func isTar(_ start: RawSpan) -> Bool {
     guard start.byteCount >= 512 else { return false }
     var sum = 0
@@ -67,8 +68,10 @@ package enum CompressionFailure: Error, Equatable, Sendable, CustomStringConvert
         case .unknownFormat(nil): "it is neither gzip nor zstd nor tar"
         case .corrupt(let format, let reason, let offset):
             "corrupt \(format.rawValue) stream at byte \(offset) of the blob: \(reason)"
-        case .truncated(let format, let offset): "the \(format.rawValue) stream ends too early, at byte \(offset)"
-        case .trailingGarbage(let format, let offset): "garbage behind the \(format.rawValue) stream at byte \(offset)"
+        case .truncated(let format, let offset):
+            "the \(format.rawValue) stream ends too early, at byte \(offset)"
+        case .trailingGarbage(let format, let offset):
+            "garbage behind the \(format.rawValue) stream at byte \(offset)"
         case .outOfMemory: "no memory for the decompressor"
         }
     }
@@ -99,7 +102,8 @@ package struct Decompressor: ~Copyable {
             }
     }
 
-    /// Takes as much input as the output has room for behind `position`. `produced` may be 0 while the input lasts.
+    /// Takes as much input as the output has room for behind `position`. `produced` may be 0 while the input
+    /// lasts.
     package mutating func step(
         _ input: RawSpan, into output: inout MutableRawSpan, at position: Int
     ) throws(CompressionFailure) -> Step {

@@ -26,7 +26,8 @@ final class GzipStream {
         _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer
     ) throws(CompressionFailure) -> Decompressor.Step {
         if position == .betweenMembers || position == .padding { return try skipToMember(source) }
-        state.pointee.next_in = UnsafeMutablePointer(mutating: source.baseAddress?.assumingMemoryBound(to: UInt8.self))
+        state.pointee.next_in = UnsafeMutablePointer(
+            mutating: source.baseAddress?.assumingMemoryBound(to: UInt8.self))
         state.pointee.avail_in = UInt32(source.count)
         state.pointee.next_out = target.baseAddress?.assumingMemoryBound(to: UInt8.self)
         state.pointee.avail_out = UInt32(target.count)
@@ -43,7 +44,8 @@ final class GzipStream {
     }
 
     /// Behind a member: another one, padding, or garbage.
-    private func skipToMember(_ input: UnsafeRawBufferPointer) throws(CompressionFailure) -> Decompressor.Step {
+    private func skipToMember(_ input: UnsafeRawBufferPointer) throws(CompressionFailure) -> Decompressor.Step
+    {
         var zeros = 0
         while zeros < input.count {
             let byte = input[zeros]

@@ -30,7 +30,7 @@ package final class Directory: Sendable {
     package func createFile(_ name: FileName, mode: UInt32) throws(SyscallFailure) -> File? {
         do throws(SyscallFailure) {
             return try openDescriptor(name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: mode)
-        } catch where error.isTaken {
+        } catch let error where error.isTaken {
             return nil
         }
     }
@@ -49,8 +49,8 @@ package final class Directory: Sendable {
             })
     }
 
-    /// Opens what a relative path below this directory leads to: symlinks are followed and may lead anywhere, a FIFO
-    /// does not block (open(2), O_NONBLOCK).
+    /// Opens what a relative path below this directory leads to: symlinks are followed and may lead anywhere,
+    /// a FIFO does not block (open(2), O_NONBLOCK).
     package func openFollowing(_ path: FilePath) throws(SyscallFailure) -> File {
         let descriptor = try syscall("openat", escaped(path)) {
             path.withPlatformString { ck_openat(raw, $0, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0) }
@@ -75,7 +75,7 @@ package final class Directory: Sendable {
             try syscall("fstatat", name.description) {
                 name.withCString { ck_fstatat(directory, $0, &raw, AT_SYMLINK_NOFOLLOW) }
             }
-        } catch where error.errno == .noSuchFileOrDirectory {
+        } catch let error where error.errno == .noSuchFileOrDirectory {
             return nil
         }
         return FileStatus(raw)
@@ -131,7 +131,8 @@ package final class Directory: Sendable {
             case .block(let device): (Glibc.S_IFBLK, device)
             case .fifo: (Glibc.S_IFIFO, DeviceNumber(major: 0, minor: 0))
             case .socket: (Glibc.S_IFSOCK, DeviceNumber(major: 0, minor: 0))
-            case .regular, .directory, .symlink: throw SyscallFailure("mknodat", path: "\(name)", errno: .invalidArgument)
+            case .regular, .directory, .symlink:
+                throw SyscallFailure("mknodat", path: "\(name)", errno: .invalidArgument)
             }
         try syscall("mknodat", name.description) {
             name.withCString { ck_mknodat(raw, $0, UInt32(type) | mode, device.major, device.minor) }
@@ -166,16 +167,16 @@ package final class Directory: Sendable {
         }
     }
 
-    /// Removes whatever the name is, a directory with all that is in it, never following a link. What is gone already, or
-    /// goes meanwhile because somebody else removes it too, is no error.
+    /// Removes whatever the name is, a directory with all that is in it, never following a link. What is gone
+    /// already, or goes meanwhile because somebody else removes it too, is no error.
     package func removeTree(_ name: FileName) throws(SyscallFailure) {
         while try !removeIfNotDirectory(name) {
             do {
                 try open(name).empty()
                 return try removeEmptyDirectory(name)
-            } catch where error.isMissing {
+            } catch let error where error.isMissing {
                 return
-            } catch where error.errno == .directoryNotEmpty {
+            } catch let error where error.errno == .directoryNotEmpty {
                 // The other remover has moved something up meanwhile.
                 continue
             }
@@ -187,15 +188,15 @@ package final class Directory: Sendable {
         do {
             try removeFile(name)
             return true
-        } catch where error.isMissing {
+        } catch let error where error.isMissing {
             return true
-        } catch where error.errno == .isDirectory || error.errno == .notPermitted {
+        } catch let error where error.errno == .isDirectory || error.errno == .notPermitted {
             return false
         }
     }
 
-    /// Removes all that is in this directory. Directories of directories are moved up to this one first, so that a tree
-    /// of any depth needs two descriptors and no recursion.
+    /// Removes all that is in this directory. Directories of directories are moved up to this one first, so
+    /// that a tree of any depth needs two descriptors and no recursion.
     private func empty() throws(SyscallFailure) {
         var pending = [FileName]()
         for name in try names() where try !removeIfNotDirectory(name) { pending.append(name) }
@@ -206,7 +207,7 @@ package final class Directory: Sendable {
                     pending.append(try lift(name, from: directory))
                 }
                 try removeEmptyDirectory(next)
-            } catch where error.isMissing {
+            } catch let error where error.isMissing {
                 continue
             }
         }
@@ -219,11 +220,13 @@ package final class Directory: Sendable {
             do {
                 try syscall("renameat2", name.description) {
                     name.withCString { from in
-                        lifted.withCString { to in ck_renameat2(directory.raw, from, raw, to, ck_rename_noreplace) }
+                        lifted.withCString { to in
+                            ck_renameat2(directory.raw, from, raw, to, ck_rename_noreplace)
+                        }
                     }
                 }
                 return lifted
-            } catch where error.isTaken {
+            } catch let error where error.isTaken {
                 continue
             }
         }
@@ -244,7 +247,7 @@ package final class Directory: Sendable {
 
     /// Sets the mode of anything but a symlink. Through a descriptor, because fchmodat(2) would follow one.
     package func setMode(of name: FileName, _ mode: UInt32) throws(SyscallFailure) {
-        let path = try openDescriptor(name, O_PATH_ | O_NOFOLLOW)
+        let path = try openDescriptor(name, pathOnly | O_NOFOLLOW)
         try syscall("chmod", name.description) { ck_chmod("/proc/self/fd/\(path.raw)", mode) }
     }
 
@@ -269,23 +272,25 @@ package final class Directory: Sendable {
         return try listExtendedAttributes("llistxattr") { ck_llistxattr(path, $0, $1) }
     }
 
-    /// The one form in which lsetxattr(2) and its kin are anchored at a descriptor before setxattrat(2), kernel 6.13.
+    /// The one form in which lsetxattr(2) and its kin are anchored at a descriptor before setxattrat(2),
+    /// kernel 6.13.
     private func procPath(_ name: FileName) -> [CChar] {
         Array("/proc/self/fd/\(raw)/".utf8CString.dropLast()) + name.bytes.map(CChar.init(bitPattern:)) + [0]
     }
 }
 
 /// O_PATH, which the Glibc module hides; the same on every architecture of Linux but alpha, parisc and sparc.
-private let O_PATH_: CInt = 0o10000000
+private let pathOnly: CInt = 0o10000000
 
 // MARK: Folders of the program's own
 
 extension Directory {
-    /// Opens a directory, made with all its parents if it is missing; `mode` is for the last one, 0755 for the others.
+    /// Opens a directory, made with all its parents if it is missing; `mode` is for the last one, 0755 for
+    /// the others.
     package static func makingAll(_ path: FilePath, mode: UInt32) throws(SyscallFailure) -> Directory {
         do {
             return try Directory(opening: path)
-        } catch where error.isMissing {
+        } catch let error where error.isMissing {
             let above = path.removingLastComponent()
             let parent = try makingAll(above.isEmpty ? FilePath(".") : above, mode: 0o755)
             guard let last = path.lastComponent else { throw error }
@@ -294,11 +299,12 @@ extension Directory {
     }
 
     /// Opens a directory in this one, made if it is missing.
-    package func ensureDirectory(_ literal: String, mode: UInt32 = 0o700) throws(SyscallFailure) -> Directory {
+    package func ensureDirectory(_ literal: String, mode: UInt32 = 0o700) throws(SyscallFailure) -> Directory
+    {
         let name = FileName(literal: literal)
         do {
             try makeDirectory(name, mode: mode)
-        } catch where error.isTaken {
+        } catch let error where error.isTaken {
             // Made before, or by another process just now.
         }
         return try open(name)

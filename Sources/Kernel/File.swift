@@ -73,7 +73,8 @@ extension File {
             while done < memory.count {
                 done += try syscall("pwrite") {
                     ck_pwrite(
-                        self.raw, memory.baseAddress.map { $0 + done }, memory.count - done, offset + Int64(done))
+                        self.raw, memory.baseAddress.map { $0 + done }, memory.count - done,
+                        offset + Int64(done))
                 }
             }
         }
@@ -141,11 +142,14 @@ extension File {
     /// Makes this file, not its directory entry, durable (fsync(2)).
     package func sync() throws(SyscallFailure) { try syscall("fsync") { ck_fsync(self.raw) } }
 
-    /// Makes the whole file system durable; reports write errors since this descriptor was opened (syncfs(2), kernel ≥ 5.8).
+    /// Makes the whole file system durable; reports write errors since this descriptor was opened (syncfs(2),
+    /// kernel ≥ 5.8).
     package func syncFileSystem() throws(SyscallFailure) { try syscall("syncfs") { ck_syncfs(self.raw) } }
 
     /// Bytes that an ordinary user may still write here (statvfs(3) f_bavail).
-    package func freeBytes() throws(SyscallFailure) -> Int64 { try syscall("fstatvfs") { ck_free_bytes(self.raw) } }
+    package func freeBytes() throws(SyscallFailure) -> Int64 {
+        try syscall("fstatvfs") { ck_free_bytes(self.raw) }
+    }
 }
 
 /// How a file of the user's is opened (open(2)).
@@ -159,19 +163,21 @@ package struct OpenFlags: Sendable {
 }
 
 package func escaped(_ path: FilePath) -> String {
-    path.withPlatformString { escaped(UnsafeBufferPointer(start: $0, count: path.length).lazy.map(UInt8.init(bitPattern:))) }
+    path.withPlatformString {
+        escaped(UnsafeBufferPointer(start: $0, count: path.length).lazy.map(UInt8.init(bitPattern:)))
+    }
 }
 
 extension File {
-    /// Takes the exclusive lock of one byte for as long as this descriptor is open (fcntl(2), open file description
-    /// locks): between processes and between two openings of one process alike.
+    /// Takes the exclusive lock of one byte for as long as this descriptor is open (fcntl(2), open file
+    /// description locks): between processes and between two openings of one process alike.
     ///
     /// - Returns: false while somebody else has it.
     package func tryLock(at offset: Int64 = 0) throws(SyscallFailure) -> Bool {
         do {
             try syscall("fcntl", "lock") { ck_ofd_lock(raw, Int16(F_WRLCK), offset, 1) }
             return true
-        } catch where error.errno == .wouldBlock || error.errno == .permissionDenied {
+        } catch let error where error.errno == .wouldBlock || error.errno == .permissionDenied {
             return false
         }
     }

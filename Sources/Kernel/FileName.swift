@@ -17,7 +17,9 @@ package struct FileName: Hashable, Sendable, CustomStringConvertible {
             guard byte != 0, byte != UInt8(ascii: "/") else { return nil }
             terminated.append(byte)
         }
-        if terminated == [UInt8(ascii: ".")] || terminated == [UInt8(ascii: "."), UInt8(ascii: ".")] { return nil }
+        if terminated == [UInt8(ascii: ".")] || terminated == [UInt8(ascii: "."), UInt8(ascii: ".")] {
+            return nil
+        }
         terminated.append(0)
         self.terminated = terminated
     }
@@ -44,14 +46,17 @@ package struct FileName: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// Bytes from outside as text that a terminal may see: valid printable UTF-8 stays, everything else is `\xNN`.
+/// Bytes from outside as text that a terminal may see: valid printable UTF-8 stays, everything else is
+/// `\xNN`.
 package func escaped(_ bytes: some Sequence<UInt8>) -> String {
     var rest = Array(bytes)[...]
     var text = ""
     while let first = rest.first {
         let length = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4
         let candidate = rest.prefix(length)
-        if let scalar = String(validating: candidate, as: UTF8.self)?.unicodeScalars.first, isPrintable(scalar) {
+        if let scalar = String(validating: candidate, as: UTF8.self)?.unicodeScalars.first,
+            isPrintable(scalar)
+        {
             text += scalar == "\\" ? "\\\\" : String(scalar)
             rest = rest.dropFirst(length)
         } else {

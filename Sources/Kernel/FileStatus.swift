@@ -52,7 +52,8 @@ package struct FileStatus: Equatable, Sendable {
         size = Int64(raw.st_size)
         blocks = Int64(raw.st_blocks)
         accessTime = Timestamp(seconds: Int64(raw.st_atim.tv_sec), nanoseconds: UInt32(raw.st_atim.tv_nsec))
-        modificationTime = Timestamp(seconds: Int64(raw.st_mtim.tv_sec), nanoseconds: UInt32(raw.st_mtim.tv_nsec))
+        modificationTime = Timestamp(
+            seconds: Int64(raw.st_mtim.tv_sec), nanoseconds: UInt32(raw.st_mtim.tv_nsec))
         linkCount = UInt64(raw.st_nlink)
         identity = Identity(device: UInt64(raw.st_dev), inode: UInt64(raw.st_ino))
     }

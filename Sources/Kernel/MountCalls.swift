@@ -46,7 +46,9 @@ package enum MountCalls {
     /// Attaches a directory a second time. A read-only bind is read-only from its first moment.
     package static func bind(_ source: FilePath, on target: FilePath, readOnly: Bool) throws(SyscallFailure) {
         let tree = File(
-            adopting: try syscall("open_tree", escaped(source)) { source.withPlatformString { ck_open_tree($0) } })
+            adopting: try syscall("open_tree", escaped(source)) {
+                source.withPlatformString { ck_open_tree($0) }
+            })
         if readOnly { try syscall("mount_setattr") { ck_mount_set_readonly(tree.raw) } }
         try attach(tree, to: target)
     }
@@ -64,7 +66,7 @@ package enum MountCalls {
     ) throws(SyscallFailure) {
         precondition(options.utf8.count <= 4095, "mount(2) would cut these options")
         try syscall("fchdir") { ck_fchdir(directory.file.raw) }
-        let flags = readOnly ? UInt(MS_RDONLY) : 0
+        let flags = readOnly ? UInt(readOnlyFlag) : 0
         try syscall("mount", escaped(target)) {
             target.withPlatformString { ck_mount("overlay", $0, "overlay", flags, options) }
         }
@@ -75,4 +77,4 @@ package enum MountCalls {
     }
 }
 
-private let MS_RDONLY = 1
+private let readOnlyFlag = 1

@@ -14,7 +14,9 @@ package struct KernelRelease: Comparable, Sendable {
 
     package static var current: KernelRelease {
         let release = (try? File.contents(of: "/proc/sys/kernel/osrelease")) ?? []
-        let numbers = String(decoding: release, as: UTF8.self).split { !$0.isNumber }.prefix(2).compactMap { Int($0) }
+        let numbers = String(decoding: release, as: UTF8.self).split { !$0.isNumber }.prefix(2).compactMap {
+            Int($0)
+        }
         return KernelRelease(major: numbers.first ?? 0, minor: numbers.last ?? 0)
     }
 

@@ -61,8 +61,8 @@ extension Directory {
 extension LowerView {
     /// The names under which a file of one layer shows in the merged tree.
     ///
-    /// - Parameter layer: any directory of the layer; its whole tree is searched, which is why this is asked only about
-    ///   files with more than one link.
+    /// - Parameter layer: any directory of the layer; its whole tree is searched, which is why this is asked
+    ///   only about files with more than one link.
     func names(of identity: FileStatus.Identity, in layer: Directory) throws -> [[FileName]] {
         var found = [[FileName]]()
         var pending: [[FileName]] = [[]]

@@ -1,11 +1,11 @@
 internal import Archive
 internal import Kernel
 
-/// Applies the entries of one layer to one directory, in the archive's order, so that the merged tree depends on the
-/// layers alone. `docs/spec-notes.md` has the rules.
+/// Applies the entries of one layer to one directory, in the archive's order, so that the merged tree depends
+/// on the layers alone. `docs/spec-notes.md` has the rules.
 ///
-/// Directories stay 0700 and owned by us until `finish`: nothing below one can inherit a group, a setgid bit or a default
-/// ACL from it, and its times are not touched any more.
+/// Directories stay 0700 and owned by us until `finish`: nothing below one can inherit a group, a setgid bit
+/// or a default ACL from it, and its times are not touched any more.
 struct LayerApplier {
     private var tree: LayerTree
     private let lower: LowerView
@@ -59,8 +59,8 @@ struct LayerApplier {
 
     // MARK: Where an entry goes
 
-    /// The directory that an entry's name stands in, by the merged tree: symlinks of this layer and of those below are
-    /// followed inside the root. A directory that this layer does not have is not made yet.
+    /// The directory that an entry's name stands in, by the merged tree: symlinks of this layer and of those
+    /// below are followed inside the root. A directory that this layer does not have is not made yet.
     private mutating func resolve(_ path: EntryPath) throws -> DirectoryNode {
         let parent = Array(path.parent)
         if let last, last.path == parent { return last.node }
@@ -93,7 +93,9 @@ struct LayerApplier {
             }
             if let target = try linkTarget(name, in: node, of: path) {
                 links += 1
-                guard links <= Self.maximumLinks else { throw LayerFailure(refusing: path, "too many symlinks on its path") }
+                guard links <= Self.maximumLinks else {
+                    throw LayerFailure(refusing: path, "too many symlinks on its path")
+                }
                 if target.first == UInt8(ascii: "/") { node = tree.root }
                 for part in target.split(separator: UInt8(ascii: "/")).reversed() {
                     if let name = FileName(part) {
@@ -101,7 +103,8 @@ struct LayerApplier {
                     } else if part.count == 2 {
                         steps.append(.up)
                     } else if part.count > FileName.maximumLength {
-                        throw LayerFailure(refusing: path, "a symlink on its path has a component over 255 bytes")
+                        throw LayerFailure(
+                            refusing: path, "a symlink on its path has a component over 255 bytes")
                     }
                 }
                 continue
@@ -130,13 +133,16 @@ struct LayerApplier {
             }
         }
         if lower.isEmpty || isHidden(name, in: node) { return nil }
-        guard case .file(let layer, let status) = try lower.lookUp(node.path + [name]), status.kind == .symlink else {
+        guard case .file(let layer, let status) = try lower.lookUp(node.path + [name]),
+            status.kind == .symlink
+        else {
             return nil
         }
         return try layer.readLink(name)
     }
 
-    /// Whether this layer hides the lower layers' file of a name, or one of the directories that it stands in.
+    /// Whether this layer hides the lower layers' file of a name, or one of the directories that it stands
+    /// in.
     private func isHidden(_ name: FileName, in node: DirectoryNode) -> Bool {
         if node.hides(name) { return true }
         guard let own = node.name, let parent = node.parent else { return false }
@@ -209,13 +215,18 @@ struct LayerApplier {
                 try directory.removeFile(name)
             }
         case .character(let device):
-            try replacing(name, in: directory) { try directory.makeNode(name, .character(device), mode: plainMode) }
+            try replacing(name, in: directory) {
+                try directory.makeNode(name, .character(device), mode: plainMode)
+            }
             try writer.finishSpecial(name, in: directory, metadata, isSymlink: false, entry: path)
         case .block(let device):
-            try replacing(name, in: directory) { try directory.makeNode(name, .block(device), mode: plainMode) }
+            try replacing(name, in: directory) {
+                try directory.makeNode(name, .block(device), mode: plainMode)
+            }
             try writer.finishSpecial(name, in: directory, metadata, isSymlink: false, entry: path)
         case .directory, .hardLink:
-            throw LayerFailure(refusing: entry.path, "internal error: not a kind of file that is created here")
+            throw LayerFailure(
+                refusing: entry.path, "internal error: not a kind of file that is created here")
         }
     }
 
@@ -234,7 +245,8 @@ struct LayerApplier {
     }
 
     private mutating func fill(
-        _ file: consuming File, size: Int64, _ metadata: Metadata, _ path: String, from reader: inout LayerReader
+        _ file: consuming File, size: Int64, _ metadata: Metadata, _ path: String,
+        from reader: inout LayerReader
     ) throws {
         var end: Int64 = 0
         let target = file
@@ -253,7 +265,9 @@ struct LayerApplier {
         _ name: FileName, in parent: DirectoryNode, _ directory: Directory, target: EntryPath, _ entry: Entry
     ) throws {
         let path = entry.path.description
-        guard let targetName = target.name else { throw LayerFailure(refusing: entry.path, "a hard link to the root") }
+        guard let targetName = target.name else {
+            throw LayerFailure(refusing: entry.path, "a hard link to the root")
+        }
         let targetParent = try walk(Array(target.parent), of: target)
         if targetParent.children[targetName]?.exists == true {
             throw LayerFailure(refusing: entry.path, "a hard link to the directory '\(target)'")
@@ -266,8 +280,11 @@ struct LayerApplier {
                 try replacing(name, in: directory) { try directory.link(targetName, of: source, as: name) }
             }
         } else {
-            guard case .file(let layer, let status) = try lower.lookUp(targetParent.path + [targetName]) else {
-                throw LayerFailure(refusing: entry.path, "a hard link to '\(target)', which is no file of this layer or below")
+            guard case .file(let layer, let status) = try lower.lookUp(targetParent.path + [targetName])
+            else {
+                throw LayerFailure(
+                    refusing: entry.path,
+                    "a hard link to '\(target)', which is no file of this layer or below")
             }
             try removeDirectory(name, in: parent, directory)
             try copyUp(targetName, of: targetParent, from: layer, status, linkedAs: name, in: parent)
@@ -275,8 +292,8 @@ struct LayerApplier {
         try writer.finishLink(name, in: directory, entry.metadata, entry: path)
     }
 
-    /// Brings a lower file into this layer as `name`, and with it all names that it has in the lower layers: a link group
-    /// stays one, although overlay copies a file up under one name only.
+    /// Brings a lower file into this layer as `name`, and with it all names that it has in the lower layers:
+    /// a link group stays one, although overlay copies a file up under one name only.
     private mutating func copyUp(
         _ target: FileName, of targetParent: DirectoryNode, from layer: Directory, _ status: FileStatus,
         linkedAs name: FileName, in parent: DirectoryNode
@@ -315,11 +332,13 @@ struct LayerApplier {
     }
 
     /// - Parameter below: the lower layers' directory at this place, unless this layer hides it.
-    /// - Parameter replacesLower: whether it stands beside a whiteout of the same name that hides a directory.
+    /// - Parameter replacesLower: whether it stands beside a whiteout of the same name that hides a
+    ///   directory.
     private mutating func finish(
         _ node: DirectoryNode, lower below: MergedDirectory?, replacesLower: Bool = false
     ) throws {
-        // The kernel does not look for an opaque mark on an overlay's root: there each lower name is hidden by itself.
+        // The kernel does not look for an opaque mark on an overlay's root: there each lower name is hidden
+        // by itself.
         if node.isOpaque, node === tree.root, let below { node.whiteouts.formUnion(try below.names()) }
         var replacing = Set<FileName>()
         for name in node.whiteouts {

@@ -79,15 +79,18 @@ package struct LayerWarning: Sendable, Equatable {
         let more = count > 1 ? " (and \(count - 1) more)" : ""
         let what =
             switch kind {
-            case .trustedAttribute: "extended attribute \(detail) is not applied: trusted.* belongs to the host"
+            case .trustedAttribute:
+                "extended attribute \(detail) is not applied: trusted.* belongs to the host"
             case .overlayControl: "\(detail) is not applied: it would steer the overlay file system"
-            case .unsupportedAttribute: "extended attribute \(detail) is not supported by the store's file system"
+            case .unsupportedAttribute:
+                "extended attribute \(detail) is not supported by the store's file system"
             }
         return "entry '\(entry)': \(what)\(more)"
     }
 }
 
-/// The proof that a layer was applied whole and is what manifest and config say: blob digest and diff ID both fit.
+/// The proof that a layer was applied whole and is what manifest and config say: blob digest and diff ID both
+/// fit.
 ///
 /// Only this room can make one, and nothing is committed without.
 package struct AppliedLayer: Sendable {

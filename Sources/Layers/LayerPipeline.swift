@@ -6,8 +6,8 @@ package import OCI
 package import Streams
 internal import Synchronization
 
-/// Reads a blob once and does everything with it in that one pass: one thread reads, hashes and decompresses into a ring, a
-/// second hashes the tar, the caller's parses and writes.
+/// Reads a blob once and does everything with it in that one pass: one thread reads, hashes and decompresses
+/// into a ring, a second hashes the tar, the caller's parses and writes.
 ///
 /// One at a time; the ring's memory serves layer after layer.
 package struct LayerPipeline: Sendable {
@@ -70,13 +70,15 @@ package struct LayerPipeline: Sendable {
             if error.isAboutContent { producer.judgeBlob() }
             ring.cancel()
         }
-        // Both are joined whatever happened: they use the ring and the blob. What the reader found is the reason behind
-        // what the applier found.
+        // Both are joined whatever happened: they use the ring and the blob. What the reader found is the
+        // reason behind what the applier found.
         let read = Result { try reading.join() }
         let diffID = DiffID(try hashing.join())
         try read.get()
         if let failure { throw failure }
-        guard diffID == step.diffID else { throw LayerFailure(.wrongDiffID(expected: step.diffID, found: diffID)) }
+        guard diffID == step.diffID else {
+            throw LayerFailure(.wrongDiffID(expected: step.diffID, found: diffID))
+        }
         return AppliedLayer(step: step, warnings: applier.warnings, entries: applier.entries)
     }
 
@@ -121,10 +123,12 @@ private final class Producer: Sendable {
         self.progress = progress
     }
 
-    /// Asks, before the ring is cancelled, for the blob's verdict all the same: a damaged blob explains a malformed archive.
+    /// Asks, before the ring is cancelled, for the blob's verdict all the same: a damaged blob explains a
+    /// malformed archive.
     func judgeBlob() { mustJudge.store(true, ordering: .releasing) }
 
-    /// - Throws: `LayoutFailure` about the blob, which goes before a `CompressionFailure` that it explains; `Cancelled`.
+    /// - Throws: `LayoutFailure` about the blob, which goes before a `CompressionFailure` that it explains;
+    ///   `Cancelled`.
     func run() throws {
         do {
             try produce()

@@ -24,7 +24,9 @@ package struct LowerView: Sendable {
     }
 
     func directory(_ components: some Collection<FileName>) throws(SyscallFailure) -> MergedDirectory? {
-        if case .directory(let directory) = try lookUp(components), !directory.layers.isEmpty { return directory }
+        if case .directory(let directory) = try lookUp(components), !directory.layers.isEmpty {
+            return directory
+        }
         return nil
     }
 }

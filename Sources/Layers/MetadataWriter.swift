@@ -1,8 +1,8 @@
 internal import Archive
 internal import Kernel
 
-/// Sets owners, extended attributes, modes and times, in the order that the kernel's side effects ask for: chown clears
-/// setuid and capabilities (chown(2), capabilities(7)), writing and linking change times.
+/// Sets owners, extended attributes, modes and times, in the order that the kernel's side effects ask for:
+/// chown clears setuid and capabilities (chown(2), capabilities(7)), writing and linking change times.
 struct MetadataWriter {
     private(set) var warnings = [LayerWarning.Kind: LayerWarning]()
 
@@ -31,7 +31,9 @@ struct MetadataWriter {
         for attribute in allowed(metadata.extendedAttributes, entry: entry) {
             try apply(attribute, entry: entry) { try directory.file.setExtendedAttribute($0, $1) }
         }
-        if isOpaque { try directory.file.setExtendedAttribute(MergedDirectory.opaqueMark, [UInt8(ascii: "y")]) }
+        if isOpaque {
+            try directory.file.setExtendedAttribute(MergedDirectory.opaqueMark, [UInt8(ascii: "y")])
+        }
         try directory.file.setMode(metadata.mode)
         try directory.file.setTimes(access: metadata.accessTime, modification: metadata.modificationTime)
     }
@@ -51,8 +53,11 @@ struct MetadataWriter {
             of: name, access: metadata.accessTime, modification: metadata.modificationTime)
     }
 
-    /// A hard link: its entry's owner, mode and times go to the file that it shares, but nothing is lost by it.
-    mutating func finishLink(_ name: FileName, in directory: Directory, _ metadata: Metadata, entry: String) throws {
+    /// A hard link: its entry's owner, mode and times go to the file that it shares, but nothing is lost by
+    /// it.
+    mutating func finishLink(_ name: FileName, in directory: Directory, _ metadata: Metadata, entry: String)
+        throws
+    {
         guard let status = try directory.status(of: name) else { return }
         let isSymlink = status.kind == .symlink
         if status.uid != metadata.uid || status.gid != metadata.gid {

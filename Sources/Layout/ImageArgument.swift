@@ -1,5 +1,5 @@
-package import OCI
 internal import Kernel
+package import OCI
 package import SystemPackage
 
 /// What the user typed for an image: `DIR`, `DIR:REF` or `DIR@sha256:…`.

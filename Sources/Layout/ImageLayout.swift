@@ -3,8 +3,8 @@ package import OCI
 internal import Streams
 package import SystemPackage
 
-/// An OCI image layout in a directory (OCI image spec, image-layout.md). It is input from outside: nothing in it is
-/// believed before its size and digest are.
+/// An OCI image layout in a directory (OCI image spec, image-layout.md). It is input from outside: nothing in
+/// it is believed before its size and digest are.
 package struct ImageLayout: Sendable {
     /// Manifests and configs; containerd and Docker refuse larger ones too.
     package static let largestDocument: Int64 = 4 << 20
@@ -51,7 +51,8 @@ package struct ImageLayout: Sendable {
                 try file.read(into: &chunk, limit: 1 << 16)
                 bytes += chunk
                 if Int64(bytes.count) > largestIndex {
-                    throw LayoutFailure.documentTooLarge(name: name, size: Int64(bytes.count), limit: largestIndex)
+                    throw LayoutFailure.documentTooLarge(
+                        name: name, size: Int64(bytes.count), limit: largestIndex)
                 }
             } while !chunk.isEmpty
             return bytes
@@ -68,8 +69,8 @@ package struct ImageLayout: Sendable {
 
     // MARK: Blobs
 
-    /// Opens a blob to be read once, checked as it is read. Symlinks to regular files are followed, as some publishers
-    /// keep their blobs elsewhere; a FIFO or a device is refused without waiting for it.
+    /// Opens a blob to be read once, checked as it is read. Symlinks to regular files are followed, as some
+    /// publishers keep their blobs elsewhere; a FIFO or a device is refused without waiting for it.
     ///
     /// - Throws: `.blobMissing`, `.blobNotAFile`, `.wrongSize`, `.system`.
     package func open(_ descriptor: Descriptor) throws(LayoutFailure) -> VerifiedBlob {
@@ -84,13 +85,15 @@ package struct ImageLayout: Sendable {
     private func openBlob(_ descriptor: Descriptor) throws(LayoutFailure) -> File {
         let digest = descriptor.digest
         do {
-            let file = try directory.openFollowing(FilePath("blobs/\(digest.algorithm.rawValue)/\(digest.hex)"))
+            let file = try directory.openFollowing(
+                FilePath("blobs/\(digest.algorithm.rawValue)/\(digest.hex)"))
             let status = try file.status()
             switch status.kind {
             case .regular: break
             case .directory: throw LayoutFailure.blobNotAFile(digest, what: "a directory")
             case .fifo: throw LayoutFailure.blobNotAFile(digest, what: "a FIFO")
-            case .symlink, .socket, .character, .block: throw LayoutFailure.blobNotAFile(digest, what: "a device")
+            case .symlink, .socket, .character, .block:
+                throw LayoutFailure.blobNotAFile(digest, what: "a device")
             }
             if status.size == descriptor.size { return file }
             if let target = try followText(file, status.size, descriptor) { return target }
@@ -108,15 +111,18 @@ package struct ImageLayout: Sendable {
         }
     }
 
-    /// Where symlinks are not possible, git checks one out as a small file with the link's text: layouts that are
-    /// published in git come like that. Such a text is followed inside the layout only, and to a file of the right size.
+    /// Where symlinks are not possible, git checks one out as a small file with the link's text: layouts that
+    /// are published in git come like that. Such a text is followed inside the layout only, and to a file of
+    /// the right size.
     private func followText(
         _ file: borrowing File, _ size: Int64, _ descriptor: Descriptor
     ) throws(SyscallFailure) -> File? {
         guard (1..<Self.longestLink).contains(size) else { return nil }
         var text = [UInt8]()
         try file.read(into: &text, limit: Int(size))
-        guard let link = String(validating: text, as: UTF8.self), !text.contains(where: { $0 < 0x20 }) else { return nil }
+        guard let link = String(validating: text, as: UTF8.self), !text.contains(where: { $0 < 0x20 }) else {
+            return nil
+        }
         do {
             let path = FilePath("blobs/\(descriptor.digest.algorithm.rawValue)").pushing(FilePath(link))
             let target = try directory.openBeneath(path)
@@ -183,7 +189,8 @@ package struct ImageLayout: Sendable {
         do {
             return try parse()
         } catch {
-            let kind = descriptor.mediaType.isIndex ? "index" : descriptor.mediaType.isConfig ? "config" : "manifest"
+            let kind =
+                descriptor.mediaType.isIndex ? "index" : descriptor.mediaType.isConfig ? "config" : "manifest"
             throw .document(name: "\(kind) \(descriptor.digest)", reason: error.description)
         }
     }

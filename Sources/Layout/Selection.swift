@@ -28,8 +28,8 @@ package struct Selector: Sendable {
 }
 
 extension ImageLayout {
-    /// Every image manifest that `index.json` leads to. Attestations and other artifacts are left out, and so is what a
-    /// sparse layout does not hold.
+    /// Every image manifest that `index.json` leads to. Attestations and other artifacts are left out, and so
+    /// is what a sparse layout does not hold.
     ///
     /// - Throws: `.wrongDigest` and the like for a document that is there and damaged.
     package func candidates() throws(LayoutFailure) -> [Candidate] {
@@ -47,11 +47,13 @@ extension ImageLayout {
             let references = references + descriptor.referenceNames.filter { !references.contains($0) }
             if descriptor.mediaType.isIndex {
                 // A graph, not a tree: each digest once, so that a cycle of indexes ends.
-                guard seen.insert(descriptor.digest).inserted, let nested = try present(descriptor, readIndex) else {
+                guard seen.insert(descriptor.digest).inserted, let nested = try present(descriptor, readIndex)
+                else {
                     continue
                 }
                 try collect(
-                    nested, references: references, indexes: indexes + [descriptor.digest], into: &found, seen: &seen)
+                    nested, references: references, indexes: indexes + [descriptor.digest], into: &found,
+                    seen: &seen)
             } else if descriptor.mediaType.isManifest {
                 guard let platform = try platform(of: descriptor) else { continue }
                 found.append(
@@ -61,10 +63,13 @@ extension ImageLayout {
         }
     }
 
-    /// The index's word, else the config's. Nil for an artifact, and for a manifest that the layout does not hold.
+    /// The index's word, else the config's. Nil for an artifact, and for a manifest that the layout does not
+    /// hold.
     private func platform(of descriptor: Descriptor) throws(LayoutFailure) -> Platform? {
         if let platform = descriptor.platform { return platform }
-        guard let manifest = try present(descriptor, readManifest), manifest.config.mediaType.isConfig else { return nil }
+        guard let manifest = try present(descriptor, readManifest), manifest.config.mediaType.isConfig else {
+            return nil
+        }
         return try readConfig(manifest.config).platform
     }
 
@@ -111,7 +116,9 @@ extension ImageLayout {
     /// - Throws: as `fitting`, and `.ambiguous` with all that fit.
     package func select(_ selector: Selector) throws(LayoutFailure) -> Candidate {
         let fitting = try fitting(selector)
-        guard let first = fitting.first, fitting.allSatisfy({ $0.descriptor.digest == first.descriptor.digest }) else {
+        guard let first = fitting.first,
+            fitting.allSatisfy({ $0.descriptor.digest == first.descriptor.digest })
+        else {
             throw .ambiguous(fitting)
         }
         return first

@@ -61,6 +61,8 @@ package struct VerifiedBlob: ~Copyable {
             throw .wrongSize(descriptor.digest, expected: descriptor.size, found: digester.count)
         }
         let found = digester.finish()
-        guard found == descriptor.digest else { throw .wrongDigest(expected: descriptor.digest, found: found) }
+        guard found == descriptor.digest else {
+            throw .wrongDigest(expected: descriptor.digest, found: found)
+        }
     }
 }

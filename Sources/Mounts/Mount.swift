@@ -5,8 +5,8 @@ package import SystemPackage
 package enum Mount: Hashable, Sendable {
     /// One directory, attached a second time.
     case bind(source: FilePath, readOnly: Bool)
-    /// Layers on top of each other, topmost first. Without an upper it is read-only, and has two lowers at least:
-    /// overlay refuses one (kernel: overlayfs.rst, "Multiple lower layers").
+    /// Layers on top of each other, topmost first. Without an upper it is read-only, and has two lowers at
+    /// least: overlay refuses one (kernel: overlayfs.rst, "Multiple lower layers").
     case overlay(lowers: [FilePath], writable: Writable?, noIndex: Bool)
 
     package struct Writable: Hashable, Sendable {

@@ -3,7 +3,8 @@ package import SystemPackage
 
 /// A mount as one line of a shell: words that need no quotes, the target last or left to be appended.
 package struct MountLine: Equatable, Sendable {
-    /// What mount(2) takes of options. It cuts off the rest without an error, and what is left may mount a wrong tree.
+    /// What mount(2) takes of options. It cuts off the rest without an error, and what is left may mount a
+    /// wrong tree.
     package static let longestOptions = 4095
 
     package enum Failure: Error, Equatable, Sendable {

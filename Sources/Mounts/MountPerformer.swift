@@ -57,10 +57,13 @@ package enum MountPerformer {
         }
         let relative = Mount.overlay(
             lowers: lowers.map(short),
-            writable: writable.map { Mount.Writable(upper: short($0.upper), work: short($0.work)) }, noIndex: noIndex)
+            writable: writable.map { Mount.Writable(upper: short($0.upper), work: short($0.work)) },
+            noIndex: noIndex)
         // `ro` is a flag of the call, not one of overlay's options.
         let options = relative.options(.joined).filter { $0 != "ro" }.joined(separator: ",")
-        guard options.utf8.count <= MountLine.longestOptions else { throw Failure.tooManyLayers(count: lowers.count) }
+        guard options.utf8.count <= MountLine.longestOptions else {
+            throw Failure.tooManyLayers(count: lowers.count)
+        }
         let absolute = target.isAbsolute ? target : try FilePath.workingDirectory().pushing(target)
         try MountCalls.overlay(
             options: options, from: try Directory(opening: folder), on: absolute, readOnly: mount.isReadOnly)

@@ -18,7 +18,9 @@ package struct MountTable: Sendable {
         lines = text.split(separator: UInt8(ascii: "\n")).compactMap { line in
             let fields = line.split(separator: UInt8(ascii: " "))
             // 5th: the mount point; behind the lone `-`: type, source, the file system's options.
-            guard fields.count > 5, let dash = fields.firstIndex(of: [UInt8(ascii: "-")]), fields.count > dash + 3 else {
+            guard fields.count > 5, let dash = fields.firstIndex(of: [UInt8(ascii: "-")]),
+                fields.count > dash + 3
+            else {
                 return nil
             }
             return Line(target: Self.unescaped(fields[4]), options: Array(fields[dash + 3]))

@@ -23,7 +23,8 @@ package struct Descriptor: Codable, Hashable, Sendable {
     package init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         // Docker's lists may leave out what OCI requires; a missing media type is an unknown one.
-        mediaType = try container.decodeIfPresent(MediaType.self, forKey: .mediaType) ?? MediaType(rawValue: "")
+        mediaType =
+            try container.decodeIfPresent(MediaType.self, forKey: .mediaType) ?? MediaType(rawValue: "")
         digest = try container.decode(Digest.self, forKey: .digest)
         size = try container.decode(Int64.self, forKey: .size)
         platform = try container.decodeIfPresent(Platform.self, forKey: .platform)
@@ -35,9 +36,12 @@ package struct Descriptor: Codable, Hashable, Sendable {
         }
     }
 
-    /// The name that the layout gives it (OCI image spec, annotations.md); containerd writes the full one beside it.
+    /// The name that the layout gives it (OCI image spec, annotations.md); containerd writes the full one
+    /// beside it.
     package var referenceNames: [String] {
-        [Annotation.referenceName, Annotation.containerdImageName].compactMap { annotations?[$0] }
+        let name = annotations?[Annotation.referenceName]
+        let fullName = annotations?[Annotation.containerdImageName]
+        return [name, fullName == name ? nil : fullName].compactMap(\.self)
     }
 
     /// Whether it is a provenance statement of BuildKit's, never something to run.

@@ -1,7 +1,7 @@
 /// The name of a blob's bytes: `algorithm:hex` (OCI image spec, descriptor.md, "Digests").
 ///
-/// The bytes it names are as stored, so of a layer it is the *compressed* digest. What it unpacks to is a `DiffID`, a
-/// layer with all below it a `ChainID`: three types, so that none can be taken for another.
+/// The bytes it names are as stored, so of a layer it is the *compressed* digest. What it unpacks to is a
+/// `DiffID`, a layer with all below it a `ChainID`: three types, so that none can be taken for another.
 package struct Digest: Hashable, Sendable, CustomStringConvertible {
     package enum Algorithm: String, Hashable, Sendable, CaseIterable {
         case sha256, sha512
@@ -23,7 +23,8 @@ package struct Digest: Hashable, Sendable, CustomStringConvertible {
         package var description: String {
             switch self {
             case .noAlgorithm(let text): "'\(text)' is not a digest (expected 'sha256:' and 64 hex digits)"
-            case .unknownAlgorithm(let name): "digest algorithm '\(name)' is not supported (sha256 and sha512 are)"
+            case .unknownAlgorithm(let name):
+                "digest algorithm '\(name)' is not supported (sha256 and sha512 are)"
             case .malformedHex(let text): "digest '\(text)' does not have the hex digits of its algorithm"
             }
         }

@@ -8,8 +8,8 @@ package struct DocumentError: Error, Equatable, Sendable, CustomStringConvertibl
 }
 
 extension ImageIndex {
-    /// - Throws: `DocumentError` for malformed JSON, and for a document that is a manifest at the same time, which two
-    ///   readers would understand differently (CVE-2021-41190).
+    /// - Throws: `DocumentError` for malformed JSON, and for a document that is a manifest at the same time,
+    ///   which two readers would understand differently (CVE-2021-41190).
     package init(parsing bytes: [UInt8]) throws(DocumentError) {
         let shape = try Shape(parsing: bytes)
         if shape.config != nil || shape.layers != nil {
@@ -40,7 +40,9 @@ extension ImageManifest {
 extension ImageConfig {
     package init(parsing bytes: [UInt8]) throws(DocumentError) {
         self = try decode(ImageConfig.self, bytes)
-        guard rootfs.type == "layers" else { throw DocumentError("rootfs.type is '\(rootfs.type)', not 'layers'") }
+        guard rootfs.type == "layers" else {
+            throw DocumentError("rootfs.type is '\(rootfs.type)', not 'layers'")
+        }
     }
 }
 
@@ -88,7 +90,9 @@ private func explain(_ error: DecodingError) -> String {
     case .valueNotFound(_, let context): return "\(place(context.codingPath)) is null"
     case .typeMismatch(_, let context): return "\(place(context.codingPath)) has the wrong type"
     case .dataCorrupted(let context):
-        if let cause = context.underlyingError as? Digest.ParseError { return "\(place(context.codingPath)): \(cause)" }
+        if let cause = context.underlyingError as? Digest.ParseError {
+            return "\(place(context.codingPath)): \(cause)"
+        }
         guard !context.codingPath.isEmpty else { return "not valid JSON" }
         return "\(place(context.codingPath)): \(context.debugDescription)"
     @unknown default: return "\(error)"

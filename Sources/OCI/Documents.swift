@@ -70,7 +70,8 @@ package struct ImageConfig: Codable, Sendable {
         try container.encodeIfPresent(created, forKey: .created)
     }
 
-    /// The history steps that made a layer, lowest first; shorter than the layers where the image keeps no history.
+    /// The history steps that made a layer, lowest first; shorter than the layers where the image keeps no
+    /// history.
     package var layerHistory: [History] { history.filter { $0.emptyLayer != true } }
 }
 

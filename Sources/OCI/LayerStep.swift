@@ -16,12 +16,16 @@ package struct LayerStep: Hashable, Sendable {
 extension LayerStep {
     /// The steps of an image, lowest first (OCI image spec, config.md, "Layer ChainID").
     ///
-    /// - Throws: `DocumentError` if there are not as many layers as diff IDs, none, or one that is no file-system layer.
-    package static func plan(_ manifest: ImageManifest, _ config: ImageConfig) throws(DocumentError) -> [LayerStep] {
+    /// - Throws: `DocumentError` if there are not as many layers as diff IDs, none, or one that is no
+    ///   file-system layer.
+    package static func plan(_ manifest: ImageManifest, _ config: ImageConfig) throws(DocumentError)
+        -> [LayerStep]
+    {
         let layers = manifest.layers
         let diffIDs = config.rootfs.diffIDs
         guard layers.count == diffIDs.count else {
-            throw DocumentError("the manifest has \(layers.count) layers, the config \(diffIDs.count) diff IDs")
+            throw DocumentError(
+                "the manifest has \(layers.count) layers, the config \(diffIDs.count) diff IDs")
         }
         guard !layers.isEmpty else { throw DocumentError("the image has no layers") }
         var steps = [LayerStep]()

@@ -1,4 +1,5 @@
-/// What a descriptor says that its blob is (OCI image spec, media-types.md; Docker image manifest v2 schema 2).
+/// What a descriptor says that its blob is (OCI image spec, media-types.md; Docker image manifest v2 schema
+/// 2).
 package struct MediaType: RawRepresentable, Hashable, Codable, Sendable, CustomStringConvertible {
     package let rawValue: String
 
@@ -9,23 +10,31 @@ package struct MediaType: RawRepresentable, Hashable, Codable, Sendable, CustomS
     package static let ociIndex = MediaType(rawValue: "application/vnd.oci.image.index.v1+json")
     package static let ociManifest = MediaType(rawValue: "application/vnd.oci.image.manifest.v1+json")
     package static let ociConfig = MediaType(rawValue: "application/vnd.oci.image.config.v1+json")
-    package static let dockerIndex = MediaType(rawValue: "application/vnd.docker.distribution.manifest.list.v2+json")
-    package static let dockerManifest = MediaType(rawValue: "application/vnd.docker.distribution.manifest.v2+json")
+    package static let dockerIndex = MediaType(
+        rawValue: "application/vnd.docker.distribution.manifest.list.v2+json")
+    package static let dockerManifest = MediaType(
+        rawValue: "application/vnd.docker.distribution.manifest.v2+json")
     package static let dockerConfig = MediaType(rawValue: "application/vnd.docker.container.image.v1+json")
 
     package var isIndex: Bool { self == .ociIndex || self == .dockerIndex }
     package var isManifest: Bool { self == .ociManifest || self == .dockerManifest }
     package var isConfig: Bool { self == .ociConfig || self == .dockerConfig }
 
-    /// Whether it names a file-system layer. The compression it names is not believed: the first bytes of the blob are.
+    /// Whether it names a file-system layer. The compression it names is not believed: the first bytes of the
+    /// blob are.
     package var isLayer: Bool { Self.layers.contains(rawValue) }
 
     private static let layers: Set<String> = {
-        let oci = ["application/vnd.oci.image.layer.v1.tar", "application/vnd.oci.image.layer.nondistributable.v1.tar"]
-        let docker = [
-            "application/vnd.docker.image.rootfs.diff.tar", "application/vnd.docker.image.rootfs.foreign.diff.tar",
+        let oci = [
+            "application/vnd.oci.image.layer.v1.tar",
+            "application/vnd.oci.image.layer.nondistributable.v1.tar",
         ]
-        let compressed = oci.flatMap { ["\($0)+gzip", "\($0)+zstd"] } + docker.flatMap { ["\($0).gzip", "\($0).zstd"] }
+        let docker = [
+            "application/vnd.docker.image.rootfs.diff.tar",
+            "application/vnd.docker.image.rootfs.foreign.diff.tar",
+        ]
+        let compressed =
+            oci.flatMap { ["\($0)+gzip", "\($0)+zstd"] } + docker.flatMap { ["\($0).gzip", "\($0).zstd"] }
         return Set(oci + docker + compressed)
     }()
 }

@@ -46,7 +46,8 @@ package struct Platform: Hashable, Sendable, CustomStringConvertible {
         let parts = text.split(separator: "/", omittingEmptySubsequences: false)
         guard (2...3).contains(parts.count), parts.allSatisfy({ !$0.isEmpty }) else { throw .malformed(text) }
         self.init(
-            os: String(parts[0]), architecture: String(parts[1]), variant: parts.count == 3 ? String(parts[2]) : nil)
+            os: String(parts[0]), architecture: String(parts[1]),
+            variant: parts.count == 3 ? String(parts[2]) : nil)
     }
 
     /// What this program was built for.
@@ -70,7 +71,9 @@ package struct Platform: Hashable, Sendable, CustomStringConvertible {
 
     package var description: String {
         // The defaults are left out, as everybody writes them.
-        if let variant, !(architecture == "arm64" && variant == "v8") { return "\(os)/\(architecture)/\(variant)" }
+        if let variant, !(architecture == "arm64" && variant == "v8") {
+            return "\(os)/\(architecture)/\(variant)"
+        }
         return "\(os)/\(architecture)"
     }
 }

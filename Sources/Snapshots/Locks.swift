@@ -1,8 +1,8 @@
 internal import Kernel
 internal import OCI
 
-/// This process's life as a lock: whoever can take the lock of a run knows that the run is over, whatever its pid was.
-/// What a run makes and does not finish goes with it.
+/// This process's life as a lock: whoever can take the lock of a run knows that the run is over, whatever its
+/// pid was. What a run makes and does not finish goes with it.
 package final class Run: Sendable {
     /// Of the file in `runs/`.
     package let name: String
@@ -38,7 +38,7 @@ package final class Run: Sendable {
             do {
                 let file = try folder.openOrCreateFile(name, mode: 0o600)
                 if try file.tryLock() { ended.append(EndedRun(name: name, lock: file)) }
-            } catch where error.isMissing {
+            } catch let error where error.isMissing {
                 continue
             }
         }
@@ -59,7 +59,8 @@ final class EndedRun: Sendable {
 
 /// Who unpacks which chain, between processes: one byte of one file a chain, held until the lock goes.
 ///
-/// A collision of two chains makes one wait for the other and nothing worse. Take them in chain order, lowest first.
+/// A collision of two chains makes one wait for the other and nothing worse. Take them in chain order, lowest
+/// first.
 package final class ChainLock: Sendable {
     private let file: File
 

@@ -13,7 +13,8 @@ extension SnapshotStore {
         }
         try write { database in
             for run in ended {
-                try database.execute(sql: "DELETE FROM snapshot WHERE run = ?", arguments: [run.name.description])
+                try database.execute(
+                    sql: "DELETE FROM snapshot WHERE run = ?", arguments: [run.name.description])
             }
             try self.distrustOtherBoots(database)
             try self.setAsideOrphans(database)
@@ -23,12 +24,15 @@ extension SnapshotStore {
         try attempting("cannot remove leftovers") { () throws(SyscallFailure) in
             // Only now: a crash before this leaves the run to the next reaper.
             for run in ended { try runs.removeTree(run.name) }
-            for name in try backend.folder.names() where name.isRemoved { try backend.folder.removeTree(name) }
+            for name in try backend.folder.names() where name.isRemoved {
+                try backend.folder.removeTree(name)
+            }
         }
     }
 
-    /// What another boot committed and did not sync may be damaged, and so may be what is based on it: it is no longer
-    /// taken for its chain. What nobody needs goes; what a user's snapshot stands on stays under another name.
+    /// What another boot committed and did not sync may be damaged, and so may be what is based on it: it is
+    /// no longer taken for its chain. What nobody needs goes; what a user's snapshot stands on stays under
+    /// another name.
     private func distrustOtherBoots(_ database: Database) throws {
         let suspects = try Int64.fetchAll(
             database,
@@ -77,7 +81,7 @@ extension SnapshotStore {
         do {
             try backend.folder.rename(name, to: aside)
             return aside
-        } catch where error.isMissing {
+        } catch let error where error.isMissing {
             return nil
         }
     }

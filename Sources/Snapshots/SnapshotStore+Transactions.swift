@@ -27,7 +27,8 @@ func translating<Value>(_ body: () throws -> Value) throws(StoreFailure) -> Valu
                 .busy, "the store's database stayed locked for 10 s",
                 hint: "another process holds it; try again, or look for one that hangs")
         case .SQLITE_FULL:
-            throw StoreFailure(SyscallFailure("write", path: "metadata.db", code: 28), "cannot write the store's database")
+            throw StoreFailure(
+                SyscallFailure("write", path: "metadata.db", code: 28), "cannot write the store's database")
         default: throw StoreFailure(.database, "the store's database: \(failure.message ?? "\(failure)")")
         }
     } catch {
@@ -37,7 +38,7 @@ func translating<Value>(_ body: () throws -> Value) throws(StoreFailure) -> Valu
 
 extension SnapshotStore {
     func read<Value>(_ body: @Sendable (Database) throws -> Value) throws(StoreFailure) -> Value {
-        try translating { try database.unsafeRead(body) }
+        try translating { try database.read(body) }
     }
 
     /// One immediate transaction: nobody else writes meanwhile, nothing of it stays if it throws.

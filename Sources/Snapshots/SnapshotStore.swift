@@ -4,11 +4,11 @@ package import Mounts
 package import OCI
 package import SystemPackage
 
-/// The snapshots of one ROOT: containerd's contract over a directory and a database. `docs/on-disk.md` tells what is
-/// durable when.
+/// The snapshots of one ROOT: containerd's contract over a directory and a database. `docs/on-disk.md` tells
+/// what is durable when.
 ///
-/// Any number of processes share a ROOT. Ids are handed out, and directories made, inside a write transaction: so a
-/// directory that no row names is garbage to whoever holds the write lock.
+/// Any number of processes share a ROOT. Ids are handed out, and directories made, inside a write
+/// transaction: so a directory that no row names is garbage to whoever holds the write lock.
 package final class SnapshotStore: Sendable {
     package let root: FilePath
     package let snapshotter: String
@@ -27,7 +27,8 @@ package final class SnapshotStore: Sendable {
     ///   - boot: names the time since the kernel started; what another boot did not sync is not trusted.
     /// - Throws: `.failedPrecondition` for a store of another kind, `.busy`, `.system`.
     package init(
-        opening root: FilePath, snapshotter: String, boot: String, clock: @escaping @Sendable () -> SnapshotInfo.Date
+        opening root: FilePath, snapshotter: String, boot: String,
+        clock: @escaping @Sendable () -> SnapshotInfo.Date
     ) throws(StoreFailure) {
         self.root = root
         self.snapshotter = snapshotter
@@ -64,7 +65,8 @@ package final class SnapshotStore: Sendable {
             let migrator = Schema.migrator
             if try queue.read(migrator.hasBeenSuperseded) {
                 throw StoreFailure(
-                    .failedPrecondition, "the store \(escaped(root)) was written by a newer version of this program",
+                    .failedPrecondition,
+                    "the store \(escaped(root)) was written by a newer version of this program",
                     hint: "use that version, or another store with --root DIR")
             }
             if try !queue.read(migrator.hasCompletedMigrations) { try migrator.migrate(queue) }
@@ -72,34 +74,40 @@ package final class SnapshotStore: Sendable {
         }
     }
 
-    /// One ROOT is one mode and one class of extended attributes: recorded when it is made, the same ever after.
+    /// One ROOT is one mode and one class of extended attributes: recorded when it is made, the same ever
+    /// after.
     private func checkKind() throws(StoreFailure) {
         let own = ["mode": "root", "attributes": "trusted"]
         let found = try read { database in
-            try Row.fetchAll(database, sql: "SELECT name, value FROM store").reduce(into: [String: String]()) {
+            try Row.fetchAll(database, sql: "SELECT name, value FROM store").reduce(into: [String: String]())
+            {
                 $0[$1["name"]] = $1["value"]
             }
         }
         for (name, value) in own {
             if let other = found[name], other != value {
                 throw StoreFailure(
-                    .failedPrecondition, "the store \(escaped(root)) was made with \(name) '\(other)', not '\(value)'",
+                    .failedPrecondition,
+                    "the store \(escaped(root)) was made with \(name) '\(other)', not '\(value)'",
                     hint: "use another store with --root DIR")
             }
         }
         guard found.isEmpty else { return }
         try write { database in
             for (name, value) in own {
-                try database.execute(sql: "INSERT OR IGNORE INTO store VALUES (?, ?)", arguments: [name, value])
+                try database.execute(
+                    sql: "INSERT OR IGNORE INTO store VALUES (?, ?)", arguments: [name, value])
             }
         }
     }
 
-    /// Begins to make snapshots: looks whether this file system can hold them, and removes what ended runs have left.
+    /// Begins to make snapshots: looks whether this file system can hold them, and removes what ended runs
+    /// have left.
     ///
     /// - Throws: `.unavailable` with the reason, `.system`, `.busy`.
     package func startRun() throws(StoreFailure) -> Run {
-        let run = try attempting("cannot begin to write to the store \(escaped(root))") { () throws(SyscallFailure) in
+        let run = try attempting("cannot begin to write to the store \(escaped(root))") {
+            () throws(SyscallFailure) in
             try Run(in: runs)
         }
         try reap(but: run)
@@ -118,7 +126,8 @@ package final class SnapshotStore: Sendable {
         try read { try SnapshotRow.named(name, self.snapshotter, $0)?.info }
     }
 
-    /// The snapshot that holds a chain whose every byte was verified, by this program and on a disk that can be trusted.
+    /// The snapshot that holds a chain whose every byte was verified, by this program and on a disk that can
+    /// be trusted.
     package func verified(_ chain: ChainID) throws(StoreFailure) -> SnapshotInfo? {
         try read { try SnapshotRow.holding(chain, self.snapshotter, boot: self.boot, $0)?.info }
     }
@@ -131,7 +140,8 @@ package final class SnapshotStore: Sendable {
             let row = try self.row(name, database)
             let ids = try SnapshotRow.ancestry(of: row.id, database)
             let isActive = row.kind == SnapshotInfo.Kind.active.rawValue
-            return self.backend.mount(active: isActive ? row.id : nil, on: isActive ? Array(ids.dropFirst()) : ids)
+            return self.backend.mount(
+                active: isActive ? row.id : nil, on: isActive ? Array(ids.dropFirst()) : ids)
         }
     }
 
@@ -180,7 +190,8 @@ package final class SnapshotStore: Sendable {
 
     /// Turns an active snapshot into a committed one under a new name.
     ///
-    /// - Parameter verifiedChain: the chain that every byte of it was verified to be. Give it only with the proof in hand.
+    /// - Parameter verifiedChain: the chain that every byte of it was verified to be. Give it only with the
+    ///   proof in hand.
     /// - Throws: `.alreadyExists` if the name is taken, `.notFound`, `.failedPrecondition`, `.system`.
     package func commit(
         _ active: borrowing ActiveSnapshot, as name: String, labels: [String: String], verifiedChain: ChainID?
@@ -193,7 +204,8 @@ package final class SnapshotStore: Sendable {
             }
             if try SnapshotRow.named(name, self.snapshotter, database) != nil {
                 throw StoreFailure(
-                    .alreadyExists, "there is a snapshot '\(name)' already, whose content this program did not verify",
+                    .alreadyExists,
+                    "there is a snapshot '\(name)' already, whose content this program did not verify",
                     hint: "remove it, or use another store with --root DIR")
             }
             try self.backend.seal(id)
@@ -206,7 +218,8 @@ package final class SnapshotStore: Sendable {
                 arguments: [name, self.boot, verifiedChain?.description, now, now, id])
             try database.execute(sql: "DELETE FROM label WHERE snapshot = ?", arguments: [id])
             for (label, value) in labels {
-                try database.execute(sql: "INSERT INTO label VALUES (?, ?, ?)", arguments: [id, label, value])
+                try database.execute(
+                    sql: "INSERT INTO label VALUES (?, ?, ?)", arguments: [id, label, value])
             }
         }
     }
@@ -220,11 +233,14 @@ package final class SnapshotStore: Sendable {
             let children = try Int.fetchOne(
                 database, sql: "SELECT count(*) FROM snapshot WHERE parent = ?", arguments: [row.id])
             if children != 0 {
-                throw StoreFailure(.failedPrecondition, "cannot remove '\(name)': other snapshots are based on it")
+                throw StoreFailure(
+                    .failedPrecondition, "cannot remove '\(name)': other snapshots are based on it")
             }
             let images = try Int.fetchOne(
                 database, sql: "SELECT count(*) FROM image WHERE top = ?", arguments: [row.id])
-            if images != 0 { throw StoreFailure(.failedPrecondition, "cannot remove '\(name)': an image needs it") }
+            if images != 0 {
+                throw StoreFailure(.failedPrecondition, "cannot remove '\(name)': an image needs it")
+            }
             try database.execute(sql: "DELETE FROM snapshot WHERE id = ?", arguments: [row.id])
             return row.id
         }
@@ -238,11 +254,13 @@ package final class SnapshotStore: Sendable {
 
     /// Records an image whose chain is complete; with `sync`, after making it and its chain durable.
     ///
-    /// The order is the promise: first the file system is synced, then its rows are trusted beyond this boot, and only then
-    /// is there an image.
+    /// The order is the promise: first the file system is synced, then its rows are trusted beyond this boot,
+    /// and only then is there an image.
     package func settle(_ image: ImageRecord, sync: Bool) throws(StoreFailure) {
         let ids: [Int64] = try read { database in
-            guard let top = try SnapshotRow.holding(image.topChain, self.snapshotter, boot: self.boot, database) else {
+            guard
+                let top = try SnapshotRow.holding(image.topChain, self.snapshotter, boot: self.boot, database)
+            else {
                 throw StoreFailure(.notFound, "the chain \(image.topChain) is gone from the store")
             }
             let ids = try SnapshotRow.ancestry(of: top.id, database)
@@ -283,7 +301,8 @@ package final class SnapshotStore: Sendable {
             try database.execute(
                 sql: "INSERT INTO image_layer VALUES (?, ?, ?, ?, ?, ?)",
                 arguments: [
-                    id, position, layer.digest.description, layer.diffID.description, layer.chainID.description,
+                    id, position, layer.digest.description, layer.diffID.description,
+                    layer.chainID.description,
                     layer.size,
                 ])
         }
@@ -306,7 +325,9 @@ package final class SnapshotStore: Sendable {
 
     /// - Returns: nil while another process unpacks the chain.
     package func tryLock(_ chain: ChainID) throws(StoreFailure) -> ChainLock? {
-        try attempting("cannot lock a chain") { () throws(SyscallFailure) in try ChainLock.tryTake(chain, in: locks) }
+        try attempting("cannot lock a chain") { () throws(SyscallFailure) in
+            try ChainLock.tryTake(chain, in: locks)
+        }
     }
 }
 
@@ -317,7 +338,8 @@ extension ImageRecord {
             arguments: [row["id"] as Int64])
         self.init(
             reference: row["reference"], manifest: try Digest(parsing: row["manifest"]),
-            mediaType: MediaType(rawValue: row["media_type"]), platform: try Platform(parsing: row["platform"]),
+            mediaType: MediaType(rawValue: row["media_type"]),
+            platform: try Platform(parsing: row["platform"]),
             topChain: ChainID(try Digest(parsing: row["verified_chain"])),
             layers: try layers.map(Layer.init))
     }

@@ -1,6 +1,7 @@
 package import Kernel
 
-/// What went wrong with the store: the contract's five kinds (containerd `errdefs`), and what a disk or a database adds.
+/// What went wrong with the store: the contract's five kinds (containerd `errdefs`), and what a disk or a
+/// database adds.
 package struct StoreFailure: Error, Sendable, CustomStringConvertible {
     package enum Kind: Equatable, Sendable {
         case notFound

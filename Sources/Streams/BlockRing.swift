@@ -3,9 +3,9 @@ internal import Synchronization
 
 /// A bounded queue of blocks between one producer and several readers, each of which sees every byte.
 ///
-/// A block is free again when all readers have passed it, so the slowest reader sets the pace and memory is constant.
-/// The producer calls `produce` and `finish`; reader `n` calls `next(reader: n)` or `consume(reader: n)`, each from one
-/// thread. Anyone may `cancel`: everybody who waits then returns at once.
+/// A block is free again when all readers have passed it, so the slowest reader sets the pace and memory is
+/// constant. The producer calls `produce` and `finish`; reader `n` calls `next(reader: n)` or
+/// `consume(reader: n)`, each from one thread. Anyone may `cancel`: everybody who waits then returns at once.
 package final class BlockRing: @unchecked Sendable {
     /// A mebibyte a block: larger or smaller hardly matters, and eight of them keep three threads busy.
     package static let defaultBlockSize = 1 << 20
@@ -81,7 +81,9 @@ package final class BlockRing: @unchecked Sendable {
     }
 
     /// Lends each remaining block to `body`, in order, until the end of the stream.
-    package func consume<Failure: Error>(reader: Int, _ body: (RawSpan) throws(Failure) -> Void) throws(Failure) {
+    package func consume<Failure: Error>(reader: Int, _ body: (RawSpan) throws(Failure) -> Void)
+        throws(Failure)
+    {
         while let block = next(reader: reader) { try body(block.bytes) }
     }
 

@@ -19,7 +19,8 @@ package func attempt<Value: ~Copyable>(
         switch (error, step) {
         case (let error as UnpackError, _): throw error
         case (let error as LayerFailure, let step?): throw UnpackError(error, in: step)
-        case (let error as LayoutFailure, let step?): throw UnpackError(LayerFailure(missing: error), in: step)
+        case (let error as LayoutFailure, let step?):
+            throw UnpackError(LayerFailure(missing: error), in: step)
         case (let error as LayoutFailure, nil): throw UnpackError(error)
         case (let error as StoreFailure, _): throw UnpackError(error)
         case (let error as MountLine.Failure, _): throw UnpackError(error)
@@ -37,7 +38,9 @@ extension UnpackError {
     package init(_ failure: LayoutFailure) {
         switch failure {
         case .notFound(let path):
-            self.init(.notFound, "no image at '\(escaped(path))'", hint: "IMAGE is the directory of an OCI image layout")
+            self.init(
+                .notFound, "no image at '\(escaped(path))'",
+                hint: "IMAGE is the directory of an OCI image layout")
         case .notADirectory(let path):
             self.init(
                 .notFound, "'\(escaped(path))' is not a directory",
@@ -50,7 +53,8 @@ extension UnpackError {
                 .data, "'\(escaped(path))' is not an OCI image layout: \(reason)",
                 hint: "`skopeo copy docker://NAME oci:DIR:TAG` makes one")
         case .document(let name, let reason):
-            self.init(.data, "\(name): \(reason)", hint: "fetch the image again, or report it to whoever built it")
+            self.init(
+                .data, "\(name): \(reason)", hint: "fetch the image again, or report it to whoever built it")
         case .documentTooLarge(let name, let size, let limit):
             self.init(.data, "\(name): \(size) bytes, and at most \(limit) are read")
         case .blobMissing(let digest):
@@ -61,14 +65,17 @@ extension UnpackError {
             self.init(.data, "the blob \(digest) is \(what), not a file")
         case .wrongSize(let digest, let expected, let found):
             self.init(
-                .data, "the blob \(digest) has \(found) bytes, its descriptor says \(expected)", hint: Self.damaged)
+                .data, "the blob \(digest) has \(found) bytes, its descriptor says \(expected)",
+                hint: Self.damaged)
         case .wrongDigest(let expected, let found):
-            self.init(.data, "the blob's digest is \(found), its descriptor says \(expected)", hint: Self.damaged)
+            self.init(
+                .data, "the blob's digest is \(found), its descriptor says \(expected)", hint: Self.damaged)
         case .noImage(let path):
             self.init(.notFound, "the layout '\(escaped(path))' holds no image")
         case .noReference(let name, let candidates):
             self.init(
-                .notFound, "no image has the reference '\(escaped(name.utf8))'; there are:\(Self.list(candidates))",
+                .notFound,
+                "no image has the reference '\(escaped(name.utf8))'; there are:\(Self.list(candidates))",
                 hint: "choose with --ref NAME or DIR:NAME")
         case .noDigest(let digest, let candidates):
             self.init(.notFound, "no image has the digest \(digest); there are:\(Self.list(candidates))")
@@ -121,7 +128,8 @@ extension UnpackError {
     }
 
     /// Said only when the blob's own digest is right.
-    private static let builtWrong = "the blob is what its digest says, so it was built like this: report it to whoever did"
+    private static let builtWrong =
+        "the blob is what its digest says, so it was built like this: report it to whoever did"
 
     // MARK: Store and mounts
 

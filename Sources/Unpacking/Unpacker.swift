@@ -92,9 +92,12 @@ package struct Unpacker: Sendable {
         let (candidate, image) = try read()
         guard Process.effectiveUserID == 0 else {
             throw UnpackError(
-                .permission, "unpacking sets owners and makes devices, which needs root", hint: "run it with sudo")
+                .permission, "unpacking sets owners and makes devices, which needs root",
+                hint: "run it with sudo")
         }
-        guard let top = image.steps.last?.chainID else { throw UnpackError(.internal, "an image without layers") }
+        guard let top = image.steps.last?.chainID else {
+            throw UnpackError(.internal, "an image without layers")
+        }
         let store = try openStore(request.root, snapshotter: request.snapshotter)
         let cached = try cachedChains(of: image, in: store)
         onEvent(.planned(image.steps, cached: cached))
@@ -166,8 +169,8 @@ package struct Unpacker: Sendable {
         return warnings
     }
 
-    /// Takes the locks of all missing chains, lowest first and before any work, so that two processes cannot wait for
-    /// each other. What somebody else has committed meanwhile is left out.
+    /// Takes the locks of all missing chains, lowest first and before any work, so that two processes cannot
+    /// wait for each other. What somebody else has committed meanwhile is left out.
     private func lock(
         _ missing: [LayerStep], in store: SnapshotStore
     ) throws(UnpackError) -> [(LayerStep, ChainLock)] {
@@ -197,7 +200,9 @@ package struct Unpacker: Sendable {
         onEvent(.started(step))
         let parent = try step.parent.map { chain throws(UnpackError) in
             let found = try attempt { try store.verified(chain) }
-            guard let found else { throw UnpackError(.internal, "\(step.name): the layer below is not in the store") }
+            guard let found else {
+                throw UnpackError(.internal, "\(step.name): the layer below is not in the store")
+            }
             return found.name
         }
         let key = "unpack/\(run.name)/\(step.number)"
@@ -282,6 +287,7 @@ package func openStore(_ root: FilePath, snapshotter: String) throws(UnpackError
     }
     return try attempt {
         try SnapshotStore(
-            opening: root, snapshotter: snapshotter, boot: try Process.bootID(), clock: Process.nanosecondsSinceEpoch)
+            opening: root, snapshotter: snapshotter, boot: try Process.bootID(),
+            clock: Process.nanosecondsSinceEpoch)
     }
 }

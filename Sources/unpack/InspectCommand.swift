@@ -9,7 +9,8 @@ internal import Unpacking
 /// Tells what is in a layout. Writes nothing, and needs no rights but to read it.
 struct InspectCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "inspect", abstract: "Show the images of a layout: platforms, configs, layers, chain IDs, history.")
+        commandName: "inspect",
+        abstract: "Show the images of a layout: platforms, configs, layers, chain IDs, history.")
 
     @OptionGroup var image: ImageOptions
 
@@ -100,14 +101,17 @@ extension InspectDocument.ImageDocument {
         let history = image.config.layerHistory
         layers = image.steps.map { step in
             InspectDocument.LayerDocument(
-                digest: step.descriptor.digest, mediaType: step.descriptor.mediaType, size: step.descriptor.size,
-                diffID: step.diffID, chainID: step.chainID, present: (try? layout.check(step.descriptor)) != nil,
+                digest: step.descriptor.digest, mediaType: step.descriptor.mediaType,
+                size: step.descriptor.size,
+                diffID: step.diffID, chainID: step.chainID,
+                present: (try? layout.check(step.descriptor)) != nil,
                 createdBy: step.number <= history.count ? history[step.number - 1].createdBy : nil)
         }
     }
 
     var text: String {
-        let names = references.isEmpty ? "(no name)" : references.map { escaped($0.utf8) }.joined(separator: ", ")
+        let names =
+            references.isEmpty ? "(no name)" : references.map { escaped($0.utf8) }.joined(separator: ", ")
         var lines = ["\(names)  \(platform ?? "unknown platform")"]
         lines.append("  manifest  \(digest)")
         if !present { return (lines + ["  not in this layout"]).joined(separator: "\n") }
@@ -115,10 +119,12 @@ extension InspectDocument.ImageDocument {
         if let created { lines.append("  created   \(escaped(created.utf8))") }
         if let chainID { lines.append("  chain ID  \(chainID)") }
         let total = megabytes(layers.reduce(0) { $0 + $1.size })
-        lines.append("  \(layers.count) layers, \(total), lowest first:")
+        lines.append(
+            layers.count == 1 ? "  1 layer, \(total):" : "  \(layers.count) layers, \(total), lowest first:")
         for (index, layer) in layers.enumerated() {
             let missing = layer.present ? "" : "  MISSING"
-            lines.append("  \(index + 1). \(layer.digest)  \(megabytes(layer.size))  \(layer.mediaType)\(missing)")
+            lines.append(
+                "  \(index + 1). \(layer.digest)  \(megabytes(layer.size))  \(layer.mediaType)\(missing)")
             lines.append("     diff ID   \(layer.diffID)")
             lines.append("     chain ID  \(layer.chainID)")
             if let createdBy = layer.createdBy { lines.append("     made by   \(escaped(createdBy.utf8))") }

@@ -18,7 +18,9 @@ struct Main {
         }
         do {
             var command = try RootCommand.parseAsRoot(arguments)
-            try CommandContext.$current.withValue(CommandContext(cancellation: cancellation)) { try command.run() }
+            try CommandContext.$current.withValue(CommandContext(cancellation: cancellation)) {
+                try command.run()
+            }
         } catch let error as UnpackError {
             ErrorReport(error).say()
             RootCommand.exit(withError: ExitCode(error.code.exitStatus))
@@ -37,7 +39,8 @@ struct CommandContext: Sendable {
 
 struct RootCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "unpack", abstract: "Unpack an OCI image into verified snapshots, and print how to mount it.",
+        commandName: "unpack",
+        abstract: "Unpack an OCI image into verified snapshots, and print how to mount it.",
         version: Version.text,
         subcommands: [UnpackCommand.self, InspectCommand.self, MountCommand.self, UmountCommand.self],
         defaultSubcommand: UnpackCommand.self)

@@ -16,7 +16,9 @@ struct MountCommand: ParsableCommand {
             has mounted. WHAT is a chain ID or a snapshot's key in the store, or an image, which is unpacked first.
             """)
 
-    @Argument(help: ArgumentHelp("A chain ID, a snapshot's key, or an image (DIR, DIR:REF, DIR@sha256:…).", valueName: "what"))
+    @Argument(
+        help: ArgumentHelp(
+            "A chain ID, a snapshot's key, or an image (DIR, DIR:REF, DIR@sha256:…).", valueName: "what"))
     var what: String
 
     @Argument(help: ArgumentHelp("The directory to mount it on. It must exist.", valueName: "dir"))
@@ -26,7 +28,8 @@ struct MountCommand: ParsableCommand {
 
     @Option(
         name: .customLong("rw"),
-        help: ArgumentHelp("Make (or use again) the writable snapshot of this key on top of an image.", valueName: "key"))
+        help: ArgumentHelp(
+            "Make (or use again) the writable snapshot of this key on top of an image.", valueName: "key"))
     var writableKey: String?
 
     @Option(help: ArgumentHelp("The image's reference in the layout.", valueName: "name"))
@@ -62,7 +65,9 @@ struct MountCommand: ParsableCommand {
         }
         if (try? root.appending("metadata.db").resolved()) != nil {
             let store = try openStore(root, snapshotter: store.snapshotterName)
-            if try attempt({ try store.find(what) }) != nil { return try attempt { try store.mount(of: what) } }
+            if try attempt({ try store.find(what) }) != nil {
+                return try attempt { try store.mount(of: what) }
+            }
         }
         var image = ImageOptions()
         image.image = what

@@ -14,7 +14,8 @@ struct ImageOptions: ParsableArguments {
     @Option(help: ArgumentHelp("The image's reference in the layout.", valueName: "name"))
     var ref: String?
 
-    @Option(help: ArgumentHelp("The digest of a manifest, or of an index that holds it.", valueName: "sha256:…"))
+    @Option(
+        help: ArgumentHelp("The digest of a manifest, or of an index that holds it.", valueName: "sha256:…"))
     var digest: String?
 
     @Option(help: ArgumentHelp("The platform, if not this machine's.", valueName: "os/arch[/variant]"))
@@ -28,7 +29,8 @@ struct ImageOptions: ParsableArguments {
             throw UnpackError(.usage, "the reference is given twice", hint: "use either IMAGE:REF or --ref")
         }
         if argument.digest != nil, digest != nil {
-            throw UnpackError(.usage, "the digest is given twice", hint: "use either IMAGE@DIGEST or --digest")
+            throw UnpackError(
+                .usage, "the digest is given twice", hint: "use either IMAGE@DIGEST or --digest")
         }
         let selector = Selector(
             reference: argument.reference ?? ref, digest: argument.digest ?? digest,
@@ -49,11 +51,13 @@ struct ImageOptions: ParsableArguments {
 struct StoreOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "The snapshotter that keeps the layers. Default: $UNPACK_SNAPSHOTTER, else overlayfs.", valueName: "name"))
+            "The snapshotter that keeps the layers. Default: $UNPACK_SNAPSHOTTER, else overlayfs.",
+            valueName: "name"))
     var snapshotter: String?
 
     @Option(
-        help: ArgumentHelp("The store's directory. Default: $UNPACK_ROOT, else /var/lib/unpack.", valueName: "dir"))
+        help: ArgumentHelp(
+            "The store's directory. Default: $UNPACK_ROOT, else /var/lib/unpack.", valueName: "dir"))
     var root: String?
 
     var snapshotterName: String { snapshotter ?? Self.environment("UNPACK_SNAPSHOTTER") ?? "overlayfs" }
@@ -83,7 +87,8 @@ struct TalkOptions: ParsableArguments {
 struct DurabilityOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "fs: on the disk before the image is recorded. none: only until the machine stops.", valueName: "fs|none"))
+            "fs: on the disk before the image is recorded. none: only until the machine stops.",
+            valueName: "fs|none"))
     var sync: UnpackRequest.Durability = .fs
 }
 

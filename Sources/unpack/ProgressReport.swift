@@ -33,7 +33,9 @@ final class ProgressReport: Sendable {
         state.withLock { state in
             switch event {
             case .planned(let steps, let cached):
-                state.total = steps.filter { !cached.contains($0.chainID) }.reduce(0) { $0 + $1.descriptor.size }
+                state.total = steps.filter { !cached.contains($0.chainID) }.reduce(0) {
+                    $0 + $1.descriptor.size
+                }
                 if !cached.isEmpty, cached.count < steps.count {
                     say("\(cached.count) of \(steps.count) layers are there already", &state)
                 }

@@ -14,7 +14,8 @@ struct ResultPrinter {
     private let writableKey: String?
     private let target: FilePath?
 
-    init(_ result: UnpackResult, root: FilePath, snapshotter: String, writableKey: String?, target: FilePath?) {
+    init(_ result: UnpackResult, root: FilePath, snapshotter: String, writableKey: String?, target: FilePath?)
+    {
         self.result = result
         self.root = root
         self.snapshotter = snapshotter
@@ -59,7 +60,8 @@ struct ResultPrinter {
             ],
             layers: result.layers.map { layer in
                 .init(
-                    digest: layer.step.descriptor.digest, diffID: layer.step.diffID, chainID: layer.step.chainID,
+                    digest: layer.step.descriptor.digest, diffID: layer.step.diffID,
+                    chainID: layer.step.chainID,
                     path: layer.path.string, size: layer.step.descriptor.size, cached: layer.isCached)
             },
             warnings: result.warnings, config: result.image.config.execution)

@@ -10,7 +10,8 @@ struct UnpackCommand: ParsableCommand {
     static let hiddenName = "unpack-image"
 
     static let configuration = CommandConfiguration(
-        commandName: hiddenName, abstract: "Unpack an OCI image into verified snapshots, and print how to mount it.",
+        commandName: hiddenName,
+        abstract: "Unpack an OCI image into verified snapshots, and print how to mount it.",
         usage: """
             unpack IMAGE [options]
             unpack inspect IMAGE [--json]
@@ -40,7 +41,8 @@ struct UnpackCommand: ParsableCommand {
 
     @Option(
         name: .customLong("rw"),
-        help: ArgumentHelp("Make (or use again) the writable snapshot of this key on top of it.", valueName: "key"))
+        help: ArgumentHelp(
+            "Make (or use again) the writable snapshot of this key on top of it.", valueName: "key"))
     var writableKey: String?
 
     @Option(

@@ -2,10 +2,11 @@ internal import Kernel
 internal import Mounts
 internal import SystemPackage
 
-/// Snapshots as directories for overlay: `overlayfs/<id>/fs` carries the layer, `work` beside it is the kernel's while
-/// the snapshot is active.
+/// Snapshots as directories for overlay: `overlayfs/<id>/fs` carries the layer, `work` beside it is the
+/// kernel's while the snapshot is active.
 ///
-/// A backend makes, seals and describes one snapshot's directory; it knows nothing of names, rows and transactions.
+/// A backend makes, seals and describes one snapshot's directory; it knows nothing of names, rows and
+/// transactions.
 struct OverlayBackend: Sendable {
     static let name = "overlayfs"
     static let fs = FileName(literal: "fs")
@@ -15,8 +16,8 @@ struct OverlayBackend: Sendable {
     let path: FilePath
     let folder: Directory
 
-    /// Makes the directory of a new snapshot. The root of its tree looks like its parent's: overlay shows the topmost
-    /// root, so that a fresh one would change `/`.
+    /// Makes the directory of a new snapshot. The root of its tree looks like its parent's: overlay shows the
+    /// topmost root, so that a fresh one would change `/`.
     func make(_ id: Int64, on parent: Int64?) throws(SyscallFailure) -> Directory {
         let name = FileName(id: id)
         try folder.makeDirectory(name, mode: 0o700)
@@ -54,7 +55,8 @@ struct OverlayBackend: Sendable {
         return .overlay(lowers: lowers, writable: writable, noIndex: Self.hasIndexParameter)
     }
 
-    /// Where the parameter exists the index may be on by default, and would tie an upper to its lowers by file handle.
+    /// Where the parameter exists the index may be on by default, and would tie an upper to its lowers by
+    /// file handle.
     private static let hasIndexParameter =
         (try? File.open("/sys/module/overlay/parameters/index", .read)) != nil
 
@@ -92,7 +94,9 @@ extension Directory {
         let status = try other.file.status()
         try file.setOwner(uid: status.uid, gid: status.gid)
         for name in try other.file.extendedAttributeNames() where !name.hasPrefix("trusted.overlay.") {
-            if let value = try other.file.extendedAttribute(name) { try file.setExtendedAttribute(name, value) }
+            if let value = try other.file.extendedAttribute(name) {
+                try file.setExtendedAttribute(name, value)
+            }
         }
         try file.setMode(status.mode)
         try file.setTimes(access: status.accessTime, modification: status.modificationTime)

@@ -1,6 +1,7 @@
 internal import GRDB
 
-/// The metadata database. `docs/on-disk.md` describes it; a change is a new migration, never an edit of an old one.
+/// The metadata database. `docs/on-disk.md` describes it; a change is a new migration, never an edit of an
+/// old one.
 enum Schema {
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()

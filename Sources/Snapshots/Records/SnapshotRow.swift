@@ -33,7 +33,9 @@ struct SnapshotRow: Decodable, FetchableRecord, Sendable {
     }
 
     /// The snapshot that is known to hold a chain; one of another boot that was never synced is not trusted.
-    static func holding(_ chain: ChainID, _ snapshotter: String, boot: String, _ database: Database) throws -> SnapshotRow? {
+    static func holding(_ chain: ChainID, _ snapshotter: String, boot: String, _ database: Database) throws
+        -> SnapshotRow?
+    {
         try fetchOne(
             database,
             sql: """

@@ -1,0 +1,49 @@
+# `make run` shows the program at work; `make help` lists the rest.
+
+SWIFT ?= swift
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+
+# Debian's names. The first list is what the program is built with, the second what its tests compare it with.
+BUILD_PACKAGES := libarchive-dev libzstd-dev libisal-dev libsqlite3-dev pkg-config
+TEST_PACKAGES := umoci zstd e2fsprogs attr acl libcap2-bin strace
+
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: run build test check fmt install uninstall clean help build-packages test-packages
+
+run: build-packages ## build for release, unpack a fixture, mount it, look at it, unmount it
+	$(SWIFT) build -c release --product unpack
+	@$(SUDO) .ci/demo "$$($(SWIFT) build -c release --show-bin-path)/unpack" Fixtures/busybox
+
+build: build-packages ## build the program for release
+	$(SWIFT) build -c release --product unpack
+
+test: build-packages test-packages ## run every test (as root, or much of it is skipped)
+	$(SWIFT) build --build-tests
+	$(SWIFT) test --skip-build
+
+check: build-packages ## formatting, the import table, the unsafe fence
+	$(SWIFT) format lint --strict --recursive Sources Tests Package.swift
+	.ci/check-imports
+
+fmt: ## format the sources in place
+	$(SWIFT) format --in-place --recursive Sources Tests Package.swift
+
+install: build ## install the program; PREFIX and DESTDIR are respected
+	install -D -m 0755 "$$($(SWIFT) build -c release --show-bin-path)/unpack" "$(DESTDIR)$(BINDIR)/unpack"
+
+uninstall: ## remove what install has put there
+	rm -f "$(DESTDIR)$(BINDIR)/unpack"
+
+clean: ## remove what was built
+	rm -rf .build
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+build-packages:
+	@.ci/install-packages $(BUILD_PACKAGES)
+
+test-packages:
+	@.ci/install-packages $(TEST_PACKAGES)
