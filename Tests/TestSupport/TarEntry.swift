@@ -60,6 +60,13 @@ package struct TarEntry: Sendable {
     }
 }
 
+extension TarEntry: CustomStringConvertible {
+    package var description: String {
+        let records = records.map { " \($0.key)=\($0.value.description.prefix(40))" }.joined()
+        return "\(Unicode.Scalar(type)) \(path.description.prefix(40)) \(target.description.prefix(40))\(records)"
+    }
+}
+
 /// What one entry has beside its kind, name and content: `.file("ping", "…").mode(0o4755).owned(1, 2)`.
 extension TarEntry {
     package func mode(_ mode: Int64) -> TarEntry { changed { $0.mode = mode } }
