@@ -69,7 +69,9 @@ struct ExtendedHeader {
             let nanoseconds = UInt32(digits + String(repeating: "0", count: 9 - digits.count))
         else { throw Malformed(reason: "a time of '\(escaped(text.utf8))'") }
         if !isNegative { return Timestamp(seconds: whole, nanoseconds: nanoseconds) }
-        if nanoseconds == 0 { return Timestamp(seconds: -whole, nanoseconds: 0) }
-        return Timestamp(seconds: -whole - 1, nanoseconds: 1_000_000_000 - nanoseconds)
+        let isCut = fraction.dropFirst(9).contains { $0 != "0" }
+        let before = nanoseconds + (isCut ? 1 : 0)
+        if before == 0 { return Timestamp(seconds: -whole, nanoseconds: 0) }
+        return Timestamp(seconds: -whole - 1, nanoseconds: 1_000_000_000 - before)
     }
 }

@@ -49,7 +49,11 @@ package struct LayerReader: ~Copyable {
                 block?.pointee = bytes.baseAddress
                 return bytes.count
             }, nil)
-        if result != ARCHIVE_OK { throw Self.failure(source, entry: nil) }
+        if result != ARCHIVE_OK {
+            // A first header that libarchive does not recognise: the walk says what is wrong with it.
+            _ = try source.walk.next()
+            throw Self.failure(source, entry: nil)
+        }
         self.source = source
     }
 

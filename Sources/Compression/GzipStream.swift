@@ -57,7 +57,8 @@ final class GzipStream {
             guard byte == 0 else { throw .trailingGarbage(format: .gzip, offset: offset + Int64(zeros)) }
             zeros += 1
         }
-        position = .padding
+        // A call without input, to flush the output, says nothing about what follows.
+        if zeros > 0 { position = .padding }
         offset += Int64(zeros)
         return Decompressor.Step(consumed: zeros, produced: 0)
     }

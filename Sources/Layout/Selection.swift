@@ -5,11 +5,24 @@ package struct Candidate: Sendable {
     /// Of the manifest.
     package let descriptor: Descriptor
     /// The names that the layout gives it, directly or through an index around it.
-    package let references: [String]
+    package private(set) var references: [String]
     /// Nil only where neither the index nor the config tells.
     package let platform: Platform?
     /// Digests of the indexes on the way to it.
-    let indexes: [Digest]
+    private(set) var indexes: [Digest]
+
+    init(descriptor: Descriptor, references: [String], platform: Platform?, indexes: [Digest]) {
+        self.descriptor = descriptor
+        self.references = references
+        self.platform = platform
+        self.indexes = indexes
+    }
+
+    /// Another way to it.
+    mutating func add(references others: [String], indexes ways: [Digest]) {
+        references += others.filter { !references.contains($0) }
+        indexes += ways.filter { !indexes.contains($0) }
+    }
 }
 
 /// What the user chose by; nil is no choice.
@@ -47,10 +60,14 @@ extension ImageLayout {
             let references = references + descriptor.referenceNames.filter { !references.contains($0) }
             if descriptor.mediaType.isIndex {
                 // A graph, not a tree: each digest once, so that a cycle of indexes ends.
-                guard seen.insert(descriptor.digest).inserted, let nested = try present(descriptor, readIndex)
-                else {
+                guard seen.insert(descriptor.digest).inserted else {
+                    // An image of several tags: what is in this index is known, but not by these names.
+                    for position in found.indices where found[position].indexes.contains(descriptor.digest) {
+                        found[position].add(references: references, indexes: indexes)
+                    }
                     continue
                 }
+                guard let nested = try present(descriptor, readIndex) else { continue }
                 try collect(
                     nested, references: references, indexes: indexes + [descriptor.digest], into: &found,
                     seen: &seen)

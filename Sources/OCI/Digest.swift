@@ -62,8 +62,13 @@ package struct Digest: Hashable, Sendable, CustomStringConvertible {
 
 extension Digest: Codable {
     package init(from decoder: any Decoder) throws {
-        let text = try decoder.singleValueContainer().decode(String.self)
-        try self.init(parsing: text)
+        let container = try decoder.singleValueContainer()
+        do {
+            try self.init(parsing: try container.decode(String.self))
+        } catch let error as ParseError {
+            throw DecodingError.dataCorrupted(
+                .init(codingPath: container.codingPath, debugDescription: "\(error)", underlyingError: error))
+        }
     }
 
     package func encode(to encoder: any Encoder) throws {

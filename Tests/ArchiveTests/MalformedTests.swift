@@ -1,0 +1,140 @@
+import Archive
+import Kernel
+import Streams
+import TestSupport
+import Testing
+
+private let body = Bytes(String(repeating: "x", count: 700))
+
+/// What a failure is about, without its words.
+private enum Problem: Equatable {
+    case malformed, unreadable, type(UInt8), name, range, truncated
+
+    init?(_ failure: ArchiveFailure?) {
+        switch failure {
+        case .malformed: self = .malformed
+        case .unreadable: self = .unreadable
+        case .unknownType(let flag, _): self = .type(flag)
+        case .unusableName: self = .name
+        case .outOfRange: self = .range
+        case .truncated: self = .truncated
+        case .cancelled, nil: return nil
+        }
+    }
+}
+
+@Suite("Malformed layers") struct MalformedTests {
+    @Test(
+        "An entry that cannot be what it says is refused",
+        arguments: [
+            (.file("f").type(UInt8(ascii: "Z")), .type(UInt8(ascii: "Z"))),
+            (.file("f").type(UInt8(ascii: "D")), .type(UInt8(ascii: "D"))),
+            (.file("f").type(UInt8(ascii: "M")), .type(UInt8(ascii: "M"))),
+            (.file("f").type(0xFF), .type(0xFF)),
+            (.file("f").withWrongChecksum(), .malformed),
+            (.symlink("l", to: "x").stating(size: 512), .malformed),
+            (.hardLink("l", to: "x").stating(size: 3), .malformed),
+            (.directory("d").stating(size: 512), .malformed),
+            (.fifo("p").stating(size: 1), .malformed),
+            (.file("f").stating(size: -1), .malformed),
+            (.file("f").pax("size", "-1"), .malformed),
+            (.file("f").pax("size", "9223372036854775807"), .malformed),
+            (.file("f").pax("size", "x"), .malformed),
+            (.file("f").pax("mtime", "tomorrow"), .malformed),
+            (.file("f").pax("mtime", "1e9"), .malformed),
+            (.file("f").pax("path", "a\0b"), .malformed),
+            (.symlink("l", to: "x").pax("linkpath", "a\0b"), .malformed),
+            (.file("f").pax("SCHILY.xattr.", "x"), .malformed),
+            (.file("f").pax("SCHILY.xattr.user.\(String(repeating: "n", count: 256))", "x"), .malformed),
+            (.file("f").pax("comment", Bytes(String(repeating: "x", count: 1 << 20))), .malformed),
+            (.file("f").editing { $0[124] = UInt8(ascii: "9") }, .malformed),
+            (.symlink("l", to: ""), .name),
+            (.file(Bytes(String(repeating: "n", count: 256))), .name),
+            (.file("f").owned(4_294_967_295, 0), .range),
+            (.file("f").owned(0, 4_294_967_295), .range),
+            (.file("f").owned(1 << 40, 0), .range),
+            (.file("f").owned(0, -1), .range),
+            (.file("f").owned(-2, 0), .range),
+            (.file("f").pax("uid", "4294967295"), .range),
+            (.file("f").pax("gid", "99999999999"), .range),
+            (.character("c", 4096, 0), .range),
+            (.block("b", 0, 1_048_576), .range),
+            (.character("c", -1, 0), .range),
+        ] as [(TarEntry, Problem)])
+    fileprivate func refused(entry: TarEntry, problem: Problem) {
+        for others in [[], [TarEntry.file("before", "x")]] {
+            let tar = LayerBuilder(others + [entry, .file("after")]).tar
+            let failure = #expect(throws: ArchiveFailure.self) { try read(tar) }
+            #expect(Problem(failure) == problem, "\(failure?.description ?? "")")
+        }
+    }
+
+    @Test(
+        "A PAX record that is no record is refused",
+        arguments: ["x", "4 a=\n", "99 path=a\n", "11 path=abc", "-1 path=a\n", "9 pathaa\n", " path=a\n"])
+    func records(text: String) {
+        var header = TarEntry("x", "PaxHeaders/f")
+        header.contents = Bytes(text)
+        #expect(throws: ArchiveFailure.self) { try read(LayerBuilder(header, .file("f")).tar) }
+    }
+
+    @Test(
+        "How an archive may end",
+        arguments: [
+            ("two zero blocks", LayerBuilder(.file("a", body)), true),
+            ("one", LayerBuilder([.file("a", body)], end: .oneZeroBlock), true),
+            ("none", LayerBuilder([.file("a", body)], end: .nothing), true),
+            ("anything behind the end", LayerBuilder([.file("a")], trailer: Bytes.noise(5000).array), true),
+            ("an entry behind the end", LayerBuilder([.file("a")], trailer: TarEntry.file("b").encoded), true),
+            (
+                "an entry behind a lone zero block",
+                LayerBuilder([.file("a")], end: .oneZeroBlock, trailer: TarEntry.file("b").encoded), false
+            ),
+            ("noise behind a lone zero block", LayerBuilder([.file("a")], end: .oneZeroBlock, trailer: Bytes.noise(512).array), false),
+            ("noise instead of a header", LayerBuilder([.file("a")], end: .nothing, trailer: Bytes.noise(512).array), false),
+            ("half a header", LayerBuilder([.file("a")], end: .nothing, trailer: Array(TarEntry.file("b").encoded.prefix(100))), false),
+        ])
+    func ends(name: String, layer: LayerBuilder, isRead: Bool) throws {
+        for blockSize in [512, 1000, 1 << 20] {
+            if isRead {
+                #expect(try read(layer.tar, blockSize: blockSize).map(\.path) == ["a"])
+            } else {
+                #expect(throws: ArchiveFailure.self) { try read(layer.tar, blockSize: blockSize) }
+            }
+        }
+    }
+
+    @Test("Layers without entries are empty", arguments: [0, 512, 1024, 10240])
+    func empty(zeros: Int) throws {
+        #expect(try read([UInt8](repeating: 0, count: zeros)).map(\.path) == [])
+    }
+
+    @Test("A layer cut off is refused unless it is cut between two entries")
+    func truncated() throws {
+        let entries: [TarEntry] = [
+            .directory("d"), .file("d/f", body), .file("x").xattr("user.a", body),
+            .file(Bytes(String(repeating: "n", count: 200))).withGNUNames(), .symlink("l", to: "d"),
+        ]
+        let tar = LayerBuilder(entries, end: .nothing).tar
+        var boundaries = [0]
+        for entry in entries { boundaries.append((boundaries.last ?? 0) + entry.encoded.count) }
+        for length in stride(from: 0, through: tar.count, by: 256) {
+            let cut = Array(tar.prefix(length))
+            if let count = boundaries.firstIndex(of: length) {
+                #expect(try read(cut).count == count, "cut at \(length)")
+            } else {
+                #expect(throws: ArchiveFailure.self, "cut at \(length)") { try read(cut) }
+            }
+        }
+    }
+
+    @Test("A cancelled stream is told as such")
+    func cancelled() throws {
+        let ring = BlockRing(readers: 1)
+        ring.cancel()
+        #expect(throws: ArchiveFailure.cancelled) {
+            var reader = try LayerReader(ring, reader: 0)
+            _ = try reader.next()
+        }
+    }
+}

@@ -1,0 +1,40 @@
+import Compression
+import TestSupport
+import Testing
+
+@Suite("The format of a blob") struct SniffingTests {
+    @Test(
+        "It is told by the first bytes",
+        arguments: [
+            ([], .none),
+            ([UInt8](repeating: 0, count: 512), .none),
+            (LayerBuilder(.file("a")).tar, .none),
+            (LayerBuilder(.file("a").at(-5, 3)).tar, .none),
+            (LayerBuilder(.file(Bytes("BZh"))).tar, .none),
+            (Packing.gzip.pack([1]), .gzip),
+            ([0x1F, 0x8B], .gzip),
+            (Packing.zstd.pack([1]), .zstd),
+            ([0x50, 0x2A, 0x4D, 0x18, 0, 0, 0, 0], .zstd),
+            ([0x5F, 0x2A, 0x4D, 0x18, 0, 0, 0, 0], .zstd),
+        ] as [([UInt8], CompressionFormat)])
+    func known(start: [UInt8], format: CompressionFormat) throws {
+        #expect(try sniff(start) == format)
+    }
+
+    @Test(
+        "What is not read is refused by its name",
+        arguments: [
+            ([0xFD, 0x37, 0x7A, 0x58, 0x5A, 0x00, 1], "xz"),
+            (Array("BZh91AY".utf8), "bzip2"),
+            ([0x04, 0x22, 0x4D, 0x18, 1], "lz4"),
+            ([0x1F], nil),
+            ([0x60, 0x2A, 0x4D, 0x18], nil),
+            (Array("not a layer at all".utf8), nil),
+            ([UInt8](repeating: 0, count: 511), nil),
+            ([UInt8](repeating: 0x20, count: 512), nil),
+            (LayerBuilder(.file("a").withWrongChecksum()).tar, nil),
+        ] as [([UInt8], String?)])
+    func refused(start: [UInt8], name: String?) {
+        #expect(throws: CompressionFailure.unknownFormat(name)) { try sniff(start) }
+    }
+}

@@ -1,0 +1,123 @@
+import Compression
+import TestSupport
+import Testing
+
+/// Half of it shrinks and half does not.
+private let content: [UInt8] = (0..<40_000).flatMap { Array("line \($0 % 50)\n".utf8) } + Bytes.noise(300_000).array
+
+private func gzip(_ bytes: [UInt8]) throws -> [UInt8] { try Command.run("gzip", "-c", input: bytes).succeed().output }
+
+private func zstd(_ bytes: [UInt8]) throws -> [UInt8] {
+    try Command.run("zstd", "-c", "-q", input: bytes).succeed().output
+}
+
+private let hasZstd = Ability.has("zstd")
+
+/// A skippable frame (RFC 8878, section 3.1.2).
+private let skippable: [UInt8] = [0x53, 0x2A, 0x4D, 0x18, 3, 0, 0, 0, 7, 8, 9]
+
+@Suite("Streams of a blob") struct StreamTests {
+    @Test(
+        "Any size of input and output gives the same bytes",
+        arguments: [(1 << 18, 1 << 20), (1 << 18, 100), (1, 1000), (7, 13), (4096, 4096), (100, 1 << 20)])
+    func sizes(input: Int, output: Int) throws {
+        let bytes = Array(content.suffix(310_000))
+        let packed = try gzip(bytes)
+        #expect(try decompress(bytes, .none, inputSize: input, outputSize: output) == bytes)
+        #expect(try decompress(packed, .gzip, inputSize: input, outputSize: output) == bytes)
+        #expect(try decompress(storedZstd(bytes), .zstd, inputSize: input, outputSize: output) == bytes)
+    }
+
+    @Test("What zstd packs is unpacked", .enabled(if: hasZstd, "the tool zstd is not installed"))
+    func zstdTool() throws {
+        #expect(try decompress(try zstd(content), .zstd) == content)
+        #expect(try decompress(try zstd(content), .zstd, inputSize: 1000, outputSize: 100) == content)
+    }
+
+    @Test(
+        "Several members or frames are one stream",
+        arguments: [
+            ("two members", .gzip, storedGzip([1, 2]) + storedGzip([3])),
+            ("an empty member", .gzip, storedGzip([1, 2]) + storedGzip([]) + storedGzip([3])),
+            ("zeros behind", .gzip, storedGzip([1, 2, 3]) + [UInt8](repeating: 0, count: 700)),
+            ("two frames", .zstd, storedZstd([1, 2]) + storedZstd([3])),
+            ("a skippable frame first", .zstd, skippable + storedZstd([1, 2, 3])),
+            ("one between", .zstd, storedZstd([1, 2]) + skippable + storedZstd([3])),
+            ("one behind", .zstd, storedZstd([1, 2, 3]) + skippable),
+        ] as [(String, CompressionFormat, [UInt8])])
+    func members(name: String, format: CompressionFormat, blob: [UInt8]) throws {
+        for inputSize in [1, 2, 3, 7, 25, 1000] {
+            for outputSize in [1, 2, 3, 1000] {
+                #expect(
+                    try decompress(blob, format, inputSize: inputSize, outputSize: outputSize) == [1, 2, 3],
+                    "input \(inputSize), output \(outputSize)")
+            }
+        }
+    }
+
+    @Test(
+        "Garbage behind the end is refused",
+        arguments: [
+            (.gzip, storedGzip([1]) + [7], 24), (.gzip, storedGzip([1]) + [0, 0, 7], 26),
+            (.gzip, storedGzip([1]) + [0] + storedGzip([1]), 25),
+        ] as [(CompressionFormat, [UInt8], Int64)])
+    func garbage(format: CompressionFormat, blob: [UInt8], offset: Int64) {
+        for inputSize in [1, 1000] {
+            #expect(throws: CompressionFailure.trailingGarbage(format: format, offset: offset)) {
+                try decompress(blob, format, inputSize: inputSize)
+            }
+        }
+        #expect(throws: CompressionFailure.self) { try decompress(storedZstd([1]) + [7], .zstd) }
+    }
+
+    @Test("A stream cut anywhere is refused", arguments: [CompressionFormat.gzip, .zstd])
+    func truncated(format: CompressionFormat) throws {
+        let bytes = Array(content.suffix(20_000))
+        let packed =
+            switch format {
+            case .gzip: try gzip(bytes)
+            default: hasZstd ? try zstd(bytes) : storedZstd(bytes)
+            }
+        for length in Array(stride(from: 1, to: packed.count, by: 100)) + [packed.count - 1, packed.count - 8] {
+            #expect(throws: CompressionFailure.self, "\(length) of \(packed.count) bytes") {
+                try decompress(Array(packed.prefix(length)), format)
+            }
+        }
+    }
+
+    /// A flipped bit in a header may mean nothing (a time, a flag), but never passes as other content of a checked stream.
+    @Test("A flipped byte is refused or changes nothing")
+    func flipped() throws {
+        let bytes = Array(content.prefix(20_000))
+        let packed = try gzip(bytes)
+        for position in stride(from: 0, to: packed.count, by: 11) {
+            var damaged = packed
+            damaged[position] ^= 0x10
+            let result = try? decompress(damaged, .gzip)
+            #expect(result == nil || result == bytes, "byte \(position)")
+            if position >= 18 { #expect(result == nil, "byte \(position) of the data") }
+        }
+    }
+
+    @Test(
+        "A damaged zstd stream is refused or gives other bytes",
+        .enabled(if: hasZstd, "the tool zstd is not installed"))
+    func flippedZstd() throws {
+        let bytes = Array(content.prefix(20_000))
+        let packed = try zstd(bytes)
+        for position in stride(from: 6, to: packed.count, by: 11) {
+            var damaged = packed
+            damaged[position] ^= 0x10
+            #expect((try? decompress(damaged, .zstd)) != bytes, "byte \(position)")
+        }
+    }
+
+    @Test("An empty stream that is gzip or zstd is truncated, a plain one is empty")
+    func empty() throws {
+        #expect(try decompress([], .none) == [])
+        #expect(throws: CompressionFailure.truncated(format: .gzip, offset: 0)) { try decompress([], .gzip) }
+        #expect(throws: CompressionFailure.truncated(format: .zstd, offset: 0)) { try decompress([], .zstd) }
+        #expect(try decompress(storedGzip([]), .gzip) == [])
+        #expect(try decompress(storedZstd([]), .zstd) == [])
+    }
+}

@@ -1,0 +1,138 @@
+import Foundation
+import Kernel
+import Layout
+import OCI
+import SystemPackage
+import TestSupport
+import Testing
+
+@Suite("Blobs of a layout") struct BlobTests {
+    private let directory: TemporaryDirectory
+    private let builder: ImageBuilder
+    private let blob: Descriptor
+    private let contents = Bytes.noise(300_000).array
+
+    init() throws {
+        directory = try TemporaryDirectory()
+        builder = try ImageBuilder(at: directory.path.appending("layout"))
+        blob = try builder.blob(contents, Packing.none.mediaType)
+    }
+
+    private func read(_ descriptor: Descriptor) throws -> [UInt8] {
+        var blob = try ImageLayout(opening: builder.path).open(descriptor)
+        var bytes = [UInt8]()
+        var chunk = [UInt8]()
+        repeat {
+            try blob.read(into: &chunk, limit: 1000)
+            bytes += chunk
+        } while !chunk.isEmpty
+        try blob.finish()
+        return bytes
+    }
+
+    @Test("A blob is read whole and checked, through symlinks too")
+    func reads() throws {
+        #expect(try read(blob) == contents)
+        let path = builder.blobPath(blob.digest).string
+        try FileManager.default.moveItem(atPath: path, toPath: directory.path.appending("elsewhere").string)
+        try FileManager.default.createSymbolicLink(atPath: path, withDestinationPath: "../../../elsewhere")
+        #expect(try read(blob) == contents)
+    }
+
+    @Test("What was not read is checked by the end as well")
+    func unread() throws {
+        try builder.damageBlob(blob) { $0[299_999] ^= 1 }
+        let opened = try ImageLayout(opening: builder.path).open(blob)
+        do {
+            try opened.finish()
+            Issue.record("nothing was thrown")
+        } catch {
+            #expect(kind(error) == "wrongDigest")
+        }
+    }
+
+    @Test(
+        "A blob that is not what its descriptor says is refused",
+        arguments: [
+            ("nothing", "blobMissing"), ("a directory", "blobNotAFile"), ("a FIFO", "blobNotAFile"),
+            ("a link to /dev/null", "blobNotAFile"), ("a link to nothing", "blobMissing"), ("shorter", "wrongSize"),
+            ("longer", "wrongSize"), ("another byte", "wrongDigest"),
+        ], [true, false])
+    func refuses(_ damage: (what: String, failure: String), readsAll: Bool) throws {
+        let what = damage.what
+        let files = FileManager.default
+        let path = builder.blobPath(blob.digest)
+        if !["shorter", "longer", "another byte"].contains(what) { try files.removeItem(atPath: path.string) }
+        switch what {
+        case "a directory": try files.createDirectory(atPath: path.string, withIntermediateDirectories: false)
+        case "a FIFO":
+            try Directory(opening: path.removingLastComponent()).makeNode(
+                FileName(literal: blob.digest.hex), .fifo, mode: 0o600)
+        case "a link to /dev/null":
+            try files.createSymbolicLink(atPath: path.string, withDestinationPath: "/dev/null")
+        case "a link to nothing": try files.createSymbolicLink(atPath: path.string, withDestinationPath: "nothing")
+        case "shorter": try builder.damageBlob(blob) { $0.removeLast() }
+        case "longer": try builder.damageBlob(blob) { $0.append(0) }
+        case "another byte": try builder.damageBlob(blob) { $0[150_000] ^= 1 }
+        default: break
+        }
+        // Only reading tells that a byte is another one.
+        if !readsAll, what == "another byte" {
+            return try ImageLayout(opening: builder.path).check(blob)
+        }
+        let failure = #expect(throws: LayoutFailure.self) {
+            if readsAll { _ = try read(blob) } else { try ImageLayout(opening: builder.path).check(blob) }
+        }
+        #expect(kind(failure) == damage.failure)
+    }
+
+    @Test("A blob that grows while it is read is refused")
+    func grows() throws {
+        var opened = try ImageLayout(opening: builder.path).open(blob)
+        var chunk = [UInt8]()
+        try opened.read(into: &chunk, limit: 1000)
+        let file = try FileHandle(forWritingTo: URL(fileURLWithPath: builder.blobPath(blob.digest).string))
+        try file.seekToEnd()
+        try file.write(contentsOf: [1])
+        do {
+            try opened.finish()
+            Issue.record("nothing was thrown")
+        } catch {
+            #expect(kind(error) == "wrongSize")
+        }
+    }
+
+    @Test("A document over its limit is refused unread")
+    func tooLarge() throws {
+        let layout = try ImageLayout(opening: builder.path)
+        let large = Descriptor(mediaType: .ociManifest, digest: blob.digest, size: ImageLayout.largestDocument + 1)
+        #expect(kind(#expect(throws: LayoutFailure.self) { try layout.readManifest(large) }) == "documentTooLarge")
+        #expect(kind(#expect(throws: LayoutFailure.self) { try layout.readConfig(large) }) == "documentTooLarge")
+        #expect(kind(#expect(throws: LayoutFailure.self) { try layout.readIndex(large) }) == "wrongSize")
+        let larger = Descriptor(mediaType: .ociIndex, digest: blob.digest, size: ImageLayout.largestIndex + 1)
+        #expect(kind(#expect(throws: LayoutFailure.self) { try layout.readIndex(larger) }) == "documentTooLarge")
+    }
+
+    @Test("A damaged manifest or config is told by its digest")
+    func damagedDocument() throws {
+        let image = try builder.image([LayerBuilder(.file("a"))])
+        try builder.writeIndex([image])
+        let layout = try ImageLayout(opening: builder.path)
+        let config = try layout.load(image).manifest.config
+        try builder.damageBlob(config) { $0[5] ^= 1 }
+        #expect(kind(#expect(throws: LayoutFailure.self) { try layout.load(image) }) == "wrongDigest")
+        try builder.damageBlob(image) { $0[5] ^= 1 }
+        #expect(kind(#expect(throws: LayoutFailure.self) { try layout.load(image) }) == "wrongDigest")
+    }
+
+    @Test("What is no image is told when it is loaded")
+    func artifacts() throws {
+        let artifact = try builder.manifest(blob, [])
+        let counts = try builder.image([LayerBuilder(.file("a"))], diffIDs: [])
+        let invalid = try builder.blob(Array("{".utf8), .ociManifest)
+        let layout = try ImageLayout(opening: builder.path)
+        for descriptor in [artifact, counts, invalid] {
+            #expect(kind(#expect(throws: LayoutFailure.self) { try layout.load(descriptor) }) == "document")
+        }
+    }
+}

@@ -1,0 +1,85 @@
+import Foundation
+import Kernel
+import Layout
+import OCI
+import SystemPackage
+import TestSupport
+import Testing
+
+@Suite("Opening an image") struct OpeningTests {
+    @Test(
+        "What is no layout is refused, and told why",
+        arguments: [
+            ("oci-layout", nil, "it has no oci-layout"), ("index.json", nil, "it has no index.json"),
+            ("oci-layout", "", "not valid JSON"), ("oci-layout", #"{"imageLayoutVersion": "2.0"}"#, "2.0"),
+            ("index.json", "{", "not valid JSON"), ("index.json", #"{"layers": []}"#, "at the same time"),
+            ("index.json", #"{"manifests": [{"digest": "sha256:0", "size": 1}]}"#, "sha256:0"),
+        ] as [(String, Bytes?, String)])
+    func noLayout(name: String, contents: Bytes?, reason: String) throws {
+        let directory = try TemporaryDirectory()
+        let builder = try ImageBuilder(at: directory.path.appending("layout"))
+        if let contents {
+            try builder.write(name, contents)
+        } else {
+            try FileManager.default.removeItem(atPath: builder.path.appending(name).string)
+        }
+        let failure = #expect(throws: LayoutFailure.self) { try ImageLayout(opening: builder.path) }
+        #expect(kind(failure) == "notALayout")
+        #expect(failure.map { "\($0)".contains(reason) } == true, "\(String(describing: failure))")
+    }
+
+    @Test("A path that is missing or no directory is told as such")
+    func paths() throws {
+        let directory = try TemporaryDirectory()
+        let file = try directory.write("file", [])
+        let missing = #expect(throws: LayoutFailure.self) { try ImageLayout(opening: directory.path.appending("x")) }
+        #expect(kind(missing) == "notFound")
+        let other = #expect(throws: LayoutFailure.self) { try ImageLayout(opening: file) }
+        #expect(kind(other) == "notADirectory")
+    }
+
+    @Test("An index.json without end is refused at the limit")
+    func endless() throws {
+        let directory = try TemporaryDirectory()
+        let builder = try ImageBuilder(at: directory.path.appending("layout"))
+        let path = builder.path.appending("index.json").string
+        try FileHandle(forWritingTo: URL(fileURLWithPath: path)).truncate(atOffset: 1 << 40)
+        let failure = #expect(throws: LayoutFailure.self) { try ImageLayout(opening: builder.path) }
+        #expect(kind(failure) == "documentTooLarge")
+    }
+
+    private static let digest = "sha256:\(String(repeating: "0", count: 64))"
+
+    /// Only these paths are there.
+    private static let present: Set<FilePath> = ["img", "a/b:c", "host:5000/img", "img@home", "x:y"]
+
+    @Test(
+        "An argument is a path, perhaps with a reference or a digest",
+        arguments: [
+            ("img", "img", nil, nil),
+            ("img:1.0", "img", "1.0", nil),
+            ("img:docker.io/library/busybox:1.37", "img", "docker.io/library/busybox:1.37", nil),
+            ("img:", "img", "", nil),
+            ("img@\(digest)", "img", nil, digest),
+            ("img@home", "img@home", nil, nil),
+            ("img@home@\(digest)", "img@home", nil, digest),
+            ("a/b:c", "a/b:c", nil, nil),
+            ("a/b:c:latest", "a/b:c", "latest", nil),
+            ("host:5000/img:tag", "host:5000/img", "tag", nil),
+            ("x:y", "x:y", nil, nil),
+            ("missing", "missing", nil, nil),
+            ("missing:tag", "missing:tag", nil, nil),
+            ("img:user@host", "img", "user@host", nil),
+        ])
+    func arguments(text: String, path: String, reference: String?, digest: String?) throws {
+        let argument = try ImageArgument(parsing: text) { Self.present.contains($0) }
+        #expect(argument.path == FilePath(path))
+        #expect(argument.reference == reference)
+        #expect(argument.digest?.description == digest)
+    }
+
+    @Test("A digest that is none is refused", arguments: ["img@sha256:12", "img@md5:00", "img@"])
+    func wrongDigest(text: String) {
+        #expect(throws: Digest.ParseError.self) { try ImageArgument(parsing: text) { Self.present.contains($0) } }
+    }
+}

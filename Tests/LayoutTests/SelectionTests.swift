@@ -1,0 +1,147 @@
+import Kernel
+import Layout
+import OCI
+import SystemPackage
+import TestSupport
+import Testing
+
+private let amd64 = Platform(os: "linux", architecture: "amd64")
+private let arm64 = Platform(os: "linux", architecture: "arm64")
+private let arm6 = Platform(os: "linux", architecture: "arm", variant: "v6")
+private let unknown = Platform(os: "unknown", architecture: "unknown")
+
+/// Several images in several forms, in one layout.
+private final class Library: Sendable {
+    let directory: TemporaryDirectory
+    let layout: ImageLayout
+    let images: [String: Descriptor]
+
+    init() throws {
+        directory = try TemporaryDirectory()
+        let builder = try ImageBuilder(at: directory.path.appending("layout"))
+        func image(_ name: String, _ platform: Platform) throws -> Descriptor {
+            try builder.image([LayerBuilder(.file(Bytes(name)))], platform)
+        }
+        let single = try image("single", amd64)
+        let one = try image("one", amd64)
+        let two = try image("two", arm64)
+        let six = try image("six", arm6)
+        let level3 = try image("level3", Platform(os: "linux", architecture: "amd64", variant: "v3"))
+        let absent = try image("absent", amd64)
+        try builder.removeBlob(absent)
+        let attestation = try builder.blob(Array("{}".utf8), .ociManifest)
+        let artifact = try builder.manifest(
+            try builder.blob(Array("{}".utf8), MediaType(rawValue: "application/vnd.example")), [])
+        let multi = try builder.index([
+            one.on(amd64), two.on(arm64), six.on(arm6), attestation.on(unknown),
+            attestation.on(amd64).annotated("vnd.docker.reference.type", "attestation-manifest"),
+        ])
+        let outer = try builder.index([multi, level3.on(Platform(os: "linux", architecture: "amd64", variant: "v3"))])
+        let sparse = try builder.index([absent.on(amd64), two.on(arm64)])
+        try builder.removeBlob(sparse)
+        try builder.writeIndex([
+            single.named("single"), multi.named("multi"), multi.named("multi:latest"), outer.named("outer"),
+            one.named("twice").on(amd64), single.named("twice").on(amd64), absent.named("absent"),
+            sparse.named("sparse"), artifact.named("artifact"),
+            single.annotated("io.containerd.image.name", "docker.io/library/single:1.0"),
+        ])
+        layout = try ImageLayout(opening: builder.path)
+        images = [
+            "single": single, "one": one, "two": two, "six": six, "level3": level3, "multi": multi, "outer": outer,
+        ]
+    }
+
+    func name(of digest: Digest) -> String? { images.first { $0.value.digest == digest }?.key }
+}
+
+@Suite("Selection") struct SelectionTests {
+    private let library: Library
+    init() throws { library = try Library() }
+
+    @Test(
+        "A reference and a platform choose one image",
+        arguments: [
+            ("single", amd64, "single"),
+            ("docker.io/library/single:1.0", amd64, "single"),
+            ("multi", amd64, "one"), ("multi", arm64, "two"), ("multi", arm6, "six"),
+            ("multi:latest", amd64, "one"), ("multi:latest", arm6, "six"),
+            ("outer", amd64, "one"), ("outer", arm64, "two"),
+            ("outer", Platform(os: "linux", architecture: "amd64", variant: "v3"), "level3"),
+        ])
+    func byReference(reference: String, platform: Platform, expected: String) throws {
+        let chosen = try library.layout.select(Selector(reference: reference, platform: platform))
+        #expect(library.name(of: chosen.descriptor.digest) == expected)
+        #expect(chosen.references.contains(reference))
+    }
+
+    @Test(
+        "A digest chooses a manifest, or an index around it",
+        arguments: [
+            ("single", amd64, "single"), ("two", arm64, "two"), ("multi", arm64, "two"), ("outer", arm6, "six"),
+        ])
+    func byDigest(name: String, platform: Platform, expected: String) throws {
+        let digest = try #require(library.images[name]?.digest)
+        let chosen = try library.layout.select(Selector(digest: digest, platform: platform))
+        #expect(library.name(of: chosen.descriptor.digest) == expected)
+    }
+
+    enum Refusal: Sendable { case noReference, noDigest, noPlatform, ambiguous }
+
+    @Test(
+        "What fits nothing or several is refused with the candidates",
+        arguments: [
+            (Selector(reference: "nothing", platform: amd64), .noReference),
+            (Selector(reference: "sing", platform: amd64), .noReference),
+            (Selector(reference: "sparse", platform: arm64), .noReference),
+            (Selector(reference: "absent", platform: amd64), .noReference),
+            (Selector(reference: "artifact", platform: amd64), .noReference),
+            (Selector(digest: sha256(of: [1]), platform: amd64), .noDigest),
+            (Selector(reference: "single", platform: arm64), .noPlatform),
+            (Selector(reference: "multi", platform: Platform(os: "linux", architecture: "arm")), .noPlatform),
+            (Selector(platform: Platform(os: "windows", architecture: "amd64")), .noPlatform),
+            (Selector(reference: "twice", platform: amd64), .ambiguous),
+            (Selector(platform: amd64), .ambiguous),
+        ] as [(Selector, Refusal)])
+    func refuses(selector: Selector, refusal: Refusal) {
+        let failure = #expect(throws: LayoutFailure.self) { try library.layout.select(selector) }
+        switch (failure, refusal) {
+        case (.noReference(_, let candidates), .noReference), (.noDigest(_, let candidates), .noDigest),
+            (.noPlatform(_, let candidates), .noPlatform), (.ambiguous(let candidates), .ambiguous):
+            #expect(!candidates.isEmpty)
+        default: Issue.record("\(failure.map { "\($0)" } ?? "nothing thrown")")
+        }
+    }
+
+    @Test("A layout of one image needs no choice but the platform")
+    func only() throws {
+        let directory = try TemporaryDirectory()
+        let builder = try ImageBuilder(at: directory.path.appending("layout"))
+        let image = try builder.image([LayerBuilder(.file("a"))])
+        try builder.writeIndex([image, image.named("again")])
+        let chosen = try ImageLayout(opening: builder.path).select(Selector())
+        #expect(chosen.descriptor.digest == image.digest)
+        #expect(chosen.platform == .host)
+        #expect(try ImageLayout(opening: builder.path).load(chosen.descriptor).steps.count == 1)
+    }
+
+    @Test("An empty layout has no image")
+    func empty() throws {
+        let directory = try TemporaryDirectory()
+        let builder = try ImageBuilder(at: directory.path.appending("layout"))
+        let layout = try ImageLayout(opening: builder.path)
+        let failure = #expect(throws: LayoutFailure.self) { try layout.select(Selector()) }
+        #expect(kind(failure) == "noImage")
+    }
+
+    @Test("A hundred indexes in each other are walked once each")
+    func nested() throws {
+        let directory = try TemporaryDirectory()
+        let builder = try ImageBuilder(at: directory.path.appending("layout"))
+        let image = try builder.image([LayerBuilder(.file("a"))], amd64)
+        var index = image.on(amd64)
+        for _ in 0..<100 { index = try builder.index([index, index.annotated("x", "y")]) }
+        try builder.writeIndex([index.named("deep")])
+        let chosen = try ImageLayout(opening: builder.path).select(Selector(reference: "deep", platform: amd64))
+        #expect(chosen.descriptor.digest == image.digest)
+    }
+}

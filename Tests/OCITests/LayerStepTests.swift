@@ -1,0 +1,60 @@
+import OCI
+import TestSupport
+import Testing
+
+@Suite("The plan") struct LayerStepTests {
+    private func plan(layers: [MediaType], diffIDs: Int) throws -> [LayerStep] {
+        func digest(_ number: Int) -> Digest { sha256(of: [UInt8(number)]) }
+        func json(_ type: String, _ number: Int) -> String {
+            #"{"mediaType": "\#(type)", "digest": "\#(digest(number))", "size": \#(number)}"#
+        }
+        let config = json(MediaType.ociConfig.rawValue, 99)
+        let list = layers.enumerated().map { json($1.rawValue, $0) }.joined(separator: ",")
+        let ids = (0..<diffIDs).map { "\"\(digest($0 + 50))\"" }.joined(separator: ",")
+        return try LayerStep.plan(
+            ImageManifest(parsing: Array(#"{"config": \#(config), "layers": [\#(list)]}"#.utf8)),
+            ImageConfig(parsing: Array(#"{"rootfs": {"type": "layers", "diff_ids": [\#(ids)]}}"#.utf8)))
+    }
+
+    @Test("Each step stands on the one before")
+    func steps() throws {
+        let types = [Packing.gzip, .zstd, .none].map(\.mediaType)
+        let steps = try plan(layers: types, diffIDs: 3)
+        #expect(steps.map(\.number) == [1, 2, 3])
+        #expect(steps.map(\.count) == [3, 3, 3])
+        #expect(steps.map(\.descriptor.mediaType) == types)
+        #expect(steps.map(\.parent) == [nil, steps[0].chainID, steps[1].chainID])
+        #expect(steps[0].chainID.digest == steps[0].diffID.digest)
+        #expect(steps[1].chainID == ChainID(of: steps[1].diffID, on: steps[0].chainID))
+        #expect(steps[1].name == "layer 2 of 3 (\(steps[1].descriptor.digest.short))")
+    }
+
+    @Test(
+        "Every layer type of OCI and Docker is one",
+        arguments: [
+            "application/vnd.oci.image.layer.v1.tar", "application/vnd.oci.image.layer.v1.tar+gzip",
+            "application/vnd.oci.image.layer.v1.tar+zstd",
+            "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+            "application/vnd.docker.image.rootfs.diff.tar", "application/vnd.docker.image.rootfs.diff.tar.gzip",
+            "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        ])
+    func knownType(type: String) throws {
+        #expect(try plan(layers: [MediaType(rawValue: type)], diffIDs: 1).count == 1)
+    }
+
+    @Test(
+        "An image that cannot be unpacked is refused at the plan",
+        arguments: [
+            ([Packing.gzip.mediaType], 2, "the manifest has 1 layers, the config 2 diff IDs"),
+            ([Packing.gzip.mediaType, Packing.gzip.mediaType], 1, "the manifest has 2 layers, the config 1 diff IDs"),
+            ([], 0, "the image has no layers"),
+            (
+                [MediaType(rawValue: "application/vnd.in-toto+json")], 1,
+                "layer 1 has the unknown media type 'application/vnd.in-toto+json'"
+            ),
+            ([MediaType(rawValue: "")], 1, "layer 1 has the unknown media type ''"),
+        ])
+    func refuses(layers: [MediaType], diffIDs: Int, reason: String) {
+        #expect(throws: DocumentError(reason)) { try plan(layers: layers, diffIDs: diffIDs) }
+    }
+}

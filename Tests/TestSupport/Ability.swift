@@ -1,0 +1,48 @@
+import Foundation
+import Kernel
+package import SystemPackage
+
+/// What this machine lets a test do: tried out, never guessed from the user's id.
+package enum Ability {
+    /// A directory where layers can be applied with all that they may have: `trusted.*` and `user.*` attributes, owners,
+    /// device nodes and whiteouts; nil where there is none.
+    package static let scratch: FilePath? = {
+        let places = [NSTemporaryDirectory(), "/dev/shm", "/var/tmp"].map { FilePath($0) }
+        return places.first { (try? holdsLayers($0)) != nil }
+    }()
+
+    package static let canApplyLayers = scratch != nil
+
+    /// Whether layers can also be seen as the kernel merges them.
+    package static let canMountOverlay: Bool = {
+        guard let scratch, let directory = try? TemporaryDirectory(in: scratch) else { return false }
+        do {
+            let lowers = try ["a", "b"].map { try directory.makeDirectory($0) }
+            let target = try directory.makeDirectory("merged")
+            try MountCalls.overlay(
+                options: "lowerdir=" + lowers.map(\.string).joined(separator: ":"),
+                from: try Directory(opening: directory.path), on: target, readOnly: true)
+            try MountCalls.unmount(target)
+            return true
+        } catch {
+            return false
+        }
+    }()
+
+    package static func has(_ program: String) -> Bool {
+        let folders = ProcessInfo.processInfo.environment["PATH"]?.split(separator: ":") ?? []
+        return folders.contains { FileManager.default.isExecutableFile(atPath: "\($0)/\(program)") }
+    }
+
+    private static func holdsLayers(_ place: FilePath) throws {
+        let temporary = try TemporaryDirectory(in: place)
+        let directory = try Directory(opening: temporary.path)
+        let name = FileName(literal: "file")
+        _ = try directory.createFile(name, mode: 0o600)
+        try directory.setOwner(of: name, uid: 1, gid: 1)
+        try directory.setExtendedAttribute(AttributeName(literal: "trusted.test"), [1], of: name)
+        try directory.setExtendedAttribute(AttributeName(literal: "user.test"), [1], of: name)
+        try directory.makeWhiteout(FileName(literal: "whiteout"))
+        try directory.makeNode(FileName(literal: "null"), .character(DeviceNumber(major: 1, minor: 3)), mode: 0o600)
+    }
+}

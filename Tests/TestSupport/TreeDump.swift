@@ -1,0 +1,130 @@
+package import Kernel
+import OCI
+import Streams
+
+/// A directory tree as canonical text: what has to be the same wherever an image is unpacked.
+///
+/// Left out is what file systems and stores choose: inode numbers, link counts, sizes of directories, blocks, access
+/// and change times, overlay's own attributes.
+package struct TreeDump: Equatable, Sendable {
+    /// One line a path, sorted by the path's bytes.
+    package let lines: [String]
+
+    package var text: String { lines.joined(separator: "\n") }
+
+    package init(of root: Directory) throws {
+        var walk = Walk()
+        try walk.visit(root)
+        lines = try walk.lines()
+    }
+
+    /// The lines of one path, without the path.
+    package subscript(_ path: String) -> String? {
+        lines.first { $0.hasPrefix(path + " ") }.map { String($0.dropFirst(path.count + 1)) }
+    }
+
+    private static let hidden: [StaticString] = ["trusted.overlay.", "user.overlay.", "user.rootlesscontainers"]
+    private static let selinux = AttributeName(literal: "security.selinux")
+
+    private struct Item {
+        let path: [UInt8]
+        let status: FileStatus
+        let detail: String
+    }
+
+    private struct Walk {
+        private var items = [Item]()
+        private var vanished = [[UInt8]]()
+
+        mutating func visit(_ root: Directory) throws {
+            let attributes = try Self.attributes(try root.file.extendedAttributeNames()) {
+                try root.file.extendedAttribute($0)
+            }
+            items.append(Item(path: [UInt8(ascii: ".")], status: try root.file.status(), detail: attributes))
+            var pending: [(directory: Directory, path: [UInt8])] = [(root, [])]
+            while let (directory, path) = pending.popLast() {
+                for name in try directory.names() {
+                    let child = path.isEmpty ? Array(name.bytes) : path + [UInt8(ascii: "/")] + name.bytes
+                    guard let status = try directory.status(of: name) else {
+                        vanished.append(child)
+                        continue
+                    }
+                    items.append(Item(path: child, status: status, detail: try Self.detail(directory, name, status)))
+                    if status.isDirectory { pending.append((try directory.open(name), child)) }
+                }
+            }
+        }
+
+        func lines() throws -> [String] {
+            let sorted = items.sorted { $0.path.lexicographicallyPrecedes($1.path) }
+            var firstPaths = [FileStatus.Identity: [UInt8]]()
+            var sizes = [FileStatus.Identity: Int]()
+            for item in sorted where !item.status.isDirectory {
+                sizes[item.status.identity, default: 0] += 1
+                if firstPaths[item.status.identity] == nil { firstPaths[item.status.identity] = item.path }
+            }
+            return sorted.map { item in
+                let first = sizes[item.status.identity, default: 0] > 1 ? firstPaths[item.status.identity] : nil
+                let group = first.map { " group=\(escaped($0))" } ?? ""
+                return "\(escaped(item.path)) \(Self.common(item.status))\(item.detail)\(group)"
+                // A name that readdir gives and lstat does not find: a whiteout that hides nothing shows so.
+            } + vanished.map { "\(escaped($0)) is listed, but is not there" }
+        }
+
+        private static func common(_ status: FileStatus) -> String {
+            let mode = String(status.mode, radix: 8)
+            let time = status.modificationTime
+            let fraction = String(time.nanoseconds)
+            let zeros = String(repeating: "0", count: 9 - fraction.count)
+            return "\(letter(status.kind)) \(String(repeating: "0", count: max(0, 4 - mode.count)))\(mode) "
+                + "\(status.uid):\(status.gid) \(time.seconds).\(zeros)\(fraction)"
+        }
+
+        private static func letter(_ kind: FileStatus.Kind) -> String {
+            switch kind {
+            case .regular: "-"
+            case .directory: "d"
+            case .symlink: "l"
+            case .fifo: "p"
+            case .socket: "s"
+            case .character: "c"
+            case .block: "b"
+            }
+        }
+
+        private static func detail(_ directory: Directory, _ name: FileName, _ status: FileStatus) throws -> String {
+            let attributes = try attributes(try directory.extendedAttributeNames(of: name)) {
+                try directory.extendedAttribute($0, of: name)
+            }
+            switch status.kind {
+            case .regular:
+                return " \(status.size) \(try digest(try directory.openFile(name)))" + attributes
+            case .symlink: return " -> \(escaped(try directory.readLink(name)))" + attributes
+            case .character(let device), .block(let device): return " \(device.major):\(device.minor)" + attributes
+            case .directory, .fifo, .socket: return attributes
+            }
+        }
+
+        private static func attributes(
+            _ names: [AttributeName], _ value: (AttributeName) throws -> [UInt8]?
+        ) throws -> String {
+            try names.sorted().filter { name in !TreeDump.hidden.contains { name.hasPrefix($0) } && name != selinux }
+                .map { name in
+                    let hex = (try value(name) ?? []).map { byte in
+                        (byte < 16 ? "0" : "") + String(byte, radix: 16)
+                    }
+                    return " \(name)=\(hex.joined())"
+                }.joined()
+        }
+
+        private static func digest(_ file: borrowing File) throws -> String {
+            var digester = Digester(.sha256)
+            var chunk = [UInt8]()
+            repeat {
+                try file.read(into: &chunk, limit: 1 << 16)
+                digester.update(chunk)
+            } while !chunk.isEmpty
+            return digester.finish().description
+        }
+    }
+}
