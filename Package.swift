@@ -74,12 +74,16 @@ let package = Package(
 
         // Tests. What they share is a target of its own.
         .target(
-            name: "TestSupport", dependencies: ["Kernel", "OCI", "Streams", system], path: "Tests/TestSupport",
+            name: "TestSupport", dependencies: ["Kernel", "OCI", "Streams", system],
+            path: "Tests/TestSupport",
             swiftSettings: common),
-        .testTarget(name: "KernelTests", dependencies: ["Kernel", "TestSupport", system], swiftSettings: common),
+        .testTarget(
+            name: "KernelTests", dependencies: ["Kernel", "TestSupport", system], swiftSettings: common),
         .testTarget(name: "OCITests", dependencies: ["OCI", "TestSupport"], swiftSettings: common),
-        .testTarget(name: "StreamsTests", dependencies: ["Streams", "OCI", "TestSupport"], swiftSettings: common),
-        .testTarget(name: "CompressionTests", dependencies: ["Compression", "TestSupport"], swiftSettings: common),
+        .testTarget(
+            name: "StreamsTests", dependencies: ["Streams", "OCI", "TestSupport"], swiftSettings: common),
+        .testTarget(
+            name: "CompressionTests", dependencies: ["Compression", "TestSupport"], swiftSettings: common),
         .testTarget(
             name: "ArchiveTests", dependencies: ["Archive", "Streams", "Kernel", "TestSupport", system],
             swiftSettings: common),
@@ -88,9 +92,12 @@ let package = Package(
             swiftSettings: common),
         .testTarget(
             name: "LayersTests",
-            dependencies: ["Layers", "Layout", "OCI", "Streams", "Archive", "Mounts", "Kernel", "TestSupport", system],
+            dependencies: [
+                "Layers", "Layout", "OCI", "Streams", "Archive", "Mounts", "Kernel", "TestSupport", system,
+            ],
             swiftSettings: common),
         .testTarget(
-            name: "MountsTests", dependencies: ["Mounts", "Kernel", "TestSupport", system], swiftSettings: common),
+            name: "MountsTests", dependencies: ["Mounts", "Kernel", "TestSupport", system],
+            swiftSettings: common),
     ]
 )
