@@ -99,5 +99,12 @@ let package = Package(
         .testTarget(
             name: "MountsTests", dependencies: ["Mounts", "Kernel", "TestSupport", system],
             swiftSettings: common),
+        .testTarget(
+            name: "SnapshotsTests",
+            dependencies: ["Snapshots", "Mounts", "OCI", "Kernel", "TestSupport", system],
+            swiftSettings: common),
+        .testTarget(
+            name: "CommandTests", dependencies: ["unpack", "OCI", "Kernel", "Mounts", "TestSupport", system],
+            swiftSettings: common),
     ]
 )

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,15 +120,34 @@ int ck_mount_set_readonly(int d) {
     struct { uint64_t set, clear, propagation, userns; } attributes = {.set = 1 /* MOUNT_ATTR_RDONLY */};
     CK_RETURN((int)syscall(SYS_mount_setattr, d, "", AT_EMPTY_PATH, &attributes, sizeof attributes));
 }
-int ck_mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data) {
-    CK_RETURN(mount(source, target, type, flags, data));
+struct ck_mount_call {
+    int directory;
+    const char *source, *target, *type, *data;
+    unsigned long flags;
+    int result;
+};
+
+static void *ck_mount_on_thread(void *argument) {
+    struct ck_mount_call *call = argument;
+    int failed = unshare(CLONE_FS) < 0 || fchdir(call->directory) < 0
+        || mount(call->source, call->target, call->type, call->flags, call->data) < 0;
+    call->result = failed ? -errno : 0;
+    return NULL;
+}
+
+int ck_mount_from(int directory, const char *source, const char *target, const char *type, unsigned long flags,
+                  const char *data) {
+    struct ck_mount_call call = {directory, source, target, type, data, flags, 0};
+    pthread_t thread;
+    int failure = pthread_create(&thread, NULL, ck_mount_on_thread, &call);
+    if (failure) return -failure;
+    pthread_join(thread, NULL);
+    return call.result;
 }
 int ck_umount(const char *target) { CK_RETURN(umount2(target, UMOUNT_NOFOLLOW)); }
 
 // Process -----------------------------------------------------------------------------------------------------
 
-int ck_chdir(const char *path) { CK_RETURN(chdir(path)); }
-int ck_fchdir(int d) { CK_RETURN(fchdir(d)); }
 int64_t ck_free_bytes(int d) {
     struct statvfs s;
     if (fstatvfs(d, &s) < 0) return -errno;

@@ -65,10 +65,11 @@ package enum MountCalls {
         options: String, from directory: Directory, on target: FilePath, readOnly: Bool
     ) throws(SyscallFailure) {
         precondition(options.utf8.count <= 4095, "mount(2) would cut these options")
-        try syscall("fchdir") { ck_fchdir(directory.file.raw) }
         let flags = readOnly ? UInt(readOnlyFlag) : 0
         try syscall("mount", escaped(target)) {
-            target.withPlatformString { ck_mount("overlay", $0, "overlay", flags, options) }
+            target.withPlatformString {
+                ck_mount_from(directory.file.raw, "overlay", $0, "overlay", flags, options)
+            }
         }
     }
 

@@ -31,18 +31,22 @@ package final class Run: Sendable {
         try? folder.removeFile(file)
     }
 
-    /// The runs that are over, each with its lock held so that nobody else reaps it.
-    static func ended(in folder: Directory, but own: Run) throws(SyscallFailure) -> [EndedRun] {
+    /// All runs but this one: those that live, and those that are over, each with its lock held so that nobody
+    /// else reaps it.
+    static func all(
+        in folder: Directory, but own: Run
+    ) throws(SyscallFailure) -> (living: [String], ended: [EndedRun]) {
+        var living = [String]()
         var ended = [EndedRun]()
         for name in try folder.names() where name != own.file {
-            do {
-                let file = try folder.openOrCreateFile(name, mode: 0o600)
-                if try file.tryLock() { ended.append(EndedRun(name: name, lock: file)) }
-            } catch let error where error.isMissing {
-                continue
+            let file = try folder.openOrCreateFile(name, mode: 0o600)
+            if try file.tryLock() {
+                ended.append(EndedRun(name: name, lock: file))
+            } else {
+                living.append(name.description)
             }
         }
-        return ended
+        return (living, ended)
     }
 }
 

@@ -8,14 +8,16 @@ extension SnapshotStore {
 
     /// Removes what no living process is making, what no disk is known to hold, and what no row names.
     func reap(but run: Run) throws(StoreFailure) {
-        let ended = try attempting("cannot look for leftovers") { () throws(SyscallFailure) in
-            try Run.ended(in: runs, but: run)
-        }
+        var ended = [EndedRun]()
         try write { database in
-            for run in ended {
-                try database.execute(
-                    sql: "DELETE FROM snapshot WHERE run = ?", arguments: [run.name.description])
-            }
+            // Inside: a row that is there now belongs to a run that was there before.
+            let runs = try Run.all(in: self.runs, but: run)
+            ended = runs.ended
+            let living = runs.living + [run.name]
+            let marks = living.map { _ in "?" }.joined(separator: ",")
+            try database.execute(
+                sql: "DELETE FROM snapshot WHERE run IS NOT NULL AND run NOT IN (\(marks))",
+                arguments: StatementArguments(living))
             try self.distrustOtherBoots(database)
             try self.setAsideOrphans(database)
             // Here, where nobody takes the probe's own directory for an orphan.

@@ -8,7 +8,8 @@ import Testing
         arguments: [
             ("a", "a"), ("a/b", "a/b"), ("./a", "a"), ("/a", "a"), ("//a//b//", "a/b"), ("a/./b/.", "a/b"),
             ("a/../b", "b"), ("../a", "a"), ("../../etc/passwd", "etc/passwd"), ("a/../../../b", "b"),
-            ("a/b/../../..", "/"), ("/", "/"), (".", "/"), ("./", "/"), ("..", "/"), ("...", "..."), ("..a", "..a"),
+            ("a/b/../../..", "/"), ("/", "/"), (".", "/"), ("./", "/"), ("..", "/"), ("...", "..."),
+            ("..a", "..a"),
             ("a b", "a b"), ("a\nb", #"a\x0ab"#), (#"a\b"#, #"a\\b"#), ("é", "é"),
             (Bytes([0x66, 0xE9]), #"f\xe9"#), (Bytes([0xE2, 0x80, 0xAE]), #"\xe2\x80\xae"#),
             (Bytes(String(repeating: "n", count: 255)), String(repeating: "n", count: 255)),
@@ -20,7 +21,9 @@ import Testing
         #expect(path.parent.count == max(0, path.components.count - 1))
     }
 
-    @Test("A trailing slash is remembered", arguments: [("a/", true), ("a", false), ("/", true), ("a/.", false)])
+    @Test(
+        "A trailing slash is remembered",
+        arguments: [("a/", true), ("a", false), ("/", true), ("a/.", false)])
     func trailingSlash(path: Bytes, expected: Bool) throws {
         #expect(try EntryPath(path.array).hadTrailingSlash == expected)
     }

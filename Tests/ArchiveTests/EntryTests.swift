@@ -9,7 +9,8 @@ private let long = Bytes(String(repeating: "d/", count: 100) + String(repeating:
     @Test("Every type is read in blocks of any size", arguments: [512, 1000, 1 << 20])
     func types(blockSize: Int) throws {
         let layer = LayerBuilder(
-            .directory("./"), .directory("d/"), .file("d/f", "abc"), .file("empty"), .symlink("l", to: "../x"),
+            .directory("./"), .directory("d/"), .file("d/f", "abc"), .file("empty"),
+            .symlink("l", to: "../x"),
             .hardLink("h", to: "./d/f"), .fifo("p"), .character("c", 1, 3), .block("b", 4095, 1_048_575),
             .file("seven", "s").type(UInt8(ascii: "7")), .file("old", "o").type(0), .file("dir/").type(0),
             TarEntry.globalHeader("path", "elsewhere"), .file("big", .noise(5000)))
@@ -32,7 +33,8 @@ private let long = Bytes(String(repeating: "d/", count: 100) + String(repeating:
     @Test(
         "Names of any length and any bytes arrive as they are",
         arguments: [
-            .file(long), .file(long).withGNUNames(), .symlink(long, to: long), .symlink("l", to: long).withGNUNames(),
+            .file(long), .file(long).withGNUNames(), .symlink(long, to: long),
+            .symlink("l", to: long).withGNUNames(),
             .hardLink("h", to: long), .hardLink(long, to: long).withGNUNames(), .file([0x66, 0xE9, 0x80]),
             .symlink("l", to: [0xFF, 0x2F, 0xFE]), .file("short").pax("path", [0x66, 0xE9]),
             .file("sp ace\n\ttab\\ \"quote"), .file("é").pax("path", "日本語"),
@@ -48,9 +50,12 @@ private let long = Bytes(String(repeating: "d/", count: 100) + String(repeating:
         }
     }
 
-    @Test("Mode and owner are read, with the bits above the permissions", arguments: [0o7777, 0o4755, 0o2750, 0o1777, 0])
+    @Test(
+        "Mode and owner are read, with the bits above the permissions",
+        arguments: [0o7777, 0o4755, 0o2750, 0o1777, 0])
     func mode(mode: Int64) throws {
-        let metadata = try #require(try read(.file("f").mode(mode).owned(4_294_967_294, 70000)).first).metadata
+        let metadata = try #require(try read(.file("f").mode(mode).owned(4_294_967_294, 70000)).first)
+            .metadata
         #expect(metadata.mode == UInt32(mode))
         #expect(metadata.uid == 4_294_967_294)
         #expect(metadata.gid == 70000)
@@ -59,7 +64,8 @@ private let long = Bytes(String(repeating: "d/", count: 100) + String(repeating:
     @Test("The mode is the header's, beside an ACL and with type bits in it too")
     func modeBits() throws {
         let list: Bytes = "user::rw-,user:7:r--,group::---,mask::r--,other::---"
-        let entries = try read(.file("f").mode(0o640).pax("SCHILY.acl.access", list), .file("g").mode(0o100_644))
+        let entries = try read(
+            .file("f").mode(0o640).pax("SCHILY.acl.access", list), .file("g").mode(0o100_644))
         #expect(entries.map(\.metadata.mode) == [0o640, 0o644])
     }
 
@@ -67,7 +73,8 @@ private let long = Bytes(String(repeating: "d/", count: 100) + String(repeating:
         "Times have nanoseconds, and may lie before 1970",
         arguments: [
             ("0", 0, 0), ("1", 1, 0), ("1.5", 1, 500_000_000), ("1.000000001", 1, 1), ("1.0000000019", 1, 1),
-            ("-1", -1, 0), ("-1.25", -2, 750_000_000), ("-0.000000001", -1, 999_999_999), ("-.5", -1, 500_000_000),
+            ("-1", -1, 0), ("-1.25", -2, 750_000_000), ("-0.000000001", -1, 999_999_999),
+            ("-.5", -1, 500_000_000),
             ("99999999999", 99_999_999_999, 0), ("4294967296.123456789", 4_294_967_296, 123_456_789),
             ("-1.0000000001", -2, 999_999_999),
         ])
@@ -84,12 +91,14 @@ private let long = Bytes(String(repeating: "d/", count: 100) + String(repeating:
     @Test("A time in the header itself is read, in octal and in base 256")
     func headerTimes() throws {
         let late = TarEntry.file("f").editing { header in
-            header.replaceSubrange(136..<148, with: [0x80, 0, 0, 0] + littleEndian(Int64(1) << 40).reversed())
+            header.replaceSubrange(
+                136..<148, with: [0x80, 0, 0, 0] + littleEndian(Int64(1) << 40).reversed())
         }
         let early = TarEntry.file("f").editing { header in
             header.replaceSubrange(136..<148, with: [UInt8](repeating: 0xFF, count: 12))
         }
-        let times = try read(.file("f").at(1_700_000_000), late, early).map(\.metadata.modificationTime.seconds)
+        let times = try read(.file("f").at(1_700_000_000), late, early).map(
+            \.metadata.modificationTime.seconds)
         #expect(times == [1_700_000_000, 1 << 40, -1])
     }
 
@@ -117,8 +126,10 @@ private let long = Bytes(String(repeating: "d/", count: 100) + String(repeating:
     func accessControlLists() throws {
         let entry = try #require(
             try read(
-                .directory("d").pax("SCHILY.acl.access", "user::rwx,user:1000:r-x,group::r-x,mask::r-x,other::---")
-                    .pax("SCHILY.acl.default", "user::rwx,group::r-x,other::---")
+                .directory("d").pax(
+                    "SCHILY.acl.access", "user::rwx,user:1000:r-x,group::r-x,mask::r-x,other::---"
+                )
+                .pax("SCHILY.acl.default", "user::rwx,group::r-x,other::---")
             ).first)
         func item(_ tag: UInt16, _ permissions: UInt16, _ id: UInt32 = .max) -> [UInt8] {
             littleEndian(tag) + littleEndian(permissions) + littleEndian(id)

@@ -85,14 +85,28 @@ private enum Problem: Equatable {
             ("one", LayerBuilder([.file("a", body)], end: .oneZeroBlock), true),
             ("none", LayerBuilder([.file("a", body)], end: .nothing), true),
             ("anything behind the end", LayerBuilder([.file("a")], trailer: Bytes.noise(5000).array), true),
-            ("an entry behind the end", LayerBuilder([.file("a")], trailer: TarEntry.file("b").encoded), true),
+            (
+                "an entry behind the end", LayerBuilder([.file("a")], trailer: TarEntry.file("b").encoded),
+                true
+            ),
             (
                 "an entry behind a lone zero block",
                 LayerBuilder([.file("a")], end: .oneZeroBlock, trailer: TarEntry.file("b").encoded), false
             ),
-            ("noise behind a lone zero block", LayerBuilder([.file("a")], end: .oneZeroBlock, trailer: Bytes.noise(512).array), false),
-            ("noise instead of a header", LayerBuilder([.file("a")], end: .nothing, trailer: Bytes.noise(512).array), false),
-            ("half a header", LayerBuilder([.file("a")], end: .nothing, trailer: Array(TarEntry.file("b").encoded.prefix(100))), false),
+            (
+                "noise behind a lone zero block",
+                LayerBuilder([.file("a")], end: .oneZeroBlock, trailer: Bytes.noise(512).array), false
+            ),
+            (
+                "noise instead of a header",
+                LayerBuilder([.file("a")], end: .nothing, trailer: Bytes.noise(512).array), false
+            ),
+            (
+                "half a header",
+                LayerBuilder(
+                    [.file("a")], end: .nothing, trailer: Array(TarEntry.file("b").encoded.prefix(100))),
+                false
+            ),
         ])
     func ends(name: String, layer: LayerBuilder, isRead: Bool) throws {
         for blockSize in [512, 1000, 1 << 20] {

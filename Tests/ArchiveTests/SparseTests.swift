@@ -14,7 +14,8 @@ import Testing
     private func tar(_ format: [String]) throws -> [UInt8] {
         let folder = try TemporaryDirectory()
         try folder.write("sparse", Self.content)
-        let script = "cp --sparse=always sparse f && touch after && exec tar --sparse --hole-detection=raw \"$@\" -cf - f after"
+        let script =
+            "cp --sparse=always sparse f && touch after && exec tar --sparse --hole-detection=raw \"$@\" -cf - f after"
         let command = try Command.run("sh", "-c", script, "sh", format[0], format.last ?? "", in: folder.path)
         return try command.succeed().output
     }
@@ -22,7 +23,8 @@ import Testing
     @Test(
         "What GNU tar writes is read with its holes",
         arguments: [
-            ["--format=gnu"], ["--format=pax", "--sparse-version=0.0"], ["--format=pax", "--sparse-version=0.1"],
+            ["--format=gnu"], ["--format=pax", "--sparse-version=0.0"],
+            ["--format=pax", "--sparse-version=0.1"],
             ["--format=pax", "--sparse-version=1.0"],
         ], [512, 1000, 1 << 20])
     func gnu(format: [String], blockSize: Int) throws {

@@ -3,9 +3,12 @@ import TestSupport
 import Testing
 
 /// Half of it shrinks and half does not.
-private let content: [UInt8] = (0..<40_000).flatMap { Array("line \($0 % 50)\n".utf8) } + Bytes.noise(300_000).array
+private let content: [UInt8] =
+    (0..<40_000).flatMap { Array("line \($0 % 50)\n".utf8) } + Bytes.noise(300_000).array
 
-private func gzip(_ bytes: [UInt8]) throws -> [UInt8] { try Command.run("gzip", "-c", input: bytes).succeed().output }
+private func gzip(_ bytes: [UInt8]) throws -> [UInt8] {
+    try Command.run("gzip", "-c", input: bytes).succeed().output
+}
 
 private func zstd(_ bytes: [UInt8]) throws -> [UInt8] {
     try Command.run("zstd", "-c", "-q", input: bytes).succeed().output
@@ -78,7 +81,9 @@ private let skippable: [UInt8] = [0x53, 0x2A, 0x4D, 0x18, 3, 0, 0, 0, 7, 8, 9]
             case .gzip: try gzip(bytes)
             default: hasZstd ? try zstd(bytes) : storedZstd(bytes)
             }
-        for length in Array(stride(from: 1, to: packed.count, by: 100)) + [packed.count - 1, packed.count - 8] {
+        for length in Array(stride(from: 1, to: packed.count, by: 100)) + [
+            packed.count - 1, packed.count - 8,
+        ] {
             #expect(throws: CompressionFailure.self, "\(length) of \(packed.count) bytes") {
                 try decompress(Array(packed.prefix(length)), format)
             }

@@ -55,14 +55,17 @@ import Testing
         "A blob that is not what its descriptor says is refused",
         arguments: [
             ("nothing", "blobMissing"), ("a directory", "blobNotAFile"), ("a FIFO", "blobNotAFile"),
-            ("a link to /dev/null", "blobNotAFile"), ("a link to nothing", "blobMissing"), ("shorter", "wrongSize"),
+            ("a link to /dev/null", "blobNotAFile"), ("a link to nothing", "blobMissing"),
+            ("shorter", "wrongSize"),
             ("longer", "wrongSize"), ("another byte", "wrongDigest"),
         ], [true, false])
     func refuses(_ damage: (what: String, failure: String), readsAll: Bool) throws {
         let what = damage.what
         let files = FileManager.default
         let path = builder.blobPath(blob.digest)
-        if !["shorter", "longer", "another byte"].contains(what) { try files.removeItem(atPath: path.string) }
+        if !["shorter", "longer", "another byte"].contains(what) {
+            try files.removeItem(atPath: path.string)
+        }
         switch what {
         case "a directory": try files.createDirectory(atPath: path.string, withIntermediateDirectories: false)
         case "a FIFO":
@@ -70,7 +73,8 @@ import Testing
                 FileName(literal: blob.digest.hex), .fifo, mode: 0o600)
         case "a link to /dev/null":
             try files.createSymbolicLink(atPath: path.string, withDestinationPath: "/dev/null")
-        case "a link to nothing": try files.createSymbolicLink(atPath: path.string, withDestinationPath: "nothing")
+        case "a link to nothing":
+            try files.createSymbolicLink(atPath: path.string, withDestinationPath: "nothing")
         case "shorter": try builder.damageBlob(blob) { $0.removeLast() }
         case "longer": try builder.damageBlob(blob) { $0.append(0) }
         case "another byte": try builder.damageBlob(blob) { $0[150_000] ^= 1 }
@@ -105,12 +109,17 @@ import Testing
     @Test("A document over its limit is refused unread")
     func tooLarge() throws {
         let layout = try ImageLayout(opening: builder.path)
-        let large = Descriptor(mediaType: .ociManifest, digest: blob.digest, size: ImageLayout.largestDocument + 1)
-        #expect(kind(#expect(throws: LayoutFailure.self) { try layout.readManifest(large) }) == "documentTooLarge")
-        #expect(kind(#expect(throws: LayoutFailure.self) { try layout.readConfig(large) }) == "documentTooLarge")
+        let large = Descriptor(
+            mediaType: .ociManifest, digest: blob.digest, size: ImageLayout.largestDocument + 1)
+        #expect(
+            kind(#expect(throws: LayoutFailure.self) { try layout.readManifest(large) }) == "documentTooLarge"
+        )
+        #expect(
+            kind(#expect(throws: LayoutFailure.self) { try layout.readConfig(large) }) == "documentTooLarge")
         #expect(kind(#expect(throws: LayoutFailure.self) { try layout.readIndex(large) }) == "wrongSize")
         let larger = Descriptor(mediaType: .ociIndex, digest: blob.digest, size: ImageLayout.largestIndex + 1)
-        #expect(kind(#expect(throws: LayoutFailure.self) { try layout.readIndex(larger) }) == "documentTooLarge")
+        #expect(
+            kind(#expect(throws: LayoutFailure.self) { try layout.readIndex(larger) }) == "documentTooLarge")
     }
 
     @Test("A damaged manifest or config is told by its digest")

@@ -32,7 +32,9 @@ import Testing
     func paths() throws {
         let directory = try TemporaryDirectory()
         let file = try directory.write("file", [])
-        let missing = #expect(throws: LayoutFailure.self) { try ImageLayout(opening: directory.path.appending("x")) }
+        let missing = #expect(throws: LayoutFailure.self) {
+            try ImageLayout(opening: directory.path.appending("x"))
+        }
         #expect(kind(missing) == "notFound")
         let other = #expect(throws: LayoutFailure.self) { try ImageLayout(opening: file) }
         #expect(kind(other) == "notADirectory")
@@ -80,6 +82,8 @@ import Testing
 
     @Test("A digest that is none is refused", arguments: ["img@sha256:12", "img@md5:00", "img@"])
     func wrongDigest(text: String) {
-        #expect(throws: Digest.ParseError.self) { try ImageArgument(parsing: text) { Self.present.contains($0) } }
+        #expect(throws: Digest.ParseError.self) {
+            try ImageArgument(parsing: text) { Self.present.contains($0) }
+        }
     }
 }

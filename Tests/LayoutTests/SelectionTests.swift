@@ -36,7 +36,9 @@ private final class Library: Sendable {
             one.on(amd64), two.on(arm64), six.on(arm6), attestation.on(unknown),
             attestation.on(amd64).annotated("vnd.docker.reference.type", "attestation-manifest"),
         ])
-        let outer = try builder.index([multi, level3.on(Platform(os: "linux", architecture: "amd64", variant: "v3"))])
+        let outer = try builder.index([
+            multi, level3.on(Platform(os: "linux", architecture: "amd64", variant: "v3")),
+        ])
         let sparse = try builder.index([absent.on(amd64), two.on(arm64)])
         try builder.removeBlob(sparse)
         try builder.writeIndex([
@@ -47,7 +49,8 @@ private final class Library: Sendable {
         ])
         layout = try ImageLayout(opening: builder.path)
         images = [
-            "single": single, "one": one, "two": two, "six": six, "level3": level3, "multi": multi, "outer": outer,
+            "single": single, "one": one, "two": two, "six": six, "level3": level3, "multi": multi,
+            "outer": outer,
         ]
     }
 
@@ -77,7 +80,8 @@ private final class Library: Sendable {
     @Test(
         "A digest chooses a manifest, or an index around it",
         arguments: [
-            ("single", amd64, "single"), ("two", arm64, "two"), ("multi", arm64, "two"), ("outer", arm6, "six"),
+            ("single", amd64, "single"), ("two", arm64, "two"), ("multi", arm64, "two"),
+            ("outer", arm6, "six"),
         ])
     func byDigest(name: String, platform: Platform, expected: String) throws {
         let digest = try #require(library.images[name]?.digest)
@@ -141,7 +145,8 @@ private final class Library: Sendable {
         var index = image.on(amd64)
         for _ in 0..<100 { index = try builder.index([index, index.annotated("x", "y")]) }
         try builder.writeIndex([index.named("deep")])
-        let chosen = try ImageLayout(opening: builder.path).select(Selector(reference: "deep", platform: amd64))
+        let chosen = try ImageLayout(opening: builder.path).select(
+            Selector(reference: "deep", platform: amd64))
         #expect(chosen.descriptor.digest == image.digest)
     }
 }

@@ -36,12 +36,18 @@ private let config = descriptor("application/vnd.oci.image.config.v1+json")
             (#"{"manifests": 7}"#, "wrong type"),
             (#"{"manifests": [], "layers": []}"#, "at the same time"),
             (#"{"manifests": [], "config": {}}"#, "at the same time"),
-            (#"{"mediaType": "application/vnd.oci.image.manifest.v1+json", "manifests": []}"#, "not an index"),
+            (
+                #"{"mediaType": "application/vnd.oci.image.manifest.v1+json", "manifests": []}"#,
+                "not an index"
+            ),
             (#"{"manifests": [\#(descriptor("x", size: "-1"))]}"#, "negative"),
             (#"{"manifests": [\#(descriptor("x", size: "9223372036854775808"))]}"#, ""),
             (#"{"manifests": [\#(descriptor("x", size: "1.5"))]}"#, ""),
             (#"{"manifests": [{"size": 1}]}"#, ".manifests[0].digest is missing"),
-            (#"{"manifests": [{"digest": "sha1:00", "size": 1}]}"#, ".manifests[0].digest: digest algorithm 'sha1'"),
+            (
+                #"{"manifests": [{"digest": "sha1:00", "size": 1}]}"#,
+                ".manifests[0].digest: digest algorithm 'sha1'"
+            ),
         ])
     func refusesIndex(text: String, reason: String) {
         let error = #expect(throws: DocumentError.self) { try ImageIndex(parsing: Array(text.utf8)) }
@@ -71,7 +77,10 @@ private let config = descriptor("application/vnd.oci.image.config.v1+json")
             (#"{"config": \#(config)}"#, ".layers is missing"),
             (#"{"layers": []}"#, ".config is missing"),
             (#"{"config": \#(config), "layers": [], "manifests": []}"#, "at the same time"),
-            (#"{"mediaType": "application/vnd.oci.image.index.v1+json", "layers": []}"#, "not an image manifest"),
+            (
+                #"{"mediaType": "application/vnd.oci.image.index.v1+json", "layers": []}"#,
+                "not an image manifest"
+            ),
             (#"{"config": \#(config), "layers": [\#(descriptor(layerType, size: "-7"))]}"#, "negative"),
         ])
     func refusesManifest(text: String, reason: String) {
@@ -94,7 +103,8 @@ private let config = descriptor("application/vnd.oci.image.config.v1+json")
         #expect(
             config.execution
                 == .object([
-                    "Cmd": .array([.string("sh")]), "Big": .number(1e300), "Small": .integer(-3), "Flag": .bool(true),
+                    "Cmd": .array([.string("sh")]), "Big": .number(1e300), "Small": .integer(-3),
+                    "Flag": .bool(true),
                     "None": .null,
                 ]))
     }
@@ -126,7 +136,8 @@ private let config = descriptor("application/vnd.oci.image.config.v1+json")
         "A layout marker says version 1",
         arguments: [
             (#"{"imageLayoutVersion": "1.0.0"}"#, true), (#"{"imageLayoutVersion": "1.1.0"}"#, true),
-            (#"{"imageLayoutVersion": "2.0.0"}"#, false), (#"{"imageLayoutVersion": "10"}"#, false), ("{}", false),
+            (#"{"imageLayoutVersion": "2.0.0"}"#, false), (#"{"imageLayoutVersion": "10"}"#, false),
+            ("{}", false),
         ])
     func marker(text: String, isRead: Bool) {
         #expect(((try? LayoutMarker(parsing: Array(text.utf8))) != nil) == isRead)
@@ -140,7 +151,8 @@ private let config = descriptor("application/vnd.oci.image.config.v1+json")
             (descriptor("x", extra: #", "platform": {"os": "unknown", "architecture": "unknown"}"#), true),
             (
                 descriptor(
-                    "x", extra: #", "annotations": {"vnd.docker.reference.type": "attestation-manifest"}"#), true
+                    "x", extra: #", "annotations": {"vnd.docker.reference.type": "attestation-manifest"}"#),
+                true
             ),
         ])
     func attestation(text: String, expected: Bool) throws {

@@ -35,7 +35,8 @@ import Testing
             "application/vnd.oci.image.layer.v1.tar", "application/vnd.oci.image.layer.v1.tar+gzip",
             "application/vnd.oci.image.layer.v1.tar+zstd",
             "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
-            "application/vnd.docker.image.rootfs.diff.tar", "application/vnd.docker.image.rootfs.diff.tar.gzip",
+            "application/vnd.docker.image.rootfs.diff.tar",
+            "application/vnd.docker.image.rootfs.diff.tar.gzip",
             "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
         ])
     func knownType(type: String) throws {
@@ -46,7 +47,10 @@ import Testing
         "An image that cannot be unpacked is refused at the plan",
         arguments: [
             ([Packing.gzip.mediaType], 2, "the manifest has 1 layers, the config 2 diff IDs"),
-            ([Packing.gzip.mediaType, Packing.gzip.mediaType], 1, "the manifest has 2 layers, the config 1 diff IDs"),
+            (
+                [Packing.gzip.mediaType, Packing.gzip.mediaType], 1,
+                "the manifest has 2 layers, the config 1 diff IDs"
+            ),
             ([], 0, "the image has no layers"),
             (
                 [MediaType(rawValue: "application/vnd.in-toto+json")], 1,

@@ -6,10 +6,14 @@ import Testing
         "A platform is normalised as containerd does",
         arguments: [
             ("linux/amd64", "linux/amd64"), ("Linux/AMD64", "linux/amd64"), ("linux/x86_64", "linux/amd64"),
-            ("linux/x86-64", "linux/amd64"), ("linux/amd64/v1", "linux/amd64"), ("linux/amd64/v3", "linux/amd64/v3"),
-            ("linux/arm64", "linux/arm64"), ("linux/arm64/v8", "linux/arm64"), ("linux/arm64/8", "linux/arm64"),
-            ("linux/aarch64", "linux/arm64"), ("linux/arm64/v9", "linux/arm64/v9"), ("linux/arm", "linux/arm/v7"),
-            ("linux/arm/7", "linux/arm/v7"), ("linux/arm/v6", "linux/arm/v6"), ("linux/armhf", "linux/arm/v7"),
+            ("linux/x86-64", "linux/amd64"), ("linux/amd64/v1", "linux/amd64"),
+            ("linux/amd64/v3", "linux/amd64/v3"),
+            ("linux/arm64", "linux/arm64"), ("linux/arm64/v8", "linux/arm64"),
+            ("linux/arm64/8", "linux/arm64"),
+            ("linux/aarch64", "linux/arm64"), ("linux/arm64/v9", "linux/arm64/v9"),
+            ("linux/arm", "linux/arm/v7"),
+            ("linux/arm/7", "linux/arm/v7"), ("linux/arm/v6", "linux/arm/v6"),
+            ("linux/armhf", "linux/arm/v7"),
             ("linux/i386", "linux/386"), ("linux/i686", "linux/386"), ("linux/riscv64", "linux/riscv64"),
             ("windows/amd64", "windows/amd64"),
         ])
@@ -19,7 +23,9 @@ import Testing
         #expect(try Platform(parsing: expected) == platform)
     }
 
-    @Test("What is no platform is refused", arguments: ["", "linux", "linux/", "/amd64", "linux//v8", "a/b/c/d", "a/b/"])
+    @Test(
+        "What is no platform is refused",
+        arguments: ["", "linux", "linux/", "/amd64", "linux//v8", "a/b/c/d", "a/b/"])
     func refuses(text: String) {
         #expect(throws: Platform.ParseError.malformed(text)) { try Platform(parsing: text) }
     }

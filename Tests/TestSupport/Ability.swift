@@ -43,6 +43,7 @@ package enum Ability {
         try directory.setExtendedAttribute(AttributeName(literal: "trusted.test"), [1], of: name)
         try directory.setExtendedAttribute(AttributeName(literal: "user.test"), [1], of: name)
         try directory.makeWhiteout(FileName(literal: "whiteout"))
-        try directory.makeNode(FileName(literal: "null"), .character(DeviceNumber(major: 1, minor: 3)), mode: 0o600)
+        try directory.makeNode(
+            FileName(literal: "null"), .character(DeviceNumber(major: 1, minor: 3)), mode: 0o600)
     }
 }

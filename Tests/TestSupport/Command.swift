@@ -24,8 +24,15 @@ package struct Command: Sendable {
     ///   - environment: added to the test's own.
     ///   - timeout: in seconds; a program that takes longer is killed.
     package static func run(
-        _ arguments: String..., input: [UInt8] = [], environment: [String: String] = [:], in folder: FilePath = "/",
-        timeout: Double = 60
+        _ arguments: String..., input: [UInt8] = [], environment: [String: String] = [:],
+        in folder: FilePath = "/", timeout: Double = 60
+    ) throws -> Command {
+        try run(arguments, input: input, environment: environment, in: folder, timeout: timeout)
+    }
+
+    package static func run(
+        _ arguments: [String], input: [UInt8] = [], environment: [String: String] = [:],
+        in folder: FilePath = "/", timeout: Double = 60
     ) throws -> Command {
         let scratch = try TemporaryDirectory()
         try scratch.write("input", input)
@@ -46,11 +53,16 @@ package struct Command: Sendable {
                 posix_spawnp(&process, "sh", &actions, nil, argv, environment)
             }
         }
-        guard failure == 0 else { throw Failure(description: "\(arguments): \(String(cString: strerror(failure)))") }
+        guard failure == 0 else {
+            throw Failure(description: "\(arguments): \(String(cString: strerror(failure)))")
+        }
         let status = wait(for: process, timeout)
         let command = Command(
-            arguments: arguments, status: status ?? -1, output: contents(files[1]), errors: contents(files[2]))
-        if status == nil { throw Failure(description: "after \(timeout) seconds still running: \(command.report)") }
+            arguments: arguments, status: status ?? -1, output: contents(files[1]), errors: contents(files[2])
+        )
+        if status == nil {
+            throw Failure(description: "after \(timeout) seconds still running: \(command.report)")
+        }
         return command
     }
 

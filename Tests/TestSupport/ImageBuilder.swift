@@ -53,7 +53,8 @@ package struct ImageBuilder: Sendable {
     ///
     /// - Parameter diffIDs: what the config says instead of the layers' own.
     package func image(
-        _ layers: [LayerBuilder], _ platform: Platform = .host, packing: Packing = .gzip, diffIDs: [DiffID]? = nil
+        _ layers: [LayerBuilder], _ platform: Platform = .host, packing: Packing = .gzip,
+        diffIDs: [DiffID]? = nil
     ) throws -> Descriptor {
         let config = try config(platform, diffIDs ?? layers.map(\.diffID))
         return try manifest(config, try layers.map { try layer($0, packing) })
@@ -118,7 +119,8 @@ extension Descriptor {
         size: Int64? = nil, platform: Platform? = nil, annotations: [String: String]? = nil
     ) -> Descriptor {
         Descriptor(
-            mediaType: mediaType, digest: digest, size: size ?? self.size, platform: platform ?? self.platform,
+            mediaType: mediaType, digest: digest, size: size ?? self.size,
+            platform: platform ?? self.platform,
             annotations: annotations ?? self.annotations, artifactType: artifactType)
     }
 }

@@ -40,7 +40,9 @@ package enum Packing: String, CaseIterable, Sendable {
         }
     }
 
-    package var mediaType: MediaType { MediaType(rawValue: "application/vnd.oci.image.layer.v1.tar" + rawValue) }
+    package var mediaType: MediaType {
+        MediaType(rawValue: "application/vnd.oci.image.layer.v1.tar" + rawValue)
+    }
 }
 
 /// One gzip member of stored blocks (RFC 1952; RFC 1951, section 3.2.4).

@@ -15,8 +15,12 @@ extension TarEntry {
             }
         }
         let needsTimeRecord = nanoseconds != 0 || seconds < 0 || seconds >= 1 << 33
-        if needsTimeRecord, !records.contains(where: { $0.key == "mtime" }) { records.append(("mtime", timeRecord)) }
-        if !records.isEmpty { bytes += Self.extra("x", name: "PaxHeaders/entry", records.flatMap(Self.record)) }
+        if needsTimeRecord, !records.contains(where: { $0.key == "mtime" }) {
+            records.append(("mtime", timeRecord))
+        }
+        if !records.isEmpty {
+            bytes += Self.extra("x", name: "PaxHeaders/entry", records.flatMap(Self.record))
+        }
         return bytes + header + Self.padded(contents.array)
     }
 
@@ -69,7 +73,9 @@ extension TarEntry {
     package static func record(key: String, value: Bytes) -> [UInt8] {
         let rest = Array(" \(key)=".utf8) + value.array + [UInt8(ascii: "\n")]
         var length = rest.count
-        while String(length).utf8.count + rest.count != length { length = String(length).utf8.count + rest.count }
+        while String(length).utf8.count + rest.count != length {
+            length = String(length).utf8.count + rest.count
+        }
         return Array(String(length).utf8) + rest
     }
 
@@ -85,7 +91,9 @@ extension TarEntry {
 
     /// Octal where it fits, else GNU's base 256.
     private static func number(_ value: Int64, width: Int) -> [UInt8] {
-        if value >= 0, String(value, radix: 8).utf8.count < width { return octal(value, digits: width - 1) + [0] }
+        if value >= 0, String(value, radix: 8).utf8.count < width {
+            return octal(value, digits: width - 1) + [0]
+        }
         let bytes = (0..<width).map { index -> UInt8 in
             let shift = 8 * (width - 1 - index)
             return UInt8(truncatingIfNeeded: shift > 63 ? value >> 63 : value >> Int64(shift))

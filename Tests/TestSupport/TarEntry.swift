@@ -63,7 +63,8 @@ package struct TarEntry: Sendable {
 extension TarEntry: CustomStringConvertible {
     package var description: String {
         let records = records.map { " \($0.key)=\($0.value.description.prefix(40))" }.joined()
-        return "\(Unicode.Scalar(type)) \(path.description.prefix(40)) \(target.description.prefix(40))\(records)"
+        return
+            "\(Unicode.Scalar(type)) \(path.description.prefix(40)) \(target.description.prefix(40))\(records)"
     }
 }
 
@@ -92,7 +93,9 @@ extension TarEntry {
         }
     }
 
-    package func pax(_ key: String, _ value: Bytes) -> TarEntry { changed { $0.records.append((key, value)) } }
+    package func pax(_ key: String, _ value: Bytes) -> TarEntry {
+        changed { $0.records.append((key, value)) }
+    }
     package func xattr(_ name: String, _ value: Bytes) -> TarEntry { pax("SCHILY.xattr.\(name)", value) }
     package func stating(size: Int64) -> TarEntry { changed { $0.statedSize = size } }
     package func withGNUNames() -> TarEntry { changed { $0.usesGNUNames = true } }

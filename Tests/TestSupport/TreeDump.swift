@@ -23,7 +23,9 @@ package struct TreeDump: Equatable, Sendable {
         lines.first { $0.hasPrefix(path + " ") }.map { String($0.dropFirst(path.count + 1)) }
     }
 
-    private static let hidden: [StaticString] = ["trusted.overlay.", "user.overlay.", "user.rootlesscontainers"]
+    private static let hidden: [StaticString] = [
+        "trusted.overlay.", "user.overlay.", "user.rootlesscontainers",
+    ]
     private static let selinux = AttributeName(literal: "security.selinux")
 
     private struct Item {
@@ -49,7 +51,8 @@ package struct TreeDump: Equatable, Sendable {
                         vanished.append(child)
                         continue
                     }
-                    items.append(Item(path: child, status: status, detail: try Self.detail(directory, name, status)))
+                    items.append(
+                        Item(path: child, status: status, detail: try Self.detail(directory, name, status)))
                     if status.isDirectory { pending.append((try directory.open(name), child)) }
                 }
             }
@@ -64,7 +67,8 @@ package struct TreeDump: Equatable, Sendable {
                 if firstPaths[item.status.identity] == nil { firstPaths[item.status.identity] = item.path }
             }
             return sorted.map { item in
-                let first = sizes[item.status.identity, default: 0] > 1 ? firstPaths[item.status.identity] : nil
+                let first =
+                    sizes[item.status.identity, default: 0] > 1 ? firstPaths[item.status.identity] : nil
                 let group = first.map { " group=\(escaped($0))" } ?? ""
                 return "\(escaped(item.path)) \(Self.common(item.status))\(item.detail)\(group)"
                 // A name that readdir gives and lstat does not find: a whiteout that hides nothing shows so.
@@ -92,7 +96,9 @@ package struct TreeDump: Equatable, Sendable {
             }
         }
 
-        private static func detail(_ directory: Directory, _ name: FileName, _ status: FileStatus) throws -> String {
+        private static func detail(_ directory: Directory, _ name: FileName, _ status: FileStatus) throws
+            -> String
+        {
             let attributes = try attributes(try directory.extendedAttributeNames(of: name)) {
                 try directory.extendedAttribute($0, of: name)
             }
@@ -100,7 +106,8 @@ package struct TreeDump: Equatable, Sendable {
             case .regular:
                 return " \(status.size) \(try digest(try directory.openFile(name)))" + attributes
             case .symlink: return " -> \(escaped(try directory.readLink(name)))" + attributes
-            case .character(let device), .block(let device): return " \(device.major):\(device.minor)" + attributes
+            case .character(let device), .block(let device):
+                return " \(device.major):\(device.minor)" + attributes
             case .directory, .fifo, .socket: return attributes
             }
         }
@@ -108,13 +115,15 @@ package struct TreeDump: Equatable, Sendable {
         private static func attributes(
             _ names: [AttributeName], _ value: (AttributeName) throws -> [UInt8]?
         ) throws -> String {
-            try names.sorted().filter { name in !TreeDump.hidden.contains { name.hasPrefix($0) } && name != selinux }
-                .map { name in
-                    let hex = (try value(name) ?? []).map { byte in
-                        (byte < 16 ? "0" : "") + String(byte, radix: 16)
-                    }
-                    return " \(name)=\(hex.joined())"
-                }.joined()
+            try names.sorted().filter { name in
+                !TreeDump.hidden.contains { name.hasPrefix($0) } && name != selinux
+            }
+            .map { name in
+                let hex = (try value(name) ?? []).map { byte in
+                    (byte < 16 ? "0" : "") + String(byte, radix: 16)
+                }
+                return " \(name)=\(hex.joined())"
+            }.joined()
         }
 
         private static func digest(_ file: borrowing File) throws -> String {

@@ -83,13 +83,13 @@ int ck_fsmount(int d, unsigned attributes);
 int ck_move_mount(int d, const char *target);
 int ck_open_tree(const char *path);
 int ck_mount_set_readonly(int d);
-int ck_mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data);
+/// mount(2) as seen from a directory: on a thread of its own, so that the process keeps its working directory.
+int ck_mount_from(int directory, const char *source, const char *target, const char *type, unsigned long flags,
+                  const char *data);
 int ck_umount(const char *target);
 
 // Process -----------------------------------------------------------------------------------------------------
 
-int ck_chdir(const char *path);
-int ck_fchdir(int d);
 int64_t ck_free_bytes(int d);
 
 /// Blocks SIGINT and SIGTERM in the calling thread and in all that it will start.

@@ -1,0 +1,264 @@
+import Foundation
+import Glibc
+import Kernel
+import OCI
+import SystemPackage
+import TestSupport
+import Testing
+
+/// One way in which an image is wrong, and all that is said about it.
+struct BrokenImage: Sendable, CustomStringConvertible {
+    let description: String
+    let status: Int32
+    /// What stderr says; `*` stands for any text.
+    let message: String
+    let make: @Sendable (ImageBuilder, [LayerBuilder]) throws -> Void
+}
+
+private let damaged = "hint: the image is damaged: fetch it again\n"
+private let built = """
+    hint: the blob is what its digest says, so it was built like this: report it to whoever did\n
+    """
+
+private func writeIndex(_ builder: ImageBuilder, _ config: Descriptor, _ layers: [Descriptor]) throws {
+    try builder.writeIndex([try builder.manifest(config, layers)])
+}
+
+/// The golden table of what goes wrong with an image. The second of two layers is the broken one.
+private let brokenImages = [
+    BrokenImage(
+        description: "a flipped byte in a layer", status: 65,
+        message: "unpack: layer 2 of 2 (*): the blob's digest is sha256:*, its descriptor says sha256:*\n"
+            + damaged
+    ) { builder, layers in
+        let blobs = try layers.map { try builder.layer($0) }
+        try writeIndex(builder, try builder.config(.host, layers.map(\.diffID)), blobs)
+        try builder.damageBlob(blobs[1]) { $0[$0.count / 2] ^= 1 }
+    },
+    BrokenImage(
+        description: "a flipped byte in the time that a gzip header carries", status: 65,
+        message: "unpack: layer 2 of 2 (*): the blob's digest is sha256:*, its descriptor says sha256:*\n"
+            + damaged
+    ) { builder, layers in
+        let blobs = try layers.map { try builder.layer($0) }
+        try writeIndex(builder, try builder.config(.host, layers.map(\.diffID)), blobs)
+        try builder.damageBlob(blobs[1]) { $0[5] ^= 1 }
+    },
+    BrokenImage(
+        description: "a wrong size", status: 65,
+        message: "unpack: layer 2 of 2 (*): the blob sha256:* has * bytes, its descriptor says 17\n" + damaged
+    ) { builder, layers in
+        var blobs = try layers.map { try builder.layer($0) }
+        blobs[1] = blobs[1].stating(size: 17)
+        try writeIndex(builder, try builder.config(.host, layers.map(\.diffID)), blobs)
+    },
+    BrokenImage(
+        description: "a wrong diff ID", status: 65,
+        message: """
+            unpack: layer 2 of 2 (*): the uncompressed layer's digest is sha256:*, the config says sha256:*
+            hint: layer and config do not belong together: report it to whoever built the image\n
+            """
+    ) { builder, layers in
+        let diffIDs = [layers[0].diffID, layers[0].diffID]
+        try builder.writeIndex([try builder.image(layers, diffIDs: diffIDs)])
+    },
+    BrokenImage(
+        description: "a missing blob", status: 66,
+        message: """
+            unpack: layer 2 of 2 (*): the blob sha256:* is missing from the layout
+            hint: the copy of the image is not whole: fetch it again\n
+            """
+    ) { builder, layers in
+        let blobs = try layers.map { try builder.layer($0) }
+        try writeIndex(builder, try builder.config(.host, layers.map(\.diffID)), blobs)
+        try builder.removeBlob(blobs[1])
+    },
+    BrokenImage(
+        description: "a truncated gzip stream under a right digest", status: 65,
+        message: "unpack: layer 2 of 2 (*): the gzip stream ends too early, at byte *\n" + built
+    ) { builder, layers in
+        let whole = storedGzip(layers[1].tar)
+        let cut = try builder.blob(Array(whole.dropLast(100)), Packing.gzip.mediaType)
+        let config = try builder.config(.host, layers.map(\.diffID))
+        try writeIndex(builder, config, [try builder.layer(layers[0]), cut])
+    },
+    BrokenImage(
+        description: "a layer that is no archive", status: 65,
+        message: "unpack: layer 2 of 2 (*): it is neither gzip nor zstd nor tar\n" + built
+    ) { builder, layers in
+        let blob = try builder.blob(Array("this is no layer".utf8), Packing.gzip.mediaType)
+        let config = try builder.config(.host, layers.map(\.diffID))
+        try writeIndex(builder, config, [try builder.layer(layers[0]), blob])
+    },
+    BrokenImage(
+        description: "a hard link to nothing", status: 65,
+        message: """
+            unpack: layer 2 of 2 (*): entry 'link': a hard link to 'nothing', which is no file of this layer or below\n
+            """ + built
+    ) { builder, layers in
+        try builder.writeIndex([
+            try builder.image([layers[0], LayerBuilder(.hardLink("link", to: "nothing"))])
+        ])
+    },
+    BrokenImage(
+        description: "an entry of an unknown type", status: 65,
+        message: "unpack: layer 2 of 2 (*): unknown entry type 'V' at byte 0 of the layer\n" + built
+    ) { builder, layers in
+        let unknown = LayerBuilder(TarEntry.file("volume").type(UInt8(ascii: "V")))
+        try builder.writeIndex([try builder.image([layers[0], unknown])])
+    },
+    BrokenImage(
+        description: "more layers than diff IDs", status: 65,
+        message: """
+            unpack: manifest sha256:*: the manifest has 2 layers, the config 1 diff IDs
+            hint: fetch the image again, or report it to whoever built it\n
+            """
+    ) { builder, layers in
+        try builder.writeIndex([try builder.image(layers, diffIDs: [layers[0].diffID])])
+    },
+    BrokenImage(
+        description: "a manifest that is missing", status: 66,
+        message: "unpack: the layout '*' holds no image\n"
+    ) { builder, layers in
+        let image = try builder.image(layers)
+        try builder.writeIndex([image])
+        try builder.removeBlob(image)
+    },
+    BrokenImage(
+        description: "an image for another platform", status: 69,
+        message: """
+            unpack: no image is for the platform *; there are:
+              (no name)  linux/s390x  sha256:*
+            hint: choose one of these with --platform OS/ARCH[/VARIANT]\n
+            """
+    ) { builder, layers in
+        try builder.writeIndex([try builder.image(layers, Platform(os: "linux", architecture: "s390x"))])
+    },
+    BrokenImage(
+        description: "two images and no choice", status: 64,
+        message: """
+            unpack: 2 images fit:
+              one  *  sha256:*
+              two  *  sha256:*
+            hint: choose with --ref NAME (or DIR:NAME), --digest DIGEST or --platform OS/ARCH[/VARIANT]\n
+            """
+    ) { builder, layers in
+        try builder.writeIndex([
+            try builder.image(layers).named("one"), try builder.image([layers[0]]).named("two"),
+        ])
+    },
+]
+
+@Suite(.enabled(if: Ability.canApplyLayers, "needs root and a file system for layers"))
+struct FailureTests {
+    private static let layers = [
+        LayerBuilder(.file("lower", "content of the lower file")),
+        LayerBuilder(.file("upper", Bytes(String(repeating: "content of the upper file ", count: 400)))),
+    ]
+
+    @Test(
+        "What is wrong with an image is said in one clear message, and nothing half-done stays",
+        arguments: brokenImages)
+    func brokenImage(broken: BrokenImage) throws {
+        let program = try Program()
+        let builder = try ImageBuilder(at: program.scratch.path.appending("image"))
+        try broken.make(builder, Self.layers)
+        let result = try program.run(builder.path.string, "--quiet")
+        #expect(result.status == broken.status)
+        #expect(result.text == "")
+        #expect(matches(result.errorText, broken.message), "said: \(result.errorText)")
+        if FileManager.default.fileExists(atPath: program.root.string) { try program.expectClean() }
+    }
+
+    @Test("What a layer below was verified to be stays, and is not read again")
+    func lowerLayerStays() throws {
+        let program = try Program()
+        let builder = try ImageBuilder(at: program.scratch.path.appending("image"))
+        let blobs = try Self.layers.map { try builder.layer($0) }
+        try builder.writeIndex([
+            try builder.manifest(try builder.config(.host, Self.layers.map(\.diffID)), blobs)
+        ])
+        try builder.damageBlob(blobs[1]) { $0[40] ^= 1 }
+        #expect(try program.run(builder.path.string).status == 65)
+        try builder.damageBlob(blobs[1]) { $0[40] ^= 1 }
+        let again = try program.run(builder.path.string, "--format", "json").succeed().text
+        #expect(again.contains(#""cached":true"#) && again.contains(#""cached":false"#))
+    }
+
+    @Test(
+        "A wrong command line ends with 64, a wrong path with 66, and both say what to do",
+        arguments: [
+            (["/nowhere/at/all"], Int32(66), "no image at '/nowhere/at/all'"),
+            (["/etc/passwd"], 66, "is not a directory"),
+            (["/proc/self"], 65, "is not an OCI image layout: it has no oci-layout"),
+            (["/etc", "--platform", "linux"], 64, "'linux' is not a platform"),
+            (["/etc", "--digest", "md5:00"], 64, "digest algorithm 'md5' is not supported"),
+            (["/etc", "--snapshotter"], 64, "Missing value for '--snapshotter"),
+            (["\(Program.fixtures)/busybox", "--snapshotter", "zfs"], 64, "there is no snapshotter 'zfs'"),
+            (["\(Program.fixtures)/busybox:nothing"], 66, "no image has the reference 'nothing'"),
+            (["\(Program.fixtures)/busybox", "--rw", "a b"], 64, "'a b' is no key for a snapshot"),
+            (["\(Program.fixtures)/busybox", "--target", "/tmp/a b"], 64, "cannot stand in a mount line"),
+            (["umount", "/"], 74, "umount2"),
+        ])
+    func wrongArguments(arguments: [String], status: Int32, message: String) throws {
+        let result = try Program().run(arguments)
+        #expect(result.status == status, "\(result.report)")
+        #expect(result.errorText.contains(message), "\(result.report)")
+        #expect(result.text == "")
+    }
+
+    @Test(
+        "A termination signal ends an unpack with its status and a clean store", arguments: [SIGINT, SIGTERM])
+    func signals(signal: Int32) throws {
+        let program = try Program()
+        let image = try program.image(Busy.layers)
+        let script = #""$0" "$1" -q & sleep 0.15; kill -\#(signal) $!; wait $!"#
+        let result = try Command.run(
+            "bash", "-mc", script, Program.path.string, image.path.string,
+            environment: ["UNPACK_ROOT": program.root.string])
+        #expect(result.status == 128 + signal, "\(result.report)")
+        try program.expectClean()
+    }
+
+    @Test("Killed at any moment, the store opens again, and the next run's tree is the same as a fresh one's")
+    func killed() throws {
+        let fresh = try Program()
+        let image = try fresh.image(Busy.layers)
+        let expected = try fresh.storeTree(image)
+        for _ in 0..<8 {
+            let program = try Program()
+            let delay = Double.random(in: 0.01...0.5)
+            _ = try Command.run(
+                "bash", "-c", #""$0" "$1" -q & sleep \#(delay); kill -9 $!; wait $!"#, Program.path.string,
+                image.path.string, environment: ["UNPACK_ROOT": program.root.string])
+            #expect(try program.storeTree(image) == expected, "killed after \(delay) s")
+            #expect(try program.rows("SELECT count(*) FROM snapshot WHERE kind != 'committed'") == "0\n")
+            let directories = try Command.run("ls", "-A", "\(program.root)/overlayfs").succeed().text
+            #expect(directories.split(separator: "\n").count == Busy.layers.count)
+        }
+    }
+}
+
+/// An image that takes a debug build half a second.
+private enum Busy {
+    static let layers = (1...4).map { layer in
+        LayerBuilder(
+            (1...2500).map { .file("d-\(layer)/file-\($0)", Bytes(String(repeating: "x", count: 600))) })
+    }
+}
+
+extension Program {
+    /// The trees of all layers, each by itself, as the paths of a finished run show them.
+    fileprivate func storeTree(_ image: ImageBuilder) throws -> [String] {
+        let paths = try run(image.path.string, "-q", "--format", "path").succeed().text.split(separator: "\n")
+        return try paths.map { try TreeDump(of: try Directory(opening: FilePath(String($0)))).text }
+    }
+}
+
+/// Whether a text is a pattern's, in which `*` stands for anything within a line.
+private func matches(_ text: String, _ pattern: String) -> Bool {
+    let expression = pattern.components(separatedBy: "*").map(NSRegularExpression.escapedPattern(for:))
+        .joined(separator: "[^\\n]*")
+    return text.range(of: "^" + expression + "$", options: .regularExpression) == text
+        .startIndex..<text.endIndex
+}

@@ -1,0 +1,264 @@
+import Kernel
+import Mounts
+import OCI
+import Snapshots
+import SystemPackage
+import TestSupport
+import Testing
+
+/// A store in a directory of the test's own; opened again with another boot it is what a restart leaves.
+private struct Scratch {
+    let temporary: TemporaryDirectory
+    var root: FilePath { temporary.path.appending("store") }
+
+    init() throws {
+        Process.clearFileModeMask()
+        temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
+    }
+
+    func open(boot: String = "first") throws -> SnapshotStore {
+        try SnapshotStore(opening: root, snapshotter: "overlayfs", boot: boot, clock: { 42 })
+    }
+
+    var directories: Set<String> {
+        get throws {
+            let names = try Directory(opening: root.appending("overlayfs")).names().map(\.description)
+            return Set(names)
+        }
+    }
+}
+
+private func chain(_ number: Int) -> ChainID {
+    ChainID(OCI.Digest(.sha256, bytes: [UInt8](repeating: UInt8(number), count: 32)))
+}
+
+extension SnapshotStore {
+    /// A committed snapshot, verified to be a chain unless it is told otherwise.
+    @discardableResult
+    fileprivate func make(
+        _ number: Int, on parent: Int? = nil, owner: Owner = .images, isVerified: Bool = true
+    ) throws -> String {
+        let name = chain(number).description
+        let run = try startRun()
+        let active = try prepare(
+            "key-\(number)", parent: parent.map { chain($0).description }, owner: owner, run: run)
+        try commit(
+            active, as: name, labels: ["containerd.io/snapshot.ref": name],
+            verifiedChain: isVerified ? chain(number) : nil)
+        return name
+    }
+
+    fileprivate func image(_ top: Int) -> ImageRecord {
+        ImageRecord(
+            reference: "image:\(top)", manifest: chain(100 + top).digest, mediaType: .ociManifest,
+            platform: .host, topChain: chain(top), layers: [])
+    }
+}
+
+private func kind(_ body: () throws -> Void) -> StoreFailure.Kind? {
+    do {
+        try body()
+        return nil
+    } catch {
+        return (error as? StoreFailure)?.kind
+    }
+}
+
+@Suite(.enabled(if: Ability.canApplyLayers, "needs root and a file system for layers"))
+struct SnapshotStoreTests {
+    @Test("A snapshot goes from active to committed under a new name, and keeps its directory")
+    func lifecycle() throws {
+        let scratch = try Scratch()
+        let store = try scratch.open()
+        let active = try store.prepare("key", parent: nil, owner: .images, run: try store.startRun())
+        let before = try store.stat("key")
+        #expect(before.kind == .active)
+        #expect(before.parent == nil)
+        try store.commit(active, as: "name", labels: [:], verifiedChain: nil)
+        let after = try store.stat("name")
+        #expect(after.kind == .committed)
+        #expect(after.id == before.id)
+        #expect(try store.find("key") == nil)
+        #expect(try scratch.directories == ["\(after.id)"])
+    }
+
+    @Test("Misuse is answered with the contract's kind of error")
+    func errorKinds() throws {
+        let scratch = try Scratch()
+        let store = try scratch.open()
+        let run = try store.startRun()
+        try store.make(1)
+        _ = try store.prepare("active", parent: chain(1).description, owner: .images, run: run)
+        #expect(kind { _ = try store.prepare("k", parent: "nothing", owner: .images, run: run) } == .notFound)
+        #expect(
+            kind { _ = try store.prepare("k", parent: "active", owner: .images, run: run) }
+                == .invalidArgument)
+        #expect(
+            kind { _ = try store.prepare("active", parent: nil, owner: .images, run: run) } == .alreadyExists)
+        #expect(kind { _ = try store.stat("nothing") } == .notFound)
+        #expect(kind { try store.remove("nothing") } == .notFound)
+        #expect(kind { try store.remove(chain(1).description) } == .failedPrecondition)
+        let other = try store.prepare("other", parent: nil, owner: .images, run: run)
+        #expect(
+            kind { try store.commit(other, as: chain(1).description, labels: [:], verifiedChain: nil) }
+                == .alreadyExists)
+    }
+
+    @Test("Only a snapshot that was verified stands for its chain, whatever its name says")
+    func verifiedIsNoName() throws {
+        let scratch = try Scratch()
+        let store = try scratch.open()
+        try store.make(1, isVerified: false)
+        #expect(try store.verified(chain(1)) == nil)
+        #expect(try store.find(chain(1).description) != nil)
+    }
+
+    @Test("A prepared snapshot's root looks like its parent's")
+    func rootMetadata() throws {
+        let scratch = try Scratch()
+        let store = try scratch.open()
+        let run = try store.startRun()
+        let lower = try store.prepare("lower", parent: nil, owner: .images, run: run)
+        let comment = AttributeName(literal: "user.comment")
+        try lower.directory.file.setOwner(uid: 3, gid: 4)
+        try lower.directory.file.setExtendedAttribute(comment, [7])
+        try lower.directory.file.setMode(0o1711)
+        try lower.directory.file.setTimes(access: .epoch, modification: Timestamp(seconds: 5, nanoseconds: 6))
+        try store.commit(lower, as: "lower-name", labels: [:], verifiedChain: nil)
+        let upper = try store.prepare("upper", parent: "lower-name", owner: .user, run: nil)
+        let status = try upper.directory.file.status()
+        #expect(status.uid == 3 && status.gid == 4 && status.mode == 0o1711)
+        #expect(status.modificationTime == Timestamp(seconds: 5, nanoseconds: 6))
+        #expect(try upper.directory.file.extendedAttribute(comment) == [7])
+    }
+
+    @Test("Mounts: one layer is a bind, several an overlay topmost first, an active one has an upper")
+    func mounts() throws {
+        let scratch = try Scratch()
+        let store = try scratch.open()
+        try store.make(1)
+        try store.make(2, on: 1)
+        let folder = scratch.root.appending("overlayfs")
+        let ids = try [1, 2].map { try store.stat(chain($0).description).id }
+        let paths = ids.map { folder.appending("\($0)").appending("fs") }
+        #expect(try store.mount(of: chain(1).description) == .bind(source: paths[0], readOnly: true))
+        guard case .overlay([paths[1], paths[0]], nil, _) = try store.mount(of: chain(2).description) else {
+            Issue.record("\(try store.mount(of: chain(2).description))")
+            return
+        }
+        _ = try store.prepare("rw", parent: chain(1).description, owner: .user, run: nil)
+        let own = folder.appending("\(try store.stat("rw").id)")
+        let writable = Mount.Writable(upper: own.appending("fs"), work: own.appending("work"))
+        guard case .overlay([paths[0]], writable, _) = try store.mount(of: "rw") else {
+            Issue.record("\(try store.mount(of: "rw"))")
+            return
+        }
+    }
+
+    @Test("What an ended run left behind is reaped; what a user made and what is committed stays")
+    func leftovers() throws {
+        let scratch = try Scratch()
+        do {
+            let store = try scratch.open()
+            try store.make(1)
+            let run = try store.startRun()
+            _ = try store.prepare("left", parent: chain(1).description, owner: .images, run: run)
+            _ = try store.prepare("mine", parent: chain(1).description, owner: .user, run: nil)
+        }
+        // Without a row: a crash between making the directory and committing the transaction.
+        _ = try Directory(opening: scratch.root.appending("overlayfs")).ensureDirectory("77")
+        let store = try scratch.open()
+        let run = try store.startRun()
+        #expect(try store.find("left") == nil)
+        #expect(try store.find("mine") != nil)
+        #expect(try store.verified(chain(1)) != nil)
+        let expected = try ["mine", chain(1).description].map { "\(try store.stat($0).id)" }
+        #expect(try scratch.directories == Set(expected))
+        let runs = try Directory(opening: scratch.root.appending("runs")).names().map(\.description)
+        #expect(runs == [run.name])
+    }
+
+    @Test("A run that still lives is left alone")
+    func livingRun() throws {
+        let scratch = try Scratch()
+        let first = try scratch.open()
+        let run = try first.startRun()
+        _ = try first.prepare("busy", parent: nil, owner: .images, run: run)
+        let second = try scratch.open()
+        _ = try second.startRun()
+        #expect(try second.find("busy") != nil)
+    }
+
+    @Test("What another boot did not sync is not trusted, nor what is based on it; what was synced is")
+    func otherBoot() throws {
+        let scratch = try Scratch()
+        let store = try scratch.open()
+        try store.make(1)
+        try store.settle(store.image(1), sync: true)
+        try store.make(2, on: 1)
+        try store.make(3, on: 2)
+        try store.settle(store.image(3), sync: false)
+        #expect(try store.images().count == 2)
+
+        let restarted = try scratch.open(boot: "second")
+        #expect(try restarted.verified(chain(1)) != nil)
+        #expect(try restarted.verified(chain(2)) == nil)
+        _ = try restarted.startRun()
+        #expect(try restarted.images().map(\.topChain) == [chain(1)])
+        #expect(try scratch.directories == ["\(try restarted.stat(chain(1).description).id)"])
+        try restarted.make(2, on: 1)
+        #expect(try restarted.verified(chain(2)) != nil)
+    }
+
+    @Test("A user's snapshot keeps what it stands on, even when that is no longer trusted")
+    func otherBootUnderUser() throws {
+        let scratch = try Scratch()
+        let store = try scratch.open()
+        try store.make(1)
+        _ = try store.prepare("mine", parent: chain(1).description, owner: .user, run: nil)
+        let restarted = try scratch.open(boot: "second")
+        _ = try restarted.startRun()
+        #expect(try restarted.verified(chain(1)) == nil)
+        #expect(try restarted.find("mine") != nil)
+        #expect(try scratch.directories.count == 2)
+        try restarted.make(1)
+        #expect(try restarted.verified(chain(1)) != nil)
+    }
+
+    @Test("Whoever reuses a layer that was not synced syncs it too")
+    func reuseSyncs() throws {
+        let scratch = try Scratch()
+        let store = try scratch.open()
+        try store.make(1)
+        try store.settle(store.image(1), sync: false)
+        try store.make(2, on: 1)
+        try store.settle(store.image(2), sync: true)
+        let restarted = try scratch.open(boot: "second")
+        #expect(try restarted.verified(chain(1)) != nil)
+        #expect(try restarted.verified(chain(2)) != nil)
+    }
+
+    @Test("An image keeps its chain, and is recorded as it was given")
+    func images() throws {
+        let scratch = try Scratch()
+        let store = try scratch.open()
+        try store.make(1)
+        try store.settle(store.image(1), sync: true)
+        try store.settle(store.image(1), sync: true)
+        #expect(try store.images() == [store.image(1)])
+        #expect(kind { try store.remove(chain(1).description) } == .failedPrecondition)
+    }
+
+    @Test("A chain is unpacked by one at a time, also within one process")
+    func chainLocks() throws {
+        let scratch = try Scratch()
+        let store = try scratch.open()
+        let other = try scratch.open()
+        var lock = try store.tryLock(chain(1))
+        #expect(lock != nil)
+        #expect(try other.tryLock(chain(1)) == nil)
+        #expect(try other.tryLock(chain(2)) != nil)
+        lock = nil
+        #expect(try other.tryLock(chain(1)) != nil)
+    }
+}
