@@ -6,11 +6,14 @@ BINDIR ?= $(PREFIX)/bin
 
 # Debian's names. The first list is what the program is built with, the second what its tests compare it with.
 BUILD_PACKAGES := libarchive-dev libzstd-dev libisal-dev libsqlite3-dev pkg-config
-TEST_PACKAGES := umoci zstd e2fsprogs attr acl libcap2-bin strace
+TEST_PACKAGES := umoci zstd sqlite3 strace libcap2-bin attr acl
+
+# Where the large image is kept.
+LARGE_IMAGE ?= /var/tmp/unpack-large
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run build test check fmt install uninstall clean help build-packages test-packages
+.PHONY: run build test test-large check fmt install uninstall clean help build-packages test-packages
 
 run: build-packages ## build for release, unpack a fixture, mount it, look at it, unmount it
 	$(SWIFT) build -c release --product unpack
@@ -22,6 +25,11 @@ build: build-packages ## build the program for release
 test: build-packages test-packages ## run every test (as root, or much of it is skipped)
 	$(SWIFT) build --build-tests
 	$(SWIFT) test --skip-build
+
+test-large: build-packages test-packages ## build a large image outside the repository, compare its tree, kill its unpacks
+	Fixtures/make-large.sh $(LARGE_IMAGE)
+	$(SWIFT) build -c release --build-tests -Xswiftc -enable-testing
+	UNPACK_LARGE_IMAGE=$(LARGE_IMAGE) $(SWIFT) test -c release --skip-build --filter LargeImageTests
 
 check: build-packages ## formatting, the import table, the unsafe fence
 	$(SWIFT) format lint --strict --recursive Sources Tests Package.swift

@@ -58,9 +58,7 @@ let package = Package(
         .target(
             name: "Unpacking",
             dependencies: [
-                "OCI", "Kernel", "Streams", "Compression", "Archive", "Layout", "Layers", "Mounts",
-                "Snapshots",
-                logging, system,
+                "OCI", "Kernel", "Streams", "Layout", "Layers", "Mounts", "Snapshots", logging, system,
             ],
             swiftSettings: dry),
         .executableTarget(

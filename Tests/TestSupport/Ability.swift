@@ -5,9 +5,9 @@ package import SystemPackage
 /// What this machine lets a test do: tried out, never guessed from the user's id.
 package enum Ability {
     /// A directory where layers can be applied with all that they may have: `trusted.*` and `user.*` attributes, owners,
-    /// device nodes and whiteouts; nil where there is none.
+    /// device nodes and whiteouts; nil where there is none. In memory first: large trees come and go.
     package static let scratch: FilePath? = {
-        let places = [NSTemporaryDirectory(), "/dev/shm", "/var/tmp"].map { FilePath($0) }
+        let places = ["/dev/shm", NSTemporaryDirectory(), "/var/tmp"].map { FilePath($0) }
         return places.first { (try? holdsLayers($0)) != nil }
     }()
 

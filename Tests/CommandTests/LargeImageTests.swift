@@ -1,0 +1,62 @@
+import Foundation
+import Kernel
+import SystemPackage
+import TestSupport
+import Testing
+
+/// The image that `Fixtures/make-large.sh` builds, where it was built: `make test-large`.
+private enum Large {
+    static let path = ProcessInfo.processInfo.environment["UNPACK_LARGE_IMAGE"]
+    static let reference = "large:1.0"
+}
+
+@Suite(.serialized, .enabled(if: Large.path != nil, "needs UNPACK_LARGE_IMAGE, as make test-large sets it"))
+struct LargeImageTests {
+    private let image: String
+
+    init() throws { image = try #require(Large.path) }
+
+    @Test(
+        "Its tree is the one that umoci makes: every path, type, mode, owner, size, digest, link, time, attribute"
+    )
+    func sameAsUmoci() throws {
+        let program = try Program()
+        let ours = try program.tree(try program.line(image))
+        let bundle = program.scratch.path.appending("u")
+        try Command.run(
+            ["umoci", "unpack", "--image", "\(image):\(Large.reference)", bundle.string], timeout: 600
+        ).succeed()
+        let theirs = try TreeDump(of: try Directory(opening: bundle.appending("rootfs")))
+        print("\(ours.lines.count) paths compared")
+        #expect(ours.lines.count > 50_000)
+        // Not one line of each: a difference of so long texts is shown by its first lines.
+        let differing = zip(ours.lines, theirs.lines).filter { $0 != $1 }.prefix(5)
+        #expect(differing.map(\.0) == differing.map(\.1))
+        #expect(ours.lines.count == theirs.lines.count)
+    }
+
+    @Test("Killed twenty times at any moment, the next run opens the store and finishes with the same tree")
+    func killed() throws {
+        let fresh = try Program()
+        let expected = try fresh.tree(try fresh.line(image)).text
+        for round in 1...20 {
+            let program = try Program()
+            let delay = Double.random(in: 0.05...6)
+            let killed = try Command.run(
+                [
+                    "bash", "-c", #""$0" "$1" -q & sleep \#(delay); kill -9 $!; wait $!"#,
+                    Program.path.string, image,
+                ],
+                environment: ["UNPACK_ROOT": program.root.string])
+            let committed = try? program.rows(
+                "SELECT count(*) FROM snapshot WHERE verified_chain IS NOT NULL")
+            let line = try program.line(image)
+            print(
+                "round \(round): killed after \(delay) s with status \(killed.status),",
+                "\(committed?.trimmingCharacters(in: .newlines) ?? "no store") layers committed")
+            #expect(try program.tree(line).text == expected)
+            #expect(try program.rows("SELECT count(*) FROM snapshot") == "6\n")
+            #expect(try Directory(opening: program.root.appending("overlayfs")).names().count == 6)
+        }
+    }
+}
