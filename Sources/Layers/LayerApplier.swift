@@ -308,8 +308,8 @@ struct LayerApplier {
         if status.linkCount > 1 {
             for other in try lower.names(of: status.identity, in: layer) {
                 guard let otherName = other.last else { continue }
-                let node = try walk(other.dropLast(), of: EntryPath(other))
-                names.append((node, otherName))
+                // Where this layer has something else on the way, the name does not show any more.
+                if let node = try lowerNode(other.dropLast()) { names.append((node, otherName)) }
             }
         }
         for (node, other) in names where !isHidden(other, in: node) {
@@ -323,11 +323,43 @@ struct LayerApplier {
         }
     }
 
+    /// A directory of the layers below, whose names are no symlinks; nil where this layer has a file in its way.
+    private mutating func lowerNode(_ components: some Sequence<FileName>) throws -> DirectoryNode? {
+        var node = tree.root
+        for name in components {
+            if let child = node.children[name] {
+                node = child
+                continue
+            }
+            if node.exists, try tree.open(node).status(of: name) != nil { return nil }
+            let child = DirectoryNode(name: name, parent: node, exists: false)
+            node.children[name] = child
+            node = child
+        }
+        return node
+    }
+
     // MARK: The end
+
+    /// Takes back the names of link groups that this layer turned out to hide, and the directories made for them.
+    private mutating func withdrawHidden(in node: DirectoryNode, isHidden: Bool) throws {
+        var hasRemoved = false
+        for (name, child) in node.children where child.exists {
+            try withdrawHidden(in: child, isHidden: isHidden || node.hides(name))
+            hasRemoved = hasRemoved || !child.exists
+        }
+        for name in node.copiedUp where isHidden || node.hides(name) {
+            try tree.open(node).removeFile(name)
+            hasRemoved = true
+        }
+        guard hasRemoved, node.metadata == nil, node !== tree.root else { return }
+        if try tree.open(node).names().isEmpty { try tree.remove(node) }
+    }
 
     /// Writes the whiteouts that hide something, and completes every directory, deepest first.
     mutating func finish() throws {
         last = nil
+        if !lower.isEmpty { try withdrawHidden(in: tree.root, isHidden: false) }
         try finish(tree.root, lower: lower.isEmpty ? nil : lower.root)
     }
 
@@ -341,7 +373,9 @@ struct LayerApplier {
         // by itself.
         if node.isOpaque, node === tree.root, let below { node.whiteouts.formUnion(try below.names()) }
         var replacing = Set<FileName>()
-        for name in node.whiteouts {
+        // In an opaque directory they hide nothing more, and a device there would show (kernel: overlayfs.rst).
+        let whiteouts = node.isOpaque && node !== tree.root ? [] : node.whiteouts
+        for name in whiteouts {
             guard let below else { break }
             let hidden = try below.lookUp(name)
             if case .missing = hidden { continue }

@@ -83,4 +83,12 @@ struct LayerTree {
         }
         return handle
     }
+
+    /// Removes a directory that is empty; the node stays, as one that the layer does not have.
+    mutating func remove(_ node: DirectoryNode) throws(SyscallFailure) {
+        guard let parent = node.parent, let name = node.name else { return }
+        try open(parent).removeEmptyDirectory(name)
+        node.exists = false
+        node.handle = nil
+    }
 }

@@ -1,0 +1,125 @@
+import Kernel
+import Mounts
+import SystemPackage
+import TestSupport
+import Testing
+
+private func layers(_ count: Int, _ folder: FilePath = "/s") -> [FilePath] {
+    (0..<count).reversed().map { folder.appending("\($0)/fs") }
+}
+
+private let writable = Mount.Writable(upper: "/s/u/fs", work: "/s/u/work")
+
+@Suite("Mounts as text") struct MountLineTests {
+    @Test(
+        "A mount has type, source and options",
+        arguments: [
+            (.bind(source: "/s/0/fs", readOnly: true), "bind /s/0/fs bind,ro", true),
+            (.bind(source: "/s/0/fs", readOnly: false), "bind /s/0/fs bind", false),
+            (
+                .overlay(lowers: layers(2), writable: nil, noIndex: false),
+                "overlay overlay ro,lowerdir=/s/1/fs:/s/0/fs", true
+            ),
+            (
+                .overlay(lowers: layers(2), writable: nil, noIndex: true),
+                "overlay overlay ro,lowerdir=/s/1/fs:/s/0/fs,index=off", true
+            ),
+            (
+                .overlay(lowers: layers(1), writable: writable, noIndex: false),
+                "overlay overlay upperdir=/s/u/fs,workdir=/s/u/work,lowerdir=/s/0/fs", false
+            ),
+        ] as [(Mount, String, Bool)])
+    func options(mount: Mount, expected: String, isReadOnly: Bool) {
+        #expect("\(mount.type) \(mount.source) \(mount.options(.joined).joined(separator: ","))" == expected)
+        #expect(mount.isReadOnly == isReadOnly)
+    }
+
+    @Test("Appended layers come one by one, topmost first")
+    func appended() {
+        let mount = Mount.overlay(lowers: layers(3), writable: writable, noIndex: true)
+        #expect(
+            mount.options(.appended) == [
+                "upperdir=/s/u/fs", "workdir=/s/u/work", "lowerdir+=/s/2/fs", "lowerdir+=/s/1/fs",
+                "lowerdir+=/s/0/fs",
+                "index=off",
+            ])
+    }
+
+    private static let performed = ["unpack", "mount", "key"]
+
+    @Test(
+        "A line that mount(8) takes is a mount, any other is performed by this program",
+        arguments: [
+            (.bind(source: "/s/0/fs", readOnly: true), .joined, "/mnt", "mount -o bind,ro /s/0/fs /mnt"),
+            (.bind(source: "/s/0/fs", readOnly: false), .appended, nil, "mount -o bind /s/0/fs"),
+            (
+                .overlay(lowers: layers(2), writable: nil, noIndex: false), .joined, "/mnt",
+                "mount -t overlay overlay -o ro,lowerdir=/s/1/fs:/s/0/fs /mnt"
+            ),
+            (
+                .overlay(lowers: layers(2), writable: nil, noIndex: false), .appended, nil,
+                "mount -t overlay overlay -o ro,lowerdir+=/s/1/fs,lowerdir+=/s/0/fs"
+            ),
+            // 349 bytes in one value.
+            (
+                .overlay(lowers: layers(40), writable: nil, noIndex: false), .joined, "/mnt",
+                "unpack mount key /mnt"
+            ),
+            (
+                .overlay(lowers: layers(600), writable: nil, noIndex: false), .appended, nil,
+                "unpack mount key"
+            ),
+            (
+                .bind(source: FilePath("/" + String(repeating: "d/", count: 2100)), readOnly: true), .joined,
+                "/mnt",
+                "mount -o bind,ro /" + String(repeating: "d/", count: 2099) + "d /mnt"
+            ),
+        ] as [(Mount, Mount.LowerForm, FilePath?, String)])
+    func line(mount: Mount, form: Mount.LowerForm, target: FilePath?, expected: String) throws {
+        #expect(try MountLine(mount, form: form, target: target, performed: Self.performed).text == expected)
+    }
+
+    /// The lengths at which a kernel or mount(8) would cut or refuse.
+    @Test("The limits are exact", arguments: [(0, true), (1, false)])
+    func limits(over: Int, isMount: Bool) throws {
+        func path(_ length: Int) -> FilePath { FilePath("/" + String(repeating: "d", count: length - 1)) }
+        func first(_ lowers: [FilePath], _ form: Mount.LowerForm) throws -> String? {
+            let mount = Mount.overlay(lowers: lowers, writable: nil, noIndex: false)
+            return try MountLine(mount, form: form, target: nil, performed: Self.performed).words.first
+        }
+        let expected = isMount ? "mount" : "unpack"
+        // One value: 255 bytes.
+        #expect(try first([path(127), path(127 + over)], .joined) == expected)
+        #expect(try first([path(255 + over), path(10)], .appended) == expected)
+        // All options: "ro" and 40 of ",lowerdir+=" with a path of 91 bytes are 4082; the last path fills up 4095.
+        let many = Array(repeating: path(91), count: 39)
+        let used = 2 + 39 * (11 + 91) + 11
+        #expect(try first(many + [path(4095 - used + over)], .appended) == expected)
+    }
+
+    @Test(
+        "A path that a shell or mount(8) would read otherwise is refused",
+        arguments: [
+            "/a b", "/a,b", "/a:b", "/a'b", "/a\"b", "/a\\b", "/a$b", "/a\nb", "/a;b", "/a*", "/é", "/a=b",
+            "/~",
+        ] as [FilePath])
+    func unprintable(path: FilePath) {
+        func line(_ mount: Mount, _ target: FilePath?) throws -> MountLine {
+            try MountLine(mount, form: .joined, target: target, performed: Self.performed)
+        }
+        let overlay = Mount.overlay(lowers: ["/a", path], writable: nil, noIndex: false)
+        let upper = Mount.Writable(upper: path, work: "/w")
+        #expect(throws: MountLine.Failure.unprintable(path)) { try line(overlay, nil) }
+        #expect(throws: MountLine.Failure.unprintable(path)) {
+            try line(.overlay(lowers: ["/a"], writable: upper, noIndex: false), nil)
+        }
+        #expect(throws: MountLine.Failure.unprintable(path)) {
+            try line(.bind(source: path, readOnly: true), nil)
+        }
+        #expect(throws: MountLine.Failure.unprintable(path)) {
+            try line(.bind(source: "/a", readOnly: true), path)
+        }
+        #expect(!MountLine.isPrintable(""))
+        #expect(MountLine.isPrintable("/a/B-9_.+@"))
+    }
+}
