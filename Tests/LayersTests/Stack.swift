@@ -51,9 +51,7 @@ final class Stack {
         if layers.count == 1 { return try body(try Directory(opening: layers[0])) }
         let target = try temporary.makeDirectory("merged")
         let mount = Mount.overlay(lowers: layers.reversed(), writable: nil, noIndex: false)
-        try MountLock.hold {
-            try MountPerformer.perform(mount, form: .joined, folder: temporary.path, on: target)
-        }
+        try MountPerformer.perform(mount, form: .joined, folder: temporary.path, on: target)
         let result = Swift.Result { try body(try Directory(opening: target)) }
         try MountPerformer.unmount(target)
         return try result.get()

@@ -27,7 +27,7 @@ struct MountPerformerTests {
     private func mounted<Result>(
         _ mount: Mount, _ form: Mount.LowerForm, _ body: (Directory) throws -> Result
     ) throws -> Result {
-        try MountLock.hold { try MountPerformer.perform(mount, form: form, folder: store.path, on: target) }
+        try MountPerformer.perform(mount, form: form, folder: store.path, on: target)
         let result = Swift.Result { try body(try Directory(opening: target)) }
         try MountPerformer.unmount(target)
         return try result.get()
