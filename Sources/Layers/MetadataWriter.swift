@@ -16,7 +16,8 @@ struct MetadataWriter {
         for attribute in allowed(metadata.extendedAttributes, entry: entry) {
             try apply(attribute, entry: entry) { try file.setExtendedAttribute($0, $1) }
         }
-        if metadata.mode > 0o777 { try file.setMode(metadata.mode) }
+        // An access control list has set the group's bits to its mask.
+        if metadata.mode > 0o777 || !metadata.extendedAttributes.isEmpty { try file.setMode(metadata.mode) }
         try file.setTimes(access: metadata.accessTime, modification: metadata.modificationTime)
     }
 
@@ -48,7 +49,9 @@ struct MetadataWriter {
         for attribute in allowed(metadata.extendedAttributes, entry: entry) {
             try apply(attribute, entry: entry) { try directory.setExtendedAttribute($0, $1, of: name) }
         }
-        if !isSymlink, metadata.mode > 0o777 { try directory.setMode(of: name, metadata.mode) }
+        if !isSymlink, metadata.mode > 0o777 || !metadata.extendedAttributes.isEmpty {
+            try directory.setMode(of: name, metadata.mode)
+        }
         try directory.setTimes(
             of: name, access: metadata.accessTime, modification: metadata.modificationTime)
     }

@@ -70,6 +70,18 @@ struct MetadataTests {
         #expect(tree["d/f"] == "- 0644 0:0 0.000000000 \(empty)", "nothing is inherited")
     }
 
+    @Test(
+        "The mode wins over the mask of an access control list, whatever the type",
+        arguments: [
+            .file("x").mode(0o640), .file("x").mode(0o4640), .directory("x", mode: 0o640),
+            .fifo("x").mode(0o640),
+        ] as [TarEntry])
+    func modeBesideList(entry: TarEntry) throws {
+        let list: Bytes = "user::rw-,user:7:rw-,group::r--,mask::rw-,other::---"
+        let line = try Stack([[entry.pax("SCHILY.acl.access", list)]]).tree["x"]
+        #expect(line?.dropFirst(2).hasPrefix(entry.mode == 0o4640 ? "4640" : "0640") == true)
+    }
+
     @Test("A directory's times, owner and mode are not changed by what comes into it")
     func directoriesLast() throws {
         let d = TarEntry.directory("d", mode: 0o2500).owned(5, 6).at(7, 8)

@@ -64,6 +64,10 @@ struct ParentTests {
                 layer: [.directory("usr/lib"), .symlink("lib", to: "/usr/lib"), .file("lib/x", "1")],
                 shows: ["lib->/usr/lib", "usr/", "usr/lib/", "usr/lib/x=1"]),
             Row(
+                "absolute, in a directory",
+                below: [.directory("a"), .symlink("a/l", to: "/d"), .directory("d")],
+                layer: [.file("a/l/x", "2")], shows: ["a/", "a/l->/d", "d/", "d/x=2"]),
+            Row(
                 "two in a row", below: [.symlink("a", to: "b"), .symlink("b", to: "./c/."), .directory("c")],
                 layer: [.file("a/x", "2")], shows: ["a->b", "b->./c/.", "c/", "c/x=2"]),
             Row(
