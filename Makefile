@@ -34,6 +34,7 @@ test-large: build-packages test-packages ## build a large image outside the repo
 check: build-packages ## formatting, the import table, the unsafe fence
 	$(SWIFT) format lint --strict --recursive Sources Tests Package.swift
 	.ci/check-imports
+	.ci/check-spec-notes
 
 fmt: ## format the sources in place
 	$(SWIFT) format --in-place --recursive Sources Tests Package.swift

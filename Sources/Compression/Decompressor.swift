@@ -38,6 +38,8 @@ package enum CompressionFormat: String, Sendable {
 private func isTar(_ start: RawSpan) -> Bool {
     guard start.byteCount >= 512 else { return false }
     var sum = 0
+    // Some old tars added signed bytes.
+    var signedSum = 0
     var isZero = true
     var field = 0
     for offset in 0..<512 {
@@ -46,11 +48,13 @@ private func isTar(_ start: RawSpan) -> Bool {
         if (148..<156).contains(offset) {
             if (0x30...0x37).contains(byte) { field = field * 8 + Int(byte - 0x30) }
             sum += 0x20
+            signedSum += 0x20
         } else {
             sum += Int(byte)
+            signedSum += Int(Int8(bitPattern: byte))
         }
     }
-    return isZero || sum == field
+    return isZero || sum == field || signedSum == field
 }
 
 /// A compressed stream that is not what it should be. Offsets are bytes of the compressed blob.

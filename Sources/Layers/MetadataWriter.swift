@@ -16,8 +16,7 @@ struct MetadataWriter {
         for attribute in allowed(metadata.extendedAttributes, entry: entry) {
             try apply(attribute, entry: entry) { try file.setExtendedAttribute($0, $1) }
         }
-        // An access control list has set the group's bits to its mask.
-        if metadata.mode > 0o777 || !metadata.extendedAttributes.isEmpty { try file.setMode(metadata.mode) }
+        if Self.mustSetMode(metadata) { try file.setMode(metadata.mode) }
         try file.setTimes(access: metadata.accessTime, modification: metadata.modificationTime)
     }
 
@@ -49,9 +48,7 @@ struct MetadataWriter {
         for attribute in allowed(metadata.extendedAttributes, entry: entry) {
             try apply(attribute, entry: entry) { try directory.setExtendedAttribute($0, $1, of: name) }
         }
-        if !isSymlink, metadata.mode > 0o777 || !metadata.extendedAttributes.isEmpty {
-            try directory.setMode(of: name, metadata.mode)
-        }
+        if !isSymlink, Self.mustSetMode(metadata) { try directory.setMode(of: name, metadata.mode) }
         try directory.setTimes(
             of: name, access: metadata.accessTime, modification: metadata.modificationTime)
     }
@@ -71,13 +68,19 @@ struct MetadataWriter {
         for attribute in allowed(metadata.extendedAttributes, entry: entry) {
             try apply(attribute, entry: entry) { try directory.setExtendedAttribute($0, $1, of: name) }
         }
-        if !isSymlink, status.mode != metadata.mode || metadata.mode > 0o777 {
+        if !isSymlink, status.mode != metadata.mode || Self.mustSetMode(metadata) {
             try directory.setMode(of: name, metadata.mode)
         }
         if status.modificationTime != metadata.modificationTime || status.accessTime != metadata.accessTime {
             try directory.setTimes(
                 of: name, access: metadata.accessTime, modification: metadata.modificationTime)
         }
+    }
+
+    /// Whether a file that was made with the plain bits of its mode has others by now: chown has cleared setuid,
+    /// or an access control list has set the group's bits to its mask.
+    private static func mustSetMode(_ metadata: Metadata) -> Bool {
+        metadata.mode > 0o777 || !metadata.extendedAttributes.isEmpty
     }
 
     private static let capability = AttributeName(literal: "security.capability")

@@ -14,6 +14,9 @@ package struct LayerStep: Hashable, Sendable {
 }
 
 extension LayerStep {
+    /// As many lower layers as overlay takes (kernel: fs/overlayfs/params.c, OVL_MAX_STACK).
+    package static let maximumCount = 500
+
     /// The steps of an image, lowest first (OCI image spec, config.md, "Layer ChainID").
     ///
     /// - Throws: `DocumentError` if there are not as many layers as diff IDs, none, or one that is no
@@ -28,6 +31,11 @@ extension LayerStep {
                 "the manifest has \(layers.count) layers, the config \(diffIDs.count) diff IDs")
         }
         guard !layers.isEmpty else { throw DocumentError("the image has no layers") }
+        guard layers.count <= maximumCount else {
+            throw DocumentError(
+                "the image has \(layers.count) layers, and overlay mounts at most \(maximumCount): "
+                    + "rebuild it with fewer")
+        }
         var steps = [LayerStep]()
         for (index, (layer, diffID)) in zip(layers, diffIDs).enumerated() {
             guard layer.mediaType.isLayer else {

@@ -89,7 +89,7 @@ package struct Unpacker: Sendable {
     }
 
     package func run() throws(UnpackError) -> UnpackResult {
-        let (candidate, image) = try read()
+        let (layout, candidate, image) = try read()
         guard Process.effectiveUserID == 0 else {
             throw UnpackError(
                 .permission, "unpacking sets owners and makes devices, which needs root",
@@ -104,7 +104,7 @@ package struct Unpacker: Sendable {
 
         var warnings = [String]()
         let missing = image.steps.filter { !cached.contains($0.chainID) }
-        if !missing.isEmpty { warnings = try unpack(missing, of: image, in: store) }
+        if !missing.isEmpty { warnings = try unpack(missing, of: layout, in: store) }
         try settle(image, candidate, top, in: store)
 
         let name = try attempt { try store.verified(top) }?.name
@@ -126,13 +126,13 @@ package struct Unpacker: Sendable {
     }
 
     /// Doors 1 to 4: layout, selection, manifest and config, plan.
-    private func read() throws(UnpackError) -> (Candidate, Image) {
+    private func read() throws(UnpackError) -> (ImageLayout, Candidate, Image) {
         try attempt {
             let layout = try ImageLayout(opening: request.image)
             let candidate = try layout.select(request.selector)
             let image = try layout.load(candidate.descriptor)
             logger.debug("selected \(candidate.descriptor.digest), \(image.steps.count) layers")
-            return (candidate, image)
+            return (layout, candidate, image)
         }
     }
 
@@ -149,9 +149,8 @@ package struct Unpacker: Sendable {
     // MARK: Doors 6 to 12
 
     private func unpack(
-        _ missing: [LayerStep], of image: Image, in store: SnapshotStore
+        _ missing: [LayerStep], of layout: ImageLayout, in store: SnapshotStore
     ) throws(UnpackError) -> [String] {
-        let layout = try attempt { try ImageLayout(opening: request.image) }
         for step in missing { try attempt(in: step) { try layout.check(step.descriptor) } }
         let run = try attempt { try store.startRun() }
         let work = try lock(missing, in: store)

@@ -1,14 +1,11 @@
 internal import ArgumentParser
 internal import Kernel
-internal import Streams
 internal import Unpacking
 
 /// Sets up the process, runs one command, and turns whatever ends it into an exit status.
 @main
 struct Main {
     static func main() {
-        let cancellation = Cancellation()
-        Process.onTermination { cancellation.cancel(signal: $0) }
         Process.clearFileModeMask()
         Process.raiseDescriptorLimit()
         var arguments = Array(CommandLine.arguments.dropFirst())
@@ -18,9 +15,7 @@ struct Main {
         }
         do {
             var command = try RootCommand.parseAsRoot(arguments)
-            try CommandContext.$current.withValue(CommandContext(cancellation: cancellation)) {
-                try command.run()
-            }
+            try command.run()
         } catch let error as UnpackError {
             ErrorReport(error).say()
             RootCommand.exit(withError: ExitCode(error.code.exitStatus))
@@ -28,13 +23,6 @@ struct Main {
             RootCommand.exit(withError: error)
         }
     }
-}
-
-/// What every command gets from `main`.
-struct CommandContext: Sendable {
-    @TaskLocal static var current = CommandContext(cancellation: Cancellation())
-
-    let cancellation: Cancellation
 }
 
 struct RootCommand: ParsableCommand {

@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import Kernel
 internal import Mounts
 internal import Snapshots
+internal import Streams
 internal import SystemPackage
 internal import Unpacking
 
@@ -88,11 +89,13 @@ struct UnpackJob {
         let request = UnpackRequest(
             image: path, selector: selector, root: try store.rootPath(), snapshotter: store.snapshotterName,
             durability: durability.sync, writableKey: writableKey)
+        // Before the first thread starts. A wish to stop is heard between two entries, and leaves a clean store.
+        let cancellation = Cancellation()
+        Process.onTermination { cancellation.cancel(signal: $0) }
         let progress = ProgressReport(talk)
         defer { progress.end() }
         let unpacker = Unpacker(
-            request, cancellation: CommandContext.current.cancellation, logger: talk.logger,
-            onEvent: { progress.take($0) })
+            request, cancellation: cancellation, logger: talk.logger, onEvent: { progress.take($0) })
         return try unpacker.run()
     }
 }

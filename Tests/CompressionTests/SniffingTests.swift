@@ -11,6 +11,7 @@ import Testing
             (LayerBuilder(.file("a")).tar, .none),
             (LayerBuilder(.file("a").at(-5, 3)).tar, .none),
             (LayerBuilder(.file(Bytes("BZh"))).tar, .none),
+            (signedTar, .none),
             (Packing.gzip.pack([1]), .gzip),
             ([0x1F, 0x8B], .gzip),
             (Packing.zstd.pack([1]), .zstd),
@@ -38,3 +39,15 @@ import Testing
         #expect(throws: CompressionFailure.unknownFormat(name)) { try sniff(start) }
     }
 }
+
+/// A header whose name is Latin-1, with its checksum over signed bytes as some old tars wrote it.
+private let signedTar: [UInt8] = {
+    var tar = LayerBuilder(.file("caf")).tar
+    tar[3] = 0xE9
+    tar.replaceSubrange(148..<156, with: Array(repeating: UInt8(ascii: " "), count: 8))
+    let sum = tar[..<512].reduce(0) { $0 + Int(Int8(bitPattern: $1)) }
+    let digits = String(sum, radix: 8)
+    tar.replaceSubrange(
+        148..<155, with: Array((String(repeating: "0", count: 6 - digits.count) + digits).utf8) + [0])
+    return tar
+}()

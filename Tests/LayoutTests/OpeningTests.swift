@@ -65,6 +65,7 @@ import Testing
             ("img@\(digest)", "img", nil, digest),
             ("img@home", "img@home", nil, nil),
             ("img@home@\(digest)", "img@home", nil, digest),
+            ("img@home:1.0", "img@home", "1.0", nil),
             ("a/b:c", "a/b:c", nil, nil),
             ("a/b:c:latest", "a/b:c", "latest", nil),
             ("host:5000/img:tag", "host:5000/img", "tag", nil),

@@ -4,7 +4,7 @@ import Testing
 
 @Suite("The plan") struct LayerStepTests {
     private func plan(layers: [MediaType], diffIDs: Int) throws -> [LayerStep] {
-        func digest(_ number: Int) -> Digest { sha256(of: [UInt8(number)]) }
+        func digest(_ number: Int) -> Digest { sha256(of: [UInt8(truncatingIfNeeded: number)]) }
         func json(_ type: String, _ number: Int) -> String {
             #"{"mediaType": "\#(type)", "digest": "\#(digest(number))", "size": \#(number)}"#
         }
@@ -52,6 +52,10 @@ import Testing
                 "the manifest has 2 layers, the config 1 diff IDs"
             ),
             ([], 0, "the image has no layers"),
+            (
+                Array(repeating: Packing.gzip.mediaType, count: 501), 501,
+                "the image has 501 layers, and overlay mounts at most 500: rebuild it with fewer"
+            ),
             (
                 [MediaType(rawValue: "application/vnd.in-toto+json")], 1,
                 "layer 1 has the unknown media type 'application/vnd.in-toto+json'"
