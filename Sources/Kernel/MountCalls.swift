@@ -33,11 +33,20 @@ package enum MountCalls {
 
     /// Whether overlay takes one `lowerdir+` a layer (kernel ≥ 6.7). Asked of the kernel; nothing is mounted.
     ///
+    /// Before 6.5 overlay does not parse its options by fsconfig(2): any is taken, and judged at the mount. So an
+    /// option that cannot exist is asked for too.
+    ///
     /// - Returns: nil where asking is not permitted.
     package static func takesAppendedLowers() -> Bool? {
         do {
-            try Context(type: "overlay").set("lowerdir+", "/")
-            return true
+            let context = try Context(type: "overlay")
+            try context.set("lowerdir+", "/")
+            do {
+                try context.set("no-such-option", "/")
+                return false
+            } catch {
+                return true
+            }
         } catch {
             return error.isPermission ? nil : false
         }

@@ -12,13 +12,16 @@ struct InspectCommand: ParsableCommand {
         commandName: "inspect",
         abstract: "Show the images of a layout: platforms, configs, layers, chain IDs, history.")
 
-    @OptionGroup var image: ImageOptions
+    @Argument(help: imageHelp)
+    var image: String
+
+    @OptionGroup var selection: SelectionOptions
 
     @Flag(help: "Print one JSON document.")
     var json = false
 
     func run() throws {
-        let (path, selector) = try image.resolve()
+        let (path, selector) = try selection.resolve(image)
         let document = try attempt { try InspectDocument(reading: path, selector) }
         let text = json ? try attempt { try document.json() } : document.text
         try attempt { try Console.write(text + "\n") }

@@ -24,6 +24,7 @@ struct MountCommand: ParsableCommand {
     @Argument(help: ArgumentHelp("The directory to mount it on. It must exist.", valueName: "dir"))
     var directory: String
 
+    @OptionGroup var selection: SelectionOptions
     @OptionGroup var store: StoreOptions
 
     @Option(
@@ -31,12 +32,6 @@ struct MountCommand: ParsableCommand {
         help: ArgumentHelp(
             "Make (or use again) the writable snapshot of this key on top of an image.", valueName: "key"))
     var writableKey: String?
-
-    @Option(help: ArgumentHelp("The image's reference in the layout.", valueName: "name"))
-    var ref: String?
-
-    @Option(help: ArgumentHelp("The platform, if not this machine's.", valueName: "os/arch[/variant]"))
-    var platform: String?
 
     @OptionGroup var durability: DurabilityOptions
     @OptionGroup var talk: TalkOptions
@@ -69,13 +64,9 @@ struct MountCommand: ParsableCommand {
                 return try attempt { try store.mount(of: what) }
             }
         }
-        var image = ImageOptions()
-        image.image = what
-        image.ref = ref
-        image.digest = nil
-        image.platform = platform
         return try UnpackJob(
-            image: image, store: store, durability: durability, talk: talk, writableKey: writableKey
+            image: what, selection: selection, store: store, durability: durability, talk: talk,
+            writableKey: writableKey
         ).run().mount
     }
 }

@@ -6,11 +6,11 @@ internal import OCI
 internal import SystemPackage
 internal import Unpacking
 
-/// Which image.
-struct ImageOptions: ParsableArguments {
-    @Argument(help: "The directory of an OCI image layout: DIR, DIR:REF or DIR@sha256:….")
-    var image: String
+/// What IMAGE is, for `--help`.
+let imageHelp = ArgumentHelp("The directory of an OCI image layout: DIR, DIR:REF or DIR@sha256:….")
 
+/// Which image of a layout.
+struct SelectionOptions: ParsableArguments {
     @Option(help: ArgumentHelp("The image's reference in the layout.", valueName: "name"))
     var ref: String?
 
@@ -22,7 +22,9 @@ struct ImageOptions: ParsableArguments {
     var platform: String?
 
     /// What was typed, as one choice.
-    func resolve() throws -> (path: FilePath, selector: Selector) {
+    ///
+    /// - Parameter image: `DIR`, `DIR:REF` or `DIR@sha256:…`.
+    func resolve(_ image: String) throws -> (path: FilePath, selector: Selector) {
         let argument = try usage { try ImageArgument(parsing: image) { (try? $0.resolved()) != nil } }
         let digest = try digest.map { text in try usage { try Digest(parsing: text) } }
         if argument.reference != nil, ref != nil {

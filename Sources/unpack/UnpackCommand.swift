@@ -37,7 +37,10 @@ struct UnpackCommand: ParsableCommand {
         case mount, json, path
     }
 
-    @OptionGroup var image: ImageOptions
+    @Argument(help: imageHelp)
+    var image: String
+
+    @OptionGroup var selection: SelectionOptions
     @OptionGroup var store: StoreOptions
 
     @Option(
@@ -62,7 +65,8 @@ struct UnpackCommand: ParsableCommand {
         let root = try store.rootPath()
         let target = try target.map { text in try attempt { try FilePath(text).absolute() } }
         let result = try UnpackJob(
-            image: image, store: store, durability: durability, talk: talk, writableKey: writableKey
+            image: image, selection: selection, store: store, durability: durability, talk: talk,
+            writableKey: writableKey
         ).run()
         let printer = ResultPrinter(
             result, root: root, snapshotter: store.snapshotterName, writableKey: writableKey, target: target)
@@ -78,14 +82,15 @@ struct UnpackCommand: ParsableCommand {
 
 /// An unpack as the command line asks for one, with what is said meanwhile.
 struct UnpackJob {
-    let image: ImageOptions
+    let image: String
+    let selection: SelectionOptions
     let store: StoreOptions
     let durability: DurabilityOptions
     let talk: TalkOptions
     let writableKey: String?
 
     func run() throws -> UnpackResult {
-        let (path, selector) = try image.resolve()
+        let (path, selector) = try selection.resolve(image)
         let request = UnpackRequest(
             image: path, selector: selector, root: try store.rootPath(), snapshotter: store.snapshotterName,
             durability: durability.sync, writableKey: writableKey)

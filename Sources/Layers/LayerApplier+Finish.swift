@@ -1,0 +1,55 @@
+internal import Archive
+internal import Kernel
+
+/// The end of a layer.
+extension LayerApplier {
+    /// Writes the whiteouts that hide something, and completes every directory, deepest first.
+    mutating func finish() throws {
+        last = nil
+        if !lower.isEmpty { try withdrawHidden(in: tree.root, isHidden: false) }
+        try finish(tree.root, lower: lower.isEmpty ? nil : lower.root)
+    }
+
+    /// - Parameter below: the lower layers' directory at this place, unless this layer hides it.
+    /// - Parameter replacesLower: whether it stands beside a whiteout of the same name that hides a
+    ///   directory.
+    private mutating func finish(
+        _ node: DirectoryNode, lower below: MergedDirectory?, replacesLower: Bool = false
+    ) throws {
+        // The kernel does not look for an opaque mark on an overlay's root: there each lower name is hidden
+        // by itself.
+        if node.isOpaque, node === tree.root, let below { node.whiteouts.formUnion(try below.names()) }
+        var replacing = Set<FileName>()
+        // In an opaque directory they hide nothing more, and a device there would show (kernel: overlayfs.rst).
+        let whiteouts = node.isOpaque && node !== tree.root ? [] : node.whiteouts
+        for name in whiteouts {
+            guard let below else { break }
+            let hidden = try below.lookUp(name)
+            if case .missing = hidden { continue }
+            if let child = node.children[name] {
+                if case .directory = hidden, child.exists { replacing.insert(name) }
+                if child.exists { continue }
+            }
+            if node.exists, try tree.open(node).status(of: name) != nil { continue }
+            try tree.open(node).makeWhiteout(name)
+        }
+        for (name, child) in node.children {
+            var childBelow: MergedDirectory?
+            if let below, !node.hides(name), case .directory(let directory) = try below.lookUp(name) {
+                childBelow = directory
+            }
+            try finish(child, lower: childBelow, replacesLower: replacing.contains(name))
+        }
+        let marksOpaque = replacesLower || (node.isOpaque && below != nil && node !== tree.root)
+        if marksOpaque { _ = try tree.open(node) }
+        guard node.exists else { return }
+        let metadata = try node.metadata ?? below?.metadata() ?? Metadata.implicit
+        try writer.finishDirectory(
+            try tree.open(node), metadata, isOpaque: marksOpaque, entry: EntryPath(node.path).description)
+    }
+}
+
+extension Metadata {
+    /// Of a directory that no entry lists and no lower layer has.
+    static let implicit = Metadata(uid: 0, gid: 0, mode: 0o755, modificationTime: .epoch)
+}

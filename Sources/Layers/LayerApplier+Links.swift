@@ -1,0 +1,97 @@
+internal import Archive
+internal import Kernel
+
+/// Hard links, and the lower files that they bring up.
+extension LayerApplier {
+    mutating func applyLink(
+        _ name: FileName, in parent: DirectoryNode, _ directory: Directory, target: EntryPath, _ entry: Entry
+    ) throws {
+        let path = entry.path.description
+        guard let targetName = target.name else {
+            throw LayerFailure(refusing: entry.path, "a hard link to the root")
+        }
+        let targetParent = try walk(Array(target.parent), of: target)
+        if targetParent.children[targetName]?.exists == true {
+            throw LayerFailure(refusing: entry.path, "a hard link to the directory '\(target)'")
+        }
+        let isItself = targetParent === parent && targetName == name
+        if targetParent.exists, try tree.open(targetParent).status(of: targetName) != nil {
+            if !isItself {
+                try removeDirectory(name, in: parent, directory)
+                let source = try tree.open(targetParent)
+                try replacing(name, in: directory) { try directory.link(targetName, of: source, as: name) }
+            }
+        } else {
+            guard case .file(let layer, let status) = try lower.lookUp(targetParent.path + [targetName])
+            else {
+                throw LayerFailure(
+                    refusing: entry.path,
+                    "a hard link to '\(target)', which is no file of this layer or below")
+            }
+            try removeDirectory(name, in: parent, directory)
+            try copyUp(targetName, of: targetParent, from: layer, status, linkedAs: name, in: parent)
+        }
+        try writer.finishLink(name, in: directory, entry.metadata, entry: path)
+    }
+
+    /// Brings a lower file into this layer as `name`, and with it all names that it has in the lower layers:
+    /// a link group stays one, although overlay copies a file up under one name only.
+    private mutating func copyUp(
+        _ target: FileName, of targetParent: DirectoryNode, from layer: Directory, _ status: FileStatus,
+        linkedAs name: FileName, in parent: DirectoryNode
+    ) throws {
+        let directory = try tree.open(parent)
+        var writer = self.writer
+        try replacing(name, in: directory) {
+            try layer.copy(target, status, to: name, in: directory, finish: &writer)
+        }
+        self.writer = writer
+        var names = [(targetParent, target)]
+        if status.linkCount > 1 {
+            for other in try lower.names(of: status.identity, in: layer) {
+                guard let otherName = other.last else { continue }
+                // Where this layer has something else on the way, the name does not show any more.
+                if let node = try lowerNode(other.dropLast()) { names.append((node, otherName)) }
+            }
+        }
+        for (node, other) in names where !isHidden(other, in: node) {
+            let group = try tree.open(node)
+            // What this layer has under that name stays.
+            if try group.status(of: other) == nil {
+                try group.link(name, of: directory, as: other)
+                node.copiedUp.insert(other)
+            }
+        }
+    }
+
+    /// A directory of the layers below, whose names are no symlinks; nil where this layer has a file in its way.
+    private mutating func lowerNode(_ components: some Sequence<FileName>) throws -> DirectoryNode? {
+        var node = tree.root
+        for name in components {
+            if let child = node.children[name] {
+                node = child
+                continue
+            }
+            if node.exists, try tree.open(node).status(of: name) != nil { return nil }
+            let child = DirectoryNode(name: name, parent: node, exists: false)
+            node.children[name] = child
+            node = child
+        }
+        return node
+    }
+
+    /// Takes back the names of link groups that this layer turned out to hide, and the directories made for them.
+    mutating func withdrawHidden(in node: DirectoryNode, isHidden: Bool) throws {
+        var hasRemoved = false
+        for (name, child) in node.children where child.exists {
+            try withdrawHidden(in: child, isHidden: isHidden || node.hides(name))
+            hasRemoved = hasRemoved || !child.exists
+        }
+        for name in node.copiedUp where isHidden || node.hides(name) {
+            try tree.open(node).removeFile(name)
+            hasRemoved = true
+        }
+        guard hasRemoved, node.metadata == nil, node !== tree.root else { return }
+        if try tree.open(node).names().isEmpty { try tree.remove(node) }
+    }
+}

@@ -1,0 +1,95 @@
+internal import Archive
+internal import Kernel
+
+/// Where an entry goes.
+extension LayerApplier {
+    /// The directory that an entry's name stands in, by the merged tree: symlinks of this layer and of those
+    /// below are followed inside the root. A directory that this layer does not have is not made yet.
+    mutating func resolve(_ path: EntryPath) throws -> DirectoryNode {
+        let parent = Array(path.parent)
+        if let last, last.path == parent { return last.node }
+        let node = try walk(parent, of: path)
+        last = (parent, node)
+        return node
+    }
+
+    /// One step of a walk. A symlink's target has `..`, which a `FileName` cannot be.
+    private enum Step {
+        case up
+        case down(FileName)
+    }
+
+    /// As many links as the kernel follows at most (path_resolution(7)).
+    private static let maximumLinks = 40
+
+    mutating func walk(_ components: [FileName], of path: EntryPath) throws -> DirectoryNode {
+        var node = tree.root
+        var steps = components.reversed().map(Step.down)
+        var links = 0
+        while let step = steps.popLast() {
+            guard case .down(let name) = step else {
+                node = node.parent ?? tree.root
+                continue
+            }
+            if let child = node.children[name] {
+                node = child
+                continue
+            }
+            if let target = try linkTarget(name, in: node, of: path) {
+                links += 1
+                guard links <= Self.maximumLinks else {
+                    throw LayerFailure(refusing: path, "too many symlinks on its path")
+                }
+                if target.first == UInt8(ascii: "/") { node = tree.root }
+                for part in target.split(separator: UInt8(ascii: "/")).reversed() {
+                    if let name = FileName(part) {
+                        steps.append(.down(name))
+                    } else if part.count == 2 {
+                        steps.append(.up)
+                    } else if part.count > FileName.maximumLength {
+                        throw LayerFailure(
+                            refusing: path, "a symlink on its path has a component over 255 bytes")
+                    }
+                }
+                continue
+            }
+            let child = DirectoryNode(name: name, parent: node, exists: false)
+            guard child.depth <= LayerTree.maximumDepth else {
+                throw LayerFailure(refusing: path, "more than \(LayerTree.maximumDepth) directories deep")
+            }
+            node.children[name] = child
+            node = child
+        }
+        return node
+    }
+
+    /// Where a name that is no directory of this layer leads, if it is a symlink.
+    private mutating func linkTarget(
+        _ name: FileName, in node: DirectoryNode, of path: EntryPath
+    ) throws -> [UInt8]? {
+        if node.exists {
+            let directory = try tree.open(node)
+            if let status = try directory.status(of: name) {
+                guard status.kind == .symlink else {
+                    throw LayerFailure(refusing: path, "'\(name)' on its path is not a directory")
+                }
+                return try directory.readLink(name)
+            }
+        }
+        if lower.isEmpty || isHidden(name, in: node) { return nil }
+        guard case .file(let layer, let status) = try lower.lookUp(node.path + [name]),
+            status.kind == .symlink
+        else {
+            return nil
+        }
+        return try layer.readLink(name)
+    }
+
+    /// Whether this layer hides the lower layers' file of a name, or one of the directories that it stands
+    /// in.
+    func isHidden(_ name: FileName, in node: DirectoryNode) -> Bool {
+        if node.hides(name) { return true }
+        guard let own = node.name, let parent = node.parent else { return false }
+        return isHidden(own, in: parent)
+    }
+}
