@@ -19,8 +19,15 @@ struct Main {
         } catch let error as UnpackError {
             ErrorReport(error).say()
             RootCommand.exit(withError: ExitCode(error.code.exitStatus))
-        } catch {
+        } catch  where RootCommand.exitCode(for: error).isSuccess {
+            // What --help and --version say, which is data.
             RootCommand.exit(withError: error)
+        } catch {
+            // The main job's own name is of no use to anybody.
+            let text = RootCommand.fullMessage(for: error).replacing(
+                "unpack \(UnpackCommand.hiddenName)", with: "unpack")
+            Console.say(text + "\n")
+            RootCommand.exit(withError: RootCommand.exitCode(for: error))
         }
     }
 }

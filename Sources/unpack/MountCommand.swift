@@ -12,8 +12,9 @@ struct MountCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "mount", abstract: "Mount an image, a chain or a snapshot on a directory.",
         discussion: """
-            Uses the kernel's mount API, which takes as many layers as overlay does (500), and counts the layers that it
-            has mounted. WHAT is a chain ID or a snapshot's key in the store, or an image, which is unpacked first.
+            Uses the kernel's mount API, which takes as many layers as overlay does (500), and counts the layers \
+            that it has mounted. WHAT is a chain ID or a snapshot's key in the store, or an image, which is \
+            unpacked first.
             """)
 
     @Argument(

@@ -20,14 +20,14 @@ struct UnpackCommand: ParsableCommand {
             unpack umount DIR
             """,
         discussion: """
-            Every blob is read once and verified in that pass; each layer becomes a snapshot under its chain ID; what is
-            printed mounts the root file system, read-only unless --rw is given:
+            Every blob is read once and verified in that pass; each layer becomes a snapshot under its chain ID. What \
+            is printed mounts the root file system, read-only unless --rw is given:
 
               sudo $(sudo unpack IMAGE) /mnt/rootfs
               sudo unpack IMAGE --target /mnt/rootfs | sudo sh
 
-            Exit status: 0 done, 64 usage, 65 the image is wrong, 66 not found, 69 not possible here, 70 a bug, 74 I/O or
-            no space, 75 the store is busy, 77 not permitted, 130 and 143 interrupted.
+            Exit status: 0 done, 64 usage, 65 the image is wrong, 66 not found, 69 not possible here, 70 a bug, \
+            74 I/O or no space, 75 the store is busy, 77 not permitted, 130 and 143 interrupted.
 
             Other commands: inspect, mount, umount. `unpack COMMAND --help` tells more.
             """,

@@ -193,6 +193,7 @@ struct FailureTests {
             (["/proc/self"], 65, "is not an OCI image layout: it has no oci-layout"),
             (["/etc", "--platform", "linux"], 64, "'linux' is not a platform"),
             (["/etc", "--digest", "md5:00"], 64, "digest algorithm 'md5' is not supported"),
+            (["/etc", "--bogus"], 64, "See 'unpack --help' for more information"),
             (["/etc", "--snapshotter"], 64, "Missing value for '--snapshotter"),
             (["\(Program.fixtures)/busybox", "--snapshotter", "zfs"], 64, "there is no snapshotter 'zfs'"),
             (["\(Program.fixtures)/busybox:nothing"], 66, "no image has the reference 'nothing'"),
