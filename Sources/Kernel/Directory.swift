@@ -172,7 +172,7 @@ package final class Directory: Sendable {
     package func removeTree(_ name: FileName) throws(SyscallFailure) {
         while try !removeIfNotDirectory(name) {
             do {
-                try open(name).empty()
+                try open(name).removeContents()
                 return try removeEmptyDirectory(name)
             } catch let error where error.isMissing {
                 return
@@ -197,7 +197,7 @@ package final class Directory: Sendable {
 
     /// Removes all that is in this directory. Directories of directories are moved up to this one first, so
     /// that a tree of any depth needs two descriptors and no recursion.
-    private func empty() throws(SyscallFailure) {
+    package func removeContents() throws(SyscallFailure) {
         var pending = [FileName]()
         for name in try names() where try !removeIfNotDirectory(name) { pending.append(name) }
         while let next = pending.popLast() {

@@ -6,6 +6,10 @@ extension LayerApplier {
     /// Writes the whiteouts that hide something, and completes every directory, deepest first.
     mutating func finish() throws {
         last = nil
+        if tree.keepsAside {
+            tree.root.children[Whiteout.keptFolder] = nil
+            try tree.open(tree.root).removeTree(Whiteout.keptFolder)
+        }
         if !lower.isEmpty { try withdrawHidden(in: tree.root, isHidden: false) }
         try finish(tree.root, lower: lower.isEmpty ? nil : lower.root)
     }

@@ -77,11 +77,11 @@ extension LayerApplier {
             }
         }
         if lower.isEmpty || isHidden(name, in: node) { return nil }
-        guard case .file(let layer, let status) = try lower.lookUp(node.path + [name]),
+        let place = node.path + [name]
+        guard !known.contains(place), case .file(let layer, let status) = try lower.lookUp(place),
             status.kind == .symlink
-        else {
-            return nil
-        }
+        else { return nil }
+        followed.insert(place)
         return try layer.readLink(name)
     }
 

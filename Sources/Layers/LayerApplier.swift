@@ -14,17 +14,27 @@ struct LayerApplier {
     /// The parent of the entry before: archives are sorted by directory.
     var last: (path: [FileName], node: DirectoryNode)?
 
+    /// Lower symlinks that entries went through, by their paths in the merged tree.
+    var followed = Set<[FileName]>()
+    /// Those of them that this layer turned out to hide or to replace by a directory, so that the entries belong
+    /// elsewhere.
+    private(set) var misread = Set<[FileName]>()
+    /// What earlier passes over the layer found to be misread.
+    let known: Set<[FileName]>
+
     var warnings: [LayerWarning] { writer.warnings.values.sorted { $0.kind.rawValue < $1.kind.rawValue } }
 
-    init(directory: Directory, lower: LowerView) {
+    /// - Parameter known: the `misread` of the passes before this one.
+    init(directory: Directory, lower: LowerView, known: Set<[FileName]> = []) {
         tree = LayerTree(directory)
         self.lower = lower
+        self.known = known
     }
 
     /// Applies one entry; its data comes from the reader.
     mutating func apply(_ entry: Entry, from reader: inout LayerReader) throws {
         entries += 1
-        let whiteout = try Whiteout(entry.path)
+        let whiteout = try Whiteout(entry)
         guard let name = entry.path.name else {
             guard entry.content == .directory else {
                 throw LayerFailure(refusing: entry.path, "the root of a layer can only be a directory")
@@ -35,18 +45,24 @@ struct LayerApplier {
         switch whiteout {
         case .none: break
         case .bookkeeping: return
+        case .kept: tree.keepsAside = true
         case .opaque:
-            try resolve(entry.path).isOpaque = true
+            let parent = try resolve(entry.path)
+            parent.isOpaque = true
+            let path = parent.path
+            misread.formUnion(followed.filter { $0.starts(with: path) })
             return
         case .hide(let hidden):
             let parent = try resolve(entry.path)
             parent.whiteouts.insert(hidden)
+            noteIfFollowed(hidden, in: parent)
             if parent.copiedUp.remove(hidden) != nil { try tree.open(parent).removeFile(hidden) }
             return
         }
         let parent = try resolve(entry.path)
         let directory = try tree.open(parent)
         if case .directory = entry.content {
+            noteIfFollowed(name, in: parent)
             try applyDirectory(name, in: parent, directory, entry.metadata)
         } else if case .hardLink(let target) = entry.content {
             try applyLink(name, in: parent, directory, target: target, entry)
@@ -55,6 +71,12 @@ struct LayerApplier {
             try create(name, in: directory, entry, from: &reader)
         }
         parent.copiedUp.remove(name)
+    }
+
+    private mutating func noteIfFollowed(_ name: FileName, in parent: DirectoryNode) {
+        if followed.isEmpty { return }
+        let path = parent.path + [name]
+        if followed.contains(path) { misread.insert(path) }
     }
 
     // MARK: Creating

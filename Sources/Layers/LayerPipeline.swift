@@ -36,15 +36,35 @@ package struct LayerPipeline: Sendable {
         _ step: LayerStep, to directory: Directory, over lower: LowerView, progress: @escaping Progress
     ) throws(LayerFailure) -> AppliedLayer {
         do {
-            return try run(step, directory, lower, progress)
+            var known = Set<[FileName]>()
+            for _ in 1...Self.maximumPasses {
+                switch try run(step, directory, lower, known, progress) {
+                case .applied(let layer): return layer
+                case .misread(let paths):
+                    known.formUnion(paths)
+                    try directory.removeContents()
+                }
+            }
+            throw LayerFailure(.refused("its whiteouts and the symlinks below hide each other without end"))
         } catch {
             throw LayerFailure.wrapping(error, entry: nil)
         }
     }
 
+    /// One is the rule. A second is for a layer that goes through a lower symlink first and hides it later; more are
+    /// for one that does so in several steps.
+    private static let maximumPasses = 16
+
+    private enum Pass {
+        case applied(AppliedLayer)
+        /// The layer is what it should be, but these lower symlinks must not be followed.
+        case misread(Set<[FileName]>)
+    }
+
     private func run(
-        _ step: LayerStep, _ directory: Directory, _ lower: LowerView, _ progress: @escaping Progress
-    ) throws -> AppliedLayer {
+        _ step: LayerStep, _ directory: Directory, _ lower: LowerView, _ known: Set<[FileName]>,
+        _ progress: @escaping Progress
+    ) throws -> Pass {
         let ring = BlockRing(readers: Reader.count)
         let producer = Producer(step.descriptor, layout, ring, cancellation, progress)
         let reading = try WorkerThread { try producer.run() }
@@ -61,7 +81,7 @@ package struct LayerPipeline: Sendable {
             throw error
         }
 
-        var applier = LayerApplier(directory: directory, lower: lower)
+        var applier = LayerApplier(directory: directory, lower: lower, known: known)
         var failure: LayerFailure?
         do {
             try applyEntries(of: ring, with: &applier)
@@ -79,7 +99,8 @@ package struct LayerPipeline: Sendable {
         guard diffID == step.diffID else {
             throw LayerFailure(.wrongDiffID(expected: step.diffID, found: diffID))
         }
-        return AppliedLayer(step: step, warnings: applier.warnings, entries: applier.entries)
+        if !applier.misread.isEmpty { return .misread(applier.misread) }
+        return .applied(AppliedLayer(step: step, warnings: applier.warnings, entries: applier.entries))
     }
 
     private func applyEntries(of ring: BlockRing, with applier: inout LayerApplier) throws(LayerFailure) {
@@ -93,7 +114,7 @@ package struct LayerPipeline: Sendable {
             }
             entry = nil
             try reader.finish()
-            try applier.finish()
+            if applier.misread.isEmpty { try applier.finish() }
         } catch {
             throw LayerFailure.wrapping(error, entry: entry)
         }

@@ -52,6 +52,8 @@ struct LayerTree {
     private static let maximumHandles = 256
 
     let root: DirectoryNode
+    /// Whether there are files of `Whiteout.keptFolder`, which stand in the tree until its end.
+    var keepsAside = false
     private var recent = [DirectoryNode]()
     private var oldest = 0
 

@@ -11,12 +11,17 @@ enum Whiteout {
     case opaque
     /// AUFS bookkeeping at the layer's root.
     case bookkeeping
+    /// A file that AUFS keeps aside because it has several names, which are hard links to it.
+    case kept
 
     private static let prefix: StaticString = ".wh."
     private static let reservedPrefix: StaticString = ".wh..wh."
     private static let opaqueName = FileName(literal: ".wh..wh..opq")
+    /// Where AUFS keeps the files that have several names.
+    static let keptFolder = FileName(literal: ".wh..wh.plnk")
 
-    init(_ path: EntryPath) throws(LayerFailure) {
+    init(_ entry: Entry) throws(LayerFailure) {
+        let path = entry.path
         guard let first = path.components.firstIndex(where: { $0.hasPrefix(Self.prefix) }) else {
             self = .none
             return
@@ -25,6 +30,8 @@ enum Whiteout {
         let isLast = first == path.components.count - 1
         if isLast, name == Self.opaqueName {
             self = .opaque
+        } else if first == 0, name == Self.keptFolder, path.components.count == 2, entry.isRegular {
+            self = .kept
         } else if first == 0, name.hasPrefix(Self.reservedPrefix) {
             self = .bookkeeping
         } else if !isLast {
@@ -34,5 +41,12 @@ enum Whiteout {
         } else {
             throw LayerFailure(refusing: path, "a whiteout that names no file of its directory")
         }
+    }
+}
+
+extension Entry {
+    fileprivate var isRegular: Bool {
+        if case .regular = content { return true }
+        return false
     }
 }

@@ -88,9 +88,9 @@ struct ParentTests {
                 below: [.symlink("lib", to: "usr"), .directory("usr")],
                 layer: [.directory("lib"), .file("lib/x", "2")], shows: ["lib/", "lib/x=2", "usr/"]),
             Row(
-                "with a directory entry for it, which replaces the link",
+                "with a directory entry for it, behind it: the link is replaced first",
                 below: [.symlink("lib", to: "usr"), .directory("usr")],
-                layer: [.file("lib/x", "2"), .directory("lib")], shows: ["lib/", "usr/", "usr/x=2"]),
+                layer: [.file("lib/x", "2"), .directory("lib")], shows: ["lib/", "lib/x=2", "usr/"]),
             Row(
                 "dangling: what it names is made", below: [.symlink("a", to: "n/m")],
                 layer: [.file("a/x", "2")],

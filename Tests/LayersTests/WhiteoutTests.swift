@@ -57,6 +57,19 @@ struct WhiteoutTests {
                 shows: [],
                 leaves: ["d!"]),
             Row(
+                "a symlink that an entry would go through", below: [.symlink("x", to: "z"), .directory("z")],
+                layer: [.file("x/y", "2"), .whiteout("x")], shows: ["x/", "x/y=2", "z/"],
+                leaves: ["x/", "x/y=2"]),
+            Row(
+                "a symlink that becomes a directory", below: [.symlink("x", to: "z"), .directory("z")],
+                layer: [.file("x/y", "2"), .directory("x")], shows: ["x/", "x/y=2", "z/"],
+                leaves: ["x/", "x/y=2"]),
+            Row(
+                "a symlink in an opaque directory",
+                below: [d, .symlink("d/x", to: "/z"), .directory("z")],
+                layer: [.file("d/x/y", "2"), .opaque("d")], shows: ["d/", "d/x/", "d/x/y=2", "z/"],
+                leaves: ["d/!", "d/x/", "d/x/y=2"]),
+            Row(
                 "twice the same", below: tree, layer: [.whiteout("d/a"), .whiteout("d/a")],
                 shows: ["d/", "d/b=1", "d/s/", "d/s/x=1"]),
         ])
@@ -153,6 +166,19 @@ struct WhiteoutTests {
     func bookkeeping(entries: [TarEntry]) throws {
         try Row("", below: tree, layer: entries + [.file("n", "2")], shows: treeShown + ["n=2"]).check(
             entries + [.file("n", "2")])
+    }
+
+    @Test("What AUFS keeps aside is a target for hard links, and no file itself")
+    func keptAside() throws {
+        let kept: TarEntry = .file(".wh..wh.plnk/12.34", "kept")
+        let links: [TarEntry] = [
+            .hardLink("d/one", to: ".wh..wh.plnk/12.34"), .hardLink("two", to: ".wh..wh.plnk/12.34"),
+        ]
+        let layer = [kept] + links
+        try Row(
+            "", below: tree, layer: layer, shows: (treeShown + ["d/one=kept", "two==d/one"]).sorted(),
+            leaves: ["d/", "d/one=kept", "two==d/one"]
+        ).check(layer)
     }
 
     @Test(
