@@ -10,12 +10,12 @@ extension Entry {
         }
         path = try EntryPath(rawPath)
         offset = header.offset
-        content = try Self.content(of: entry, header, name: escaped(rawPath))
-        metadata = try Self.metadata(of: entry, header, name: escaped(rawPath))
+        content = try Self.content(of: entry, header, path)
+        metadata = try Self.metadata(of: entry, header, path)
     }
 
     private static func content(
-        of entry: OpaquePointer, _ header: HeaderWalk.Header, name: String
+        of entry: OpaquePointer, _ header: HeaderWalk.Header, _ path: EntryPath
     ) throws(ArchiveFailure) -> Content {
         let type = archive_entry_filetype(entry)
         switch header.type {
@@ -25,11 +25,11 @@ extension Entry {
             return .hardLink(try EntryPath(target))
         case UInt8(ascii: "2"):
             guard let target = bytes(archive_entry_symlink(entry)), !target.isEmpty else {
-                throw .unusableName(name: name, reason: "a symlink without a target")
+                throw .unusableName(name: path.description, reason: "a symlink without a target")
             }
             return .symlink(target)
-        case UInt8(ascii: "3"): return .character(try device(of: entry, name: name))
-        case UInt8(ascii: "4"): return .block(try device(of: entry, name: name))
+        case UInt8(ascii: "3"): return .character(try device(of: entry, path))
+        case UInt8(ascii: "4"): return .block(try device(of: entry, path))
         case UInt8(ascii: "5"): return .directory
         case UInt8(ascii: "6"): return .fifo
         // Before POSIX a directory was a file whose name ends in a slash.
@@ -37,28 +37,30 @@ extension Entry {
         case _ where type == Glibc.S_IFREG: return .regular(size: archive_entry_size(entry))
         default: break
         }
-        throw .unreadable(reason: "libarchive reads its type differently", entry: name)
+        throw .unreadable(reason: "libarchive reads its type differently", entry: path.description)
     }
 
-    private static func device(of entry: OpaquePointer, name: String) throws(ArchiveFailure) -> DeviceNumber {
+    private static func device(of entry: OpaquePointer, _ path: EntryPath) throws(ArchiveFailure)
+        -> DeviceNumber
+    {
         let major = UInt64(archive_entry_rdevmajor(entry))
         let minor = UInt64(archive_entry_rdevminor(entry))
         guard major <= UInt64(DeviceNumber.maximumMajor) else {
-            throw .outOfRange(entry: name, what: "device major", value: Int64(clamping: major))
+            throw .outOfRange(entry: path.description, what: "device major", value: Int64(clamping: major))
         }
         guard minor <= UInt64(DeviceNumber.maximumMinor) else {
-            throw .outOfRange(entry: name, what: "device minor", value: Int64(clamping: minor))
+            throw .outOfRange(entry: path.description, what: "device minor", value: Int64(clamping: minor))
         }
         return DeviceNumber(major: UInt32(major), minor: UInt32(minor))
     }
 
     private static func metadata(
-        of entry: OpaquePointer, _ header: HeaderWalk.Header, name: String
+        of entry: OpaquePointer, _ header: HeaderWalk.Header, _ path: EntryPath
     ) throws(ArchiveFailure) -> Metadata {
         func owner(_ what: String, _ value: Int64) throws(ArchiveFailure) -> UInt32 {
             // 2^32 - 1 means "leave it" to chown(2).
             guard (0..<Int64(UInt32.max)).contains(value) else {
-                throw .outOfRange(entry: name, what: what, value: value)
+                throw .outOfRange(entry: path.description, what: what, value: value)
             }
             return UInt32(value)
         }
@@ -76,11 +78,11 @@ extension Entry {
             uid: try owner("owner", archive_entry_uid(entry)),
             gid: try owner("group", archive_entry_gid(entry)),
             mode: header.mode, modificationTime: modification, accessTime: access,
-            extendedAttributes: try extendedAttributes(of: entry, header, name: name))
+            extendedAttributes: try extendedAttributes(of: entry, header, path))
     }
 
     private static func extendedAttributes(
-        of entry: OpaquePointer, _ header: HeaderWalk.Header, name: String
+        of entry: OpaquePointer, _ header: HeaderWalk.Header, _ path: EntryPath
     ) throws(ArchiveFailure) -> [ExtendedAttribute] {
         var values = [AttributeName: [UInt8]]()
         archive_entry_xattr_reset(entry)
@@ -89,7 +91,8 @@ extension Entry {
         var size = 0
         while archive_entry_xattr_next(entry, &cName, &value, &size) == ARCHIVE_OK {
             guard let raw = bytes(cName), let attribute = AttributeName(raw) else {
-                throw .unreadable(reason: "an extended attribute without a usable name", entry: name)
+                throw .unreadable(
+                    reason: "an extended attribute without a usable name", entry: path.description)
             }
             values[attribute] = Array(UnsafeRawBufferPointer(start: value, count: size))
         }

@@ -11,7 +11,7 @@ package struct EntryPath: Hashable, Sendable, CustomStringConvertible {
     package let hadTrailingSlash: Bool
 
     /// - Throws: `ArchiveFailure.unusableName` for an empty name and for a component over 255 bytes.
-    package init(_ bytes: some Collection<UInt8>) throws(ArchiveFailure) {
+    package init(_ bytes: [UInt8]) throws(ArchiveFailure) {
         guard !bytes.isEmpty else { throw .unusableName(name: "", reason: "the name is empty") }
         var components = [FileName]()
         for part in bytes.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: true) {

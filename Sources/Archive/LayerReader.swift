@@ -76,15 +76,17 @@ package struct LayerReader: ~Copyable {
             _ = try source.walk.next()
             throw Self.failure(source, entry: nil)
         }
-        let name = archive_entry_pathname(pointer).map {
-            escaped(UnsafeRawBufferPointer(start: $0, count: strlen($0)))
+        func name() -> String? {
+            archive_entry_pathname(pointer).map {
+                escaped(UnsafeRawBufferPointer(start: $0, count: strlen($0)))
+            }
         }
         // EILSEQ is a remark on a name that is not UTF-8: names are bytes here.
         if result == ARCHIVE_WARN, archive_errno(archive) != EILSEQ {
-            throw Self.failure(source, entry: name)
+            throw Self.failure(source, entry: name())
         }
         guard let header = try source.walk.next() else {
-            throw .unreadable(reason: "libarchive reads an entry where there is no header", entry: name)
+            throw .unreadable(reason: "libarchive reads an entry where there is no header", entry: name())
         }
         return try Entry(pointer, header)
     }

@@ -9,20 +9,19 @@ package struct FileName: Hashable, Sendable, CustomStringConvertible {
     private let terminated: [UInt8]
 
     /// Nil unless `bytes` can name an entry of a directory.
-    package init?(_ bytes: some Collection<UInt8>) {
-        guard !bytes.isEmpty, bytes.count <= Self.maximumLength else { return nil }
+    package init?(_ bytes: ArraySlice<UInt8>) {
+        let dot = UInt8(ascii: ".")
+        guard !bytes.isEmpty, bytes.count <= Self.maximumLength, !bytes.contains(0),
+            !bytes.contains(UInt8(ascii: "/")), bytes != [dot], bytes != [dot, dot]
+        else { return nil }
         var terminated = [UInt8]()
         terminated.reserveCapacity(bytes.count + 1)
-        for byte in bytes {
-            guard byte != 0, byte != UInt8(ascii: "/") else { return nil }
-            terminated.append(byte)
-        }
-        if terminated == [UInt8(ascii: ".")] || terminated == [UInt8(ascii: "."), UInt8(ascii: ".")] {
-            return nil
-        }
+        terminated += bytes
         terminated.append(0)
         self.terminated = terminated
     }
+
+    package init?(_ bytes: some Collection<UInt8>) { self.init(Array(bytes)[...]) }
 
     /// For names that the program itself chooses; a wrong one is refused by the kernel, not here.
     package init(literal: String) {

@@ -37,11 +37,11 @@ extension Directory {
             }
         }
         let metadata = Metadata(status, attributes)
-        let entry = name.description
+        let entry = EntryPath([name])
         switch status.kind {
         case .regular:
             guard let copy = try target.createFile(name, mode: status.mode & 0o777) else {
-                throw SyscallFailure("openat", path: entry, code: 17)
+                throw SyscallFailure("openat", path: "\(entry)", code: 17)
             }
             try copy.copyContent(of: try openFile(source))
             try writer.finishFile(copy, metadata, entry: entry)
@@ -53,7 +53,7 @@ extension Directory {
             try target.makeNode(name, status.kind, mode: status.mode & 0o777)
             try writer.finishSpecial(name, in: target, metadata, isSymlink: false, entry: entry)
         case .directory:
-            throw SyscallFailure("linkat", path: entry, code: 1)
+            throw SyscallFailure("linkat", path: "\(entry)", code: 1)
         }
     }
 }

@@ -49,7 +49,7 @@ extension LayerApplier {
         guard node.exists else { return }
         let metadata = try node.metadata ?? below?.metadata() ?? Metadata.implicit
         try writer.finishDirectory(
-            try tree.open(node), metadata, isOpaque: marksOpaque, entry: EntryPath(node.path).description)
+            try tree.open(node), metadata, isOpaque: marksOpaque, entry: EntryPath(node.path))
     }
 }
 

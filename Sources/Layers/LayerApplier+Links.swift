@@ -6,7 +6,7 @@ extension LayerApplier {
     mutating func applyLink(
         _ name: FileName, in parent: DirectoryNode, _ directory: Directory, target: EntryPath, _ entry: Entry
     ) throws {
-        let path = entry.path.description
+        let path = entry.path
         guard let targetName = target.name else {
             throw LayerFailure(refusing: entry.path, "a hard link to the root")
         }

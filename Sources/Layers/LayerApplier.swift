@@ -128,7 +128,7 @@ struct LayerApplier {
     ) throws {
         let metadata = entry.metadata
         let plainMode = metadata.mode & 0o777
-        let path = entry.path.description
+        let path = entry.path
         switch entry.content {
         case .regular(let size):
             try createFile(name, in: directory, size: size, metadata, path, from: &reader)
@@ -161,7 +161,7 @@ struct LayerApplier {
     }
 
     private mutating func createFile(
-        _ name: FileName, in directory: Directory, size: Int64, _ metadata: Metadata, _ path: String,
+        _ name: FileName, in directory: Directory, size: Int64, _ metadata: Metadata, _ path: EntryPath,
         from reader: inout LayerReader
     ) throws {
         var file = try directory.createFile(name, mode: metadata.mode & 0o777)
@@ -170,12 +170,12 @@ struct LayerApplier {
             try directory.removeFile(name)
             file = try directory.createFile(name, mode: metadata.mode & 0o777)
         }
-        guard let file else { throw SyscallFailure("openat", path: path, code: 17) }
+        guard let file else { throw SyscallFailure("openat", path: "\(path)", code: 17) }
         try fill(file, size: size, metadata, path, from: &reader)
     }
 
     private mutating func fill(
-        _ file: consuming File, size: Int64, _ metadata: Metadata, _ path: String,
+        _ file: consuming File, size: Int64, _ metadata: Metadata, _ path: EntryPath,
         from reader: inout LayerReader
     ) throws {
         var end: Int64 = 0

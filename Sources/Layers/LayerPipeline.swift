@@ -104,11 +104,11 @@ package struct LayerPipeline: Sendable {
     }
 
     private func applyEntries(of ring: BlockRing, with applier: inout LayerApplier) throws(LayerFailure) {
-        var entry: String?
+        var entry: EntryPath?
         do {
             var reader = try LayerReader(ring, reader: Reader.archive)
             while let next = try reader.next() {
-                entry = next.path.description
+                entry = next.path
                 try cancellation.check()
                 try applier.apply(next, from: &reader)
             }
@@ -116,7 +116,7 @@ package struct LayerPipeline: Sendable {
             try reader.finish()
             if applier.misread.isEmpty { try applier.finish() }
         } catch {
-            throw LayerFailure.wrapping(error, entry: entry)
+            throw LayerFailure.wrapping(error, entry: entry?.description)
         }
     }
 }

@@ -6,12 +6,13 @@ internal import Kernel
 struct MetadataWriter {
     private(set) var warnings = [LayerWarning.Kind: LayerWarning]()
 
-    mutating func warn(_ kind: LayerWarning.Kind, entry: String, _ detail: String) {
-        warnings[kind, default: LayerWarning(kind: kind, entry: entry, detail: detail, count: 0)].count += 1
+    mutating func warn(_ kind: LayerWarning.Kind, entry: EntryPath, _ detail: String) {
+        let first = { LayerWarning(kind: kind, entry: entry.description, detail: detail, count: 0) }
+        warnings[kind, default: first()].count += 1
     }
 
     /// A regular file just created by root with the plain bits of its mode.
-    mutating func finishFile(_ file: borrowing File, _ metadata: Metadata, entry: String) throws {
+    mutating func finishFile(_ file: borrowing File, _ metadata: Metadata, entry: EntryPath) throws {
         if metadata.uid != 0 || metadata.gid != 0 { try file.setOwner(uid: metadata.uid, gid: metadata.gid) }
         for attribute in allowed(metadata.extendedAttributes, entry: entry) {
             try apply(attribute, entry: entry) { try file.setExtendedAttribute($0, $1) }
@@ -22,7 +23,7 @@ struct MetadataWriter {
 
     /// A directory that is complete. What attributes it had are replaced.
     mutating func finishDirectory(
-        _ directory: Directory, _ metadata: Metadata, isOpaque: Bool, entry: String
+        _ directory: Directory, _ metadata: Metadata, isOpaque: Bool, entry: EntryPath
     ) throws {
         for name in try directory.file.extendedAttributeNames() where name != Self.selinux {
             try directory.file.removeExtendedAttribute(name)
@@ -40,7 +41,7 @@ struct MetadataWriter {
 
     /// A symlink, FIFO or device just created by root with its mode.
     mutating func finishSpecial(
-        _ name: FileName, in directory: Directory, _ metadata: Metadata, isSymlink: Bool, entry: String
+        _ name: FileName, in directory: Directory, _ metadata: Metadata, isSymlink: Bool, entry: EntryPath
     ) throws {
         if metadata.uid != 0 || metadata.gid != 0 {
             try directory.setOwner(of: name, uid: metadata.uid, gid: metadata.gid)
@@ -55,7 +56,9 @@ struct MetadataWriter {
 
     /// A hard link: its entry's owner, mode and times go to the file that it shares, but nothing is lost by
     /// it.
-    mutating func finishLink(_ name: FileName, in directory: Directory, _ metadata: Metadata, entry: String)
+    mutating func finishLink(
+        _ name: FileName, in directory: Directory, _ metadata: Metadata, entry: EntryPath
+    )
         throws
     {
         guard let status = try directory.status(of: name) else { return }
@@ -87,7 +90,8 @@ struct MetadataWriter {
     private static let selinux = AttributeName(literal: "security.selinux")
 
     /// What an image may set: nothing that belongs to the host or steers overlay.
-    private mutating func allowed(_ attributes: [ExtendedAttribute], entry: String) -> [ExtendedAttribute] {
+    private mutating func allowed(_ attributes: [ExtendedAttribute], entry: EntryPath) -> [ExtendedAttribute]
+    {
         if attributes.isEmpty { return [] }
         return attributes.filter { attribute in
             // A label of the image's own policy means nothing to the host's.
@@ -105,7 +109,7 @@ struct MetadataWriter {
     }
 
     private mutating func apply(
-        _ attribute: ExtendedAttribute, entry: String, _ set: (AttributeName, [UInt8]) throws -> Void
+        _ attribute: ExtendedAttribute, entry: EntryPath, _ set: (AttributeName, [UInt8]) throws -> Void
     ) throws {
         do {
             try set(attribute.name, attribute.value)
