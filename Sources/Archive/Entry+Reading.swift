@@ -33,7 +33,11 @@ extension Entry {
         case UInt8(ascii: "5"): return .directory
         case UInt8(ascii: "6"): return .fifo
         // Before POSIX a directory was a file whose name ends in a slash.
-        case _ where type == Glibc.S_IFDIR: return .directory
+        case _ where type == Glibc.S_IFDIR:
+            guard header.size == 0 else {
+                throw .malformed(reason: "a directory comes with \(header.size) bytes", offset: header.offset)
+            }
+            return .directory
         case _ where type == Glibc.S_IFREG: return .regular(size: archive_entry_size(entry))
         default: break
         }

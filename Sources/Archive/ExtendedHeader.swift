@@ -44,7 +44,8 @@ struct ExtendedHeader {
         case "path", "linkpath":
             if value.contains(0) { throw Malformed(reason: "a NUL in the name '\(escaped(value))'") }
         case "size":
-            guard let size = Int64(text), size >= 0 else {
+            guard !value.isEmpty, value.allSatisfy({ (0x30...0x39).contains($0) }), let size = Int64(text)
+            else {
                 throw Malformed(reason: "a size of '\(escaped(value))'")
             }
             self.size = size

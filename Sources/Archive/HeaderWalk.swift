@@ -11,6 +11,8 @@ struct HeaderWalk {
     struct Header {
         /// Of the entry's own header block.
         let offset: Int64
+        /// Of the first of its headers, extended ones included: where libarchive says that the entry begins.
+        let start: Int64
         let type: UInt8
         /// Bytes stored in the archive.
         let size: Int64
@@ -39,6 +41,8 @@ struct HeaderWalk {
     private var block = [UInt8]()
     private var offset: Int64 = 0
     private var extended = ExtendedHeader()
+    /// Where the headers of the entry that is being read begin.
+    private var groupStart: Int64?
     private var found = [Result<Header, ArchiveFailure>]()
     private var taken = 0
 
@@ -137,6 +141,16 @@ struct HeaderWalk {
             return refuse(.malformed(reason: "unreadable number in the header", offset: start))
         }
         let type = block[156]
+        let groupStart = self.groupStart ?? start
+        self.groupStart = groupStart
+        // libarchive reads a sparse map wherever GNU's magic stands, and none without it.
+        let isGNU = block[257..<265].elementsEqual(Array("ustar  ".utf8) + [0])
+        let isSparse = type == UInt8(ascii: "S")
+        if isSparse != (isGNU && block[386] != 0) {
+            return refuse(
+                .malformed(reason: "a sparse map where none can be, or none where one must be", offset: start)
+            )
+        }
         switch type {
         case UInt8(ascii: "x"), UInt8(ascii: "g"), UInt8(ascii: "L"), UInt8(ascii: "K"):
             guard ownSize <= Self.largestExtendedHeader else {
@@ -162,11 +176,12 @@ struct HeaderWalk {
             found.append(
                 .success(
                     Header(
-                        offset: start, type: type, size: size,
+                        offset: start, start: groupStart, type: type, size: size,
                         mode: UInt32(truncatingIfNeeded: mode) & 0o7777,
                         extended: extended)))
             extended = ExtendedHeader()
-            if type == UInt8(ascii: "S"), block[482] != 0 {
+            self.groupStart = nil
+            if isSparse, block[482] != 0 {
                 state = .sparseMap(body: size)
             } else {
                 state = size > 0 ? .skip(Self.padded(size)) : .header

@@ -88,6 +88,11 @@ package struct LayerReader: ~Copyable {
         guard let header = try source.walk.next() else {
             throw .unreadable(reason: "libarchive reads an entry where there is no header", entry: name())
         }
+        let start = archive_read_header_position(archive)
+        guard start == header.start else {
+            throw .malformed(
+                reason: "libarchive reads an entry elsewhere, at byte \(start)", offset: header.start)
+        }
         return try Entry(pointer, header)
     }
 

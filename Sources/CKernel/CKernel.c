@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -32,7 +31,6 @@ int ck_openat2(int directory, const char *path, int flags, uint64_t resolve) {
 }
 
 int ck_close(int descriptor) { CK_RETURN(close(descriptor)); }
-int ck_duplicate(int descriptor) { CK_RETURN(fcntl(descriptor, F_DUPFD_CLOEXEC, 3)); }
 
 // Names in a directory ----------------------------------------------------------------------------------------
 
@@ -89,7 +87,6 @@ int64_t ck_seek_hole(int d, int64_t offset) { CK_RETURN(lseek(d, offset, SEEK_HO
 ssize_t ck_copy_file_range(int from, int64_t *from_offset, int to, int64_t *to_offset, size_t size) {
     CK_RETURN(copy_file_range(from, from_offset, to, to_offset, size, 0));
 }
-int ck_fsync(int d) { CK_RETURN(fsync(d)); }
 int ck_syncfs(int d) { CK_RETURN(syncfs(d)); }
 
 // Locks -------------------------------------------------------------------------------------------------------
@@ -148,11 +145,6 @@ int ck_umount(const char *target) { CK_RETURN(umount2(target, UMOUNT_NOFOLLOW));
 
 // Process -----------------------------------------------------------------------------------------------------
 
-int64_t ck_free_bytes(int d) {
-    struct statvfs s;
-    if (fstatvfs(d, &s) < 0) return -errno;
-    return (int64_t)s.f_bavail * (int64_t)s.f_frsize;
-}
 
 // Blocks SIGINT and SIGTERM in the calling thread and in all that it will start.
 int ck_block_termination(sigset_t *set) {

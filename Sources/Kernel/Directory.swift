@@ -40,6 +40,15 @@ package final class Directory: Sendable {
         try openDescriptor(name, O_RDWR | O_CREAT | O_NOFOLLOW, mode: mode)
     }
 
+    /// Opens a file for reading and writing; nil if there is none.
+    package func openExistingFile(_ name: FileName) throws(SyscallFailure) -> File? {
+        do throws(SyscallFailure) {
+            return try openDescriptor(name, O_RDWR | O_NOFOLLOW)
+        } catch let error where error.isMissing {
+            return nil
+        }
+    }
+
     private func openDescriptor(
         _ name: FileName, _ flags: CInt, mode: UInt32 = 0
     ) throws(SyscallFailure) -> File {

@@ -139,25 +139,16 @@ extension File {
         try listExtendedAttributes("flistxattr") { ck_flistxattr(self.raw, $0, $1) }
     }
 
-    /// Makes this file, not its directory entry, durable (fsync(2)).
-    package func sync() throws(SyscallFailure) { try syscall("fsync") { ck_fsync(self.raw) } }
-
     /// Makes the whole file system durable; reports write errors since this descriptor was opened (syncfs(2),
     /// kernel ≥ 5.8).
     package func syncFileSystem() throws(SyscallFailure) { try syscall("syncfs") { ck_syncfs(self.raw) } }
 
-    /// Bytes that an ordinary user may still write here (statvfs(3) f_bavail).
-    package func freeBytes() throws(SyscallFailure) -> Int64 {
-        try syscall("fstatvfs") { ck_free_bytes(self.raw) }
-    }
 }
 
 /// How a file of the user's is opened (open(2)).
 package struct OpenFlags: Sendable {
     let rawValue: CInt
     package static let read = OpenFlags(rawValue: O_RDONLY)
-    /// For what may be a FIFO or a device: never waits in open(2).
-    package static let readNonBlocking = OpenFlags(rawValue: O_RDONLY | O_NONBLOCK | O_NOCTTY)
     package static let directory = OpenFlags(rawValue: O_RDONLY | O_DIRECTORY)
     package static let readWriteCreate = OpenFlags(rawValue: O_RDWR | O_CREAT)
 }

@@ -52,6 +52,19 @@ extension FilePath {
     }
 }
 
+extension FilePath {
+    /// Whether anything is there, symlinks followed.
+    package func exists() throws(SyscallFailure) -> Bool {
+        do {
+            _ = try resolved()
+            return true
+        } catch {
+            if error.isMissing { return false }
+            throw error
+        }
+    }
+}
+
 /// The process as a whole: set up once, by `main`, before any thread.
 package enum Process {
     package static var effectiveUserID: UInt32 { geteuid() }
@@ -65,6 +78,17 @@ package enum Process {
         guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
         limit.rlim_cur = limit.rlim_max
         setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    }
+
+    /// A reader who has gone is told by the write, not by a signal that leaves work half-done.
+    package static func ignoreBrokenPipes() { signal(SIGPIPE, SIG_IGN) }
+
+    /// Fills the places of standard streams that are closed, so that no file of the store gets their numbers. Writing
+    /// to such a stream fails, as it should.
+    package static func reserveStandardStreams() {
+        for descriptor in STDIN_FILENO...STDERR_FILENO where fcntl(descriptor, F_GETFD) < 0 {
+            _ = Glibc.open("/dev/null", O_RDONLY)
+        }
     }
 
     /// The program's own file.

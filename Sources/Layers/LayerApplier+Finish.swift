@@ -10,7 +10,7 @@ extension LayerApplier {
             tree.root.children[Whiteout.keptFolder] = nil
             try tree.open(tree.root).removeTree(Whiteout.keptFolder)
         }
-        if !lower.isEmpty { try withdrawHidden(in: tree.root, isHidden: false) }
+        if !broughtUp.isEmpty { try withdrawHidden(in: tree.root, isHidden: false) }
         try finish(tree.root, lower: lower.isEmpty ? nil : lower.root)
     }
 

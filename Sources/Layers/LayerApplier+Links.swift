@@ -14,6 +14,9 @@ extension LayerApplier {
         if targetParent.children[targetName]?.exists == true {
             throw LayerFailure(refusing: entry.path, "a hard link to the directory '\(target)'")
         }
+        if let replaced = parent.children[name], targetParent.stands(in: replaced) {
+            throw LayerFailure(refusing: entry.path, "a hard link to '\(target)', which it would replace")
+        }
         let isItself = targetParent === parent && targetName == name
         if targetParent.exists, try tree.open(targetParent).status(of: targetName) != nil {
             if !isItself {
@@ -41,11 +44,21 @@ extension LayerApplier {
         linkedAs name: FileName, in parent: DirectoryNode
     ) throws {
         let directory = try tree.open(parent)
+        // Another link has brought it up already: it stays one file, also where its own name is hidden.
+        if let (node, known, copy) = broughtUp[status.identity], node.exists,
+            try tree.open(node).status(of: known)?.identity == copy
+        {
+            let source = try tree.open(node)
+            return try replacing(name, in: directory) { try directory.link(known, of: source, as: name) }
+        }
         var writer = self.writer
         try replacing(name, in: directory) {
             try layer.copy(target, status, to: name, in: directory, finish: &writer)
         }
         self.writer = writer
+        if let copy = try directory.status(of: name) {
+            broughtUp[status.identity] = (parent, name, copy.identity)
+        }
         var names = [(targetParent, target)]
         if status.linkCount > 1 {
             for other in try lower.names(of: status.identity, in: layer) {
@@ -82,16 +95,14 @@ extension LayerApplier {
 
     /// Takes back the names of link groups that this layer turned out to hide, and the directories made for them.
     mutating func withdrawHidden(in node: DirectoryNode, isHidden: Bool) throws {
-        var hasRemoved = false
         for (name, child) in node.children where child.exists {
             try withdrawHidden(in: child, isHidden: isHidden || node.hides(name))
-            hasRemoved = hasRemoved || !child.exists
         }
         for name in node.copiedUp where isHidden || node.hides(name) {
             try tree.open(node).removeFile(name)
-            hasRemoved = true
         }
-        guard hasRemoved, node.metadata == nil, node !== tree.root else { return }
+        // What no entry lists and nothing stands in was made for a name that is gone again.
+        guard node.metadata == nil, node !== tree.root else { return }
         if try tree.open(node).names().isEmpty { try tree.remove(node) }
     }
 }

@@ -69,7 +69,10 @@ extension LayerApplier {
     ) throws -> [UInt8]? {
         if node.exists {
             let directory = try tree.open(node)
-            if let status = try directory.status(of: name) {
+            if node.copiedUp.remove(name) != nil {
+                // It stands here for its link group only, and a directory of this layer goes over it.
+                try directory.removeFile(name)
+            } else if let status = try directory.status(of: name) {
                 guard status.kind == .symlink else {
                     throw LayerFailure(refusing: path, "'\(name)' on its path is not a directory")
                 }

@@ -14,6 +14,9 @@ struct LayerApplier {
     /// The parent of the entry before: archives are sorted by directory.
     var last: (path: [FileName], node: DirectoryNode)?
 
+    /// Lower files that hard links have brought up, and one of the names that they have here now.
+    var broughtUp = [FileStatus.Identity: (node: DirectoryNode, name: FileName, copy: FileStatus.Identity)]()
+
     /// Lower symlinks that entries went through, by their paths in the merged tree.
     var followed = Set<[FileName]>()
     /// Those of them that this layer turned out to hide or to replace by a directory, so that the entries belong

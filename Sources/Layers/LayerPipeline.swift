@@ -9,7 +9,7 @@ internal import Synchronization
 /// Reads a blob once and does everything with it in that one pass: one thread reads, hashes and decompresses
 /// into a ring, a second hashes the tar, the caller's parses and writes.
 ///
-/// One at a time; the ring's memory serves layer after layer.
+/// One layer at a time.
 package struct LayerPipeline: Sendable {
     /// Bytes of compressed input that have been read of the layer so far.
     package typealias Progress = @Sendable (Int64) -> Void

@@ -40,6 +40,16 @@ final class DirectoryNode {
         return names.reversed()
     }
 
+    /// Whether it is a directory, or below it.
+    func stands(in directory: DirectoryNode) -> Bool {
+        var node: DirectoryNode? = self
+        while let next = node {
+            if next === directory { return true }
+            node = next.parent
+        }
+        return false
+    }
+
     /// Whether the layer hides what the lower layers have under a name here.
     func hides(_ name: FileName) -> Bool { isOpaque || whiteouts.contains(name) }
 }

@@ -47,7 +47,9 @@ struct MetadataWriter {
             try directory.setOwner(of: name, uid: metadata.uid, gid: metadata.gid)
         }
         for attribute in allowed(metadata.extendedAttributes, entry: entry) {
-            try apply(attribute, entry: entry) { try directory.setExtendedAttribute($0, $1, of: name) }
+            try apply(attribute, entry: entry, takesUserAttributes: false) {
+                try directory.setExtendedAttribute($0, $1, of: name)
+            }
         }
         if !isSymlink, Self.mustSetMode(metadata) { try directory.setMode(of: name, metadata.mode) }
         try directory.setTimes(
@@ -109,12 +111,20 @@ struct MetadataWriter {
     }
 
     private mutating func apply(
-        _ attribute: ExtendedAttribute, entry: EntryPath, _ set: (AttributeName, [UInt8]) throws -> Void
+        _ attribute: ExtendedAttribute, entry: EntryPath, takesUserAttributes: Bool = true,
+        _ set: (AttributeName, [UInt8]) throws -> Void
     ) throws {
         do {
             try set(attribute.name, attribute.value)
-        } catch let failure as SyscallFailure where failure.isUnsupported {
+        } catch let failure as SyscallFailure
+            where failure.isUnsupported || (failure.isPermission && !takesUserAttributes && attribute.isUser)
+        {
             warn(.unsupportedAttribute, entry: entry, attribute.name.description)
         }
     }
+}
+
+extension ExtendedAttribute {
+    /// `user.*`, which only files and directories have: the kernel refuses it elsewhere with EPERM (xattr(7)).
+    fileprivate var isUser: Bool { name.hasPrefix("user.") }
 }

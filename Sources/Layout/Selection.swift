@@ -84,10 +84,9 @@ extension ImageLayout {
     /// hold.
     private func platform(of descriptor: Descriptor) throws(LayoutFailure) -> Platform? {
         if let platform = descriptor.platform { return platform }
-        guard let manifest = try present(descriptor, readManifest), manifest.config.mediaType.isConfig else {
-            return nil
-        }
-        return try readConfig(manifest.config).platform
+        guard let manifest = try present(descriptor, readManifest), manifest.config.mediaType.isConfig
+        else { return nil }
+        return try present(manifest.config, readConfig)?.platform
     }
 
     /// As `load`; nil if the manifest or the config is not in the layout.

@@ -20,9 +20,7 @@ package struct MountLine: Equatable, Sendable {
     package init(
         _ mount: Mount, form: Mount.LowerForm, target: FilePath?, performed: [String]
     ) throws(Failure) {
-        for path in mount.paths + (target.map { [$0] } ?? []) where !Self.isPrintable(path.string) {
-            throw .unprintable(path)
-        }
+        try Self.check(mount.paths + (target.map { [$0] } ?? []))
         let options = mount.options(form)
         let targetWords = target.map { [$0.string] } ?? []
         guard Self.fits(options, form) else {
@@ -34,6 +32,11 @@ package struct MountLine: Equatable, Sendable {
         case .overlay:
             words = ["mount", "-t", "overlay", "overlay", "-o", options.joined(separator: ",")] + targetWords
         }
+    }
+
+    /// - Throws: `.unprintable` for the first path that cannot stand in a line.
+    package static func check(_ paths: [FilePath]) throws(Failure) {
+        for path in paths where !isPrintable(path.string) { throw .unprintable(path) }
     }
 
     package var text: String { words.joined(separator: " ") }

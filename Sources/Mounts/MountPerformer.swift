@@ -7,6 +7,8 @@ package enum MountPerformer {
         case system(SyscallFailure)
         /// More layers than this kernel takes in any form.
         case tooManyLayers(count: Int)
+        /// The upper directory is somebody's already: two would damage it (kernel: overlayfs.rst, "Sharing").
+        case upperInUse(target: FilePath)
         /// The kernel has mounted something else; it was unmounted again.
         case miscounted(expected: Int, found: Int)
     }
@@ -20,6 +22,9 @@ package enum MountPerformer {
             case .bind(let source, let readOnly):
                 try MountCalls.bind(source, on: target, readOnly: readOnly)
             case .overlay(let lowers, let writable, let noIndex):
+                if let writable, let other = try MountTable.read().target(ofUpper: writable.upper) {
+                    throw Failure.upperInUse(target: other)
+                }
                 switch form {
                 case .appended: try mountAppended(lowers, writable, noIndex: noIndex, on: target)
                 case .joined: try mountJoined(mount, folder: folder, on: target)

@@ -27,6 +27,13 @@ package struct MountTable: Sendable {
         }
     }
 
+    /// Where an overlay with this upper directory is mounted already, if it is.
+    package func target(ofUpper upper: FilePath) -> FilePath? {
+        let option = Array("upperdir=\(upper.string)".utf8)
+        let line = lines.first { $0.options.split(separator: UInt8(ascii: ",")).contains(option[...]) }
+        return line.map { FilePath(String(decoding: $0.target, as: UTF8.self)) }
+    }
+
     /// How many lower layers the topmost mount on a directory has; 0 if it is no overlay.
     package func lowers(of target: FilePath) throws(SyscallFailure) -> Int {
         let path = try target.resolved()

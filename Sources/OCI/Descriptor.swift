@@ -34,7 +34,14 @@ package struct Descriptor: Codable, Hashable, Sendable {
             throw DecodingError.dataCorruptedError(
                 forKey: .size, in: container, debugDescription: "the size \(size) is negative")
         }
+        guard size <= Self.largestSize else {
+            throw DecodingError.dataCorruptedError(
+                forKey: .size, in: container, debugDescription: "no blob has \(size) bytes")
+        }
     }
+
+    /// A pebibyte: more than any store has, and little enough to add up as many as a manifest can list.
+    private static let largestSize: Int64 = 1 << 50
 
     /// The name that the layout gives it (OCI image spec, annotations.md); containerd writes the full one
     /// beside it.

@@ -4,7 +4,22 @@ internal import FoundationEssentials
 package struct DocumentError: Error, Equatable, Sendable, CustomStringConvertible {
     package let description: String
 
-    package init(_ description: String) { self.description = description }
+    /// - Parameter description: what the document says may stand in it; a terminal sees none of its controls.
+    package init(_ description: String) { self.description = description.printable }
+}
+
+extension String {
+    /// Without what would steer a terminal or begin a line: text from a document may stand in a message.
+    var printable: String {
+        String(
+            String.UnicodeScalarView(
+                unicodeScalars.map { scalar in
+                    switch scalar.properties.generalCategory {
+                    case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .unassigned: "?"
+                    default: scalar
+                    }
+                }))
+    }
 }
 
 extension ImageIndex {

@@ -5,7 +5,7 @@ package struct MediaType: RawRepresentable, Hashable, Codable, Sendable, CustomS
 
     package init(rawValue: String) { self.rawValue = rawValue }
 
-    package var description: String { rawValue }
+    package var description: String { rawValue.printable }
 
     package static let ociIndex = MediaType(rawValue: "application/vnd.oci.image.index.v1+json")
     package static let ociManifest = MediaType(rawValue: "application/vnd.oci.image.manifest.v1+json")

@@ -72,9 +72,9 @@ package struct Platform: Hashable, Sendable, CustomStringConvertible {
     package var description: String {
         // The defaults are left out, as everybody writes them.
         if let variant, !(architecture == "arm64" && variant == "v8") {
-            return "\(os)/\(architecture)/\(variant)"
+            return "\(os)/\(architecture)/\(variant)".printable
         }
-        return "\(os)/\(architecture)"
+        return "\(os)/\(architecture)".printable
     }
 }
 

@@ -39,7 +39,7 @@ package final class Run: Sendable {
         var living = [String]()
         var ended = [EndedRun]()
         for name in try folder.names() where name != own.file {
-            let file = try folder.openOrCreateFile(name, mode: 0o600)
+            guard let file = try folder.openExistingFile(name) else { continue }
             if try file.tryLock() {
                 ended.append(EndedRun(name: name, lock: file))
             } else {
@@ -76,5 +76,16 @@ package final class ChainLock: Sendable {
         // 60 bits of the digest: a file offset has 63.
         let offset = Int64(chain.digest.hex.prefix(15), radix: 16) ?? 0
         return try file.tryLock(at: offset) ? ChainLock(file) : nil
+    }
+}
+
+/// Who makes or upgrades a store's database: one process at a time.
+final class SchemaLock: Sendable {
+    private let file: File
+
+    /// Waits until nobody else has it.
+    init(in folder: Directory) throws(SyscallFailure) {
+        file = try folder.openOrCreateFile(FileName(literal: "schema"), mode: 0o600)
+        while try !file.tryLock() { Process.sleep(milliseconds: 5) }
     }
 }

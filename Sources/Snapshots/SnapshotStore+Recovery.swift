@@ -8,28 +8,49 @@ extension SnapshotStore {
 
     /// Removes what no living process is making, what no disk is known to hold, and what no row names.
     func reap(but run: Run) throws(StoreFailure) {
-        var ended = [EndedRun]()
+        let doing = "cannot remove leftovers"
+        let (living, ended) = try attempting(doing) { () throws(SyscallFailure) in
+            try Run.all(in: runs, but: run)
+        }
+        // Before the first write: where the disk is full, this is what makes room for it.
+        let dead = try unfinished(of: ended)
+        try attempting(doing) { () throws(SyscallFailure) in
+            for id in dead { try setAside(FileName(id: id)) }
+            try removeWhatIsSetAside()
+        }
         try write { database in
-            // Inside: a row that is there now belongs to a run that was there before.
-            let runs = try Run.all(in: self.runs, but: run)
-            ended = runs.ended
-            let living = runs.living + [run.name]
-            let marks = living.map { _ in "?" }.joined(separator: ",")
+            // Runs that began since are inside: what they have made came after their files.
+            let begun = try Run.all(in: self.runs, but: run).living
+            let names = Set(living + begun + [run.name]).subtracting(ended.map(\.name.description))
+            let marks = names.map { _ in "?" }.joined(separator: ",")
             try database.execute(
                 sql: "DELETE FROM snapshot WHERE run IS NOT NULL AND run NOT IN (\(marks))",
-                arguments: StatementArguments(living))
+                arguments: StatementArguments(Array(names)))
             try self.distrustOtherBoots(database)
             try self.setAsideOrphans(database)
             // Here, where nobody takes the probe's own directory for an orphan.
             try self.backend.probe()
         }
-        try attempting("cannot remove leftovers") { () throws(SyscallFailure) in
+        try attempting(doing) { () throws(SyscallFailure) in
             // Only now: a crash before this leaves the run to the next reaper.
             for run in ended { try runs.removeTree(run.name) }
-            for name in try backend.folder.names() where name.isRemoved {
-                try backend.folder.removeTree(name)
-            }
+            try removeWhatIsSetAside()
         }
+    }
+
+    /// The snapshots that ended runs have not finished.
+    private func unfinished(of runs: [EndedRun]) throws(StoreFailure) -> [Int64] {
+        let names = runs.map(\.name.description)
+        let marks = names.map { _ in "?" }.joined(separator: ",")
+        return try read { database in
+            try Int64.fetchAll(
+                database, sql: "SELECT id FROM snapshot WHERE run IN (\(marks))",
+                arguments: StatementArguments(names))
+        }
+    }
+
+    private func removeWhatIsSetAside() throws(SyscallFailure) {
+        for name in try backend.folder.names() where name.isRemoved { try backend.folder.removeTree(name) }
     }
 
     /// What another boot committed and did not sync may be damaged, and so may be what is based on it: it is

@@ -41,10 +41,22 @@ extension SnapshotStore {
         try translating { try database.read(body) }
     }
 
+    /// What a transaction promises when it has returned.
+    enum Transaction {
+        /// Every process sees it.
+        case ordinary
+        /// It is on the disk, too.
+        case durable
+    }
+
     /// One immediate transaction: nobody else writes meanwhile, nothing of it stays if it throws.
-    func write<Value>(_ body: (Database) throws -> Value) throws(StoreFailure) -> Value {
+    func write<Value>(
+        _ promise: Transaction = .ordinary, _ body: (Database) throws -> Value
+    ) throws(StoreFailure) -> Value {
         try translating {
             try database.writeWithoutTransaction { database in
+                if promise == .durable { try database.execute(sql: "PRAGMA synchronous = FULL") }
+                defer { if promise == .durable { try? database.execute(sql: "PRAGMA synchronous = NORMAL") } }
                 var result: Value?
                 try database.inTransaction(.immediate) {
                     result = try body(database)
@@ -52,20 +64,6 @@ extension SnapshotStore {
                 }
                 guard let result else { throw StoreFailure(.database, "a transaction without a result") }
                 return result
-            }
-        }
-    }
-
-    /// A transaction that is on the disk when it returns.
-    func durably(_ body: (Database) throws -> Void) throws(StoreFailure) {
-        try translating {
-            try database.writeWithoutTransaction { database in
-                try database.execute(sql: "PRAGMA synchronous = FULL")
-                try database.inTransaction(.immediate) {
-                    try body(database)
-                    return .commit
-                }
-                try database.execute(sql: "PRAGMA synchronous = NORMAL")
             }
         }
     }

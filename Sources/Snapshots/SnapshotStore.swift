@@ -43,11 +43,33 @@ package final class SnapshotStore: Sendable {
         } catch {
             throw StoreFailure(error, "cannot open the store \(escaped(root))")
         }
+        // One process at a time makes or upgrades the database; the lock goes with the file.
+        let schema = try Self.lockSchema(locks)
+        try Self.refuseForeign(root, folder: backend.folder)
         database = try Self.openDatabase(root)
         try checkKind()
+        withExtendedLifetime(schema) {}
     }
 
     package static let supported = [OverlayBackend.name]
+
+    private static func lockSchema(_ locks: Directory) throws(StoreFailure) -> SchemaLock {
+        try attempting("cannot lock the store") { () throws(SyscallFailure) in try SchemaLock(in: locks) }
+    }
+
+    /// Without its database a store's directories would all be orphans.
+    private static func refuseForeign(_ root: FilePath, folder: Directory) throws(StoreFailure) {
+        let isOwn = try attempting("cannot open the store \(escaped(root))") { () throws(SyscallFailure) in
+            if try root.appending("metadata.db").exists() { return true }
+            return try folder.names().isEmpty
+        }
+        if !isOwn {
+            throw StoreFailure(
+                .failedPrecondition,
+                "\(escaped(root.appending(OverlayBackend.name))) is not empty, and the store's database is not there",
+                hint: "restore metadata.db, or use another store with --root DIR")
+        }
+    }
 
     private static func openDatabase(_ root: FilePath) throws(StoreFailure) -> DatabaseQueue {
         var configuration = Configuration()
@@ -161,7 +183,10 @@ package final class SnapshotStore: Sendable {
     package func prepare(
         _ key: String, parent: String?, owner: Owner, run: Run?
     ) throws(StoreFailure) -> ActiveSnapshot {
-        let made: (id: Int64, directory: Directory, parents: [Directory]) = try write { database in
+        // What a user will write to must not look like an orphan after a power cut.
+        let transaction: Transaction = run == nil ? .durable : .ordinary
+        let made: (id: Int64, directory: Directory, parents: [Directory]) = try write(transaction) {
+            database in
             let parentRow = try parent.map { try self.row($0, database) }
             if let parentRow, parentRow.kind != SnapshotInfo.Kind.committed.rawValue {
                 throw StoreFailure(.invalidArgument, "the parent '\(parentRow.name)' is not committed")
@@ -206,7 +231,7 @@ package final class SnapshotStore: Sendable {
                 throw StoreFailure(
                     .alreadyExists,
                     "there is a snapshot '\(name)' already, whose content this program did not verify",
-                    hint: "remove it, or use another store with --root DIR")
+                    hint: "use another store with --root DIR")
             }
             try self.backend.seal(id)
             let now = self.clock()
@@ -221,6 +246,18 @@ package final class SnapshotStore: Sendable {
                 try database.execute(
                     sql: "INSERT INTO label VALUES (?, ?, ?)", arguments: [id, label, value])
             }
+        }
+    }
+
+    /// Gives up an active snapshot of a run. Its directory goes first: where the disk is full, this makes room for
+    /// the row's removal. A crash between the two leaves a row of an ended run.
+    package func abandon(_ active: borrowing ActiveSnapshot) throws(StoreFailure) {
+        let id = active.id
+        try attempting("cannot remove an unfinished snapshot") { () throws(SyscallFailure) in
+            if let aside = try setAside(FileName(id: id)) { try backend.folder.removeTree(aside) }
+        }
+        try write {
+            try $0.execute(sql: "DELETE FROM snapshot WHERE id = ? AND kind = 'active'", arguments: [id])
         }
     }
 
@@ -273,12 +310,12 @@ package final class SnapshotStore: Sendable {
             try attempting("cannot write the store to disk") { () throws(SyscallFailure) in
                 try rootDirectory.file.syncFileSystem()
             }
-            try durably { database in
+            try write(.durable) { database in
                 try database.execute(sql: "UPDATE snapshot SET boot = NULL WHERE id IN (\(Self.list(ids)))")
             }
         }
         guard record != image else { return }
-        try durably { try self.record(image, $0) }
+        try write(.durable) { try self.record(image, $0) }
     }
 
     private static func list(_ ids: [Int64]) -> String { ids.map(String.init).joined(separator: ",") }
@@ -296,6 +333,9 @@ package final class SnapshotStore: Sendable {
                 snapshotter, image.manifest.description, image.mediaType.rawValue, image.reference,
                 image.platform.description, clock(), snapshotter, image.topChain.description,
             ])
+        guard database.changesCount == 1 else {
+            throw StoreFailure(.notFound, "the chain \(image.topChain) is gone from the store")
+        }
         let id = database.lastInsertedRowID
         for (position, layer) in image.layers.enumerated() {
             try database.execute(

@@ -23,8 +23,7 @@ package final class BlockRing: @unchecked Sendable {
     private var passed: [Int]
     private var isFinished = false
     private var isCancelled = false
-
-    /// Which block each reader holds; touched by that reader alone.
+    /// Whether each reader holds the block that it was given last.
     private var holding: [Bool]
 
     package init(readers: Int, blockSize: Int = defaultBlockSize, blockCount: Int = defaultBlockCount) {
@@ -66,18 +65,21 @@ package final class BlockRing: @unchecked Sendable {
 
     /// The next block, valid until this reader's next call; nil at the end of the stream and after `cancel`.
     package func next(reader: Int) -> UnsafeRawBufferPointer? {
-        if holding[reader] {
+        monitor.change {
+            if holding[reader] { passed[reader] += 1 }
             holding[reader] = false
-            monitor.change { passed[reader] += 1 }
         }
-        let slot: Int? = monitor.wait {
+        let block: (slot: Int, length: Int)? = monitor.wait {
             if isCancelled { return .some(nil) }
-            if passed[reader] < filled { return .some(passed[reader] % memory.count) }
+            if passed[reader] < filled {
+                holding[reader] = true
+                let slot = passed[reader] % memory.count
+                return .some((slot, lengths[slot]))
+            }
             return isFinished ? .some(nil) : nil
         }
-        guard let slot else { return nil }
-        holding[reader] = true
-        return UnsafeRawBufferPointer(rebasing: memory[slot][..<lengths[slot]])
+        guard let block else { return nil }
+        return UnsafeRawBufferPointer(rebasing: memory[block.slot][..<block.length])
     }
 
     /// Lends each remaining block to `body`, in order, until the end of the stream.

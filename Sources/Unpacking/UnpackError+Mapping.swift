@@ -122,10 +122,19 @@ extension UnpackError {
                 hint: "layer and config do not belong together: report it to whoever built the image")
         case .system(let cause):
             let inner = UnpackError(cause)
-            self.init(inner.code, "\(place)\(entry)\(inner.message)", hint: inner.hint)
+            // What the kernel refuses to take at all is the image's fault, not the machine's.
+            let isRefused = failure.entry != nil && Self.refusals.contains(cause.errno)
+            self.init(
+                isRefused ? .data : inner.code, "\(place)\(entry)\(inner.message)",
+                hint: isRefused ? Self.builtWrong : inner.hint)
         case .cancelled(let cause): self.init(.interrupted(cause.signal), "interrupted")
         }
     }
+
+    private static let refusals: Set<Errno> = [
+        .fileNameTooLong, .invalidArgument, .outOfRange, .argListTooLong, .tooManySymbolicLinkLevels,
+        .fileTooLarge,
+    ]
 
     /// Said only when the blob's own digest is right.
     private static let builtWrong =
@@ -162,6 +171,10 @@ extension UnpackError {
             self.init(
                 .unavailable, "this kernel cannot mount \(count) layers",
                 hint: "kernel 6.7 and later mount up to 500")
+        case .upperInUse(let target):
+            self.init(
+                .unavailable, "this writable snapshot is mounted already, on '\(escaped(target))'",
+                hint: "unmount it there, or use another key")
         case .miscounted(let expected, let found):
             self.init(.internal, "the kernel mounted \(found) of \(expected) layers; it was unmounted again")
         }
@@ -174,6 +187,8 @@ extension UnpackError {
             self.init(.permission, "\(failure)", hint: "run it as root, e.g. with sudo")
         } else if failure.isMissing {
             self.init(.notFound, "\(failure)")
+        } else if failure.errno == .tooManyOpenFiles {
+            self.init(.io, "\(failure)", hint: "raise the limit of open files (ulimit -n)")
         } else {
             self.init(.io, "\(failure)")
         }

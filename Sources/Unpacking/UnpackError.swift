@@ -40,13 +40,10 @@ package struct UnpackError: Error, Sendable {
     /// Lower case; which layer, entry or path, what failed, what was found.
     package let message: String
     package let hint: String?
-    /// What lies behind it, for `-v`.
-    package let causes: [String]
 
-    package init(_ code: Code, _ message: String, hint: String? = nil, causes: [String] = []) {
+    package init(_ code: Code, _ message: String, hint: String? = nil) {
         self.code = code
         self.message = message
         self.hint = hint
-        self.causes = causes
     }
 }

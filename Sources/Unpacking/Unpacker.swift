@@ -89,6 +89,7 @@ package struct Unpacker: Sendable {
     }
 
     package func run() throws(UnpackError) -> UnpackResult {
+        if let key = request.writableKey { try check(key: key) }
         let (layout, candidate, image) = try read()
         guard Process.effectiveUserID == 0 else {
             throw UnpackError(
@@ -153,17 +154,19 @@ package struct Unpacker: Sendable {
     ) throws(UnpackError) -> [String] {
         for step in missing { try attempt(in: step) { try layout.check(step.descriptor) } }
         let run = try attempt { try store.startRun() }
-        let work = try lock(missing, in: store)
+        var work = try lock(missing, in: store)
         let pipeline = LayerPipeline(layout, cancellation: cancellation)
         var warnings = [String]()
-        for (step, lock) in work {
-            let applied = try unpack(step, through: pipeline, run, in: store)
+        while !work.isEmpty {
+            let (step, lock) = work.removeFirst()
+            // Whoever waits for the lock finds the layer committed.
+            let applied = try withExtendedLifetime(lock) { () throws(UnpackError) in
+                try unpack(step, through: pipeline, run, in: store)
+            }
             for warning in applied.warnings {
                 onEvent(.warned(step, warning))
                 warnings.append("\(step.name): \(warning.description)")
             }
-            // Held until here: whoever waits for it finds the layer committed.
-            withExtendedLifetime(lock) {}
         }
         return warnings
     }
@@ -220,7 +223,7 @@ package struct Unpacker: Sendable {
         } catch {
             // Nothing half-done stays. Should this fail too, the next run finds it by this run's lock.
             do {
-                try store.remove(key)
+                try store.abandon(active)
             } catch let leftover {
                 logger.debug("left behind: \(leftover)")
             }
@@ -255,11 +258,6 @@ package struct Unpacker: Sendable {
     private func prepareWritable(
         _ key: String, on parent: String, in store: SnapshotStore
     ) throws(UnpackError) {
-        guard MountLine.isPrintable(key), (try? Digest(parsing: key)) == nil, !key.hasPrefix("unpack/") else {
-            throw UnpackError(
-                .usage, "'\(escaped(key.utf8))' is no key for a snapshot",
-                hint: "use letters, digits and . _ - + @")
-        }
         try attempt {
             guard let found = try store.find(key) else {
                 _ = try store.prepare(key, parent: parent, owner: .user, run: nil)
@@ -269,8 +267,19 @@ package struct Unpacker: Sendable {
                 throw UnpackError(
                     .usage,
                     "the snapshot '\(key)' is \(found.kind.rawValue) on \(found.parent ?? "nothing"), not active on \(parent)",
-                    hint: "choose another key, or remove that snapshot")
+                    hint: "choose another key")
             }
+        }
+    }
+
+    /// A key stands in mount lines, and must not be taken for an option, a chain or one of our own.
+    private func check(key: String) throws(UnpackError) {
+        guard MountLine.isPrintable(key), !key.hasPrefix("-"), !key.contains("/"),
+            (try? Digest(parsing: key)) == nil
+        else {
+            throw UnpackError(
+                .usage, "'\(escaped(key.utf8))' is no key for a snapshot",
+                hint: "use letters, digits and . _ - + @")
         }
     }
 

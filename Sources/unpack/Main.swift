@@ -6,6 +6,8 @@ internal import Unpacking
 @main
 struct Main {
     static func main() {
+        Process.reserveStandardStreams()
+        Process.ignoreBrokenPipes()
         Process.clearFileModeMask()
         Process.raiseDescriptorLimit()
         var arguments = Array(CommandLine.arguments.dropFirst())

@@ -49,6 +49,7 @@ struct MountCommand: ParsableCommand {
 
     private func describe(_ root: FilePath) throws -> Mount {
         if let chain = try? ChainID(Digest(parsing: what)) {
+            try refuseImageOptions("a chain")
             let store = try openStore(root, snapshotter: store.snapshotterName)
             return try attempt {
                 guard let snapshot = try store.verified(chain) else {
@@ -59,9 +60,10 @@ struct MountCommand: ParsableCommand {
                 return try store.mount(of: snapshot.name)
             }
         }
-        if (try? root.appending("metadata.db").resolved()) != nil {
+        if try attempt({ try root.appending("metadata.db").exists() }) {
             let store = try openStore(root, snapshotter: store.snapshotterName)
             if try attempt({ try store.find(what) }) != nil {
+                try refuseImageOptions("a snapshot")
                 return try attempt { try store.mount(of: what) }
             }
         }
@@ -69,6 +71,18 @@ struct MountCommand: ParsableCommand {
             image: what, selection: selection, store: store, durability: durability, talk: talk,
             writableKey: writableKey
         ).run().mount
+    }
+}
+
+extension MountCommand {
+    /// What is in the store has no choice of image any more, and is writable or not.
+    private func refuseImageOptions(_ what: String) throws {
+        let isGiven = [selection.ref, selection.digest, selection.platform, writableKey].contains {
+            $0 != nil
+        }
+        guard isGiven else { return }
+        throw UnpackError(
+            .usage, "--ref, --digest, --platform and --rw go with an image, and this is \(what)")
     }
 }
 

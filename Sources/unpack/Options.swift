@@ -25,6 +25,7 @@ struct SelectionOptions: ParsableArguments {
     ///
     /// - Parameter image: `DIR`, `DIR:REF` or `DIR@sha256:…`.
     func resolve(_ image: String) throws -> (path: FilePath, selector: Selector) {
+        if image.isEmpty { throw UnpackError(.usage, "IMAGE is empty", hint: "name a directory") }
         let argument = try usage { try ImageArgument(parsing: image) { (try? $0.resolved()) != nil } }
         let digest = try digest.map { text in try usage { try Digest(parsing: text) } }
         if argument.reference != nil, ref != nil {
@@ -66,14 +67,20 @@ struct StoreOptions: ParsableArguments {
 
     /// Absolute: it stands in mount lines that somebody runs elsewhere.
     func rootPath() throws -> FilePath {
-        let path = FilePath(root ?? Self.environment("UNPACK_ROOT") ?? "/var/lib/unpack")
-        return try attempt { try path.absolute() }
+        let text = root ?? Self.environment("UNPACK_ROOT") ?? "/var/lib/unpack"
+        return try absolutePath(text, of: "--root")
     }
 
     private static func environment(_ name: String) -> String? {
         let value = ProcessInfo.processInfo.environment[name]
         return value?.isEmpty == false ? value : nil
     }
+}
+
+/// A directory that was typed, absolute. An empty one is a script's unset variable, not the working directory.
+func absolutePath(_ text: String, of option: String) throws -> FilePath {
+    if text.isEmpty { throw UnpackError(.usage, "\(option) is empty", hint: "name a directory") }
+    return try attempt { try FilePath(text).absolute() }
 }
 
 /// How much is said.
@@ -97,7 +104,7 @@ struct DurabilityOptions: ParsableArguments {
 extension UnpackRequest.Durability: ExpressibleByArgument {}
 
 extension FilePath {
-    /// From the working directory, with symlinks in what exists of it resolved.
+    /// From the working directory: resolved if it exists, as text if not.
     func absolute() throws(SyscallFailure) -> FilePath {
         if let resolved = try? resolved() { return resolved }
         let path = isAbsolute ? self : try FilePath.workingDirectory().pushing(self)

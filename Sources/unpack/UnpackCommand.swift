@@ -24,7 +24,7 @@ struct UnpackCommand: ParsableCommand {
             is printed mounts the root file system, read-only unless --rw is given:
 
               sudo $(sudo unpack IMAGE) /mnt/rootfs
-              sudo unpack IMAGE --target /mnt/rootfs | sudo sh
+              line=$(sudo unpack IMAGE --target /mnt/rootfs) && sudo sh -ec "$line"
 
             Exit status: 0 done, 64 usage, 65 the image is wrong, 66 not found, 69 not possible here, 70 a bug, \
             74 I/O or no space, 75 the store is busy, 77 not permitted, 130 and 143 interrupted.
@@ -63,7 +63,9 @@ struct UnpackCommand: ParsableCommand {
 
     func run() throws {
         let root = try store.rootPath()
-        let target = try target.map { text in try attempt { try FilePath(text).absolute() } }
+        let target = try target.map { try absolutePath($0, of: "--target") }
+        // Before any work: a line that cannot be printed is no surprise for the end of it.
+        if format == .mount { try attempt { try MountLine.check([root] + (target.map { [$0] } ?? [])) } }
         let result = try UnpackJob(
             image: image, selection: selection, store: store, durability: durability, talk: talk,
             writableKey: writableKey

@@ -6,6 +6,15 @@ import Testing
 
 private let body = Bytes(String(repeating: "x", count: 700))
 
+/// Gives a header a map of one piece, with a block of more behind it, under GNU's magic or another.
+private func sparseMap(magic: String) -> @Sendable (inout [UInt8]) -> Void {
+    { header in
+        header.replaceSubrange(257..<265, with: Array(magic.utf8))
+        header.replaceSubrange(386..<410, with: Array("00000000000\u{0}00000000000\u{0}".utf8))
+        header[482] = 1
+    }
+}
+
 /// What a failure is about, without its words.
 private enum Problem: Equatable {
     case malformed, unreadable, type(UInt8), name, range, truncated
@@ -40,6 +49,11 @@ private enum Problem: Equatable {
             (.file("f").pax("size", "-1"), .malformed),
             (.file("f").pax("size", "9223372036854775807"), .malformed),
             (.file("f").pax("size", "x"), .malformed),
+            (.file("f", body).pax("size", "+700"), .malformed),
+            (.file("d/", body), .malformed),
+            (.file("f").editing(sparseMap(magic: "ustar  \0")), .malformed),
+            (.file("f").type(UInt8(ascii: "S")).editing(sparseMap(magic: "ustar\u{0}00")), .malformed),
+            (.file("f").type(UInt8(ascii: "S")), .malformed),
             (.file("f").pax("mtime", "tomorrow"), .malformed),
             (.file("f").pax("mtime", "1e9"), .malformed),
             (.file("f").pax("path", "a\0b"), .malformed),

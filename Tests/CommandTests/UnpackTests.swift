@@ -175,6 +175,13 @@ struct UnpackTests {
             try program.run("umount", target).succeed()
         }
         #expect(try program.run("umount", target).status == 64)
+        let refused = try program.run("mount", chain, target, "--rw", "key")
+        #expect(refused.status == 64, "\(refused.report)")
+        // Two mounts of one upper directory would damage it.
+        try program.run("mount", "key", target).succeed()
+        let twice = try program.run("mount", "key", try program.scratch.makeDirectory("other").string)
+        #expect(twice.status == 69 && twice.errorText.contains(target), "\(twice.report)")
+        try program.run("umount", target).succeed()
         #expect(try program.run("mount", "sha256:" + String(repeating: "0", count: 64), target).status == 66)
     }
 
@@ -186,7 +193,7 @@ struct UnpackTests {
         }
         let image = try program.image(layers)
         let both = try Command.run(
-            "sh", "-c", #""$0" "$1" -q >a & "$0" "$1" -q >b; first=$?; wait $! && cat a b && exit $first"#,
+            "sh", "-c", #""$0" "$1" -q >a & "$0" "$1" -q >b; second=$?; wait $! && cat a b && exit $second"#,
             Program.path.string, image.path.string, environment: ["UNPACK_ROOT": program.root.string],
             in: program.scratch.path
         ).succeed()

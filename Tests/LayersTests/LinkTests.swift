@@ -46,6 +46,20 @@ struct LinkTests {
                 [.whiteout("e")],
                 layer: [.hardLink("n", to: "d/b")], shows: ["a=1", "d/", "d/b==a", "n==a"]),
             Row(
+                "twice to a lower file that is hidden", below: [.file("a", "1")],
+                layer: [.whiteout("a"), .hardLink("m", to: "a"), .hardLink("n", to: "a")],
+                shows: ["m=1", "n==m"], leaves: ["a!", "m=1", "n==m"]),
+            Row(
+                "to a link group, one name of which becomes a directory",
+                below: [.file("a", "1"), .hardLink("b", to: "a")],
+                layer: [.hardLink("n", to: "a"), .file("b/new", "2")],
+                shows: ["a=1", "b/", "b/new=2", "n==a"]),
+            Row(
+                "to a link group, one name and then its directory hidden",
+                below: [.file("a", "1"), .hardLink("b/b", to: "a")],
+                layer: [.hardLink("c", to: "a"), .whiteout("b/b"), .whiteout("b")], shows: ["a=1", "c==a"],
+                leaves: ["a=1", "b!", "c==a"]),
+            Row(
                 "twice to the same lower file", below: [.file("a", "1"), .hardLink("b", to: "a")],
                 layer: [.hardLink("c", to: "a"), .hardLink("e", to: "b")],
                 shows: ["a=1", "b==a", "c==a", "e==a"]),

@@ -41,10 +41,13 @@ private final class Library: Sendable {
         ])
         let sparse = try builder.index([absent.on(amd64), two.on(arm64)])
         try builder.removeBlob(sparse)
+        let config = try builder.config(amd64, [])
+        let half = try builder.manifest(config, [])
+        try builder.removeBlob(config)
         try builder.writeIndex([
             single.named("single"), multi.named("multi"), multi.named("multi:latest"), outer.named("outer"),
             one.named("twice").on(amd64), single.named("twice").on(amd64), absent.named("absent"),
-            sparse.named("sparse"), artifact.named("artifact"),
+            sparse.named("sparse"), half.named("half"), artifact.named("artifact"),
             single.annotated("io.containerd.image.name", "docker.io/library/single:1.0"),
         ])
         layout = try ImageLayout(opening: builder.path)

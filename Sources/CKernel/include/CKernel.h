@@ -18,7 +18,6 @@ int ck_openat(int directory, const char *path, int flags, uint32_t mode);
 int ck_openat2(int directory, const char *path, int flags, uint64_t resolve);
 
 int ck_close(int descriptor);
-int ck_duplicate(int descriptor);
 
 // Names in a directory ----------------------------------------------------------------------------------------
 
@@ -62,7 +61,6 @@ int ck_ftruncate(int d, int64_t size);
 int64_t ck_seek_data(int d, int64_t offset);
 int64_t ck_seek_hole(int d, int64_t offset);
 ssize_t ck_copy_file_range(int from, int64_t *from_offset, int to, int64_t *to_offset, size_t size);
-int ck_fsync(int d);
 int ck_syncfs(int d);
 
 // Locks -------------------------------------------------------------------------------------------------------
@@ -90,7 +88,6 @@ int ck_umount(const char *target);
 
 // Process -----------------------------------------------------------------------------------------------------
 
-int64_t ck_free_bytes(int d);
 
 /// Blocks SIGINT and SIGTERM in the calling thread and in all that it will start.
 int ck_block_termination(sigset_t *set);

@@ -73,6 +73,12 @@ struct OverlayBackend: Sendable {
                 AttributeName(literal: "trusted.overlay.opaque"), [UInt8(ascii: "y")])
             try directory.makeWhiteout(FileName(literal: "whiteout"))
         } catch {
+            if error.isPermission {
+                throw StoreFailure(
+                    .system(error), "overlay layers cannot be written: \(error)",
+                    hint:
+                        "overlay's own attributes need root with CAP_SYS_ADMIN, as in a privileged container")
+            }
             throw StoreFailure(
                 .unavailable, "overlay layers cannot be kept under \(escaped(path)): \(error)",
                 hint: """
