@@ -213,6 +213,59 @@ struct FailureTests {
         #expect(result.text == "")
     }
 
+    @Test("Sizes without bounds are refused, and add up to nothing that stops the program")
+    func hostileSizes() throws {
+        let program = try Program()
+        let builder = try ImageBuilder(at: program.scratch.path.appending("image"))
+        let blobs = try Self.layers.map { try builder.layer($0).stating(size: .max) }
+        try builder.writeIndex([
+            try builder.manifest(try builder.config(.host, Self.layers.map(\.diffID)), blobs)
+        ])
+        for arguments in [[builder.path.string], ["inspect", builder.path.string]] {
+            let result = try program.run(arguments)
+            #expect(result.status == 65, "\(result.report)")
+        }
+    }
+
+    @Test("What a full disk has stopped is removed, and the store works again")
+    func fullDisk() throws {
+        let program = try Program()
+        let zeros = Bytes(String(repeating: "0123456789abcdef", count: 1 << 20))
+        let large = try program.image([LayerBuilder(.file("large", zeros))])
+        let small = try program.image([LayerBuilder(.file("small", "x"))])
+        _ = try program.scratch.makeDirectory("s")
+        try Command.run("mount", "-t", "tmpfs", "-o", "size=8m", "unpack", program.root.string).succeed()
+        defer { _ = try? Command.run("umount", program.root.string) }
+        let result = try program.run(large.path.string, "-q")
+        #expect(result.status == 74)
+        #expect(result.errorText.contains("no space left on device\nhint: "), "\(result.report)")
+        try program.expectClean()
+        #expect(try program.run(small.path.string, "-q").status == 0)
+    }
+
+    @Test("Directories of a store whose database is gone are not taken for garbage")
+    func lostDatabase() throws {
+        let program = try Program()
+        let image = try program.image([LayerBuilder(.file("file", "x"))])
+        let precious = try program.scratch.makeDirectory("s/overlayfs/7/fs/precious")
+        let result = try program.run(image.path.string)
+        #expect(result.status == 69 && result.errorText.contains("is not empty"), "\(result.report)")
+        #expect(FileManager.default.fileExists(atPath: precious.string))
+    }
+
+    @Test(
+        "A reader who has gone, and closed streams, leave a clean store",
+        arguments: [">&-", "2>&-", "2>&- >&-", "| true"])
+    func closedStreams(redirection: String) throws {
+        let program = try Program()
+        let image = try program.image(Self.layers)
+        _ = try Command.run(
+            "sh", "-c", "\"$0\" \"$1\" \(redirection)", Program.path.string, image.path.string,
+            environment: ["UNPACK_ROOT": program.root.string])
+        #expect(try program.rows("SELECT count(*) FROM snapshot WHERE kind = 'committed'") == "2\n")
+        #expect(try program.rows("PRAGMA integrity_check") == "ok\n")
+    }
+
     @Test(
         "A termination signal ends an unpack with its status and a clean store", arguments: [SIGINT, SIGTERM])
     func signals(signal: Int32) throws {
