@@ -78,7 +78,8 @@ build() {
 
     container=$(b from scratch)
     root=$(b mount "$container")
-    # How to reach the sources (proxies, checks of dates) is the machine's affair.
+    # How to reach the sources (proxies, checks of dates) is the machine's affair; where it says nothing about it,
+    # grep finds nothing, which is no failure.
     apt-config dump | grep -E '^Acquire::(Check-|Retries|https?::)' > "$scratch/apt.conf" || true
     mmdebstrap --quiet --variant=minbase --aptopt="$scratch/apt.conf" \
         "$suite" "$root" "$sources"

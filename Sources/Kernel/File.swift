@@ -46,14 +46,6 @@ extension File {
         if count < limit { buffer.removeLast(limit - count) }
     }
 
-    /// Reads into a block that somebody lends; 0 at the end of the file.
-    package func read(into block: inout MutableRawSpan) throws(SyscallFailure) -> Int {
-        let raw = self.raw
-        return try block.withUnsafeMutableBytes { memory throws(SyscallFailure) in
-            try syscall("read") { ck_read(raw, memory.baseAddress, memory.count) }
-        }
-    }
-
     /// Writes all of it at the file's position.
     package func write(_ bytes: RawSpan) throws(SyscallFailure) {
         try bytes.withUnsafeBytes { memory throws(SyscallFailure) in
@@ -142,7 +134,6 @@ extension File {
     /// Makes the whole file system durable; reports write errors since this descriptor was opened (syncfs(2),
     /// kernel ≥ 5.8).
     package func syncFileSystem() throws(SyscallFailure) { try syscall("syncfs") { ck_syncfs(self.raw) } }
-
 }
 
 /// How a file of the user's is opened (open(2)).

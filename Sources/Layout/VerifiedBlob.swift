@@ -30,21 +30,6 @@ package struct VerifiedBlob: ~Copyable {
         try checkSize()
     }
 
-    /// Reads into a block that somebody lends; 0 at the end.
-    ///
-    /// - Throws: as `read(into:limit:)`.
-    package mutating func read(into block: inout MutableRawSpan) throws(LayoutFailure) -> Int {
-        let count: Int
-        do {
-            count = try file.read(into: &block)
-        } catch {
-            throw .system(error)
-        }
-        digester.update(block.bytes.extracting(first: count))
-        try checkSize()
-        return count
-    }
-
     private func checkSize() throws(LayoutFailure) {
         if digester.count > descriptor.size {
             throw .wrongSize(descriptor.digest, expected: descriptor.size, found: digester.count)
