@@ -41,8 +41,7 @@ package final class WorkerThread<Value: Sendable>: Sendable {
         }
         if let thread { pthread_join(thread, nil) }
         guard let result = outcome.result.withLock({ $0 }) else {
-            // The body stores its outcome before the thread ends, and pthread_join has waited for that; only a
-            // second join, which is a bug of the caller's, could come here otherwise.
+            // The thread stores it before it ends, and pthread_join has waited for the end.
             preconditionFailure("a joined thread has its outcome")
         }
         return try result.get()
