@@ -102,6 +102,12 @@ let package = Package(
             dependencies: ["Snapshots", "Mounts", "OCI", "Kernel", "TestSupport", system],
             swiftSettings: common),
         .testTarget(
+            name: "UnpackingTests",
+            dependencies: [
+                "Unpacking", "Snapshots", "Layout", "Streams", "OCI", "Kernel", "TestSupport", logging, system,
+            ],
+            swiftSettings: common),
+        .testTarget(
             name: "CommandTests", dependencies: ["unpack", "OCI", "Kernel", "Mounts", "TestSupport", system],
             swiftSettings: common),
     ]

@@ -10,8 +10,10 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -88,6 +90,31 @@ ssize_t ck_copy_file_range(int from, int64_t *from_offset, int to, int64_t *to_o
     CK_RETURN(copy_file_range(from, from_offset, to, to_offset, size, 0));
 }
 int ck_syncfs(int d) { CK_RETURN(syncfs(d)); }
+
+int64_t ck_free_bytes(int d) {
+    struct statfs status;
+    if (fstatfs(d, &status) < 0) return -errno;
+    return (int64_t)status.f_bfree * status.f_bsize;
+}
+
+// Confinement -------------------------------------------------------------------------------------------------
+
+// Numbers of landlock(7): Debian's headers are older than some kernels, and libc has no wrappers.
+enum { CK_LANDLOCK_CREATE = 444, CK_LANDLOCK_ADD = 445, CK_LANDLOCK_RESTRICT = 446, CK_LANDLOCK_BENEATH = 1 };
+
+int ck_landlock_abi(void) { CK_RETURN((int)syscall(CK_LANDLOCK_CREATE, NULL, 0, 1 /* _VERSION */)); }
+
+int ck_landlock_confine(int directory, uint64_t rights) {
+    struct { uint64_t handled; } ruleset = {rights};
+    struct { uint64_t allowed; int32_t parent; } __attribute__((packed)) beneath = {rights, directory};
+    int rules = (int)syscall(CK_LANDLOCK_CREATE, &ruleset, sizeof ruleset, 0);
+    if (rules < 0) return -errno;
+    int failed = syscall(CK_LANDLOCK_ADD, rules, CK_LANDLOCK_BENEATH, &beneath, 0) < 0
+        || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || syscall(CK_LANDLOCK_RESTRICT, rules, 0) < 0;
+    int result = failed ? -errno : 0;
+    close(rules);
+    return result;
+}
 
 // Locks -------------------------------------------------------------------------------------------------------
 

@@ -148,11 +148,6 @@ package final class Directory: Sendable {
         }
     }
 
-    /// A whiteout in the form of overlay (kernel: overlayfs.rst): character device 0:0.
-    package func makeWhiteout(_ name: FileName) throws(SyscallFailure) {
-        try makeNode(name, .character(DeviceNumber(major: 0, minor: 0)), mode: 0)
-    }
-
     /// Gives a file a second name. A symlink is linked itself, not what it points to.
     package func link(
         _ target: FileName, of source: Directory, as name: FileName
@@ -170,9 +165,13 @@ package final class Directory: Sendable {
         try syscall("unlinkat", name.description) { name.withCString { ck_unlinkat(raw, $0, AT_REMOVEDIR) } }
     }
 
-    package func rename(_ name: FileName, to newName: FileName) throws(SyscallFailure) {
+    /// - Parameter target: another directory of the same file system; nil is this one.
+    package func rename(
+        _ name: FileName, to newName: FileName, in target: Directory? = nil
+    ) throws(SyscallFailure) {
+        let there = target?.raw ?? raw
         try syscall("renameat2", name.description) {
-            name.withCString { from in newName.withCString { to in ck_renameat2(raw, from, raw, to, 0) } }
+            name.withCString { from in newName.withCString { to in ck_renameat2(raw, from, there, to, 0) } }
         }
     }
 
@@ -239,6 +238,26 @@ package final class Directory: Sendable {
                 continue
             }
         }
+    }
+
+    // MARK: Metadata
+
+    /// Gives this directory another's owner, extended attributes, mode and times, and no other attributes. Overlay's
+    /// own are left out, and so is the host's label.
+    ///
+    /// - Parameter status: the other one's, perhaps from before it was changed.
+    package func takeMetadata(of other: Directory, _ status: FileStatus) throws(SyscallFailure) {
+        for name in try file.extendedAttributeNames() where !name.isStoresOwn {
+            try file.removeExtendedAttribute(name)
+        }
+        try file.setOwner(uid: status.uid, gid: status.gid)
+        for name in try other.file.extendedAttributeNames() where !name.isStoresOwn {
+            if let value = try other.file.extendedAttribute(name) {
+                try file.setExtendedAttribute(name, value)
+            }
+        }
+        try file.setMode(status.mode)
+        try file.setTimes(access: status.accessTime, modification: status.modificationTime)
     }
 
     // MARK: Metadata of a name, not followed

@@ -72,6 +72,34 @@ extension File {
         }
     }
 
+    /// Writes as `write(_:at:)` does, but leaves long runs of zeros out: holes in a file that has nothing there.
+    ///
+    /// - Returns: how many bytes were written.
+    package func writeSparsely(_ bytes: RawSpan, at offset: Int64) throws(SyscallFailure) -> Int64 {
+        var written: Int64 = 0
+        var start = 0
+        var end = 0
+        while start < bytes.byteCount {
+            // Pieces that end where the file has a multiple of the hole's size.
+            let rest = Self.holeSize - Int((offset + Int64(end)) % Int64(Self.holeSize))
+            let next = min(end + rest, bytes.byteCount)
+            let isHole = next - end == Self.holeSize && bytes.isZero(end..<next)
+            if !isHole { end = next }
+            if isHole || end == bytes.byteCount {
+                if end > start {
+                    try write(bytes.extracting(start..<end), at: offset + Int64(start))
+                    written += Int64(end - start)
+                }
+                end = next
+                start = next
+            }
+        }
+        return written
+    }
+
+    /// Small enough to find the holes of disk images, large enough not to cut a file into crumbs.
+    private static let holeSize = 1 << 16
+
     package func truncate(to size: Int64) throws(SyscallFailure) {
         try syscall("ftruncate") { ck_ftruncate(self.raw, size) }
     }
@@ -129,6 +157,11 @@ extension File {
 
     package func extendedAttributeNames() throws(SyscallFailure) -> [AttributeName] {
         try listExtendedAttributes("flistxattr") { ck_flistxattr(self.raw, $0, $1) }
+    }
+
+    /// Bytes that its file system has free, for root.
+    package func freeBytes() throws(SyscallFailure) -> Int64 {
+        Int64(try syscall("fstatfs") { ck_free_bytes(self.raw) })
     }
 
     /// Makes the whole file system durable; reports write errors since this descriptor was opened (syncfs(2),

@@ -7,7 +7,7 @@ extension MergedDirectory {
         guard let top = layers.first else { return nil }
         let status = try top.file.status()
         var attributes = [ExtendedAttribute]()
-        for name in try top.file.extendedAttributeNames() where !name.hasPrefix("trusted.overlay.") {
+        for name in try top.file.extendedAttributeNames() where !name.isStoresOwn {
             if let value = try top.file.extendedAttribute(name) {
                 attributes.append(ExtendedAttribute(name: name, value: value))
             }

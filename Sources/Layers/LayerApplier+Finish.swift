@@ -4,8 +4,12 @@ internal import Kernel
 /// The end of a layer.
 extension LayerApplier {
     /// Writes the whiteouts that hide something, and completes every directory, deepest first.
+    ///
+    /// - Throws: as `openLower`, for which it waits.
     mutating func finish() throws {
         last = nil
+        tree.closeHandles()
+        let lower = try openLower()
         if tree.keepsAside {
             tree.root.children[Whiteout.keptFolder] = nil
             try tree.open(tree.root).removeTree(Whiteout.keptFolder)
@@ -24,6 +28,7 @@ extension LayerApplier {
         // by itself.
         if node.isOpaque, node === tree.root, let below { node.whiteouts.formUnion(try below.names()) }
         var replacing = Set<FileName>()
+        var here = false
         // In an opaque directory they hide nothing more, and a device there would show (kernel: overlayfs.rst).
         let whiteouts = node.isOpaque && node !== tree.root ? [] : node.whiteouts
         for name in whiteouts {
@@ -35,7 +40,8 @@ extension LayerApplier {
                 if child.exists { continue }
             }
             if node.exists, try tree.open(node).status(of: name) != nil { continue }
-            try tree.open(node).makeWhiteout(name)
+            try tree.open(node).makeWhiteout(name, form)
+            here = true
         }
         for (name, child) in node.children {
             var childBelow: MergedDirectory?
@@ -44,12 +50,18 @@ extension LayerApplier {
             }
             try finish(child, lower: childBelow, replacesLower: replacing.contains(name))
         }
-        let marksOpaque = replacesLower || (node.isOpaque && below != nil && node !== tree.root)
-        if marksOpaque { _ = try tree.open(node) }
+        holdsWhiteouts = holdsWhiteouts || here
+        var opacity: WhiteoutForm.Opacity?
+        if replacesLower || (node.isOpaque && below != nil && node !== tree.root) {
+            opacity = .opaque
+            _ = try tree.open(node)
+        } else if form == .attribute, here || (node === tree.root && holdsWhiteouts) {
+            opacity = .holdsWhiteouts
+        }
         guard node.exists else { return }
         let metadata = try node.metadata ?? below?.metadata() ?? Metadata.implicit
         try writer.finishDirectory(
-            try tree.open(node), metadata, isOpaque: marksOpaque, entry: EntryPath(node.path))
+            try tree.open(node), metadata, opacity, entry: EntryPath(node.path))
     }
 }
 

@@ -25,7 +25,7 @@ extension LayerApplier {
                 try replacing(name, in: directory) { try directory.link(targetName, of: source, as: name) }
             }
         } else {
-            guard case .file(let layer, let status) = try lower.lookUp(targetParent.path + [targetName])
+            guard case .file(let layer, let status) = try openLower().lookUp(targetParent.path + [targetName])
             else {
                 throw LayerFailure(
                     refusing: entry.path,
@@ -61,7 +61,7 @@ extension LayerApplier {
         }
         var names = [(targetParent, target)]
         if status.linkCount > 1 {
-            for other in try lower.names(of: status.identity, in: layer) {
+            for other in try openLower().names(of: status.identity, in: layer) {
                 guard let otherName = other.last else { continue }
                 // Where this layer has something else on the way, the name does not show any more.
                 if let node = try lowerNode(other.dropLast()) { names.append((node, otherName)) }
@@ -81,14 +81,10 @@ extension LayerApplier {
     private mutating func lowerNode(_ components: some Sequence<FileName>) throws -> DirectoryNode? {
         var node = tree.root
         for name in components {
-            if let child = node.children[name] {
-                node = child
-                continue
+            if node.children[name] == nil, node.exists, try tree.open(node).status(of: name) != nil {
+                return nil
             }
-            if node.exists, try tree.open(node).status(of: name) != nil { return nil }
-            let child = DirectoryNode(name: name, parent: node, exists: false)
-            node.children[name] = child
-            node = child
+            node = try child(name, of: node)
         }
         return node
     }

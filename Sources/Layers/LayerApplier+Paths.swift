@@ -31,8 +31,8 @@ extension LayerApplier {
                 node = node.parent ?? tree.root
                 continue
             }
-            if let child = node.children[name] {
-                node = child
+            if let next = node.children[name] {
+                node = next
                 continue
             }
             if let target = try linkTarget(name, in: node, of: path) {
@@ -53,12 +53,7 @@ extension LayerApplier {
                 }
                 continue
             }
-            let child = DirectoryNode(name: name, parent: node, exists: false)
-            guard child.depth <= LayerTree.maximumDepth else {
-                throw LayerFailure(refusing: path, "more than \(LayerTree.maximumDepth) directories deep")
-            }
-            node.children[name] = child
-            node = child
+            node = try child(name, of: node)
         }
         return node
     }
@@ -79,13 +74,38 @@ extension LayerApplier {
                 return try directory.readLink(name)
             }
         }
-        if lower.isEmpty || isHidden(name, in: node) { return nil }
+        guard let lower, !lower.isEmpty, !isHidden(name, in: node) else { return nil }
         let place = node.path + [name]
         guard !known.contains(place), case .file(let layer, let status) = try lower.lookUp(place),
             status.kind == .symlink
         else { return nil }
         followed.insert(place)
         return try layer.readLink(name)
+    }
+
+    /// The node of a directory that this layer touches, made if there is none.
+    mutating func child(_ name: FileName, of parent: DirectoryNode) throws -> DirectoryNode {
+        if let child = parent.children[name] { return child }
+        let child = DirectoryNode(name: name, parent: parent, exists: false)
+        guard child.depth <= LayerTree.maximumDepth else {
+            throw LayerFailure(.refused("more than \(LayerTree.maximumDepth) directories deep"))
+        }
+        try account.remember(Self.cost(of: name) + DirectoryNode.cost)
+        parent.children[name] = child
+        return child
+    }
+
+    /// Bytes to remember a name in a set or a dictionary: an array of its own, and a third of the places empty.
+    static func cost(of name: FileName) -> Int64 { Int64(64 + name.bytes.count) }
+
+    /// Says of a directory and all below it that they are gone.
+    func forget(_ node: DirectoryNode) {
+        var pending = [node]
+        while let node = pending.popLast() {
+            node.exists = false
+            account.forget((node.name.map(Self.cost) ?? 0) + DirectoryNode.cost)
+            pending += node.children.values
+        }
     }
 
     /// Whether this layer hides the lower layers' file of a name, or one of the directories that it stands

@@ -1,5 +1,9 @@
 internal import Archive
 internal import Kernel
+internal import Streams
+
+/// Thrown where it turns out that a layer was begun on a wrong idea of the layers below.
+struct Misread: Error {}
 
 /// Applies the entries of one layer to one directory, in the archive's order, so that the merged tree depends
 /// on the layers alone. `docs/spec-notes.md` has the rules.
@@ -8,9 +12,22 @@ internal import Kernel
 /// or a default ACL from it, and its times are not touched any more.
 struct LayerApplier {
     var tree: LayerTree
-    let lower: LowerView
+    let form: WhiteoutForm
+    let account: Budget.Account
     var writer = MetadataWriter()
     private(set) var entries = 0
+
+    /// The layers below; nil while they are not needed and not known.
+    private(set) var lower: LowerView?
+    /// Where they come from; a value of nil says that they never will.
+    private let below: Promise<LowerView?>
+    /// Directories that no entry listed and that are gone again, by their paths: while the layers below were not
+    /// known, they were taken for no symlinks of theirs.
+    private var assumed = [[FileName]]()
+
+    /// Whether a whiteout stands in any directory.
+    var holdsWhiteouts = false
+
     /// The parent of the entry before: archives are sorted by directory.
     var last: (path: [FileName], node: DirectoryNode)?
 
@@ -28,15 +45,22 @@ struct LayerApplier {
     var warnings: [LayerWarning] { writer.warnings.values.sorted { $0.kind.rawValue < $1.kind.rawValue } }
 
     /// - Parameter known: the `misread` of the passes before this one.
-    init(directory: Directory, lower: LowerView, known: Set<[FileName]> = []) {
+    init(
+        directory: Directory, below: Promise<LowerView?>, form: WhiteoutForm, account: Budget.Account,
+        known: Set<[FileName]> = []
+    ) {
         tree = LayerTree(directory)
-        self.lower = lower
+        self.form = form
+        self.account = account
+        self.below = below
+        lower = below.value ?? nil
         self.known = known
     }
 
     /// Applies one entry; its data comes from the reader.
     mutating func apply(_ entry: Entry, from reader: inout LayerReader) throws {
         entries += 1
+        try account.addEntry()
         let whiteout = try Whiteout(entry)
         guard let name = entry.path.name else {
             guard entry.content == .directory else {
@@ -57,7 +81,7 @@ struct LayerApplier {
             return
         case .hide(let hidden):
             let parent = try resolve(entry.path)
-            parent.whiteouts.insert(hidden)
+            if parent.whiteouts.insert(hidden).inserted { try account.remember(Self.cost(of: hidden)) }
             noteIfFollowed(hidden, in: parent)
             if parent.copiedUp.remove(hidden) != nil { try tree.open(parent).removeFile(hidden) }
             return
@@ -76,6 +100,47 @@ struct LayerApplier {
         parent.copiedUp.remove(name)
     }
 
+    // MARK: The layers below
+
+    /// The layers below, waited for if they are not there yet.
+    ///
+    /// - Throws: `Misread` if entries so far went where those layers have a symlink, `Cancelled` if they
+    ///   will never be there.
+    mutating func openLower() throws -> LowerView {
+        if let lower { return lower }
+        guard let view = below.wait() else { throw Cancelled(.failure) }
+        lower = view
+        guard try assumptionsHold(over: view) else { throw Misread() }
+        return view
+    }
+
+    /// Remembers that a directory of this layer, which is about to go, was taken for none of the symlinks below.
+    private mutating func noteAssumptions(of node: DirectoryNode) throws {
+        var pending = [node]
+        while let node = pending.popLast() {
+            pending += node.children.values
+            guard node.metadata == nil else { continue }
+            let path = node.path
+            try account.remember(path.reduce(0) { $0 + Self.cost(of: $1) })
+            assumed.append(path)
+        }
+    }
+
+    /// Whether what no entry lists is no symlink of the layers below, so that it would have been gone through.
+    private func assumptionsHold(over view: LowerView) throws -> Bool {
+        for path in assumed where try view.lookUp(path).isSymlink { return false }
+        return try Self.hold(tree.root, over: view.root)
+    }
+
+    private static func hold(_ node: DirectoryNode, over below: MergedDirectory) throws -> Bool {
+        for (name, child) in node.children where !node.hides(name) {
+            let lower = try below.lookUp(name)
+            if lower.isSymlink, child.metadata == nil { return false }
+            if case .directory(let directory) = lower, try !hold(child, over: directory) { return false }
+        }
+        return true
+    }
+
     private mutating func noteIfFollowed(_ name: FileName, in parent: DirectoryNode) {
         if followed.isEmpty { return }
         let path = parent.path + [name]
@@ -87,16 +152,7 @@ struct LayerApplier {
     private mutating func applyDirectory(
         _ name: FileName, in parent: DirectoryNode, _ directory: Directory, _ metadata: Metadata
     ) throws {
-        let node: DirectoryNode
-        if let child = parent.children[name] {
-            node = child
-        } else {
-            node = DirectoryNode(name: name, parent: parent, exists: false)
-            guard node.depth <= LayerTree.maximumDepth else {
-                throw LayerFailure(.refused("more than \(LayerTree.maximumDepth) directories deep"))
-            }
-            parent.children[name] = node
-        }
+        let node = try child(name, of: parent)
         node.metadata = metadata
         if node.exists { return }
         try replacing(name, in: directory) { try directory.makeDirectory(name, mode: 0o700) }
@@ -107,9 +163,13 @@ struct LayerApplier {
     mutating func removeDirectory(
         _ name: FileName, in parent: DirectoryNode, _ directory: Directory
     ) throws {
-        guard let node = parent.children.removeValue(forKey: name) else { return }
+        guard let node = parent.children[name] else { return }
         last = nil
-        if node.exists { try directory.removeTree(name) }
+        if lower == nil { try noteAssumptions(of: node) }
+        parent.children[name] = nil
+        let isThere = node.exists
+        forget(node)
+        if isThere { try directory.removeTree(name) }
     }
 
     /// Runs `make`, and once more without the file that stood in its way.
@@ -181,13 +241,15 @@ struct LayerApplier {
         _ file: consuming File, size: Int64, _ metadata: Metadata, _ path: EntryPath,
         from reader: inout LayerReader
     ) throws {
-        var end: Int64 = 0
+        var written: Int64 = 0
         let target = file
-        while try reader.nextData({ (offset: Int64, bytes: RawSpan) throws(SyscallFailure) in
-            try target.write(bytes, at: offset)
-            end = offset + Int64(bytes.byteCount)
+        let account = account
+        while try reader.nextData({ (offset: Int64, bytes: RawSpan) throws in
+            let count = try target.writeSparsely(bytes, at: offset)
+            written += count
+            try account.write(count)
         }) {}
-        if end < size { try target.truncate(to: size) }
+        if written < size { try target.truncate(to: size) }
         try writer.finishFile(target, metadata, entry: path)
         try target.close()
     }

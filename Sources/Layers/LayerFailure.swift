@@ -16,6 +16,8 @@ package struct LayerFailure: Error, Sendable {
         case refused(String)
         case wrongDiffID(expected: DiffID, found: DiffID)
         case system(SyscallFailure)
+        /// The image takes more than it may.
+        case excess(Budget.Excess)
         case cancelled(Cancelled)
     }
 
@@ -39,7 +41,7 @@ package struct LayerFailure: Error, Sendable {
     var isAboutContent: Bool {
         switch cause {
         case .archive, .refused: true
-        case .blob, .compression, .wrongDiffID, .system, .cancelled: false
+        case .blob, .compression, .wrongDiffID, .system, .excess, .cancelled: false
         }
     }
 
@@ -51,6 +53,7 @@ package struct LayerFailure: Error, Sendable {
         case let failure as ArchiveFailure: LayerFailure(.archive(failure), entry: entry)
         case let failure as LayoutFailure: LayerFailure(.blob(failure), entry: entry)
         case let failure as CompressionFailure: LayerFailure(.compression(failure), entry: entry)
+        case let failure as Budget.Excess: LayerFailure(.excess(failure), entry: entry)
         case let failure as Cancelled: LayerFailure(.cancelled(failure), entry: entry)
         default: LayerFailure(.refused("\(error)"), entry: entry)
         }

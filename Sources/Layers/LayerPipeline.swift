@@ -7,18 +7,22 @@ package import Streams
 internal import Synchronization
 
 /// Reads a blob once and does everything with it in that one pass: one thread reads, hashes and decompresses
-/// into a ring, a second hashes the tar, the caller's parses and writes.
+/// into a ring, a second hashes the tar, a third parses and writes.
 ///
-/// One layer at a time.
+/// Any number of layers at a time, each into its own directory.
 package struct LayerPipeline: Sendable {
     /// Bytes of compressed input that have been read of the layer so far.
     package typealias Progress = @Sendable (Int64) -> Void
 
     private let layout: ImageLayout
+    private let form: WhiteoutForm
+    private let budget: Budget
     private let cancellation: Cancellation
 
-    package init(_ layout: ImageLayout, cancellation: Cancellation) {
+    package init(_ layout: ImageLayout, form: WhiteoutForm, budget: Budget, cancellation: Cancellation) {
         self.layout = layout
+        self.form = form
+        self.budget = budget
         self.cancellation = cancellation
     }
 
@@ -28,45 +32,65 @@ package struct LayerPipeline: Sendable {
         static let count = 2
     }
 
-    /// Applies one layer to a directory that holds nothing but what Prepare put there.
+    /// Applies one layer to an empty directory.
     ///
-    /// - Parameter lower: the layers below.
+    /// - Parameters:
+    ///   - lower: the layers below. While they are not there the layer is applied on the assumption that nothing of
+    ///     it goes through their symlinks; they are waited for where they are needed, and to complete it. The
+    ///     result is the same.
+    ///   - streamed: called when the blob has been read and verified, before the layers below are waited for.
     /// - Returns: the proof, after the last byte has been read and both digests fit.
     package func apply(
-        _ step: LayerStep, to directory: Directory, over lower: LowerView, progress: @escaping Progress
+        _ step: LayerStep, to directory: Directory, over lower: Promise<LowerView?>,
+        progress: @escaping Progress = { _ in }, streamed: @escaping @Sendable () -> Void = {}
     ) throws(LayerFailure) -> AppliedLayer {
         do {
-            var known = Set<[FileName]>()
-            for _ in 1...Self.maximumPasses {
-                switch try run(step, directory, lower, known, progress) {
-                case .applied(let layer): return layer
-                case .misread(let paths):
-                    known.formUnion(paths)
-                    try directory.removeContents()
-                }
-            }
-            throw LayerFailure(.refused("its whiteouts and the symlinks below hide each other without end"))
+            // A thread of its own, because it can never get back what it gives up.
+            return try WorkerThread {
+                try Landlock.confine(to: directory)
+                return try run(step, directory, lower, progress, streamed)
+            }.join()
         } catch {
             throw LayerFailure.wrapping(error, entry: nil)
         }
     }
 
-    /// One is the rule. A second is for a layer that goes through a lower symlink first and hides it later; more are
-    /// for one that does so in several steps.
+    /// Two for a layer that was begun on a wrong idea of the layers below, and for one that goes through a lower
+    /// symlink first and hides it later; more are for one that does so in several steps.
     private static let maximumPasses = 16
 
-    private enum Pass {
-        case applied(AppliedLayer)
-        /// The layer is what it should be, but these lower symlinks must not be followed.
-        case misread(Set<[FileName]>)
+    private func run(
+        _ step: LayerStep, _ directory: Directory, _ lower: Promise<LowerView?>,
+        _ progress: @escaping Progress, _ streamed: () -> Void
+    ) throws -> AppliedLayer {
+        var known = Set<[FileName]>()
+        for _ in 1...Self.maximumPasses {
+            let account = Budget.Account(budget)
+            var applier = LayerApplier(
+                directory: directory, below: lower, form: form, account: account, known: known)
+            do {
+                try stream(step, into: &applier, progress)
+                streamed()
+                if applier.misread.isEmpty {
+                    try applier.finish()
+                    account.keep()
+                    return AppliedLayer(step: step, warnings: applier.warnings, entries: applier.entries)
+                }
+                known.formUnion(applier.misread)
+            } catch is Misread {
+                // The layers below are known now.
+            }
+            try directory.removeContents()
+        }
+        throw LayerFailure(.refused("its whiteouts and the symlinks below hide each other without end"))
     }
 
-    private func run(
-        _ step: LayerStep, _ directory: Directory, _ lower: LowerView, _ known: Set<[FileName]>,
-        _ progress: @escaping Progress
-    ) throws -> Pass {
+    /// Applies all entries, and gives the verdict on blob and tar.
+    private func stream(
+        _ step: LayerStep, into applier: inout LayerApplier, _ progress: @escaping Progress
+    ) throws {
         let ring = BlockRing(readers: Reader.count)
-        let producer = Producer(step.descriptor, layout, ring, cancellation, progress)
+        let producer = Producer(step.descriptor, layout, ring, applier.account, cancellation, progress)
         let reading = try WorkerThread { try producer.run() }
         let hashing: WorkerThread<Digest>
         do {
@@ -81,13 +105,9 @@ package struct LayerPipeline: Sendable {
             throw error
         }
 
-        var applier = LayerApplier(directory: directory, lower: lower, known: known)
-        var failure: LayerFailure?
-        do {
-            try applyEntries(of: ring, with: &applier)
-        } catch {
-            failure = error
-            if error.isAboutContent { producer.judgeBlob() }
+        let applied = Result { try applyEntries(of: ring, with: &applier) }
+        if case .failure(let failure) = applied {
+            if (failure as? LayerFailure)?.isAboutContent == true { producer.judgeBlob() }
             ring.cancel()
         }
         // Both are joined whatever happened: they use the ring and the blob. What the reader found is the
@@ -95,15 +115,13 @@ package struct LayerPipeline: Sendable {
         let read = Result { try reading.join() }
         let diffID = DiffID(try hashing.join())
         try read.get()
-        if let failure { throw failure }
+        try applied.get()
         guard diffID == step.diffID else {
             throw LayerFailure(.wrongDiffID(expected: step.diffID, found: diffID))
         }
-        if !applier.misread.isEmpty { return .misread(applier.misread) }
-        return .applied(AppliedLayer(step: step, warnings: applier.warnings, entries: applier.entries))
     }
 
-    private func applyEntries(of ring: BlockRing, with applier: inout LayerApplier) throws(LayerFailure) {
+    private func applyEntries(of ring: BlockRing, with applier: inout LayerApplier) throws {
         var entry: EntryPath?
         do {
             var reader = try LayerReader(ring, reader: Reader.archive)
@@ -114,7 +132,8 @@ package struct LayerPipeline: Sendable {
             }
             entry = nil
             try reader.finish()
-            if applier.misread.isEmpty { try applier.finish() }
+        } catch let misread as Misread {
+            throw misread
         } catch {
             throw LayerFailure.wrapping(error, entry: entry?.description)
         }
@@ -129,17 +148,19 @@ private final class Producer: Sendable {
     private let descriptor: Descriptor
     private let layout: ImageLayout
     private let ring: BlockRing
+    private let account: Budget.Account
     private let cancellation: Cancellation
     private let progress: LayerPipeline.Progress
     private let mustJudge = Atomic<Bool>(false)
 
     init(
-        _ descriptor: Descriptor, _ layout: ImageLayout, _ ring: BlockRing, _ cancellation: Cancellation,
-        _ progress: @escaping LayerPipeline.Progress
+        _ descriptor: Descriptor, _ layout: ImageLayout, _ ring: BlockRing, _ account: Budget.Account,
+        _ cancellation: Cancellation, _ progress: @escaping LayerPipeline.Progress
     ) {
         self.descriptor = descriptor
         self.layout = layout
         self.ring = ring
+        self.account = account
         self.cancellation = cancellation
         self.progress = progress
     }
@@ -196,6 +217,7 @@ private final class Producer: Sendable {
                         progress(blob.position)
                     }
                 }
+                try account.decompress(Int64(filled))
                 return filled
             }
             if !isWanted { return false }

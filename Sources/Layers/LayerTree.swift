@@ -19,6 +19,9 @@ final class DirectoryNode {
     /// Lower files that stand here only because a hard link needed them.
     var copiedUp = Set<FileName>()
 
+    /// Bytes that one takes, with its place among its parent's children.
+    static let cost: Int64 = 240
+
     /// The open directory, while it is among the most recently used.
     fileprivate var handle: Directory?
 
@@ -94,6 +97,13 @@ struct LayerTree {
             oldest = (oldest + 1) % Self.maximumHandles
         }
         return handle
+    }
+
+    /// Closes what can be opened again: for a long wait, and for a walk in another order.
+    mutating func closeHandles() {
+        for node in recent { node.handle = nil }
+        recent = []
+        oldest = 0
     }
 
     /// Removes a directory that is empty; the node stays, as one that the layer does not have.

@@ -2,12 +2,15 @@ package import Kernel
 
 /// The layers below the one that is applied, as one tree: read-only, in user space, without a mount.
 ///
-/// It reads back what this room writes: whiteouts as character devices 0:0, `trusted.overlay.opaque`.
+/// It reads back what this room writes: whiteouts of both forms, and `trusted.overlay.opaque`.
 package struct LowerView: Sendable {
     let root: MergedDirectory
 
     /// - Parameter layers: their directories, topmost first; none for the lowest layer.
     package init(_ layers: [Directory]) { root = MergedDirectory(layers) }
+
+    /// With one more layer on top.
+    package func adding(_ layer: Directory) -> LowerView { LowerView([layer] + root.layers) }
 
     var isEmpty: Bool { root.layers.isEmpty }
 
@@ -37,12 +40,15 @@ enum LowerFile {
     case directory(MergedDirectory)
     /// Anything else, in the layer that shows it.
     case file(Directory, FileStatus)
+
+    var isSymlink: Bool {
+        if case .file(_, let status) = self { return status.kind == .symlink }
+        return false
+    }
 }
 
 /// One directory of the merged tree: the same directory in all layers that contribute to it, topmost first.
 struct MergedDirectory: Sendable {
-    static let opaqueMark = AttributeName(literal: "trusted.overlay.opaque")
-
     let layers: [Directory]
 
     init(_ layers: [Directory]) { self.layers = layers }
@@ -53,12 +59,12 @@ struct MergedDirectory: Sendable {
             guard let status = try layer.status(of: name) else { continue }
             guard status.isDirectory else {
                 // A file ends the search: it is what shows, or it hides what lies below.
-                if merged.isEmpty, !status.isWhiteout { return .file(layer, status) }
+                if merged.isEmpty, try !layer.isWhiteout(name, status) { return .file(layer, status) }
                 break
             }
             let directory = try layer.open(name)
             merged.append(directory)
-            if try directory.file.extendedAttribute(Self.opaqueMark) == [UInt8(ascii: "y")] { break }
+            if try directory.isOpaque() { break }
         }
         return merged.isEmpty ? .missing : .directory(MergedDirectory(merged))
     }

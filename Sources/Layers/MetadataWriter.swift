@@ -23,18 +23,16 @@ struct MetadataWriter {
 
     /// A directory that is complete. What attributes it had are replaced.
     mutating func finishDirectory(
-        _ directory: Directory, _ metadata: Metadata, isOpaque: Bool, entry: EntryPath
+        _ directory: Directory, _ metadata: Metadata, _ opacity: WhiteoutForm.Opacity?, entry: EntryPath
     ) throws {
-        for name in try directory.file.extendedAttributeNames() where name != Self.selinux {
+        for name in try directory.file.extendedAttributeNames() where name != .selinux {
             try directory.file.removeExtendedAttribute(name)
         }
         try directory.file.setOwner(uid: metadata.uid, gid: metadata.gid)
         for attribute in allowed(metadata.extendedAttributes, entry: entry) {
             try apply(attribute, entry: entry) { try directory.file.setExtendedAttribute($0, $1) }
         }
-        if isOpaque {
-            try directory.file.setExtendedAttribute(MergedDirectory.opaqueMark, [UInt8(ascii: "y")])
-        }
+        if let opacity { try directory.mark(opacity) }
         try directory.file.setMode(metadata.mode)
         try directory.file.setTimes(access: metadata.accessTime, modification: metadata.modificationTime)
     }
@@ -89,7 +87,6 @@ struct MetadataWriter {
     }
 
     private static let capability = AttributeName(literal: "security.capability")
-    private static let selinux = AttributeName(literal: "security.selinux")
 
     /// What an image may set: nothing that belongs to the host or steers overlay.
     private mutating func allowed(_ attributes: [ExtendedAttribute], entry: EntryPath) -> [ExtendedAttribute]
@@ -97,7 +94,7 @@ struct MetadataWriter {
         if attributes.isEmpty { return [] }
         return attributes.filter { attribute in
             // A label of the image's own policy means nothing to the host's.
-            if attribute.name == Self.selinux { return false }
+            if attribute.name == .selinux { return false }
             if attribute.name.hasPrefix("trusted.overlay.") || attribute.name.hasPrefix("user.overlay.") {
                 warn(.overlayControl, entry: entry, "extended attribute \(attribute.name)")
                 return false

@@ -24,6 +24,9 @@ package struct MediaType: RawRepresentable, Hashable, Codable, Sendable, CustomS
     /// blob are.
     package var isLayer: Bool { Self.layers.contains(rawValue) }
 
+    /// Whether it says that the blob is compressed.
+    package var isCompressed: Bool { rawValue.hasSuffix("gzip") || rawValue.hasSuffix("zstd") }
+
     private static let layers: Set<String> = {
         let oci = [
             "application/vnd.oci.image.layer.v1.tar",

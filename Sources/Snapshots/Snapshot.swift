@@ -41,8 +41,6 @@ package struct ActiveSnapshot: ~Copyable, Sendable {
     package let key: String
     /// Where its tree is written, anchored.
     package let directory: Directory
-    /// The directories below it, topmost first.
-    package let parents: [Directory]
 }
 
 /// An image that was unpacked; it keeps its chain of snapshots alive.

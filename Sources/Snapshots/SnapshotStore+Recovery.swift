@@ -28,8 +28,6 @@ extension SnapshotStore {
                 arguments: StatementArguments(Array(names)))
             try self.distrustOtherBoots(database)
             try self.setAsideOrphans(database)
-            // Here, where nobody takes the probe's own directory for an orphan.
-            try self.backend.probe()
         }
         try attempting(doing) { () throws(SyscallFailure) in
             // Only now: a crash before this leaves the run to the next reaper.

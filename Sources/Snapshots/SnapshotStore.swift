@@ -1,5 +1,5 @@
 internal import GRDB
-internal import Kernel
+package import Kernel
 package import Mounts
 package import OCI
 package import SystemPackage
@@ -123,10 +123,24 @@ package final class SnapshotStore: Sendable {
         }
     }
 
-    /// Begins to make snapshots: looks whether this file system can hold them, and removes what ended runs
-    /// have left.
+    /// How layers can say on this file system that they hide something: tried out.
     ///
-    /// - Throws: `.unavailable` with the reason, `.system`, `.busy`.
+    /// - Throws: `.unavailable` with the reason if they cannot, `.system`, `.busy`.
+    package func whiteoutForm() throws(StoreFailure) -> WhiteoutForm {
+        // In a transaction nobody takes the probe's own directory for an orphan.
+        try write { _ in try self.backend.probe() }
+    }
+
+    /// Bytes that the store's file system has free, for root.
+    package func freeBytes() throws(StoreFailure) -> Int64 {
+        try attempting("cannot ask for the free space of \(escaped(root))") { () throws(SyscallFailure) in
+            try rootDirectory.file.freeBytes()
+        }
+    }
+
+    /// Begins to make snapshots, and removes what ended runs have left.
+    ///
+    /// - Throws: `.system`, `.busy`.
     package func startRun() throws(StoreFailure) -> Run {
         let run = try attempting("cannot begin to write to the store \(escaped(root))") {
             () throws(SyscallFailure) in
@@ -172,12 +186,24 @@ package final class SnapshotStore: Sendable {
         backend.path.appending("\(snapshot.id)").appending("fs")
     }
 
+    /// The directories of a committed snapshot and of all below it, topmost first.
+    ///
+    /// - Throws: `.notFound`, `.system`.
+    package func layers(of name: String) throws(StoreFailure) -> [Directory] {
+        let ids = try read { try SnapshotRow.ancestry(of: try self.row(name, $0).id, $0) }
+        return try attempting("cannot open the layers of '\(name)'") { () throws(SyscallFailure) in
+            var layers = [Directory]()
+            for id in ids { layers.append(try backend.tree(of: id)) }
+            return layers
+        }
+    }
+
     // MARK: Making
 
     /// Makes a snapshot that can be written to.
     ///
     /// - Parameters:
-    ///   - parent: a committed snapshot's name; nil for an empty tree.
+    ///   - parent: a committed snapshot's name; nil for an empty tree, and for one whose parent `commit` tells.
     ///   - run: whose it is until it is committed; nil for one that stays until somebody removes it.
     /// - Throws: `.notFound` and `.invalidArgument` for the parent, `.alreadyExists`, `.system`.
     package func prepare(
@@ -185,12 +211,8 @@ package final class SnapshotStore: Sendable {
     ) throws(StoreFailure) -> ActiveSnapshot {
         // What a user will write to must not look like an orphan after a power cut.
         let transaction: Transaction = run == nil ? .durable : .ordinary
-        let made: (id: Int64, directory: Directory, parents: [Directory]) = try write(transaction) {
-            database in
-            let parentRow = try parent.map { try self.row($0, database) }
-            if let parentRow, parentRow.kind != SnapshotInfo.Kind.committed.rawValue {
-                throw StoreFailure(.invalidArgument, "the parent '\(parentRow.name)' is not committed")
-            }
+        let made: (id: Int64, directory: Directory) = try write(transaction) { database in
+            let parentRow = try parent.map { try self.committed($0, database) }
             if try SnapshotRow.named(key, self.snapshotter, database) != nil {
                 throw StoreFailure(.alreadyExists, "there is a snapshot '\(key)' already")
             }
@@ -206,27 +228,43 @@ package final class SnapshotStore: Sendable {
             let id = database.lastInsertedRowID
             // Left behind by a transaction that was rolled back.
             try self.setAside(FileName(id: id))
-            let directory = try self.backend.make(id, on: parentRow?.id)
-            let parents = try parentRow.map { try SnapshotRow.ancestry(of: $0.id, database) } ?? []
-            return (id, directory, try parents.map { try self.backend.tree(of: $0) })
+            return (id, try self.backend.make(id, on: parentRow?.id))
         }
-        return ActiveSnapshot(id: made.id, key: key, directory: made.directory, parents: made.parents)
+        return ActiveSnapshot(id: made.id, key: key, directory: made.directory)
+    }
+
+    /// - Throws: `.notFound`, `.invalidArgument` if it is not committed.
+    private func committed(_ parent: String, _ database: Database) throws -> SnapshotRow {
+        let row = try self.row(parent, database)
+        guard row.kind == SnapshotInfo.Kind.committed.rawValue else {
+            throw StoreFailure(.invalidArgument, "the parent '\(parent)' is not committed")
+        }
+        return row
     }
 
     /// Turns an active snapshot into a committed one under a new name.
     ///
-    /// - Parameter verifiedChain: the chain that every byte of it was verified to be. Give it only with the
-    ///   proof in hand.
-    /// - Throws: `.alreadyExists` if the name is taken, `.notFound`, `.failedPrecondition`, `.system`.
+    /// - Parameters:
+    ///   - parent: of one that was prepared without (containerd: `WithParent`, rebase); nil leaves it as it is.
+    ///   - verifiedChain: the chain that every byte of it was verified to be. Give it only with the proof in
+    ///     hand.
+    /// - Throws: `.alreadyExists` if the name is taken, `.notFound`, `.invalidArgument` for the parent,
+    ///   `.failedPrecondition`, `.system`.
     package func commit(
-        _ active: borrowing ActiveSnapshot, as name: String, labels: [String: String], verifiedChain: ChainID?
+        _ active: borrowing ActiveSnapshot, as name: String, onto parent: String? = nil,
+        labels: [String: String], verifiedChain: ChainID?
     ) throws(StoreFailure) {
         let id = active.id
         let key = active.key
         try write { database in
-            guard try self.row(key, database).kind == SnapshotInfo.Kind.active.rawValue else {
+            let row = try self.row(key, database)
+            guard row.kind == SnapshotInfo.Kind.active.rawValue else {
                 throw StoreFailure(.failedPrecondition, "the snapshot '\(key)' is not active")
             }
+            guard parent == nil || row.parent == nil else {
+                throw StoreFailure(.failedPrecondition, "the snapshot '\(key)' has a parent already")
+            }
+            let parentID = try parent.map { try self.committed($0, database).id } ?? row.parent
             if try SnapshotRow.named(name, self.snapshotter, database) != nil {
                 throw StoreFailure(
                     .alreadyExists,
@@ -237,10 +275,10 @@ package final class SnapshotStore: Sendable {
             let now = self.clock()
             try database.execute(
                 sql: """
-                    UPDATE snapshot SET name = ?, kind = 'committed', run = NULL, boot = ?, verified_chain = ?,
-                        created = ?, updated = ? WHERE id = ?
+                    UPDATE snapshot SET name = ?, kind = 'committed', parent = ?, run = NULL, boot = ?,
+                        verified_chain = ?, created = ?, updated = ? WHERE id = ?
                     """,
-                arguments: [name, self.boot, verifiedChain?.description, now, now, id])
+                arguments: [name, parentID, self.boot, verifiedChain?.description, now, now, id])
             try database.execute(sql: "DELETE FROM label WHERE snapshot = ?", arguments: [id])
             for (label, value) in labels {
                 try database.execute(

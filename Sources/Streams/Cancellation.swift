@@ -2,8 +2,16 @@ internal import Synchronization
 
 /// Thrown where work finds that it is no longer wanted.
 package struct Cancelled: Error, Equatable, Sendable {
-    /// The signal that asked for it (signal(7)).
-    package let signal: Int32
+    package enum Reason: Equatable, Sendable {
+        /// A signal asked for it (signal(7)).
+        case signal(Int32)
+        /// Other work, without which this makes no sense, has failed.
+        case failure
+    }
+
+    package let reason: Reason
+
+    package init(_ reason: Reason) { self.reason = reason }
 }
 
 /// A wish to stop, told once and looked at between two blocks or entries.
@@ -17,6 +25,6 @@ package final class Cancellation: Sendable {
 
     package func check() throws(Cancelled) {
         let signal = signal.load(ordering: .acquiring)
-        if signal != 0 { throw Cancelled(signal: signal) }
+        if signal != 0 { throw Cancelled(.signal(signal)) }
     }
 }

@@ -11,11 +11,16 @@ package final class WorkerThread<Value: Sendable>: Sendable {
     private let handle: Mutex<pthread_t?>
 
     private final class Outcome: Sendable {
-        let body: @Sendable () throws -> Value
+        private let body: Mutex<(@Sendable () throws -> Value)?>
         let result = Mutex<Result<Value, any Error>?>(nil)
-        init(_ body: @escaping @Sendable () throws -> Value) { self.body = body }
+        init(_ body: @escaping @Sendable () throws -> Value) { self.body = Mutex(body) }
+        /// What the body holds on to goes with it, before anybody learns that it is done.
         func run() {
-            let result = Result(catching: body)
+            let result: Result<Value, any Error>?
+            do {
+                let body = body.withLock { $0.take() }
+                result = body.map { Result(catching: $0) }
+            }
             self.result.withLock { $0 = result }
         }
     }

@@ -4,7 +4,7 @@ package import Layout
 package import Mounts
 package import OCI
 package import Snapshots
-internal import Streams
+package import Streams
 internal import SystemPackage
 
 /// Runs work of the rooms below, with their errors as this room's.
@@ -26,7 +26,7 @@ package func attempt<Value: ~Copyable>(
         case (let error as MountLine.Failure, _): throw UnpackError(error)
         case (let error as MountPerformer.Failure, _): throw UnpackError(error)
         case (let error as SyscallFailure, _): throw UnpackError(error)
-        case (let error as Cancelled, _): throw UnpackError(.interrupted(error.signal), "interrupted")
+        case (let error as Cancelled, _): throw UnpackError(error)
         default: throw UnpackError(.internal, "\(error)", hint: "this is a bug: please report it")
         }
     }
@@ -127,7 +127,33 @@ extension UnpackError {
             self.init(
                 isRefused ? .data : inner.code, "\(place)\(entry)\(inner.message)",
                 hint: isRefused ? Self.builtWrong : inner.hint)
-        case .cancelled(let cause): self.init(.interrupted(cause.signal), "interrupted")
+        case .excess(let excess): self.init(excess, place + entry)
+        case .cancelled(let cause): self.init(cause)
+        }
+    }
+
+    private init(_ excess: Budget.Excess, _ place: String) {
+        switch excess {
+        case .bytes(let limit):
+            self.init(
+                .data, "\(place)the image has more than \(limit) bytes of files",
+                hint: "if you trust it, raise --max-bytes")
+        case .freeSpace(let limit):
+            self.init(
+                .io, "\(place)the image has more than the \(limit) bytes that were free in the store",
+                hint: "free some space, put the store elsewhere with --root DIR, or set --max-bytes")
+        case .entries(let limit):
+            self.init(
+                .data, "\(place)the image has more than \(limit) entries",
+                hint: "if you trust it, raise --max-entries")
+        case .uncompressed(let limit):
+            self.init(
+                .data, "\(place)the image unpacks to more than \(limit) bytes, which --max-ratio allows",
+                hint: "if you trust it, raise --max-ratio")
+        case .memory(let limit):
+            self.init(
+                .data, "\(place)its directories and whiteouts take more than \(limit) bytes to remember",
+                hint: "it is far larger than any image should be: report it to whoever built it")
         }
     }
 
@@ -177,6 +203,13 @@ extension UnpackError {
                 hint: "unmount it there, or use another key")
         case .miscounted(let expected, let found):
             self.init(.internal, "the kernel mounted \(found) of \(expected) layers; it was unmounted again")
+        }
+    }
+
+    package init(_ cancelled: Cancelled) {
+        switch cancelled.reason {
+        case .signal(let signal): self.init(.interrupted(signal), "interrupted")
+        case .failure: self.init(.internal, "given up because a layer below failed")
         }
     }
 

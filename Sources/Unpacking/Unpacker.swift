@@ -17,6 +17,27 @@ package struct UnpackRequest: Sendable {
     package let durability: Durability
     /// The key of an active snapshot to mount writable; nil is read-only.
     package let writableKey: String?
+    package let limits: Limits
+    /// Layers that are read and applied at once, at least 1.
+    package let jobs: Int
+
+    /// What the layers may take, all together.
+    package struct Limits: Sendable {
+        /// Twenty times what the largest images have.
+        package static let entries: Int64 = 20_000_000
+
+        /// Bytes of file content; nil is what the store has free.
+        package let bytes: Int64?
+        package let entries: Int64
+        /// How many times its compressed size the image may unpack to; nil for any.
+        package let ratio: Int64?
+
+        package init(bytes: Int64? = nil, entries: Int64 = entries, ratio: Int64? = nil) {
+            self.bytes = bytes
+            self.entries = entries
+            self.ratio = ratio
+        }
+    }
 
     package enum Durability: String, Sendable, CaseIterable {
         /// One syncfs(2) before the image is recorded.
@@ -27,7 +48,7 @@ package struct UnpackRequest: Sendable {
 
     package init(
         image: FilePath, selector: Selector, root: FilePath, snapshotter: String, durability: Durability,
-        writableKey: String?
+        writableKey: String?, limits: Limits = Limits(), jobs: Int = 1
     ) {
         self.image = image
         self.selector = selector
@@ -35,6 +56,8 @@ package struct UnpackRequest: Sendable {
         self.snapshotter = snapshotter
         self.durability = durability
         self.writableKey = writableKey
+        self.limits = limits
+        self.jobs = jobs
     }
 }
 
@@ -149,34 +172,100 @@ package struct Unpacker: Sendable {
 
     // MARK: Doors 6 to 12
 
+    /// Unpacks layers on threads of their own, `jobs` of them at once.
+    ///
+    /// Each thread makes its snapshot and commits it, so that none crosses a thread. The promise of its directory to
+    /// the layer above keeps the order: nothing is complete, and nothing committed, before what lies below. A layer
+    /// that fails ends those above it; those below go on and stay, so that the error is always the lowest layer's.
     private func unpack(
         _ missing: [LayerStep], of layout: ImageLayout, in store: SnapshotStore
     ) throws(UnpackError) -> [String] {
         for step in missing { try attempt(in: step) { try layout.check(step.descriptor) } }
+        let budget = try budget(for: missing, in: store)
         let run = try attempt { try store.startRun() }
-        var work = try lock(missing, in: store)
-        let pipeline = LayerPipeline(layout, cancellation: cancellation)
-        var warnings = [String]()
-        while !work.isEmpty {
-            let (step, lock) = work.removeFirst()
-            // Whoever waits for the lock finds the layer committed.
-            let applied = try withExtendedLifetime(lock) { () throws(UnpackError) in
-                try unpack(step, through: pipeline, run, in: store)
+        let form = try attempt { try store.whiteoutForm() }
+        let work = try lock(missing, in: store)
+        guard let lowest = work.first?.step else { return [] }
+        let pipeline = LayerPipeline(layout, form: form, budget: budget, cancellation: cancellation)
+        let permits = Permits(request.jobs)
+        var below = Promise<LowerView?>(LowerView(try layers(below: lowest, in: store)))
+        var threads = [WorkerThread<AppliedLayer>]()
+        var failure: (any Error)?
+        for (step, lock) in work {
+            let permit = permits.take()
+            // The layer below has failed already.
+            if case .some(.none) = below.value { break }
+            let above = Promise<LowerView?>()
+            do {
+                threads.append(
+                    try WorkerThread { [below] in
+                        defer { above.fulfil(nil) }
+                        return try withExtendedLifetime((lock, permit)) {
+                            let layer = LayerWork(step: step, run: run, below: below, above: above)
+                            return try unpack(layer, through: pipeline, in: store) { permit.giveBack() }
+                        }
+                    })
+            } catch {
+                failure = error
+                break
             }
-            for warning in applied.warnings {
-                onEvent(.warned(step, warning))
-                warnings.append("\(step.name): \(warning.description)")
+            below = above
+        }
+        let results = threads.map { thread in Result { try thread.join() } }
+        return try attempt {
+            let applied = try results.map { try $0.get() }
+            if let failure { throw failure }
+            return applied.flatMap { layer in
+                layer.warnings.map { "\(layer.step.name): \($0.description)" }
             }
         }
-        return warnings
+    }
+
+    /// One layer on its thread.
+    private struct LayerWork: Sendable {
+        let step: LayerStep
+        let run: Run
+        let below: Promise<LowerView?>
+        let above: Promise<LowerView?>
+    }
+
+    /// The directories that the lowest missing layer lies on, topmost first.
+    private func layers(below step: LayerStep, in store: SnapshotStore) throws(UnpackError) -> [Directory] {
+        guard let chain = step.parent else { return [] }
+        return try attempt {
+            guard let parent = try store.verified(chain) else {
+                throw UnpackError(.internal, "\(step.name): the layer below is not in the store")
+            }
+            return try store.layers(of: parent.name)
+        }
+    }
+
+    /// What the missing layers may take: what was asked for, else what the store has free.
+    private func budget(for missing: [LayerStep], in store: SnapshotStore) throws(UnpackError) -> Budget {
+        let free = try attempt { try store.freeBytes() }
+        let compressed = missing.reduce(0) { $0 + $1.descriptor.size }
+        // Files that are stored as they are may have holes; what is compressed seldom gets smaller.
+        let least = missing.reduce(0) { $0 + ($1.descriptor.mediaType.isCompressed ? $1.descriptor.size : 0) }
+        guard request.limits.bytes != nil || least <= free else {
+            throw UnpackError(
+                .io,
+                "the layers have \(least) bytes compressed, and \(free) are free in \(escaped(request.root))",
+                hint: "free some space, or put the store elsewhere with --root DIR")
+        }
+        let (uncompressed, isEndless) = compressed.multipliedReportingOverflow(
+            by: request.limits.ratio ?? .max)
+        return Budget(
+            Budget.Limits(
+                bytes: request.limits.bytes ?? free, isFreeSpace: request.limits.bytes == nil,
+                entries: request.limits.entries, uncompressed: isEndless ? .max : uncompressed))
     }
 
     /// Takes the locks of all missing chains, lowest first and before any work, so that two processes cannot
     /// wait for each other. What somebody else has committed meanwhile is left out.
     private func lock(
         _ missing: [LayerStep], in store: SnapshotStore
-    ) throws(UnpackError) -> [(LayerStep, ChainLock)] {
-        var work = [(LayerStep, ChainLock)]()
+    ) throws(UnpackError) -> [(step: LayerStep, lock: ChainLock)] {
+        var work = [(step: LayerStep, lock: ChainLock)]()
         for step in missing {
             var hasTold = false
             while true {
@@ -196,29 +285,26 @@ package struct Unpacker: Sendable {
     }
 
     private func unpack(
-        _ step: LayerStep, through pipeline: LayerPipeline, _ run: Run, in store: SnapshotStore
+        _ layer: LayerWork, through pipeline: LayerPipeline, in store: SnapshotStore,
+        streamed: @escaping @Sendable () -> Void
     ) throws(UnpackError) -> AppliedLayer {
         try check()
+        let step = layer.step
         onEvent(.started(step))
-        let parent = try step.parent.map { chain throws(UnpackError) in
-            let found = try attempt { try store.verified(chain) }
-            guard let found else {
-                throw UnpackError(.internal, "\(step.name): the layer below is not in the store")
-            }
-            return found.name
-        }
-        let key = "unpack/\(run.name)/\(step.number)"
-        let active = try attempt { try store.prepare(key, parent: parent, owner: .images, run: run) }
+        let key = "unpack/\(layer.run.name)/\(step.number)"
+        let active = try attempt { try store.prepare(key, parent: nil, owner: .images, run: layer.run) }
         do throws(UnpackError) {
             let applied = try attempt(in: step) {
-                try pipeline.apply(step, to: active.directory, over: LowerView(active.parents)) { [onEvent] in
-                    onEvent(.progressed(step, $0))
-                }
+                try pipeline.apply(
+                    step, to: active.directory, over: layer.below,
+                    progress: { [onEvent] in onEvent(.progressed(step, $0)) }, streamed: streamed)
             }
             try check()
+            for warning in applied.warnings { onEvent(.warned(step, warning)) }
             try commit(applied, active, in: store)
             onEvent(.committed(step))
             logger.debug("\(step.name): \(applied.entries) entries, committed as \(step.chainID)")
+            layer.above.fulfil(layer.below.wait()?.adding(active.directory))
             return applied
         } catch {
             // Nothing half-done stays. Should this fail too, the next run finds it by this run's lock.
@@ -237,9 +323,15 @@ package struct Unpacker: Sendable {
     ) throws(UnpackError) {
         let chain = applied.step.chainID
         try attempt {
+            let parent = try applied.step.parent.map { parent in
+                guard let found = try store.verified(parent) else {
+                    throw UnpackError(.internal, "\(applied.step.name): the layer below is not in the store")
+                }
+                return found.name
+            }
             try store.commit(
-                active, as: chain.description, labels: ["containerd.io/snapshot.ref": chain.description],
-                verifiedChain: chain)
+                active, as: chain.description, onto: parent,
+                labels: ["containerd.io/snapshot.ref": chain.description], verifiedChain: chain)
         }
     }
 
@@ -260,6 +352,12 @@ package struct Unpacker: Sendable {
     ) throws(UnpackError) {
         try attempt {
             guard let found = try store.find(key) else {
+                guard try store.whiteoutForm() == .device else {
+                    throw UnpackError(
+                        .unavailable,
+                        "the store \(escaped(request.root)) lies on an overlay file system: nothing in it can be mounted writable",
+                        hint: "put the store on ext4, xfs, btrfs or tmpfs with --root DIR")
+                }
                 _ = try store.prepare(key, parent: parent, owner: .user, run: nil)
                 return
             }

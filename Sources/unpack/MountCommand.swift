@@ -34,6 +34,7 @@ struct MountCommand: ParsableCommand {
             "Make (or use again) the writable snapshot of this key on top of an image.", valueName: "key"))
     var writableKey: String?
 
+    @OptionGroup var limits: LimitOptions
     @OptionGroup var durability: DurabilityOptions
     @OptionGroup var talk: TalkOptions
 
@@ -68,8 +69,8 @@ struct MountCommand: ParsableCommand {
             }
         }
         return try UnpackJob(
-            image: what, selection: selection, store: store, durability: durability, talk: talk,
-            writableKey: writableKey
+            image: what, selection: selection, store: store, limits: limits, durability: durability,
+            talk: talk, writableKey: writableKey
         ).run().mount
     }
 }

@@ -92,6 +92,48 @@ struct TalkOptions: ParsableArguments {
     var verbose = false
 }
 
+/// How much an image may take, and how much is done at once.
+struct LimitOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Layers that are read and applied at once. The result does not depend on it.", valueName: "n"))
+    var jobs: Int = 1
+
+    @Option(
+        help: ArgumentHelp(
+            "Bytes that the image's files may have; holes do not count. Default: what the store has free.",
+            valueName: "n"))
+    var maxBytes: Int64?
+
+    @Option(help: ArgumentHelp("Entries that the image's layers may have.", valueName: "n"))
+    var maxEntries: Int64 = UnpackRequest.Limits.entries
+
+    @Option(
+        help: ArgumentHelp(
+            "How many times its compressed size the image may unpack to. Default: any.", valueName: "n"))
+    var maxRatio: Int64?
+
+    func limits() throws -> UnpackRequest.Limits {
+        for (name, value) in [
+            ("--max-bytes", maxBytes), ("--max-entries", maxEntries), ("--max-ratio", maxRatio),
+        ] {
+            guard let value, value < 0 else { continue }
+            throw UnpackError(.usage, "\(name) \(value) is negative")
+        }
+        return UnpackRequest.Limits(bytes: maxBytes, entries: maxEntries, ratio: maxRatio)
+    }
+
+    func jobCount() throws -> Int {
+        guard (1...Self.maximumJobs).contains(jobs) else {
+            throw UnpackError(.usage, "--jobs is 1 to \(Self.maximumJobs), not \(jobs)")
+        }
+        return jobs
+    }
+
+    /// Each job has its threads and 8 MiB of blocks.
+    private static let maximumJobs = 64
+}
+
 /// How durable it is.
 struct DurabilityOptions: ParsableArguments {
     @Option(

@@ -12,10 +12,15 @@ final class ProgressReport: Sendable {
     private struct State {
         var total: Int64 = 0
         var done: Int64 = 0
-        var current: (step: LayerStep, bytes: Int64)?
-        var started: Int64 = 0
+        var running = [Running]()
         var lastDrawn: Int64 = 0
         var isDrawn = false
+    }
+
+    private struct Running {
+        let step: LayerStep
+        let started: Int64
+        var bytes: Int64 = 0
     }
 
     /// Often enough to look alive, seldom enough to cost nothing.
@@ -41,17 +46,19 @@ final class ProgressReport: Sendable {
                 }
             case .waiting(let step): say("\(step.name): waiting for another process that unpacks it", &state)
             case .started(let step):
-                state.current = (step, 0)
-                state.started = Process.nanosecondsSinceEpoch()
+                state.running.append(Running(step: step, started: Process.nanosecondsSinceEpoch()))
                 draw(&state)
             case .progressed(let step, let bytes):
-                state.current = (step, bytes)
+                if let index = state.running.firstIndex(where: { $0.step == step }) {
+                    state.running[index].bytes = bytes
+                }
                 draw(&state)
             case .warned(let step, let warning): say("warning: \(step.name): \(warning.description)", &state)
             case .committed(let step):
-                state.current = nil
+                guard let index = state.running.firstIndex(where: { $0.step == step }) else { return }
+                let running = state.running.remove(at: index)
                 state.done += step.descriptor.size
-                let seconds = Double(Process.nanosecondsSinceEpoch() - state.started) / 1e9
+                let seconds = Double(Process.nanosecondsSinceEpoch() - running.started) / 1e9
                 say("\(step.name): \(megabytes(step.descriptor.size)) in \(tenths(seconds)) s", &state)
             case .syncing: break
             }
@@ -72,15 +79,17 @@ final class ProgressReport: Sendable {
     }
 
     private func draw(_ state: inout State) {
-        guard case .terminal = style, let (step, bytes) = state.current else { return }
+        guard case .terminal = style, let first = state.running.first else { return }
         let now = Process.nanosecondsSinceEpoch()
         guard now - state.lastDrawn >= Self.interval else { return }
         state.lastDrawn = now
-        let size = max(step.descriptor.size, 1)
-        let percent = bytes * 100 / size
+        let layers = state.running.map { running in
+            "\(running.step.number) (\(running.bytes * 100 / max(running.step.descriptor.size, 1))%)"
+        }
+        let bytes = state.running.reduce(state.done) { $0 + $1.bytes }
         let line =
-            "unpack: layer \(step.number) of \(step.count)  \(percent)% of \(megabytes(size))"
-            + "  (\(megabytes(state.done + bytes)) of \(megabytes(state.total)) in all)"
+            "unpack: \(megabytes(bytes)) of \(megabytes(state.total)), layer "
+            + "\(layers.joined(separator: ", ")) of \(first.step.count)"
         Console.say("\r\u{1B}[K" + line.prefix(Console.errorWidth - 1))
         state.isDrawn = true
     }

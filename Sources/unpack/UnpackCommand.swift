@@ -58,6 +58,7 @@ struct UnpackCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Where it will be mounted; printed into the line.", valueName: "dir"))
     var target: String?
 
+    @OptionGroup var limits: LimitOptions
     @OptionGroup var durability: DurabilityOptions
     @OptionGroup var talk: TalkOptions
 
@@ -67,8 +68,8 @@ struct UnpackCommand: ParsableCommand {
         // Before any work: a line that cannot be printed is no surprise for the end of it.
         if format == .mount { try attempt { try MountLine.check([root] + (target.map { [$0] } ?? [])) } }
         let result = try UnpackJob(
-            image: image, selection: selection, store: store, durability: durability, talk: talk,
-            writableKey: writableKey
+            image: image, selection: selection, store: store, limits: limits, durability: durability,
+            talk: talk, writableKey: writableKey
         ).run()
         let printer = ResultPrinter(
             result, root: root, snapshotter: store.snapshotterName, writableKey: writableKey, target: target)
@@ -87,6 +88,7 @@ struct UnpackJob {
     let image: String
     let selection: SelectionOptions
     let store: StoreOptions
+    let limits: LimitOptions
     let durability: DurabilityOptions
     let talk: TalkOptions
     let writableKey: String?
@@ -95,7 +97,8 @@ struct UnpackJob {
         let (path, selector) = try selection.resolve(image)
         let request = UnpackRequest(
             image: path, selector: selector, root: try store.rootPath(), snapshotter: store.snapshotterName,
-            durability: durability.sync, writableKey: writableKey)
+            durability: durability.sync, writableKey: writableKey, limits: try limits.limits(),
+            jobs: try limits.jobCount())
         // Before the first thread starts. A wish to stop is heard between two entries, and leaves a clean store.
         let cancellation = Cancellation()
         Process.onTermination { cancellation.cancel(signal: $0) }

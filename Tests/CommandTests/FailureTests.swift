@@ -236,7 +236,8 @@ struct FailureTests {
         _ = try program.scratch.makeDirectory("s")
         try Command.run("mount", "-t", "tmpfs", "-o", "size=8m", "unpack", program.root.string).succeed()
         defer { _ = try? Command.run("umount", program.root.string) }
-        let result = try program.run(large.path.string, "-q")
+        // Without a limit it would not even begin.
+        let result = try program.run(large.path.string, "-q", "--max-bytes", "100000000")
         #expect(result.status == 74)
         #expect(result.errorText.contains("no space left on device\nhint: "), "\(result.report)")
         try program.expectClean()

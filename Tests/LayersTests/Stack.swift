@@ -8,10 +8,38 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// The layers of an image, applied in order to directories of their own.
+/// How layers are kept and applied. All ways show the same tree.
+struct Way: Sendable, CaseIterable, CustomStringConvertible {
+    enum Backend: String, CaseIterable {
+        /// Overlay with whiteouts of the one form or the other.
+        case devices, attributes
+        /// One directory, in which what a layer hides is deleted.
+        case merged
+    }
+
+    let backend: Backend
+    /// Whether no layer knows those below before it has been read.
+    let isParallel: Bool
+
+    static let plain = Way(backend: .devices, isParallel: false)
+
+    static let allCases = Backend.allCases.flatMap { backend in
+        [false, true].filter { !$0 || backend != .merged }.map { Way(backend: backend, isParallel: $0) }
+    }
+
+    static var possible: [Way] {
+        allCases.filter { $0.backend != .attributes || Ability.canMountAttributeWhiteouts }
+    }
+
+    var description: String { "\(backend)\(isParallel ? ", in parallel" : "")" }
+    var form: WhiteoutForm { backend == .devices ? .device : .attribute }
+}
+
+/// The layers of an image, applied to directories of their own.
 final class Stack {
     let temporary: TemporaryDirectory
-    /// Lowest first.
+    private let way: Way
+    /// Lowest first; one alone where they are merged.
     private(set) var layers = [FilePath]()
     private(set) var warnings = [LayerWarning]()
 
@@ -21,29 +49,80 @@ final class Stack {
         return true
     }()
 
-    convenience init(_ image: [[TarEntry]], packing: Packing = .gzip) throws {
+    convenience init(_ image: [[TarEntry]], packing: Packing = .gzip, way: Way = .plain) throws {
         let source = try TemporaryDirectory()
         let builder = try ImageBuilder(at: source.path.appending("layout"))
         let manifest = try builder.image(image.map { LayerBuilder($0) }, packing: packing)
-        try self.init(manifest, of: try ImageLayout(opening: builder.path))
+        try self.init(manifest, of: try ImageLayout(opening: builder.path), way: way)
     }
 
-    init(_ manifest: Descriptor, of layout: ImageLayout) throws {
+    init(_ manifest: Descriptor, of layout: ImageLayout, way: Way = .plain) throws {
         precondition(Self.hasClearMask)
         temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
-        try apply(manifest, of: layout)
+        self.way = way
+        let pipeline = LayerPipeline(
+            layout, form: way.form, budget: Budget(), cancellation: Cancellation())
+        let steps = try layout.load(manifest).steps
+        if way.backend == .merged {
+            try merge(steps, pipeline)
+        } else if way.isParallel {
+            try applyAtOnce(steps, pipeline)
+        } else {
+            try apply(steps, pipeline)
+        }
     }
 
-    private func apply(_ manifest: Descriptor, of layout: ImageLayout) throws {
-        let pipeline = LayerPipeline(layout, cancellation: Cancellation())
-        for step in try layout.load(manifest).steps {
-            let lowers = try layers.reversed().map { try Directory(opening: $0) }
+    private func apply(_ steps: [LayerStep], _ pipeline: LayerPipeline) throws {
+        for step in steps {
+            let lowers = LowerView(try layers.reversed().map { try Directory(opening: $0) })
             let path = try temporary.makeDirectory("\(step.number)")
             let applied = try pipeline.apply(
-                step, to: try Directory(opening: path), over: LowerView(lowers), progress: { _ in })
+                step, to: try Directory(opening: path), over: Promise(lowers))
             layers.append(path)
             warnings += applied.warnings
         }
+    }
+
+    private func merge(_ steps: [LayerStep], _ pipeline: LayerPipeline) throws {
+        let path = try temporary.makeDirectory("tree")
+        let tree = try Directory(opening: path)
+        for step in steps {
+            let layer = try Directory(opening: try temporary.makeDirectory("\(step.number)"))
+            let lower = LowerView(step.parent == nil ? [] : [tree])
+            let applied = try pipeline.apply(step, to: layer, over: Promise(lower))
+            try tree.merge(layer)
+            #expect(try layer.names().isEmpty)
+            warnings += applied.warnings
+        }
+        layers = [path]
+    }
+
+    /// All at once, and none completed before every one above it waits for what lies below.
+    private func applyAtOnce(_ steps: [LayerStep], _ pipeline: LayerPipeline) throws {
+        let paths = try steps.map { try temporary.makeDirectory("\($0.number)") }
+        let promises = steps.map { _ in Promise<LowerView?>() }
+        let ends = steps.map { _ in Promise<Bool>() }
+        let threads = try zip(steps, paths).map { step, path in
+            let directory = try Directory(opening: path)
+            return try WorkerThread {
+                defer {
+                    ends[step.number - 1].fulfil(true)
+                    if step.number < steps.count { promises[step.number].fulfil(nil) }
+                }
+                let applied = try pipeline.apply(step, to: directory, over: promises[step.number - 1])
+                if step.number < steps.count {
+                    promises[step.number].fulfil(promises[step.number - 1].wait()?.adding(directory))
+                }
+                return applied
+            }
+        }
+        for (promise, end) in zip(promises, ends) {
+            while !promise.isAwaited, end.value == nil { Process.sleep(milliseconds: 1) }
+        }
+        promises[0].fulfil(LowerView([]))
+        let results = threads.map { thread in Result { try thread.join() } }
+        warnings = try results.flatMap { try $0.get().warnings }
+        layers = paths
     }
 
     /// Lends the tree that the layers show together.
@@ -157,14 +236,24 @@ struct Row: Sendable, CustomStringConvertible {
 
     var description: String { name }
 
+    /// Applies the layers in every way.
     func check(_ layer: [TarEntry]) throws {
-        let stack = try Stack(below + [layer])
         let order = layer.map(\.description).joined(separator: ", ")
-        if Ability.canMountOverlay {
-            let shown = try stack.outline
-            #expect(shown == shows, "\(name): \(order)")
-        }
-        let left = try stack.top
+        let plain = try Stack(below + [layer])
+        let left = try plain.top
         #expect(leaves == nil || left == leaves, "\(name): \(order)")
+        guard Ability.canMountOverlay else { return }
+        let shown = try plain.outline
+        #expect(shown == shows, "\(name): \(order)")
+        let tree = try plain.tree
+        for way in Way.possible {
+            let other = try Stack(below + [layer], way: way)
+            let otherTree = try other.tree
+            #expect(otherTree == tree, "\(name), \(way): \(order)")
+            if way.backend == .devices {
+                let otherLeft = try other.top
+                #expect(otherLeft == left, "\(name), \(way): \(order)")
+            }
+        }
     }
 }

@@ -36,8 +36,9 @@ struct VerdictTests {
         let layout = try ImageLayout(opening: builder.path)
         let step = try #require(try layout.load(manifest).steps.first)
         let directory = try Directory(opening: try temporary.makeDirectory(UUID().uuidString))
-        return try LayerPipeline(layout, cancellation: cancellation).apply(
-            step, to: directory, over: LowerView([]), progress: progress)
+        let pipeline = LayerPipeline(
+            layout, form: .device, budget: Budget(), cancellation: cancellation)
+        return try pipeline.apply(step, to: directory, over: Promise(LowerView([])), progress: progress)
     }
 
     @Test("A layer that is whole is proved", arguments: Packing.allCases)

@@ -32,6 +32,6 @@ import Testing
         try cancellation.check()
         cancellation.cancel(signal: 15)
         let cancelled = #expect(throws: Cancelled.self) { try cancellation.check() }
-        #expect(cancelled?.signal == 15)
+        #expect(cancelled?.reason == .signal(15))
     }
 }

@@ -29,6 +29,30 @@ package enum Ability {
         }
     }()
 
+    /// Whether the kernel reads whiteouts that are attributes (6.7 and later), tried by what one hides.
+    package static let canMountAttributeWhiteouts: Bool = {
+        guard canMountOverlay, let scratch, let directory = try? TemporaryDirectory(in: scratch) else {
+            return false
+        }
+        let name = FileName(literal: "hidden")
+        do {
+            let lowers = try ["a", "b"].map { try directory.makeDirectory($0) }
+            let upper = try Directory(opening: lowers[0])
+            try upper.makeWhiteout(name, .attribute)
+            try upper.mark(.holdsWhiteouts)
+            _ = try Directory(opening: lowers[1]).createFile(name, mode: 0o600)
+            let target = try directory.makeDirectory("merged")
+            try MountCalls.overlay(
+                options: "lowerdir=" + lowers.map(\.string).joined(separator: ":"),
+                from: try Directory(opening: directory.path), on: target, readOnly: true)
+            let shows = Result { try Directory(opening: target).status(of: name) != nil }
+            try MountCalls.unmount(target)
+            return try !shows.get()
+        } catch {
+            return false
+        }
+    }()
+
     package static func has(_ program: String) -> Bool {
         let folders = ProcessInfo.processInfo.environment["PATH"]?.split(separator: ":") ?? []
         return folders.contains { FileManager.default.isExecutableFile(atPath: "\($0)/\(program)") }
@@ -42,7 +66,7 @@ package enum Ability {
         try directory.setOwner(of: name, uid: 1, gid: 1)
         try directory.setExtendedAttribute(AttributeName(literal: "trusted.test"), [1], of: name)
         try directory.setExtendedAttribute(AttributeName(literal: "user.test"), [1], of: name)
-        try directory.makeWhiteout(FileName(literal: "whiteout"))
+        try directory.makeWhiteout(FileName(literal: "whiteout"), .device)
         try directory.makeNode(
             FileName(literal: "null"), .character(DeviceNumber(major: 1, minor: 3)), mode: 0o600)
     }

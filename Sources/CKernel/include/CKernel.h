@@ -63,6 +63,17 @@ int64_t ck_seek_hole(int d, int64_t offset);
 ssize_t ck_copy_file_range(int from, int64_t *from_offset, int to, int64_t *to_offset, size_t size);
 int ck_syncfs(int d);
 
+/// Bytes that a file system has free, for root (statfs(2)).
+int64_t ck_free_bytes(int d);
+
+// Confinement -------------------------------------------------------------------------------------------------
+
+/// The version of Landlock's interface (landlock_create_ruleset(2)), or -errno where there is none.
+int ck_landlock_abi(void);
+
+/// Forbids the calling thread, and what it will start, every right of `rights` outside `directory`.
+int ck_landlock_confine(int directory, uint64_t rights);
+
 // Locks -------------------------------------------------------------------------------------------------------
 
 /// Takes or frees an open-file-description lock on a byte range (fcntl(2), F_OFD_SETLK): never waits.

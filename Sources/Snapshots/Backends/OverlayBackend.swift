@@ -25,7 +25,10 @@ struct OverlayBackend: Sendable {
         try snapshot.makeDirectory(Self.fs, mode: 0o755)
         try snapshot.makeDirectory(Self.work, mode: 0o711)
         let root = try snapshot.open(Self.fs)
-        if let parent { try root.copyRootMetadata(from: try tree(of: parent)) }
+        if let parent {
+            let below = try tree(of: parent)
+            try root.takeMetadata(of: below, try below.file.status())
+        }
         return root
     }
 
@@ -62,18 +65,26 @@ struct OverlayBackend: Sendable {
 
     // MARK: Can it work here
 
+    /// In which form whiteouts can be made here.
+    ///
     /// - Throws: `.unavailable` with the reason, for file systems that cannot hold layers.
-    func probe() throws(StoreFailure) {
+    func probe() throws(StoreFailure) -> WhiteoutForm {
         let probe = FileName(literal: ".probe-\(UInt32.random(in: .min ... .max))")
         do throws(SyscallFailure) {
             defer { try? folder.removeTree(probe) }
             try folder.makeDirectory(probe, mode: 0o700)
             let directory = try folder.open(probe)
-            try directory.file.setExtendedAttribute(
-                AttributeName(literal: "trusted.overlay.opaque"), [UInt8(ascii: "y")])
-            try directory.makeWhiteout(FileName(literal: "whiteout"))
+            try directory.mark(.opaque)
+            do throws(SyscallFailure) {
+                try directory.makeWhiteout(FileName(literal: "device"), .device)
+                return .device
+            } catch let refusal {
+                guard KernelRelease.current >= Self.firstWithAttributes else { throw refusal }
+                try directory.makeWhiteout(FileName(literal: "attribute"), .attribute)
+                return .attribute
+            }
         } catch {
-            if error.isPermission {
+            if error.isPermission, error.call.hasSuffix("setxattr") {
                 throw StoreFailure(
                     .system(error), "overlay layers cannot be written: \(error)",
                     hint:
@@ -83,28 +94,16 @@ struct OverlayBackend: Sendable {
                 .unavailable, "overlay layers cannot be kept under \(escaped(path)): \(error)",
                 hint: """
                     put the store on ext4, xfs, btrfs or tmpfs with --root DIR; on an overlay file system, as inside a \
-                    container, whiteouts cannot be made
+                    container, whiteouts can be made from Linux 6.7 on
                     """)
         }
     }
+
+    /// Whiteouts as attributes (kernel: overlayfs.rst, "Nesting overlayfs mounts").
+    private static let firstWithAttributes = KernelRelease(major: 6, minor: 7)
 }
 
 extension FileName {
     /// The directory of a snapshot.
     init(id: Int64) { self.init(literal: "\(id)") }
-}
-
-extension Directory {
-    /// Gives this directory another's owner, extended attributes, mode and times.
-    fileprivate func copyRootMetadata(from other: Directory) throws(SyscallFailure) {
-        let status = try other.file.status()
-        try file.setOwner(uid: status.uid, gid: status.gid)
-        for name in try other.file.extendedAttributeNames() where !name.hasPrefix("trusted.overlay.") {
-            if let value = try other.file.extendedAttribute(name) {
-                try file.setExtendedAttribute(name, value)
-            }
-        }
-        try file.setMode(status.mode)
-        try file.setTimes(access: status.accessTime, modification: status.modificationTime)
-    }
 }

@@ -1,0 +1,108 @@
+internal import Synchronization
+
+/// What an image may take, over all layers together, so that a hostile one fails instead of the host.
+package final class Budget: Sendable {
+    package struct Limits: Sendable {
+        /// Bytes of file content; holes do not count.
+        package var bytes: Int64
+        /// Whether `bytes` is what the store has free, and not what somebody asked for.
+        package var isFreeSpace: Bool
+        package var entries: Int64
+        /// Bytes of the uncompressed layers.
+        package var uncompressed: Int64
+
+        package init(
+            bytes: Int64 = .max, isFreeSpace: Bool = false, entries: Int64 = .max, uncompressed: Int64 = .max
+        ) {
+            self.bytes = bytes
+            self.isFreeSpace = isFreeSpace
+            self.entries = entries
+            self.uncompressed = uncompressed
+        }
+    }
+
+    /// More than a limit.
+    package enum Excess: Error, Equatable, Sendable {
+        case bytes(limit: Int64)
+        case freeSpace(limit: Int64)
+        case entries(limit: Int64)
+        case uncompressed(limit: Int64)
+        /// What has to be remembered until the end of a layer.
+        case memory(limit: Int64)
+    }
+
+    /// Bytes for directories and whiteouts that are remembered until their layer's end: some 400,000 that the
+    /// program cannot write down earlier, and far more than any image has.
+    static let memory: Int64 = 96 << 20
+
+    private let limits: Limits
+    private let bytes = Atomic<Int64>(0)
+    private let entries = Atomic<Int64>(0)
+    private let uncompressed = Atomic<Int64>(0)
+    private let memory = Atomic<Int64>(0)
+
+    package init(_ limits: Limits = Limits()) { self.limits = limits }
+
+    /// What one pass over a layer spends; given back when nobody holds it any more, unless it is kept.
+    final class Account: Sendable {
+        private let budget: Budget
+        private let bytes = Atomic<Int64>(0)
+        private let entries = Atomic<Int64>(0)
+        private let uncompressed = Atomic<Int64>(0)
+        private let memory = Atomic<Int64>(0)
+
+        init(_ budget: Budget) { self.budget = budget }
+
+        deinit {
+            budget.bytes.subtract(bytes.load(ordering: .relaxed), ordering: .relaxed)
+            budget.entries.subtract(entries.load(ordering: .relaxed), ordering: .relaxed)
+            budget.uncompressed.subtract(uncompressed.load(ordering: .relaxed), ordering: .relaxed)
+            budget.memory.subtract(memory.load(ordering: .relaxed), ordering: .relaxed)
+        }
+
+        /// The layer stays, and what it has taken.
+        func keep() {
+            bytes.store(0, ordering: .relaxed)
+            entries.store(0, ordering: .relaxed)
+            uncompressed.store(0, ordering: .relaxed)
+        }
+
+        func write(_ count: Int64) throws(Excess) {
+            guard Self.spend(count, of: limits.bytes, bytes, budget.bytes) else {
+                throw limits.isFreeSpace ? .freeSpace(limit: limits.bytes) : .bytes(limit: limits.bytes)
+            }
+        }
+
+        func addEntry() throws(Excess) {
+            guard Self.spend(1, of: limits.entries, entries, budget.entries) else {
+                throw .entries(limit: limits.entries)
+            }
+        }
+
+        func decompress(_ count: Int64) throws(Excess) {
+            guard Self.spend(count, of: limits.uncompressed, uncompressed, budget.uncompressed) else {
+                throw .uncompressed(limit: limits.uncompressed)
+            }
+        }
+
+        func remember(_ count: Int64) throws(Excess) {
+            guard Self.spend(count, of: Budget.memory, memory, budget.memory) else {
+                throw .memory(limit: Budget.memory)
+            }
+        }
+
+        func forget(_ count: Int64) {
+            memory.subtract(count, ordering: .relaxed)
+            budget.memory.subtract(count, ordering: .relaxed)
+        }
+
+        private var limits: Limits { budget.limits }
+
+        private static func spend(
+            _ count: Int64, of limit: Int64, _ own: borrowing Atomic<Int64>, _ all: borrowing Atomic<Int64>
+        ) -> Bool {
+            own.add(count, ordering: .relaxed)
+            return all.add(count, ordering: .relaxed).newValue <= limit
+        }
+    }
+}

@@ -1,0 +1,45 @@
+package import Kernel
+
+/// For file systems whose snapshots are whole trees (native, btrfs): a layer's own directory is made like any other,
+/// so that its meaning is decided in one place, and then moved into the tree.
+extension Directory {
+    /// Moves an applied layer into this tree, a copy of the layers below: deletes what it hides, replaces what it has,
+    /// and leaves the layer's directory without anything.
+    ///
+    /// Both lie on one file system, and nobody else changes them.
+    package func merge(_ layer: Directory) throws(SyscallFailure) {
+        // Before anything is moved out of it.
+        let metadata = try layer.file.status()
+        for name in try layer.names() {
+            guard let status = try layer.status(of: name) else { continue }
+            if try layer.isWhiteout(name, status) {
+                try removeTree(name)
+                try layer.removeFile(name)
+            } else if status.isDirectory {
+                try mergeDirectory(name, of: layer)
+            } else {
+                try removeTree(name)
+                try layer.rename(name, to: name, in: self)
+            }
+        }
+        try takeMetadata(of: layer, metadata)
+    }
+
+    private func mergeDirectory(_ name: FileName, of layer: Directory) throws(SyscallFailure) {
+        let child = try layer.open(name)
+        if try status(of: name)?.isDirectory == true, try !child.isOpaque() {
+            try open(name).merge(child)
+            try layer.removeEmptyDirectory(name)
+        } else {
+            try removeTree(name)
+            try child.removeMark()
+            try layer.rename(name, to: name, in: self)
+        }
+    }
+
+    private func removeMark() throws(SyscallFailure) {
+        if try file.extendedAttribute(WhiteoutForm.opaqueMark) != nil {
+            try file.removeExtendedAttribute(WhiteoutForm.opaqueMark)
+        }
+    }
+}

@@ -1,0 +1,118 @@
+import Kernel
+import Layout
+import Logging
+import OCI
+import Snapshots
+import Streams
+import Synchronization
+import SystemPackage
+import TestSupport
+import Testing
+import Unpacking
+
+@Suite("Layers at once", .enabled(if: Ability.canApplyLayers, "no place for device nodes"))
+struct ParallelTests {
+    private let scratch: TemporaryDirectory
+    private let builder: ImageBuilder
+
+    init() throws {
+        Process.clearFileModeMask()
+        scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+        builder = try ImageBuilder(at: scratch.path.appending("layout"))
+    }
+
+    /// The lowest first; `d/` is listed by the lowest alone.
+    private static let layers = [
+        LayerBuilder(.directory("d", mode: 0o1777), .file("a", "1"), .symlink("l", to: "d")),
+        LayerBuilder(.file("d/b", "2"), .whiteout("a"), .file("l/through", "2")),
+        LayerBuilder(.file("d/c", "3"), .hardLink("h", to: "d/b")),
+        LayerBuilder(.file("d/e", "4"), .opaque("d")),
+    ]
+
+    private func unpack(
+        _ layers: [LayerBuilder], jobs: Int, store: String = "store",
+        onEvent: @escaping @Sendable (UnpackEvent) -> Void = { _ in }
+    ) throws -> UnpackResult {
+        try builder.writeIndex([try builder.image(layers)])
+        let request = UnpackRequest(
+            image: builder.path, selector: Selector(), root: scratch.path.appending(store),
+            snapshotter: "overlayfs", durability: .none, writableKey: nil, jobs: jobs)
+        return try Unpacker(
+            request, cancellation: Cancellation(), logger: Logger(label: "test"), onEvent: onEvent
+        ).run()
+    }
+
+    /// The layers' own directories, so that nothing is hidden by what lies above.
+    private func dumps(_ result: UnpackResult) throws -> [TreeDump] {
+        try result.layers.map { try TreeDump(of: try Directory(opening: $0.path)) }
+    }
+
+    @Test("Two layers are open at once: the lower one goes on only when the upper one has begun")
+    func atOnce() throws {
+        let second = Promise<Bool>()
+        let hasMet = Mutex(false)
+        _ = try unpack(Self.layers, jobs: 2) { event in
+            switch event {
+            case .started(let step) where step.number == 1:
+                let found = second.wait()
+                hasMet.withLock { $0 = found }
+            case .started(let step) where step.number == 2: second.fulfil(true)
+            default: break
+            }
+        }
+        #expect(hasMet.withLock { $0 })
+    }
+
+    @Test("Never more layers are read at once than there are jobs", arguments: [1, 2, 3])
+    func bounded(jobs: Int) throws {
+        let layers = (1...12).map { LayerBuilder(.file(Bytes("f\($0)"), Bytes.noise(100_000))) }
+        let reading = Mutex((now: Set<Int>(), most: 0))
+        _ = try unpack(layers, jobs: jobs) { event in
+            switch event {
+            case .started(let step):
+                reading.withLock {
+                    $0.now.insert(step.number)
+                    $0.most = max($0.most, $0.now.count)
+                }
+            // All of it has been read, and is verified and written before the next progress of anybody.
+            case .progressed(let step, let bytes) where bytes == step.descriptor.size:
+                reading.withLock { _ = $0.now.remove(step.number) }
+            default: break
+            }
+        }
+        #expect(reading.withLock { $0.most } <= jobs)
+    }
+
+    @Test("One job or four, a second run or a half-done one: each layer's directory is the same")
+    func same() throws {
+        let one = try dumps(try unpack(Self.layers, jobs: 1, store: "one"))
+        for _ in 1...5 {
+            let store = "four-\(UInt32.random(in: .min ... .max))"
+            #expect(try dumps(try unpack(Self.layers, jobs: 4, store: store)) == one)
+        }
+        _ = try unpack(Array(Self.layers.prefix(2)), jobs: 1, store: "half")
+        #expect(try dumps(try unpack(Self.layers, jobs: 4, store: "half")) == one)
+        #expect(try dumps(try unpack(Self.layers, jobs: 4, store: "half")) == one)
+    }
+
+    @Test("The error is the lowest layer's, what lies below it stays, and nothing above it")
+    func failure() throws {
+        let broken = LayerBuilder(.file("x"), .file(".wh."))
+        for jobs in [1, 4] {
+            let error = #expect(throws: UnpackError.self) {
+                try unpack(
+                    [Self.layers[0], Self.layers[1], broken, Self.layers[2], broken], jobs: jobs,
+                    store: "store-\(jobs)")
+            }
+            #expect(error?.code == .data)
+            #expect(error?.message.hasPrefix("layer 3 of 5 ") == true, "\(error?.message ?? "")")
+            let store = try Directory(opening: scratch.path.appending("store-\(jobs)/overlayfs"))
+            #expect(try store.names().count == 2)
+        }
+    }
+}
+
+extension TarEntry {
+    fileprivate static func whiteout(_ name: String) -> TarEntry { .file(Bytes(".wh." + name)) }
+    fileprivate static func opaque(_ name: String) -> TarEntry { .file(Bytes(name + "/.wh..wh..opq")) }
+}
