@@ -104,7 +104,8 @@ let package = Package(
         .testTarget(
             name: "UnpackingTests",
             dependencies: [
-                "Unpacking", "Snapshots", "Layout", "Streams", "OCI", "Kernel", "TestSupport", logging, system,
+                "Unpacking", "Snapshots", "Layout", "Streams", "OCI", "Kernel", "TestSupport", logging,
+                system,
             ],
             swiftSettings: common),
         .testTarget(

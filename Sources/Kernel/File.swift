@@ -83,7 +83,7 @@ extension File {
             // Pieces that end where the file has a multiple of the hole's size.
             let rest = Self.holeSize - Int((offset + Int64(end)) % Int64(Self.holeSize))
             let next = min(end + rest, bytes.byteCount)
-            let isHole = next - end == Self.holeSize && bytes.isZero(end..<next)
+            let isHole = bytes.isZero(end..<next)
             if !isHole { end = next }
             if isHole || end == bytes.byteCount {
                 if end > start {

@@ -166,7 +166,7 @@ struct FailureTests {
         let result = try program.run(builder.path.string, "--quiet")
         #expect(result.status == broken.status)
         #expect(result.text == "")
-        #expect(matches(result.errorText, broken.message), "said: \(result.errorText)")
+        #expect(result.errorText.matches(broken.message), "said: \(result.errorText)")
         if FileManager.default.fileExists(atPath: program.root.string) { try program.expectClean() }
     }
 
@@ -313,12 +313,4 @@ extension Program {
         let paths = try run(image.path.string, "-q", "--format", "path").succeed().text.split(separator: "\n")
         return try paths.map { try TreeDump(of: try Directory(opening: FilePath(String($0)))).text }
     }
-}
-
-/// Whether a text is a pattern's, in which `*` stands for anything within a line.
-private func matches(_ text: String, _ pattern: String) -> Bool {
-    let expression = pattern.components(separatedBy: "*").map(NSRegularExpression.escapedPattern(for:))
-        .joined(separator: "[^\\n]*")
-    return text.range(of: "^" + expression + "$", options: .regularExpression) == text
-        .startIndex..<text.endIndex
 }

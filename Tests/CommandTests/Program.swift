@@ -83,3 +83,12 @@ struct Program {
         return builder
     }
 }
+
+extension String {
+    /// Whether it is all of a pattern's, in which `*` stands for anything within a line.
+    func matches(_ pattern: String) -> Bool {
+        let expression = pattern.components(separatedBy: "*").map(NSRegularExpression.escapedPattern(for:))
+            .joined(separator: "[^\\n]*")
+        return range(of: "^" + expression + "$", options: .regularExpression) == startIndex..<endIndex
+    }
+}

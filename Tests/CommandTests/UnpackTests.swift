@@ -203,4 +203,58 @@ struct UnpackTests {
         #expect(try program.rows("SELECT max(id) FROM snapshot") == "6\n")
         #expect(try program.tree(String(lines[0])).lines.count == 6 * 401 + 1)
     }
+
+    @Test("A store on an overlay file system shows the same tree, and refuses to be written to")
+    func storeOnOverlay() throws {
+        let program = try Program()
+        let image = try program.image([
+            LayerBuilder(.file("a", "1"), .file("d/b", "1"), .file("o/c", "1"), .file("e/f", "1")),
+            LayerBuilder(.file(".wh.a"), .file("d/.wh.b"), .file("o/.wh..wh..opq"), .file("o/n", "2")),
+            LayerBuilder(.file("d/b", "3"), .file(".wh.e")),
+        ]).path.string
+        let expected = try program.tree(try program.line(image))
+        #expect(expected["d/b"] != nil && expected["a"] == nil && expected["o/c"] == nil)
+        let below = try Program()
+        for name in ["l", "u", "w", "s"] { _ = try below.scratch.makeDirectory(name) }
+        let folder = below.scratch.path
+        try Command.run(
+            "mount", "-t", "overlay", "unpack", "-o",
+            "lowerdir=\(folder)/l,upperdir=\(folder)/u,workdir=\(folder)/w", below.root.string
+        ).succeed()
+        defer { _ = try? Command.run("umount", below.root.string) }
+        guard Ability.canMountAttributeWhiteouts else {
+            let result = try below.run(image)
+            #expect(result.status == 69 && result.errorText.contains("--root DIR"), "\(result.report)")
+            return
+        }
+        let tree = try below.tree(try below.line(image))
+        #expect(tree == expected)
+        let result = try below.run(image, "--rw", "key")
+        #expect(result.status == 69, "\(result.report)")
+        #expect(
+            result.errorText.contains("nothing in it can be mounted writable\nhint: "), "\(result.report)")
+    }
+
+    @Test(
+        "Each thread that applies entries confines itself first",
+        .enabled(if: Ability.has("strace") && Landlock.isAvailable, "needs strace and Landlock"))
+    func confined() throws {
+        let program = try Program()
+        let trace = program.scratch.path.appending("trace").string
+        let image = try program.image([LayerBuilder(.file("one")), LayerBuilder(.file("two"))])
+        _ = try Command.run(
+            "strace", "-f", "-e", "trace=landlock_restrict_self,openat", "-o", trace, Program.path.string,
+            image.path.string, "--root", program.root.string, "-q"
+        ).succeed()
+        let lines = try String(contentsOfFile: trace, encoding: .utf8).split(separator: "\n")
+        for name in ["one", "two"] {
+            let made = try #require(lines.firstIndex { $0.contains("\"\(name)\", O_WRONLY|O_CREAT|O_EXCL") })
+            let thread = try #require(lines[made].split(separator: " ").first)
+            #expect(
+                lines[..<made].contains {
+                    $0.hasPrefix(thread + " ") && $0.contains("landlock_restrict_self")
+                },
+                "\(name)")
+        }
+    }
 }

@@ -36,6 +36,41 @@ import Testing
         #expect(status.blocks < 100)
     }
 
+    /// Data and zeros by turns: how many bytes of each. Written at once, and in pieces that end anywhere.
+    @Test(
+        "Long zeros are left out, and nothing else",
+        arguments: [
+            [5], [0, 200_000], [0, 200_000, 1], [1, 200_000],
+            [100_000, 300_000, 7, 65_536, 131_072, 1 << 20],
+            [65_536, 65_536, 65_536], [1, 10, 1, 10, 1], [0, 1 << 20],
+        ], [1 << 20, 70_001, 511])
+    func sparse(runs: [Int], piece: Int) throws {
+        var bytes = [UInt8]()
+        for (index, count) in runs.enumerated() {
+            bytes +=
+                index.isMultiple(of: 2)
+                ? Bytes.noise(count).array.map { $0 | 1 } : Array(repeating: 0, count: count)
+        }
+        guard let file = try directory.createFile(name, mode: 0o600) else {
+            Issue.record("the name is taken")
+            return
+        }
+        var written: Int64 = 0
+        for start in stride(from: 0, to: bytes.count, by: piece) {
+            written += try Array(bytes[start..<min(start + piece, bytes.count)]).withRawSpan {
+                span throws(SyscallFailure) in try file.writeSparsely(span, at: Int64(start))
+            }
+        }
+        try file.truncate(to: Int64(bytes.count))
+        try file.close()
+        #expect(try content(name) == bytes)
+        let data = Int64(bytes.count { $0 != 0 })
+        #expect(written >= data)
+        // Each run of zeros may lose what it has of two pieces of a hole's size.
+        #expect(written <= data + Int64(runs.count / 2) * 131_072)
+        #expect(data > 0 || written == 0)
+    }
+
     @Test("A copy has the same bytes and the same holes", arguments: [0, 1, 5000, 3 << 20])
     func copies(offset: Int64) throws {
         let target = FileName(literal: "copy")

@@ -79,11 +79,14 @@ struct OverlayBackend: Sendable {
                 try directory.makeWhiteout(FileName(literal: "device"), .device)
                 return .device
             } catch let refusal {
-                guard KernelRelease.current >= Self.firstWithAttributes else { throw refusal }
+                guard KernelRelease.current >= Self.firstWithAttributes, !refusal.isOutOfSpace else {
+                    throw refusal
+                }
                 try directory.makeWhiteout(FileName(literal: "attribute"), .attribute)
                 return .attribute
             }
         } catch {
+            if error.isOutOfSpace { throw StoreFailure(error, "cannot write to the store") }
             if error.isPermission, error.call.hasSuffix("setxattr") {
                 throw StoreFailure(
                     .system(error), "overlay layers cannot be written: \(error)",

@@ -1,0 +1,146 @@
+import Foundation
+import Kernel
+import SystemPackage
+import TestSupport
+import Testing
+
+@Suite("Limits", .enabled(if: Ability.canApplyLayers, "no place for device nodes and trusted attributes"))
+struct LimitTests {
+    private static let layers = [
+        LayerBuilder(.directory("d"), .file("d/a", Bytes(String(repeating: "a", count: 3000)))),
+        LayerBuilder(.file("d/b", Bytes(String(repeating: "b", count: 3000))), .symlink("l", to: "d")),
+    ]
+
+    @Test(
+        "More than an image may have is refused, and leaves nothing",
+        arguments: [
+            (
+                ["--max-bytes", "5999"], 65,
+                "layer * of 2 (*): entry 'd/*': the image has more than 5999 bytes of files\n"
+            ),
+            (
+                ["--max-bytes", "0"], 65,
+                "layer 1 of 2 (*): entry 'd/a': the image has more than 0 bytes of files\n"
+            ),
+            (["--max-entries", "3"], 65, "layer * of 2 (*): entry '*': the image has more than 3 entries\n"),
+            (
+                ["--max-ratio", "0"], 65,
+                "layer 1 of 2 (*): the image unpacks to more than 0 bytes, which --max-ratio allows\n"
+            ),
+            (["--max-bytes=-1"], 64, "--max-bytes -1 is negative"),
+            (["--jobs", "0"], 64, "--jobs is 1 to 64, not 0"),
+        ] as [([String], Int32, String)], [1, 4])
+    func refused(limit: ([String], status: Int32, message: String), jobs: Int) throws {
+        let program = try Program()
+        let image = try program.image(Self.layers)
+        let jobs = limit.0.contains("--jobs") ? [] : ["--jobs", "\(jobs)"]
+        let result = try program.run([image.path.string, "-q"] + limit.0 + jobs)
+        #expect(result.status == limit.status, "\(result.report)")
+        #expect(
+            result.errorText.matches(
+                "unpack: \(limit.message)*\(limit.status == 65 ? "hint: if you trust it, raise --max-*\n" : "\n")"
+            ), "\(result.report)")
+        if limit.status == 65 {
+            #expect(try program.rows("SELECT count(*) FROM image") == "0\n")
+        }
+    }
+
+    @Test("As much as an image may have is no more", arguments: [1, 4])
+    func accepted(jobs: Int) throws {
+        let program = try Program()
+        let image = try program.image(Self.layers)
+        _ = try program.line(
+            image.path.string, "-q", "--max-bytes", "6000", "--max-entries", "4", "--max-ratio", "2",
+            "--jobs", "\(jobs)")
+    }
+
+    @Test("Holes take nothing of the limit, and a layer that is applied twice counts once")
+    func counting() throws {
+        let program = try Program()
+        let zeros = Bytes([UInt8](repeating: 0, count: 1 << 20))
+        let image = try program.image([
+            LayerBuilder(.symlink("x", to: "z"), .directory("z")),
+            // It goes through the link before it hides it.
+            LayerBuilder(.file("x/y", "123"), .file("zeros", zeros), .file(".wh.x")),
+        ])
+        _ = try program.line(image.path.string, "-q", "--max-bytes", "3", "--max-entries", "5")
+    }
+
+    @Test("What does not fit by its compressed size is not begun")
+    func preflight() throws {
+        let program = try Program()
+        let image = try program.image([LayerBuilder(.file("large", Bytes.noise(9_000_000)))])
+        try program.withTemporaryStore("size=8m") {
+            let result = try program.run(image.path.string, "-q")
+            #expect(result.status == 74)
+            #expect(
+                result.errorText.matches(
+                    "unpack: the layers have 9* bytes compressed, and 8* are free in *\nhint: free some space,*\n"
+                ),
+                "\(result.report)")
+            try program.expectClean()
+        }
+    }
+
+    @Test("Without a limit of its own an image may have what is free")
+    func freeSpace() throws {
+        let program = try Program()
+        // Plain tar may hold anything, holes too: only its files tell.
+        let image = try program.image(
+            [LayerBuilder(.file("large", Bytes.noise(9_000_000)))], packing: .none)
+        try program.withTemporaryStore("size=8m") {
+            let result = try program.run(image.path.string, "-q")
+            #expect(result.status == 74, "\(result.report)")
+            try program.expectClean()
+        }
+    }
+
+    /// A layer with an entry of each kind, each of which needs an inode.
+    private static let everything = LayerBuilder(
+        .directory("d"), .file("d/f", "1"), .symlink("d/l", to: "f"), .fifo("p"), .character("c", 1, 3),
+        .file("i/m/p", "2"), .hardLink("h", to: "below"), .whiteout("gone"), .file("x/y/z/end", "3"))
+
+    @Test(
+        "A disk that is full at any entry stops the run, nothing is left, and later it works",
+        arguments: [1, 4])
+    func fullAtAnyEntry(jobs: Int) throws {
+        let program = try Program()
+        let image = try program.image([
+            LayerBuilder(.file("below", "1"), .file("gone", "1")), Self.everything,
+        ])
+        var statuses = [Int32]()
+        for inodes in 8...48 {
+            try program.withTemporaryStore("size=8m,nr_inodes=\(inodes)") {
+                let result = try program.run(image.path.string, "-q", "--jobs", "\(jobs)")
+                statuses.append(result.status)
+                guard result.status != 0 else { return }
+                #expect(result.status == 74, "\(inodes) inodes: \(result.report)")
+                #expect(
+                    result.errorText.contains("hint: free some space"), "\(inodes) inodes: \(result.report)")
+                try Command.run(
+                    "mount", "-o", "remount,nr_inodes=1000", "unpack", program.root.string
+                ).succeed()
+                _ = try program.line(image.path.string, "-q")
+                #expect(try program.rows("SELECT count(*) FROM snapshot") == "2\n")
+                let folders = try Directory(opening: program.root.appending("overlayfs")).names()
+                #expect(folders.count == 2, "\(inodes) inodes")
+            }
+        }
+        // All of it was in between.
+        #expect(statuses.first == 74 && statuses.last == 0 && statuses.filter { $0 == 74 }.count > 15)
+    }
+}
+
+extension TarEntry {
+    fileprivate static func whiteout(_ name: String) -> TarEntry { .file(Bytes(".wh." + name)) }
+}
+
+extension Program {
+    /// Lends a store on a file system in memory of its own.
+    fileprivate func withTemporaryStore(_ options: String, _ body: () throws -> Void) throws {
+        _ = try scratch.makeDirectory("s")
+        try Command.run("mount", "-t", "tmpfs", "-o", options, "unpack", root.string).succeed()
+        defer { _ = try? Command.run("umount", root.string) }
+        try body()
+    }
+}
