@@ -4,11 +4,17 @@ internal import Kernel
 extension MergedDirectory {
     /// Owner, mode, times and attributes of the directory as it shows: those of its topmost layer.
     func metadata() throws(SyscallFailure) -> Metadata? {
-        guard let top = layers.first else { return nil }
-        let status = try top.file.status()
+        try layers.first?.metadata()
+    }
+}
+
+extension Directory {
+    /// Owner, mode, times and attributes, but for what is the store's own.
+    func metadata() throws(SyscallFailure) -> Metadata {
+        let status = try file.status()
         var attributes = [ExtendedAttribute]()
-        for name in try top.file.extendedAttributeNames() where !name.isStoresOwn {
-            if let value = try top.file.extendedAttribute(name) {
+        for name in try file.extendedAttributeNames() where !name.isStoresOwn {
+            if let value = try file.extendedAttribute(name) {
                 attributes.append(ExtendedAttribute(name: name, value: value))
             }
         }

@@ -35,7 +35,7 @@ extension LayerApplier {
             guard let below else { break }
             let hidden = try below.lookUp(name)
             if case .missing = hidden { continue }
-            if let child = node.children[name] {
+            if let child = try ownDirectory(name, in: node) {
                 if case .directory = hidden, child.exists { replacing.insert(name) }
                 if child.exists { continue }
             }

@@ -11,7 +11,7 @@ extension LayerApplier {
             throw LayerFailure(refusing: entry.path, "a hard link to the root")
         }
         let targetParent = try walk(Array(target.parent), of: target)
-        if targetParent.children[targetName]?.exists == true {
+        if try ownDirectory(targetName, in: targetParent)?.exists == true {
             throw LayerFailure(refusing: entry.path, "a hard link to the directory '\(target)'")
         }
         if let replaced = parent.children[name], targetParent.stands(in: replaced) {
@@ -81,10 +81,12 @@ extension LayerApplier {
     private mutating func lowerNode(_ components: some Sequence<FileName>) throws -> DirectoryNode? {
         var node = tree.root
         for name in components {
-            if node.children[name] == nil, node.exists, try tree.open(node).status(of: name) != nil {
-                return nil
+            if let own = try ownDirectory(name, in: node) {
+                node = own
+                continue
             }
-            node = try child(name, of: node)
+            if node.exists, try tree.open(node).status(of: name) != nil { return nil }
+            node = try addNode(name, in: node, exists: false)
         }
         return node
     }

@@ -68,10 +68,11 @@ extension LayerApplier {
                 // It stands here for its link group only, and a directory of this layer goes over it.
                 try directory.removeFile(name)
             } else if let status = try directory.status(of: name) {
-                guard status.kind == .symlink else {
-                    throw LayerFailure(refusing: path, "'\(name)' on its path is not a directory")
+                switch status.kind {
+                case .symlink: return try directory.readLink(name)
+                case .directory: return nil
+                default: throw LayerFailure(refusing: path, "'\(name)' on its path is not a directory")
                 }
-                return try directory.readLink(name)
             }
         }
         guard let lower, !lower.isEmpty, !isHidden(name, in: node) else { return nil }
@@ -85,12 +86,28 @@ extension LayerApplier {
 
     /// The node of a directory that this layer touches, made if there is none.
     mutating func child(_ name: FileName, of parent: DirectoryNode) throws -> DirectoryNode {
+        if let child = try ownDirectory(name, in: parent) { return child }
+        return try addNode(name, in: parent, exists: false)
+    }
+
+    /// The node of a directory that this layer has; nil if it has none of that name, or a file.
+    mutating func ownDirectory(_ name: FileName, in parent: DirectoryNode) throws -> DirectoryNode? {
         if let child = parent.children[name] { return child }
-        let child = DirectoryNode(name: name, parent: parent, exists: false)
+        guard hasSettled, parent.exists, try tree.open(parent).status(of: name)?.isDirectory == true else {
+            return nil
+        }
+        return try unsettle(name, in: parent)
+    }
+
+    mutating func addNode(
+        _ name: FileName, in parent: DirectoryNode, exists: Bool
+    ) throws -> DirectoryNode {
+        let child = DirectoryNode(name: name, parent: parent, exists: exists)
         guard child.depth <= LayerTree.maximumDepth else {
             throw LayerFailure(.refused("more than \(LayerTree.maximumDepth) directories deep"))
         }
         try account.remember(Self.cost(of: name) + DirectoryNode.cost)
+        nodes += 1
         parent.children[name] = child
         return child
     }
@@ -99,13 +116,18 @@ extension LayerApplier {
     static func cost(of name: FileName) -> Int64 { Int64(64 + name.bytes.count) }
 
     /// Says of a directory and all below it that they are gone.
-    func forget(_ node: DirectoryNode) {
+    mutating func forget(_ node: DirectoryNode) {
         var pending = [node]
         while let node = pending.popLast() {
             node.exists = false
-            account.forget((node.name.map(Self.cost) ?? 0) + DirectoryNode.cost)
+            forgetOne(node)
             pending += node.children.values
         }
+    }
+
+    mutating func forgetOne(_ node: DirectoryNode) {
+        nodes -= 1
+        account.forget((node.name.map(Self.cost) ?? 0) + DirectoryNode.cost)
     }
 
     /// Whether this layer hides the lower layers' file of a name, or one of the directories that it stands

@@ -25,6 +25,15 @@ struct LayerApplier {
     /// known, they were taken for no symlinks of theirs.
     private var assumed = [[FileName]]()
 
+    /// Directories that are remembered now.
+    var nodes = 0
+    /// When there are more of them, those are settled that can be.
+    var settlingPoint: Int
+    /// How many more there may be until the next time.
+    let settlingInterval: Int
+    /// Whether there may be directories on the disk that are not remembered.
+    var hasSettled = false
+
     /// Whether a whiteout stands in any directory.
     var holdsWhiteouts = false
 
@@ -47,7 +56,7 @@ struct LayerApplier {
     /// - Parameter known: the `misread` of the passes before this one.
     init(
         directory: Directory, below: Promise<LowerView?>, form: WhiteoutForm, account: Budget.Account,
-        known: Set<[FileName]> = []
+        known: Set<[FileName]> = [], settlingInterval: Int
     ) {
         tree = LayerTree(directory)
         self.form = form
@@ -55,12 +64,15 @@ struct LayerApplier {
         self.below = below
         lower = below.value ?? nil
         self.known = known
+        self.settlingInterval = settlingInterval
+        settlingPoint = settlingInterval
     }
 
     /// Applies one entry; its data comes from the reader.
     mutating func apply(_ entry: Entry, from reader: inout LayerReader) throws {
         entries += 1
         try account.addEntry()
+        if nodes > settlingPoint { try settle() }
         let whiteout = try Whiteout(entry)
         guard let name = entry.path.name else {
             guard entry.content == .directory else {
@@ -163,7 +175,7 @@ struct LayerApplier {
     mutating func removeDirectory(
         _ name: FileName, in parent: DirectoryNode, _ directory: Directory
     ) throws {
-        guard let node = parent.children[name] else { return }
+        guard let node = try ownDirectory(name, in: parent) else { return }
         last = nil
         if lower == nil { try noteAssumptions(of: node) }
         parent.children[name] = nil

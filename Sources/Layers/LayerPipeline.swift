@@ -18,12 +18,22 @@ package struct LayerPipeline: Sendable {
     private let form: WhiteoutForm
     private let budget: Budget
     private let cancellation: Cancellation
+    private let settlingInterval: Int
 
-    package init(_ layout: ImageLayout, form: WhiteoutForm, budget: Budget, cancellation: Cancellation) {
+    /// How many directories of a layer are remembered before some are completed early: more than almost all
+    /// layers have, in 20 MB.
+    package static let defaultSettlingInterval = 65_536
+
+    /// - Parameter form: how the layers' directories say that they hide something.
+    package init(
+        _ layout: ImageLayout, form: WhiteoutForm, budget: Budget, cancellation: Cancellation,
+        settlingInterval: Int = defaultSettlingInterval
+    ) {
         self.layout = layout
         self.form = form
         self.budget = budget
         self.cancellation = cancellation
+        self.settlingInterval = settlingInterval
     }
 
     private enum Reader {
@@ -67,7 +77,8 @@ package struct LayerPipeline: Sendable {
         for _ in 1...Self.maximumPasses {
             let account = Budget.Account(budget)
             var applier = LayerApplier(
-                directory: directory, below: lower, form: form, account: account, known: known)
+                directory: directory, below: lower, form: form, account: account, known: known,
+                settlingInterval: settlingInterval)
             do {
                 try stream(step, into: &applier, progress)
                 streamed()

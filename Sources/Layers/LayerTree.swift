@@ -4,7 +4,8 @@ internal import Kernel
 /// A directory that the layer touches: one that it has, or one in which it only hides something.
 final class DirectoryNode {
     let name: FileName?
-    private(set) weak var parent: DirectoryNode?
+    /// Outlives it, unless both are gone from the layer.
+    private unowned let above: DirectoryNode?
     let depth: Int
     var children = [FileName: DirectoryNode]()
 
@@ -27,10 +28,13 @@ final class DirectoryNode {
 
     init(name: FileName?, parent: DirectoryNode?, exists: Bool) {
         self.name = name
-        self.parent = parent
+        above = parent
         self.exists = exists
         depth = parent.map { $0.depth + 1 } ?? 0
     }
+
+    /// Nil for the root. Not to be asked of a directory that is gone.
+    var parent: DirectoryNode? { above }
 
     /// From the root down.
     var path: [FileName] {
@@ -98,6 +102,9 @@ struct LayerTree {
         }
         return handle
     }
+
+    /// Closes one directory.
+    mutating func close(_ node: DirectoryNode) { node.handle = nil }
 
     /// Closes what can be opened again: for a long wait, and for a walk in another order.
     mutating func closeHandles() {

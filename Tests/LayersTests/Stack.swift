@@ -19,19 +19,27 @@ struct Way: Sendable, CaseIterable, CustomStringConvertible {
 
     let backend: Backend
     /// Whether no layer knows those below before it has been read.
-    let isParallel: Bool
+    var isParallel = false
+    /// Whether directories are forgotten as soon as they can be.
+    var settlesAtOnce = false
 
-    static let plain = Way(backend: .devices, isParallel: false)
+    static let plain = Way(backend: .devices)
 
-    static let allCases = Backend.allCases.flatMap { backend in
-        [false, true].filter { !$0 || backend != .merged }.map { Way(backend: backend, isParallel: $0) }
-    }
+    static let allCases =
+        Backend.allCases.map { Way(backend: $0) } + [
+            Way(backend: .devices, isParallel: true), Way(backend: .attributes, isParallel: true),
+            Way(backend: .devices, settlesAtOnce: true),
+            Way(backend: .devices, isParallel: true, settlesAtOnce: true),
+        ]
 
     static var possible: [Way] {
         allCases.filter { $0.backend != .attributes || Ability.canMountAttributeWhiteouts }
     }
 
-    var description: String { "\(backend)\(isParallel ? ", in parallel" : "")" }
+    var description: String {
+        "\(backend)\(isParallel ? ", in parallel" : "")\(settlesAtOnce ? ", settled at once" : "")"
+    }
+
     var form: WhiteoutForm { backend == .devices ? .device : .attribute }
 }
 
@@ -61,7 +69,8 @@ final class Stack {
         temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
         self.way = way
         let pipeline = LayerPipeline(
-            layout, form: way.form, budget: Budget(), cancellation: Cancellation())
+            layout, form: way.form, budget: Budget(), cancellation: Cancellation(),
+            settlingInterval: way.settlesAtOnce ? 0 : LayerPipeline.defaultSettlingInterval)
         let steps = try layout.load(manifest).steps
         if way.backend == .merged {
             try merge(steps, pipeline)

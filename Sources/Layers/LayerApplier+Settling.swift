@@ -1,0 +1,48 @@
+internal import Archive
+internal import Kernel
+
+/// Directories that need not be remembered: memory is constant however many a layer has.
+extension LayerApplier {
+    /// Completes directories before the end of the layer and forgets them: those that an entry has listed and that
+    /// hide nothing, as the disk says all about them from then on.
+    mutating func settle() throws {
+        // A hard link to a lower file holds on to directories, by name and by node.
+        if broughtUp.isEmpty {
+            last = nil
+            hasSettled = true
+            try settle(in: tree.root)
+        }
+        settlingPoint = nodes + settlingInterval
+    }
+
+    private mutating func settle(in node: DirectoryNode) throws {
+        for (name, child) in node.children {
+            try settle(in: child)
+            guard let metadata = child.metadata, child.canBeSettled else { continue }
+            try writer.finishDirectory(
+                try tree.open(child), metadata, nil, entry: EntryPath(child.path))
+            tree.close(child)
+            node.children[name] = nil
+            forgetOne(child)
+        }
+    }
+
+    /// Remembers a directory of this layer again, and takes from it what files in it would inherit.
+    mutating func unsettle(_ name: FileName, in parent: DirectoryNode) throws -> DirectoryNode {
+        let node = try addNode(name, in: parent, exists: true)
+        let directory = try tree.open(node)
+        node.metadata = try directory.metadata()
+        for name in try directory.file.extendedAttributeNames() where !name.isStoresOwn {
+            try directory.file.removeExtendedAttribute(name)
+        }
+        try directory.file.setOwner(uid: 0, gid: 0)
+        try directory.file.setMode(0o700)
+        return node
+    }
+}
+
+extension DirectoryNode {
+    fileprivate var canBeSettled: Bool {
+        exists && children.isEmpty && !isOpaque && whiteouts.isEmpty && copiedUp.isEmpty
+    }
+}
