@@ -99,8 +99,8 @@ package final class Directory: Sendable {
         return buffer.prefix(count).map(UInt8.init(bitPattern:))
     }
 
-    /// All names but `.` and `..`, in the file system's order.
-    package func names() throws(SyscallFailure) -> [FileName] {
+    /// All names but `.` and `..`, or some of them, in the file system's order.
+    package func names(atMost limit: Int = .max) throws(SyscallFailure) -> [FileName] {
         // A descriptor of its own: readdir(3) moves the position that duplicates share.
         let copy = try syscall("openat", ".") { ck_openat(raw, ".", O_RDONLY | O_DIRECTORY, 0) }
         guard let stream = fdopendir(copy) else {
@@ -109,7 +109,7 @@ package final class Directory: Sendable {
         }
         defer { closedir(stream) }
         var names = [FileName]()
-        while true {
+        while names.count < limit {
             Glibc.errno = 0
             guard let entry = readdir(stream) else {
                 if Glibc.errno != 0 { throw SyscallFailure("readdir", errno: Errno(rawValue: Glibc.errno)) }
@@ -119,6 +119,7 @@ package final class Directory: Sendable {
             let bytes = UnsafeRawBufferPointer(start: cName, count: strlen(cName))
             if let name = FileName(bytes) { names.append(name) }
         }
+        return names
     }
 
     // MARK: Making and removing
@@ -204,25 +205,33 @@ package final class Directory: Sendable {
     }
 
     /// Removes all that is in this directory. Directories of directories are moved up to this one first, so
-    /// that a tree of any depth needs two descriptors and no recursion.
+    /// that a tree of any depth needs two descriptors, no recursion and little memory.
     package func removeContents() throws(SyscallFailure) {
-        var pending = [FileName]()
-        for name in try names() where try !removeIfNotDirectory(name) { pending.append(name) }
-        while let next = pending.popLast() {
-            do {
-                let directory = try open(next)
-                for name in try directory.names() where try !directory.removeIfNotDirectory(name) {
-                    pending.append(try lift(name, from: directory))
+        while case let some = try names(atMost: Self.removedAtOnce), !some.isEmpty {
+            for name in some where try !removeIfNotDirectory(name) {
+                do throws(SyscallFailure) {
+                    let directory = try open(name)
+                    try directory.empty(into: self)
+                    try removeEmptyDirectory(name)
+                } catch let error where error.isMissing {
+                    continue
                 }
-                try removeEmptyDirectory(next)
-            } catch let error where error.isMissing {
-                continue
             }
         }
     }
 
+    /// Names that are read before they are removed.
+    private static let removedAtOnce = 1000
+
+    /// Removes the files in this directory and moves its directories to another one.
+    private func empty(into target: Directory) throws(SyscallFailure) {
+        while case let some = try names(atMost: Self.removedAtOnce), !some.isEmpty {
+            for name in some where try !removeIfNotDirectory(name) { try target.lift(name, from: self) }
+        }
+    }
+
     /// Moves a directory up into this one, under a name that nothing here has.
-    private func lift(_ name: FileName, from directory: Directory) throws(SyscallFailure) -> FileName {
+    private func lift(_ name: FileName, from directory: Directory) throws(SyscallFailure) {
         while true {
             let lifted = FileName(literal: ".removed-\(UInt64.random(in: .min ... .max))")
             do {
@@ -233,7 +242,7 @@ package final class Directory: Sendable {
                         }
                     }
                 }
-                return lifted
+                return
             } catch let error where error.isTaken {
                 continue
             }

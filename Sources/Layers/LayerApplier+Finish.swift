@@ -44,11 +44,8 @@ extension LayerApplier {
             here = true
         }
         for (name, child) in node.children {
-            var childBelow: MergedDirectory?
-            if let below, !node.hides(name), case .directory(let directory) = try below.lookUp(name) {
-                childBelow = directory
-            }
-            try finish(child, lower: childBelow, replacesLower: replacing.contains(name))
+            try finish(
+                child, lower: try node.shown(name, of: below), replacesLower: replacing.contains(name))
         }
         holdsWhiteouts = holdsWhiteouts || here
         var opacity: WhiteoutForm.Opacity?
@@ -62,6 +59,18 @@ extension LayerApplier {
         let metadata = try node.metadata ?? below?.metadata() ?? Metadata.implicit
         try writer.finishDirectory(
             try tree.open(node), metadata, opacity, entry: EntryPath(node.path))
+    }
+}
+
+extension DirectoryNode {
+    /// The directory that the lower layers show of a name here; nil if this layer hides it.
+    ///
+    /// - Parameter below: the lower layers' directory at this place.
+    func shown(_ name: FileName, of below: MergedDirectory?) throws -> MergedDirectory? {
+        guard let below, !hides(name), case .directory(let directory) = try below.lookUp(name) else {
+            return nil
+        }
+        return directory
     }
 }
 

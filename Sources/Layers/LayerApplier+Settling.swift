@@ -3,22 +3,35 @@ internal import Kernel
 
 /// Directories that need not be remembered: memory is constant however many a layer has.
 extension LayerApplier {
-    /// Completes directories before the end of the layer and forgets them: those that an entry has listed and that
-    /// hide nothing, as the disk says all about them from then on.
+    /// Completes directories before the end of the layer and forgets them, as the disk says all about them from then
+    /// on: those that hide nothing and that an entry has listed, or the layers below do not have.
     mutating func settle() throws {
         // A hard link to a lower file holds on to directories, by name and by node.
         if broughtUp.isEmpty {
             last = nil
             hasSettled = true
-            try settle(in: tree.root)
+            try settle(in: tree.root, over: lower?.root)
+            if lower == nil, nodes > Self.worthWaiting {
+                let lower = try openLower()
+                try settle(in: tree.root, over: lower.root)
+            }
         }
         settlingPoint = nodes + settlingInterval
     }
 
-    private mutating func settle(in node: DirectoryNode) throws {
+    /// Directories, most of them implicit, for which it is better to wait for the layers below: about half of what
+    /// `Budget.memory` has room for.
+    private static let worthWaiting = 150_000
+
+    /// - Parameter below: the lower layers' directory at this place; nil if they have none or are not known.
+    private mutating func settle(in node: DirectoryNode, over below: MergedDirectory?) throws {
         for (name, child) in node.children {
-            try settle(in: child)
-            guard let metadata = child.metadata, child.canBeSettled else { continue }
+            let childBelow = try node.shown(name, of: below)
+            try settle(in: child, over: childBelow)
+            let isOwn = lower != nil && childBelow == nil
+            guard child.canBeSettled, let metadata = child.metadata ?? (isOwn ? .implicit : nil) else {
+                continue
+            }
             try writer.finishDirectory(
                 try tree.open(child), metadata, nil, entry: EntryPath(child.path))
             tree.close(child)
