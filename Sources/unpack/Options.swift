@@ -130,8 +130,8 @@ struct LimitOptions: ParsableArguments {
         return jobs
     }
 
-    /// Each job has its threads and 8 MiB of blocks.
-    private static let maximumJobs = 64
+    /// Each job has three threads and 8 MiB of blocks.
+    private static let maximumJobs = 16
 }
 
 /// How durable it is.
