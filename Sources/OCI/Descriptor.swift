@@ -26,7 +26,17 @@ package struct Descriptor: Codable, Hashable, Sendable {
         mediaType =
             try container.decodeIfPresent(MediaType.self, forKey: .mediaType) ?? MediaType(rawValue: "")
         digest = try container.decode(Digest.self, forKey: .digest)
-        size = try container.decode(Int64.self, forKey: .size)
+        do {
+            size = try container.decode(Int64.self, forKey: .size)
+        } catch {
+            // Of a number that does not fit, the parser's own error has no place.
+            switch error as? DecodingError {
+            case nil, .dataCorrupted:
+                throw DecodingError.dataCorruptedError(
+                    forKey: .size, in: container, debugDescription: "no blob has such a size")
+            default: throw error
+            }
+        }
         platform = try container.decodeIfPresent(Platform.self, forKey: .platform)
         annotations = try container.decodeIfPresent([String: String].self, forKey: .annotations)
         artifactType = try container.decodeIfPresent(String.self, forKey: .artifactType)

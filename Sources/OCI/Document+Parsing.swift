@@ -1,5 +1,3 @@
-internal import FoundationEssentials
-
 /// A JSON document of an image that is not what it should be.
 package struct DocumentError: Error, Equatable, Sendable, CustomStringConvertible {
     package let description: String
@@ -26,7 +24,8 @@ extension ImageIndex {
     /// - Throws: `DocumentError` for malformed JSON, and for a document that is a manifest at the same time,
     ///   which two readers would understand differently (CVE-2021-41190).
     package init(parsing bytes: [UInt8]) throws(DocumentError) {
-        let shape = try Shape(parsing: bytes)
+        let text = try JSONText(checking: bytes)
+        let shape = try text.decode(Shape.self)
         if shape.config != nil || shape.layers != nil {
             throw DocumentError("it is an index and a manifest at the same time")
         }
@@ -34,7 +33,7 @@ extension ImageIndex {
             throw DocumentError("it says that it is '\(mediaType)', not an index")
         }
         // containers/image and Docker have written `null` for no manifests.
-        self.init(mediaType: shape.mediaType, manifests: try decode(Manifests.self, bytes).manifests ?? [])
+        self.init(mediaType: shape.mediaType, manifests: try text.decode(Manifests.self).manifests ?? [])
     }
 
     private struct Manifests: Decodable { let manifests: [Descriptor]? }
@@ -43,18 +42,19 @@ extension ImageIndex {
 extension ImageManifest {
     /// - Throws: `DocumentError`, see `ImageIndex.init(parsing:)`.
     package init(parsing bytes: [UInt8]) throws(DocumentError) {
-        let shape = try Shape(parsing: bytes)
+        let text = try JSONText(checking: bytes)
+        let shape = try text.decode(Shape.self)
         if shape.manifests != nil { throw DocumentError("it is an index and a manifest at the same time") }
         if let mediaType = shape.mediaType, !mediaType.isManifest {
             throw DocumentError("it says that it is '\(mediaType)', not an image manifest")
         }
-        self = try decode(ImageManifest.self, bytes)
+        self = try text.decode(ImageManifest.self)
     }
 }
 
 extension ImageConfig {
     package init(parsing bytes: [UInt8]) throws(DocumentError) {
-        self = try decode(ImageConfig.self, bytes)
+        self = try JSONText(checking: bytes).decode(ImageConfig.self)
         guard rootfs.type == "layers" else {
             throw DocumentError("rootfs.type is '\(rootfs.type)', not 'layers'")
         }
@@ -67,7 +67,7 @@ package struct LayoutMarker: Codable, Sendable {
 
     /// - Throws: `DocumentError` for malformed JSON or a version other than 1.x.
     package init(parsing bytes: [UInt8]) throws(DocumentError) {
-        self = try decode(LayoutMarker.self, bytes)
+        self = try JSONText(checking: bytes).decode(LayoutMarker.self)
         guard imageLayoutVersion.hasPrefix("1.") else {
             throw DocumentError("imageLayoutVersion is '\(imageLayoutVersion)', and only 1.x is known")
         }
@@ -82,21 +82,10 @@ private struct Shape: Decodable {
     let layers: Present?
 
     struct Present: Decodable { init(from decoder: any Decoder) {} }
-
-    init(parsing bytes: [UInt8]) throws(DocumentError) { self = try decode(Shape.self, bytes) }
 }
 
-private func decode<Value: Decodable>(_ type: Value.Type, _ bytes: [UInt8]) throws(DocumentError) -> Value {
-    do {
-        return try JSONDecoder().decode(type, from: Data(bytes))
-    } catch let error as DecodingError {
-        throw DocumentError(explain(error))
-    } catch {
-        throw DocumentError("\(error)")
-    }
-}
-
-private func explain(_ error: DecodingError) -> String {
+/// What is wrong, and where: `.manifests[3].size`.
+func explain(_ error: DecodingError) -> String {
     func place(_ path: [any CodingKey]) -> String {
         path.map { $0.intValue.map { "[\($0)]" } ?? ".\($0.stringValue)" }.joined()
     }

@@ -11,7 +11,7 @@ import Testing
         "What is no layout is refused, and told why",
         arguments: [
             ("oci-layout", nil, "it has no oci-layout"), ("index.json", nil, "it has no index.json"),
-            ("oci-layout", "", "not valid JSON"), ("oci-layout", #"{"imageLayoutVersion": "2.0"}"#, "2.0"),
+            ("oci-layout", "", "it is empty"), ("oci-layout", #"{"imageLayoutVersion": "2.0"}"#, "2.0"),
             ("index.json", "{", "not valid JSON"), ("index.json", #"{"layers": []}"#, "at the same time"),
             ("index.json", #"{"manifests": [{"digest": "sha256:0", "size": 1}]}"#, "sha256:0"),
         ] as [(String, Bytes?, String)])
