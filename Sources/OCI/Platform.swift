@@ -91,9 +91,27 @@ extension Platform: Codable {
 }
 
 extension Platform {
-    /// Whether an image for `candidate` is what was asked for: without a variant any of them is.
-    package func accepts(_ candidate: Platform) -> Bool {
-        os == candidate.os && architecture == candidate.architecture
-            && (variant == nil || variant == candidate.variant)
+    /// How far an image for `candidate` is from what is wanted: 0 is the best, nil does not fit. Levels of one
+    /// architecture contain each other, so that an image for a lower one runs too.
+    ///
+    /// - Parameter mayExceed: whether no variant means any, the lowest first: so it is where somebody asks, but a
+    ///   machine has the level that it has.
+    package func distance(to candidate: Platform, mayExceed: Bool) -> Int? {
+        guard os == candidate.os, architecture == candidate.architecture else { return nil }
+        if variant == candidate.variant { return 0 }
+        let takesAny = mayExceed && variant == nil
+        guard let level, let other = candidate.level else { return takesAny ? .max : nil }
+        return other <= level || takesAny ? abs(level - other) : nil
     }
+
+    /// Nil where the architecture has no levels, or not this one.
+    private var level: Int? {
+        if architecture == "amd64", variant == nil { return 1 }
+        guard let lowest = Self.lowestLevels[architecture], let variant, variant.hasPrefix("v"),
+            let level = Int(variant.dropFirst()), level >= lowest
+        else { return nil }
+        return level
+    }
+
+    private static let lowestLevels = ["amd64": 1, "arm": 5, "arm64": 8]
 }

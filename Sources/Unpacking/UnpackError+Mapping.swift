@@ -96,8 +96,7 @@ extension UnpackError {
     private static func list(_ candidates: [Candidate]) -> String {
         candidates.map { candidate in
             let name = candidate.references.first.map { escaped($0.utf8) } ?? "(no name)"
-            let platform = candidate.platform.map { "\($0)" } ?? "unknown platform"
-            return "\n  \(name)  \(platform)  \(candidate.descriptor.digest)"
+            return "\n  \(name)  \(candidate.platform)  \(candidate.descriptor.digest)"
         }.joined()
     }
 

@@ -38,7 +38,7 @@ private struct InspectDocument: Encodable {
         let digest: Digest
         let mediaType: MediaType
         let size: Int64
-        let platform: String?
+        let platform: String
         /// Whether the layout holds its manifest and config.
         let present: Bool
         let created: String?
@@ -86,7 +86,7 @@ extension InspectDocument.ImageDocument {
         digest = candidate.descriptor.digest
         mediaType = candidate.descriptor.mediaType
         size = candidate.descriptor.size
-        platform = candidate.platform?.description
+        platform = candidate.platform.description
         guard let image = try layout.loadIfPresent(candidate.descriptor) else {
             present = false
             created = nil
@@ -115,7 +115,7 @@ extension InspectDocument.ImageDocument {
     var text: String {
         let names =
             references.isEmpty ? "(no name)" : references.map { escaped($0.utf8) }.joined(separator: ", ")
-        var lines = ["\(names)  \(platform ?? "unknown platform")"]
+        var lines = ["\(names)  \(platform)"]
         lines.append("  manifest  \(digest)")
         if !present { return (lines + ["  not in this layout"]).joined(separator: "\n") }
         if let configDigest { lines.append("  config    \(configDigest)") }

@@ -8,6 +8,9 @@ import Testing
 private let amd64 = Platform(os: "linux", architecture: "amd64")
 private let arm64 = Platform(os: "linux", architecture: "arm64")
 private let arm6 = Platform(os: "linux", architecture: "arm", variant: "v6")
+private func level(_ level: Int) -> Platform {
+    Platform(os: "linux", architecture: "amd64", variant: "v\(level)")
+}
 private let unknown = Platform(os: "unknown", architecture: "unknown")
 
 /// Several images in several forms, in one layout.
@@ -26,7 +29,7 @@ private final class Library: Sendable {
         let one = try image("one", amd64)
         let two = try image("two", arm64)
         let six = try image("six", arm6)
-        let level3 = try image("level3", Platform(os: "linux", architecture: "amd64", variant: "v3"))
+        let level3 = try image("level3", level(3))
         let absent = try image("absent", amd64)
         try builder.removeBlob(absent)
         let attestation = try builder.blob(Array("{}".utf8), .ociManifest)
@@ -37,7 +40,7 @@ private final class Library: Sendable {
             attestation.on(amd64).annotated("vnd.docker.reference.type", "attestation-manifest"),
         ])
         let outer = try builder.index([
-            multi, level3.on(Platform(os: "linux", architecture: "amd64", variant: "v3")),
+            multi, level3.on(level(3)),
         ])
         let sparse = try builder.index([absent.on(amd64), two.on(arm64)])
         try builder.removeBlob(sparse)
@@ -71,8 +74,9 @@ private final class Library: Sendable {
             ("docker.io/library/single:1.0", amd64, "single"),
             ("multi", amd64, "one"), ("multi", arm64, "two"), ("multi", arm6, "six"),
             ("multi:latest", amd64, "one"), ("multi:latest", arm6, "six"),
+            ("multi", Platform(os: "linux", architecture: "arm"), "six"),
             ("outer", amd64, "one"), ("outer", arm64, "two"),
-            ("outer", Platform(os: "linux", architecture: "amd64", variant: "v3"), "level3"),
+            ("outer", level(2), "one"), ("outer", level(3), "level3"), ("outer", level(4), "level3"),
         ])
     func byReference(reference: String, platform: Platform, expected: String) throws {
         let chosen = try library.layout.select(Selector(reference: reference, platform: platform))
@@ -104,7 +108,11 @@ private final class Library: Sendable {
             (Selector(reference: "artifact", platform: amd64), .noReference),
             (Selector(digest: sha256(of: [1]), platform: amd64), .noDigest),
             (Selector(reference: "single", platform: arm64), .noPlatform),
-            (Selector(reference: "multi", platform: Platform(os: "linux", architecture: "arm")), .noPlatform),
+            (
+                Selector(
+                    reference: "multi", platform: Platform(os: "linux", architecture: "arm", variant: "v5")),
+                .noPlatform
+            ),
             (Selector(platform: Platform(os: "windows", architecture: "amd64")), .noPlatform),
             (Selector(reference: "twice", platform: amd64), .ambiguous),
             (Selector(platform: amd64), .ambiguous),
@@ -140,16 +148,74 @@ private final class Library: Sendable {
         #expect(kind(failure) == "noImage")
     }
 
-    @Test("A hundred indexes in each other are walked once each")
-    func nested() throws {
-        let directory = try TemporaryDirectory()
-        let builder = try ImageBuilder(at: directory.path.appending("layout"))
-        let image = try builder.image([LayerBuilder(.file("a"))], amd64)
-        var index = image.on(amd64)
-        for _ in 0..<100 { index = try builder.index([index, index.annotated("x", "y")]) }
-        try builder.writeIndex([index.named("deep")])
-        let chosen = try ImageLayout(opening: builder.path).select(
-            Selector(reference: "deep", platform: amd64))
-        #expect(chosen.descriptor.digest == image.digest)
+    private func layout(_ build: (ImageBuilder) throws -> [Descriptor]) throws -> ImageLayout {
+        let name = "layout-\(UInt32.random(in: .min ... .max))"
+        let builder = try ImageBuilder(at: library.directory.path.appending(name))
+        try builder.writeIndex(try build(builder))
+        return try ImageLayout(opening: builder.path)
+    }
+
+    private static let machines: [([Int], machine: Int, expected: Int?)] = [
+        ([1, 2, 3, 4], 4, 4), ([1, 2, 3, 4], 3, 3), ([1, 2, 3, 4], 1, 1), ([1, 2], 4, 2), ([1], 3, 1),
+        ([1, 4], 3, 1), ([2, 3], 2, 2), ([3, 4], 2, nil), ([2], 1, nil),
+    ]
+
+    @Test(
+        "A machine gets the image for the highest level that it has, and none above it", arguments: machines)
+    func levels(_ images: [Int], machine: Int, expected: Int?) throws {
+        let layout = try layout { builder in
+            try images.map { try builder.image([LayerBuilder(.file(Bytes("\($0)")))], level($0)) }
+        }
+        do {
+            let fitting = try layout.fitting(Selector(), on: level(machine))
+            #expect(fitting.map(\.platform) == expected.map { [level($0)] })
+        } catch {
+            guard case .noPlatform(let wanted, let candidates) = error else { throw error }
+            #expect(expected == nil)
+            #expect(wanted == level(machine))
+            #expect(candidates.map(\.platform) == images.map(level))
+        }
+    }
+
+    @Test("A platform without a variant is the baseline's, and another only where nothing else fits")
+    func baseline() throws {
+        for (images, expected) in [([1, 2, 3], 1), ([2, 3], 2), ([4], 4)] {
+            let layout = try layout { builder in
+                try images.reversed().map {
+                    try builder.image([LayerBuilder(.file(Bytes("\($0)")))], level($0))
+                }
+            }
+            #expect(try layout.select(Selector(platform: amd64)).platform == level(expected))
+        }
+    }
+
+    @Test("A better level of one image is no reason to choose it among several")
+    func levelsOfSeveralImages() throws {
+        let layout = try layout { builder in
+            let images = try (1...3).map {
+                try builder.image([LayerBuilder(.file(Bytes("\($0)")))], level($0))
+            }
+            return [
+                images[0].named("first"), images[1].named("first"), images[0].named("second"),
+                images[2].named("third").annotated("io.containerd.image.name", "second"),
+            ]
+        }
+        func fitting(_ machine: Int, _ reference: String? = nil) throws -> [String] {
+            try layout.fitting(Selector(reference: reference), on: level(machine)).map {
+                "\($0.references.joined(separator: "+")) \($0.platform)"
+            }
+        }
+        #expect(try fitting(1) == ["first linux/amd64", "second linux/amd64"])
+        #expect(try fitting(2) == ["first linux/amd64/v2", "second linux/amd64"])
+        #expect(try fitting(3) == ["first linux/amd64/v2", "third+second linux/amd64/v3"])
+        #expect(try fitting(3, "second") == ["third+second linux/amd64/v3"])
+        let refused = #expect(throws: LayoutFailure.self) { try fitting(2, "third") }
+        #expect(kind(refused) == "noPlatform")
+    }
+
+    @Test("The machine's level is one of its architecture's")
+    func machine() {
+        #expect(Platform.machine.distance(to: .host, mayExceed: false) != nil)
+        #expect(Platform.machine.os == "linux")
     }
 }

@@ -31,21 +31,46 @@ import Testing
     }
 
     @Test(
-        "A candidate is accepted or not",
+        "Of the levels of an architecture the highest that is wanted fits best, then those below it",
         arguments: [
-            ("linux/amd64", "linux/amd64", true),
-            ("linux/amd64", "linux/amd64/v3", true),
-            ("linux/amd64/v3", "linux/amd64", false),
-            ("linux/amd64", "linux/arm64", false),
-            ("linux/amd64", "windows/amd64", false),
-            ("linux/arm64", "linux/arm64/v8", true),
-            ("linux/arm64", "linux/arm64/v9", false),
-            ("linux/arm", "linux/arm/v7", true),
-            ("linux/arm", "linux/arm/v6", false),
-            ("linux/arm/v6", "linux/arm/v6", true),
+            ("linux/amd64/v3", ["linux/amd64/v3", "linux/amd64/v2", "linux/amd64"]),
+            ("linux/amd64/v2", ["linux/amd64/v2", "linux/amd64/v1"]),
+            ("linux/amd64/v5", ["linux/amd64/v4", "linux/amd64/v3", "linux/amd64/v2", "linux/amd64"]),
+            // Without a variant nothing is said against any.
+            ("linux/amd64", ["linux/amd64", "linux/amd64/v2", "linux/amd64/v3", "linux/amd64/v4"]),
+            ("linux/arm/v8", ["linux/arm/v8", "linux/arm/v7", "linux/arm/v6", "linux/arm/v5"]),
+            ("linux/arm", ["linux/arm/v7", "linux/arm/v6", "linux/arm/v5"]),
+            ("linux/arm64", ["linux/arm64"]), ("linux/arm64/v9", ["linux/arm64/v9", "linux/arm64/v8"]),
+            ("linux/riscv64", ["linux/riscv64", "linux/riscv64/rva23u64"]),
+            ("linux/riscv64/rva23u64", ["linux/riscv64/rva23u64"]), ("linux/386", ["linux/386"]),
+            ("linux/amd64/fast", ["linux/amd64/fast"]),
         ])
-    func accepts(wanted: String, candidate: String, expected: Bool) throws {
-        #expect(try Platform(parsing: wanted).accepts(Platform(parsing: candidate)) == expected)
+    func fits(wanted: String, expected: [String]) throws {
+        let wanted = try Platform(parsing: wanted)
+        let expected = try expected.map(Platform.init(parsing:))
+        let fitting = try Self.all.shuffled().map(Platform.init(parsing:)).compactMap { candidate in
+            wanted.distance(to: candidate, mayExceed: true).map { (candidate, $0) }
+        }
+        // What is no known level comes last, where anything goes.
+        let known = fitting.filter { $0.0.variant != "fast" || wanted.variant == "fast" }
+        #expect(known.sorted { $0.1 < $1.1 }.map(\.0) == expected)
+    }
+
+    private static let all = [
+        "linux/amd64", "linux/amd64/v2", "linux/amd64/v3", "linux/amd64/v4", "linux/amd64/fast", "linux/386",
+        "linux/arm/v5", "linux/arm/v6", "linux/arm/v7", "linux/arm/v8", "linux/arm64", "linux/arm64/v9",
+        "linux/riscv64", "linux/riscv64/rva23u64", "windows/amd64",
+    ]
+
+    @Test(
+        "A machine takes nothing above its level",
+        arguments: [("linux/amd64", 1), ("linux/amd64/v3", 3), ("linux/riscv64", 1), ("linux/arm64", 1)])
+    func machine(machine: String, expected: Int) throws {
+        let machine = try Platform(parsing: machine)
+        let fitting = try Self.all.filter {
+            machine.distance(to: try Platform(parsing: $0), mayExceed: false) != nil
+        }
+        #expect(fitting.count == expected, "\(fitting)")
     }
 
     @Test("The host is a Linux whose architecture is known")

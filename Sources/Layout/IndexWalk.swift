@@ -1,0 +1,141 @@
+internal import OCI
+
+/// What `index.json` leads to, as a graph: an index may be reached in several ways, and each is read once.
+struct IndexWalk {
+    /// Indexes and manifests that are followed: more images than any registry's repository has tags, and few enough
+    /// that walking them takes seconds.
+    static let mostDocuments = 10_000
+    /// All that is read on the way, in bytes: what the indexes say is kept.
+    static let largestTotal: Int64 = 64 << 20
+    /// Names of all indexes, those of the indexes around them counted again.
+    static let mostNames = 100_000
+
+    private(set) var candidates = [Candidate]()
+    private let layout: ImageLayout
+    /// The first is `index.json`.
+    private var nodes = [Node(descriptor: nil)]
+    private var numbers = [Digest: Int]()
+    private var platforms = [Digest: Platform?]()
+    private var documents = 0
+    private var total: Int64 = 0
+
+    private struct Node {
+        let descriptor: Descriptor?
+        var names = Names()
+        /// The indexes in it.
+        var children = [Int]()
+        var images = [(descriptor: Descriptor, platform: Platform)]()
+    }
+
+    init(of layout: ImageLayout) throws(LayoutFailure) {
+        self.layout = layout
+        try list(layout.index, as: 0)
+        var next = 1
+        while next < nodes.count {
+            if let descriptor = nodes[next].descriptor,
+                let index = try read(descriptor, layout.readIndex)
+            {
+                try list(index, as: next)
+            }
+            next += 1
+        }
+        try passNamesOn()
+        candidates = nodes.enumerated().flatMap { number, node in
+            node.images.map {
+                Candidate(descriptor: $0.descriptor, platform: $0.platform, around: node.names, index: number)
+            }
+        }
+    }
+
+    /// Those of an index and of the indexes in it.
+    func candidates(in digest: Digest) -> [Candidate] {
+        guard let start = numbers[digest] else { return [] }
+        var reached = Set([start])
+        var waiting = [start]
+        while let node = waiting.popLast() {
+            for child in nodes[node].children where reached.insert(child).inserted { waiting.append(child) }
+        }
+        return candidates.filter { reached.contains($0.index) }
+    }
+
+    // MARK: The walk
+
+    private mutating func list(_ index: ImageIndex, as number: Int) throws(LayoutFailure) {
+        for descriptor in index.manifests where !descriptor.isAttestation {
+            guard descriptor.mediaType.isIndex || descriptor.mediaType.isManifest else { continue }
+            documents += 1
+            if documents > Self.mostDocuments {
+                throw Self.tooMuch("\(Self.mostDocuments) indexes and manifests")
+            }
+            if descriptor.mediaType.isIndex {
+                let child = node(of: descriptor)
+                nodes[number].children.append(child)
+                nodes[child].names.add(descriptor.referenceNames[...])
+            } else if let platform = try platform(of: descriptor) {
+                nodes[number].images.append((descriptor, platform))
+            }
+        }
+    }
+
+    private mutating func node(of descriptor: Descriptor) -> Int {
+        if let number = numbers[descriptor.digest] { return number }
+        nodes.append(Node(descriptor: descriptor))
+        numbers[descriptor.digest] = nodes.count - 1
+        return nodes.count - 1
+    }
+
+    /// The index's word, else the config's. Nil for an artifact, and for a manifest that the layout does not hold.
+    private mutating func platform(of descriptor: Descriptor) throws(LayoutFailure) -> Platform? {
+        if let platform = descriptor.platform { return platform }
+        if let known = platforms[descriptor.digest] { return known }
+        var platform: Platform?
+        if let manifest = try read(descriptor, layout.readManifest), manifest.config.mediaType.isConfig {
+            platform = try read(manifest.config, layout.readConfig)?.platform
+        }
+        platforms[descriptor.digest] = .some(platform)
+        return platform
+    }
+
+    private mutating func read<Document>(
+        _ descriptor: Descriptor, _ body: (Descriptor) throws(LayoutFailure) -> Document
+    ) throws(LayoutFailure) -> Document? {
+        let document = try layout.present(descriptor, body)
+        if document != nil { total += descriptor.size }
+        if total > Self.largestTotal { throw Self.tooMuch("\(Self.largestTotal) bytes of documents") }
+        return document
+    }
+
+    /// What an index is called, all that is in it is called too.
+    private mutating func passNamesOn() throws(LayoutFailure) {
+        var passed = [Int](repeating: 0, count: nodes.count)
+        var waiting = Array(nodes.indices.reversed())
+        var count = 0
+        while let node = waiting.popLast() {
+            let fresh = nodes[node].names.list[passed[node]...]
+            passed[node] += fresh.count
+            count += fresh.count
+            if count > Self.mostNames { throw Self.tooMuch("\(Self.mostNames) names") }
+            for child in nodes[node].children where nodes[child].names.add(fresh) { waiting.append(child) }
+        }
+    }
+
+    private static func tooMuch(_ what: String) -> LayoutFailure {
+        .document(name: "index.json", reason: "it leads to more than \(what), and no more are read")
+    }
+}
+
+/// Each once, in the order in which they came.
+struct Names: Sendable {
+    private(set) var list = [String]()
+    private var known = Set<String>()
+
+    /// - Returns: whether one is new.
+    @discardableResult
+    mutating func add(_ names: ArraySlice<String>) -> Bool {
+        let count = list.count
+        for name in names where known.insert(name).inserted { list.append(name) }
+        return list.count > count
+    }
+
+    func contains(_ name: String) -> Bool { known.contains(name) }
+}
