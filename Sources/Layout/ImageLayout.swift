@@ -69,18 +69,27 @@ package struct ImageLayout: Sendable {
 
     // MARK: Blobs
 
-    /// Opens a blob to be read once, checked as it is read. Symlinks to regular files are followed, as some
+    /// Opens a blob to be read once, checked as it is read. What the descriptor has embedded needs no file. Symlinks to regular files are followed, as some
     /// publishers keep their blobs elsewhere; a FIFO or a device is refused without waiting for it.
     ///
     /// - Throws: `.blobMissing`, `.blobNotAFile`, `.wrongSize`, `.system`.
     package func open(_ descriptor: Descriptor) throws(LayoutFailure) -> VerifiedBlob {
-        VerifiedBlob(descriptor, file: try openBlob(descriptor))
+        VerifiedBlob(descriptor, from: try source(of: descriptor))
     }
 
     /// Whether a blob is there and as large as its descriptor says, without reading it.
     ///
     /// - Throws: as `open`.
-    package func check(_ descriptor: Descriptor) throws(LayoutFailure) { _ = try openBlob(descriptor) }
+    package func check(_ descriptor: Descriptor) throws(LayoutFailure) { _ = try source(of: descriptor) }
+
+    private func source(of descriptor: Descriptor) throws(LayoutFailure) -> VerifiedBlob.Source {
+        guard let bytes = descriptor.data?.bytes else { return .file(try openBlob(descriptor)) }
+        guard bytes.count == descriptor.size else {
+            throw .wrongSize(
+                descriptor.digest, expected: descriptor.size, found: Int64(bytes.count))
+        }
+        return .memory(bytes)
+    }
 
     private func openBlob(_ descriptor: Descriptor) throws(LayoutFailure) -> File {
         let digest = descriptor.digest

@@ -5,12 +5,17 @@ internal import Streams
 /// A blob that is hashed as it is read: what has been read is true only after `finish`.
 package struct VerifiedBlob: ~Copyable {
     private let descriptor: Descriptor
-    private let file: File
+    private let source: Source
     private var digester: Digester
 
-    init(_ descriptor: Descriptor, file: consuming File) {
+    enum Source: ~Copyable {
+        case file(File)
+        case memory([UInt8])
+    }
+
+    init(_ descriptor: Descriptor, from source: consuming Source) {
         self.descriptor = descriptor
-        self.file = file
+        self.source = source
         digester = Digester(descriptor.digest.algorithm)
     }
 
@@ -21,10 +26,14 @@ package struct VerifiedBlob: ~Copyable {
     ///
     /// - Throws: `.wrongSize` if there are more than the descriptor says, `.system`.
     package mutating func read(into buffer: inout [UInt8], limit: Int) throws(LayoutFailure) {
-        do {
-            try file.read(into: &buffer, limit: limit)
-        } catch {
-            throw .system(error)
+        switch source {
+        case .file(let file):
+            do {
+                try file.read(into: &buffer, limit: limit)
+            } catch {
+                throw .system(error)
+            }
+        case .memory(let bytes): buffer = Array(bytes[Int(position)...].prefix(limit))
         }
         digester.update(buffer)
         try checkSize()

@@ -1,3 +1,5 @@
+internal import FoundationEssentials
+
 /// A reference to a blob by content (OCI image spec, descriptor.md).
 package struct Descriptor: Codable, Hashable, Sendable {
     package let mediaType: MediaType
@@ -7,10 +9,13 @@ package struct Descriptor: Codable, Hashable, Sendable {
     package let platform: Platform?
     package let annotations: [String: String]?
     package let artifactType: String?
+    /// The blob itself, to be checked like any: the layout need not hold it.
+    package let data: EmbeddedData?
 
     package init(
         mediaType: MediaType, digest: Digest, size: Int64, platform: Platform? = nil,
-        annotations: [String: String]? = nil, artifactType: String? = nil
+        annotations: [String: String]? = nil, artifactType: String? = nil,
+        data: EmbeddedData? = nil
     ) {
         self.mediaType = mediaType
         self.digest = digest
@@ -18,6 +23,7 @@ package struct Descriptor: Codable, Hashable, Sendable {
         self.platform = platform
         self.annotations = annotations
         self.artifactType = artifactType
+        self.data = data
     }
 
     package init(from decoder: any Decoder) throws {
@@ -40,6 +46,7 @@ package struct Descriptor: Codable, Hashable, Sendable {
         platform = try container.decodeIfPresent(Platform.self, forKey: .platform)
         annotations = try container.decodeIfPresent([String: String].self, forKey: .annotations)
         artifactType = try container.decodeIfPresent(String.self, forKey: .artifactType)
+        data = try container.decodeIfPresent(EmbeddedData.self, forKey: .data)
         guard size >= 0 else {
             throw DecodingError.dataCorruptedError(
                 forKey: .size, in: container, debugDescription: "the size \(size) is negative")
@@ -70,5 +77,23 @@ package struct Descriptor: Codable, Hashable, Sendable {
         static let referenceName = "org.opencontainers.image.ref.name"
         static let containerdImageName = "io.containerd.image.name"
         static let dockerReferenceType = "vnd.docker.reference.type"
+    }
+}
+
+/// Bytes as base64 (RFC 4648, section 4).
+package struct EmbeddedData: Hashable, Sendable {
+    package let bytes: [UInt8]
+
+    package init(_ bytes: [UInt8]) { self.bytes = bytes }
+}
+
+extension EmbeddedData: Codable {
+    package init(from decoder: any Decoder) throws {
+        bytes = Array(try decoder.singleValueContainer().decode(Data.self))
+    }
+
+    package func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(Data(bytes))
     }
 }

@@ -76,6 +76,20 @@ struct UnpackTests {
         #expect(chain.contains(try #require(line.split(separator: " ").last)))
     }
 
+    @Test("An image of sha512 digests is unpacked, one that is embedded in its index too")
+    func longDigests() throws {
+        let program = try Program()
+        let builder = try ImageBuilder(at: program.scratch.path.appending("i"), .sha512)
+        let image = try builder.image([LayerBuilder(.file("one", "1")), LayerBuilder(.file("two", "2"))])
+        let manifest = try File.contents(of: builder.blobPath(image.digest))
+        try builder.removeBlob(image)
+        try builder.writeIndex([image.embedding(manifest)])
+        let tree = try program.tree(try program.line(builder.path.string))
+        #expect(tree["one"] != nil && tree["two"] != nil)
+        let chains = try program.rows("SELECT substr(diff_id, 1, 6), substr(chain_id, 1, 6) FROM image_layer")
+        #expect(chains == "sha512|sha512\nsha512|sha256\n")
+    }
+
     @Test("With --rw the root is the image's, writes go to the upper, and the same key gives the same line")
     func writable() throws {
         let program = try Program()

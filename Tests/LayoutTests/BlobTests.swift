@@ -145,3 +145,26 @@ import Testing
         }
     }
 }
+
+@Suite("Blobs named by sha512") struct LongDigestTests {
+    @Test("An image of sha512 digests is found, read and verified")
+    func image() throws {
+        let directory = try TemporaryDirectory()
+        let builder = try ImageBuilder(at: directory.path.appending("layout"), .sha512)
+        let layers = [LayerBuilder(.file("a")), LayerBuilder(.file("b"))]
+        try builder.writeIndex([try builder.index([try builder.image(layers)])])
+        let layout = try ImageLayout(opening: builder.path)
+        let image = try layout.load(try layout.select(Selector()).descriptor)
+        #expect(image.steps.map(\.diffID) == layers.map { $0.diffID(.sha512) })
+        #expect(image.steps.map(\.chainID.digest.algorithm) == [.sha512, .sha256])
+        for step in image.steps {
+            #expect(step.descriptor.digest.algorithm == .sha512)
+            try layout.open(step.descriptor).finish()
+        }
+        try builder.damageBlob(image.steps[1].descriptor) { $0[20] ^= 1 }
+        let failure = #expect(throws: LayoutFailure.self) {
+            try layout.open(image.steps[1].descriptor).finish()
+        }
+        #expect(kind(failure) == "wrongDigest")
+    }
+}

@@ -1,4 +1,5 @@
 import OCI
+import TestSupport
 import Testing
 
 @Suite("Digests") struct DigestTests {
@@ -58,5 +59,18 @@ import Testing
             chain = ChainID(of: DiffID(try Digest(parsing: "sha256:\(hex)")), on: chain)
             #expect(chain?.description == "sha256:\(expected)")
         }
+    }
+
+    /// Made by hand, as above: only the lowest is a diff ID, and so a sha512.
+    @Test("Chain IDs of sha512 diff IDs are sha256, above the lowest")
+    func chainOfSha512() throws {
+        let lower = ChainID(of: DiffID(Digest(.sha512, of: Array("a".utf8))), on: nil)
+        #expect(lower.digest == Digest(.sha512, of: Array("a".utf8)))
+        let upper = ChainID(of: DiffID(Digest(.sha512, of: Array("b".utf8))), on: lower)
+        #expect(
+            upper.description == "sha256:80444a8edfc30c0e2323df99941170157d10918afb9fe04ad132b62c5150ffed")
+        let mixed = ChainID(of: DiffID(sha256(of: Array("c".utf8))), on: upper)
+        #expect(
+            mixed.description == "sha256:fc7588e0a149ffa1654f5cd51cc0033801b156221cf182df6cf4fcc467071290")
     }
 }

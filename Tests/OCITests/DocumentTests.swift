@@ -48,6 +48,13 @@ private let config = descriptor("application/vnd.oci.image.config.v1+json")
                 #"{"manifests": [\#(descriptor("x", size: "\"7\""))]}"#,
                 ".manifests[0].size has the wrong type"
             ),
+            (
+                #"{"manifests": [\#(descriptor("x", extra: #", "data": "a-_b""#))]}"#,
+                ".manifests[0].data: Encountered Data is not valid Base64"
+            ),
+            (#"{"manifests": [\#(descriptor("x", extra: #", "data": "YQ""#))]}"#, ".manifests[0].data: "),
+            (#"{"manifests": [\#(descriptor("x", extra: #", "data": "Y Q==""#))]}"#, ".manifests[0].data: "),
+            (#"{"manifests": [\#(descriptor("x", extra: #", "data": 7"#))]}"#, ".manifests[0].data has"),
             (#"{"manifests": [{"size": 1}]}"#, ".manifests[0].digest is missing"),
             (
                 #"{"manifests": [{"digest": "sha1:00", "size": 1}]}"#,

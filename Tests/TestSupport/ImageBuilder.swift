@@ -6,12 +6,16 @@ package import SystemPackage
 /// Writes an OCI image layout, whole or with what a test wants to be wrong.
 package struct ImageBuilder: Sendable {
     package let path: FilePath
+    private let algorithm: OCI.Digest.Algorithm
 
-    /// - Parameter path: a directory that does not exist yet.
-    package init(at path: FilePath) throws {
+    /// - Parameters:
+    ///   - path: a directory that does not exist yet.
+    ///   - algorithm: of all digests, diff IDs too.
+    package init(at path: FilePath, _ algorithm: OCI.Digest.Algorithm = .sha256) throws {
         self.path = path
+        self.algorithm = algorithm
         try FileManager.default.createDirectory(
-            atPath: path.appending("blobs/sha256").string, withIntermediateDirectories: true)
+            atPath: path.appending("blobs/\(algorithm.rawValue)").string, withIntermediateDirectories: true)
         try write("oci-layout", #"{"imageLayoutVersion": "1.0.0"}"#)
         try writeIndex([])
     }
@@ -22,12 +26,16 @@ package struct ImageBuilder: Sendable {
 
     // MARK: Blobs
 
-    package func blobPath(_ digest: OCI.Digest) -> FilePath { path.appending("blobs/sha256/\(digest.hex)") }
+    package func blobPath(_ digest: OCI.Digest) -> FilePath { path.appending(blobName(digest)) }
+
+    private func blobName(_ digest: OCI.Digest) -> String {
+        "blobs/\(digest.algorithm.rawValue)/\(digest.hex)"
+    }
 
     @discardableResult
     package func blob(_ contents: [UInt8], _ mediaType: MediaType) throws -> Descriptor {
-        let digest = sha256(of: contents)
-        try write("blobs/sha256/\(digest.hex)", Bytes(contents))
+        let digest = OCI.Digest(algorithm, of: contents)
+        try write(blobName(digest), Bytes(contents))
         return Descriptor(mediaType: mediaType, digest: digest, size: Int64(contents.count))
     }
 
@@ -56,7 +64,7 @@ package struct ImageBuilder: Sendable {
         _ layers: [LayerBuilder], _ platform: Platform = .host, packing: Packing = .gzip,
         diffIDs: [DiffID]? = nil
     ) throws -> Descriptor {
-        let config = try config(platform, diffIDs ?? layers.map(\.diffID))
+        let config = try config(platform, diffIDs ?? layers.map { $0.diffID(algorithm) })
         return try manifest(config, try layers.map { try layer($0, packing) })
     }
 
@@ -114,19 +122,26 @@ extension Descriptor {
 
     package func on(_ platform: Platform) -> Descriptor { copy(platform: platform) }
     package func stating(size: Int64) -> Descriptor { copy(size: size) }
+    package func embedding(_ bytes: [UInt8]) -> Descriptor { copy(data: EmbeddedData(bytes)) }
 
     private func copy(
-        size: Int64? = nil, platform: Platform? = nil, annotations: [String: String]? = nil
+        size: Int64? = nil, platform: Platform? = nil, annotations: [String: String]? = nil,
+        data: EmbeddedData? = nil
     ) -> Descriptor {
         Descriptor(
             mediaType: mediaType, digest: digest, size: size ?? self.size,
             platform: platform ?? self.platform,
-            annotations: annotations ?? self.annotations, artifactType: artifactType)
+            annotations: annotations ?? self.annotations, artifactType: artifactType,
+            data: data ?? self.data)
     }
 }
 
-package func sha256(of bytes: [UInt8]) -> OCI.Digest {
-    var digester = Digester(.sha256)
-    digester.update(bytes)
-    return digester.finish()
+extension OCI.Digest {
+    package init(_ algorithm: Algorithm, of bytes: [UInt8]) {
+        var digester = Digester(algorithm)
+        digester.update(bytes)
+        self = digester.finish()
+    }
 }
+
+package func sha256(of bytes: [UInt8]) -> OCI.Digest { OCI.Digest(.sha256, of: bytes) }

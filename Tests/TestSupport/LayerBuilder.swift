@@ -25,7 +25,9 @@ package struct LayerBuilder: Sendable {
         return entries.flatMap(\.encoded) + [UInt8](repeating: 0, count: 512 * zeroBlocks) + trailer
     }
 
-    package var diffID: DiffID { DiffID(sha256(of: tar)) }
+    package var diffID: DiffID { diffID(.sha256) }
+
+    package func diffID(_ algorithm: Digest.Algorithm) -> DiffID { DiffID(Digest(algorithm, of: tar)) }
 }
 
 /// How a layer blob is packed. Stored, not made smaller: no tool is needed for it.
