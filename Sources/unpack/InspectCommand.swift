@@ -22,72 +22,92 @@ struct InspectCommand: ParsableCommand {
 
     func run() throws {
         let (path, selector) = try selection.resolve(image)
-        let document = try attempt { try InspectDocument(reading: path, selector) }
-        let text = json ? try attempt { try document.json() } : document.text
-        try attempt { try Console.write(text + "\n") }
-    }
-}
-
-/// Every image of a layout that fits what was asked for.
-private struct InspectDocument: Encodable {
-    let layout: String
-    let images: [ImageDocument]
-
-    struct ImageDocument: Encodable {
-        let references: [String]
-        let digest: Digest
-        let mediaType: MediaType
-        let size: Int64
-        let platform: String
-        /// Whether the layout holds its manifest and config.
-        let present: Bool
-        let created: String?
-        let configDigest: Digest?
-        let chainID: ChainID?
-        let layers: [LayerDocument]
-        let config: JSONValue?
+        let images = try attempt { try describe(path, selector) }
+        let (opening, separator, closing) =
+            json
+            ? (#"{"images":["#, ",", #"],"layout":\#(try attempt { try encoded(path.string) })}"#)
+            : ("", "\n\n", "")
+        try attempt {
+            try Console.write(opening)
+            for (index, image) in images.enumerated() {
+                try Console.write((index > 0 ? separator : "") + image)
+            }
+            try Console.write(closing + "\n")
+        }
     }
 
-    struct LayerDocument: Encodable {
-        let digest: Digest
-        let mediaType: MediaType
-        let size: Int64
-        let diffID: DiffID
-        let chainID: ChainID
-        /// Whether the layout holds the blob, in the right size.
-        let present: Bool
-        let createdBy: String?
-    }
-
-    init(reading path: FilePath, _ selector: Selector) throws {
+    /// Every image of a layout that fits what was asked for. Each becomes text at once, so that no more than one
+    /// config is held.
+    private func describe(_ path: FilePath, _ selector: Selector) throws -> [String] {
         let layout = try ImageLayout(opening: path)
-        self.layout = path.string
         var candidates = try layout.candidates()
         if candidates.isEmpty { throw LayoutFailure.noImage(path) }
         // Everything is shown unless something was asked for.
         if selector.reference != nil || selector.digest != nil || selector.platform != nil {
             candidates = try layout.fitting(selector)
         }
-        images = try candidates.map { try ImageDocument($0, in: layout) }
+        var total: Int64 = 0
+        return try candidates.map { candidate in
+            let image = try layout.loadIfPresent(candidate.descriptor)
+            let document = ImageDocument(candidate, image, in: layout)
+            let text = json ? try encoded(document) : document.text
+            total += (image?.documentSize ?? 0) + Int64(text.utf8.count)
+            if total > Self.largestTotal, candidates.count > 1 {
+                throw UnpackError(
+                    .usage, "the layout has \(candidates.count) images, too much to show at once",
+                    hint:
+                        "choose with --ref NAME (or DIR:NAME), --digest DIGEST or --platform OS/ARCH[/VARIANT]"
+                )
+            }
+            return text
+        }
     }
 
-    func json() throws -> String {
+    /// Documents read and text written, in bytes: thousands of images, as they are built.
+    private static let largestTotal: Int64 = 32 << 20
+
+    private func encoded(_ value: some Encodable) throws -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        return String(decoding: try encoder.encode(self), as: UTF8.self)
+        return String(decoding: try encoder.encode(value), as: UTF8.self)
     }
-
-    var text: String { images.map(\.text).joined(separator: "\n\n") }
 }
 
-extension InspectDocument.ImageDocument {
-    init(_ candidate: Candidate, in layout: ImageLayout) throws {
+private struct ImageDocument: Encodable {
+    let references: [String]
+    let digest: Digest
+    let mediaType: MediaType
+    let size: Int64
+    let platform: String
+    /// Whether the layout holds its manifest and config.
+    let present: Bool
+    let created: String?
+    let configDigest: Digest?
+    let chainID: ChainID?
+    let layers: [LayerDocument]
+    let config: JSONValue?
+}
+
+private struct LayerDocument: Encodable {
+    let digest: Digest
+    let mediaType: MediaType
+    let size: Int64
+    let diffID: DiffID
+    let chainID: ChainID
+    /// Whether the layout holds the blob, in the right size.
+    let present: Bool
+    let createdBy: String?
+}
+
+extension ImageDocument {
+    /// - Parameter image: nil where the layout does not hold it.
+    init(_ candidate: Candidate, _ image: Image?, in layout: ImageLayout) {
         references = candidate.references
         digest = candidate.descriptor.digest
         mediaType = candidate.descriptor.mediaType
         size = candidate.descriptor.size
         platform = candidate.platform.description
-        guard let image = try layout.loadIfPresent(candidate.descriptor) else {
+        guard let image else {
             present = false
             created = nil
             configDigest = nil
@@ -103,7 +123,7 @@ extension InspectDocument.ImageDocument {
         config = image.config.execution
         let history = image.config.layerHistory
         layers = image.steps.map { step in
-            InspectDocument.LayerDocument(
+            LayerDocument(
                 digest: step.descriptor.digest, mediaType: step.descriptor.mediaType,
                 size: step.descriptor.size,
                 diffID: step.diffID, chainID: step.chainID,
@@ -134,4 +154,8 @@ extension InspectDocument.ImageDocument {
         }
         return lines.joined(separator: "\n")
     }
+}
+
+extension Image {
+    fileprivate var documentSize: Int64 { descriptor.size + manifest.config.size }
 }

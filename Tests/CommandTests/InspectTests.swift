@@ -1,4 +1,5 @@
 import Foundation
+import OCI
 import SystemPackage
 import TestSupport
 import Testing
@@ -31,6 +32,27 @@ struct InspectTests {
         #expect(layers[0]["chainID"] as? String == layers[0]["diffID"] as? String)
         #expect(layers[4]["chainID"] as? String == images[0]["chainID"] as? String)
         #expect(layers.allSatisfy { $0["present"] as? Bool == true })
+    }
+
+    @Test("Images that are too much at once are refused, each alone is shown")
+    func tooMuch() throws {
+        let scratch = try TemporaryDirectory()
+        let builder = try ImageBuilder(at: scratch.path.appending("layout"))
+        let layer = LayerBuilder(.file("a"))
+        let config = """
+            {"os": "linux", "architecture": "amd64", "config": ["\(String(repeating: "x", count: 4_000_000))"],
+             "rootfs": {"type": "layers", "diff_ids": ["\(layer.diffID)"]}}
+            """
+        let image = try builder.manifest(
+            try builder.blob(Array(config.utf8), .ociConfig), [try builder.layer(layer)])
+        try builder.writeIndex((1...9).map { image.named("image-\($0)") })
+        let refused = try inspect(builder.path.string)
+        #expect(refused.status == 64)
+        #expect(refused.text == "")
+        #expect(
+            refused.errorText.hasPrefix("unpack: the layout has 9 images, too much to show at once\nhint: "))
+        let shown = try inspect(builder.path.string, "--json", "--ref", "image-9").succeed().text
+        #expect(shown.utf8.count > 4_000_000)
     }
 
     @Test("A layout that git checked out without symlinks is read like one with them")
