@@ -1,22 +1,11 @@
-internal import CArchive
 internal import Kernel
 
-/// POSIX ACLs of an entry in the form that setxattr(2) takes: version 2, then tag, permissions and id of each
-/// entry, all little-endian (linux/posix_acl_xattr.h).
-enum AccessControlList {
-    /// The ACLs that say more than the mode does, as `system.posix_acl_access` and
-    /// `system.posix_acl_default`.
-    static func attributes(of entry: OpaquePointer) -> [ExtendedAttribute] {
-        let kinds = [
-            (ARCHIVE_ENTRY_ACL_TYPE_ACCESS, "system.posix_acl_access", 3),
-            (ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, "system.posix_acl_default", 0),
-        ]
-        return kinds.compactMap { type, name, implied in
-            let entries = self.entries(of: entry, type)
-            guard entries.count > implied else { return nil }
-            return ExtendedAttribute(name: AttributeName(literal: name), value: encode(entries))
-        }
-    }
+/// A POSIX ACL as PAX headers have it, one text for all: `user::rwx,user:lisa:r-x:1000,group::r-x,mask::r-x,other::---`
+/// (acl(5), with the number of a named user behind the name).
+struct AccessControlList {
+    /// libarchive compares each entry of a list with all others. This is over a thousand of them, and more than
+    /// most file systems hold.
+    static let longestText = 32 << 10
 
     private struct Item {
         let tag: UInt16
@@ -24,38 +13,64 @@ enum AccessControlList {
         let id: UInt32
     }
 
-    private static func entries(of entry: OpaquePointer, _ wanted: Int32) -> [Item] {
-        guard archive_entry_acl_reset(entry, wanted) > 0 else { return [] }
+    private let items: [Item]
+
+    var count: Int { items.count }
+
+    init(text: ArraySlice<UInt8>) throws(ArchiveFailure.Reason) {
         var items = [Item]()
-        var type: Int32 = 0
-        var permissions: Int32 = 0
-        var tag: Int32 = 0
-        var id: Int32 = 0
-        var name: UnsafePointer<CChar>?
-        while archive_entry_acl_next(entry, wanted, &type, &permissions, &tag, &id, &name) == ARCHIVE_OK {
-            guard let kernelTag = kernelTag(tag) else { continue }
-            let hasID = kernelTag == 0x02 || kernelTag == 0x08
-            items.append(
-                Item(
-                    tag: kernelTag, permissions: UInt16(permissions & 7),
-                    id: hasID ? UInt32(bitPattern: id) : .max))
+        for line in text.split(separator: UInt8(ascii: "\n")) {
+            // GNU tar adds remarks on what is effective.
+            let list = line.prefix { $0 != UInt8(ascii: "#") }
+            for entry in list.split(separator: UInt8(ascii: ",")) {
+                let words = entry.filter { $0 != UInt8(ascii: " ") && $0 != UInt8(ascii: "\t") }
+                if words.isEmpty { continue }
+                guard let item = Self.item(String(decoding: words, as: UTF8.self)) else {
+                    throw .malformed("an access control list with '\(shown(entry))'")
+                }
+                items.append(item)
+            }
         }
-        return items.sorted { ($0.tag, $0.id) < ($1.tag, $1.id) }
+        self.items = items.sorted { ($0.tag, $0.id) < ($1.tag, $1.id) }
     }
 
-    private static func kernelTag(_ tag: Int32) -> UInt16? {
-        switch tag {
-        case ARCHIVE_ENTRY_ACL_USER_OBJ: 0x01
-        case ARCHIVE_ENTRY_ACL_USER: 0x02
-        case ARCHIVE_ENTRY_ACL_GROUP_OBJ: 0x04
-        case ARCHIVE_ENTRY_ACL_GROUP: 0x08
-        case ARCHIVE_ENTRY_ACL_MASK: 0x10
-        case ARCHIVE_ENTRY_ACL_OTHER: 0x20
-        default: nil
+    private static func item(_ text: String) -> Item? {
+        let fields = text.split(separator: ":", omittingEmptySubsequences: false)
+        // Solaris leaves the empty name out.
+        let hasName = fields.count > 2
+        guard let tag = fields.first, (2...4).contains(fields.count),
+            let permissions = permissions(fields[hasName ? 2 : 1])
+        else { return nil }
+        let name = hasName ? fields[1] : ""
+        switch (tag, name.isEmpty) {
+        case ("user", true), ("u", true): return Item(tag: 0x01, permissions: permissions, id: .max)
+        case ("group", true), ("g", true): return Item(tag: 0x04, permissions: permissions, id: .max)
+        case ("mask", true), ("m", true): return Item(tag: 0x10, permissions: permissions, id: .max)
+        case ("other", true), ("o", true): return Item(tag: 0x20, permissions: permissions, id: .max)
+        case ("user", false), ("u", false), ("group", false), ("g", false):
+            guard let id = UInt32(fields.count > 3 ? fields[3] : name), id != .max else { return nil }
+            return Item(tag: tag.first == "u" ? 0x02 : 0x08, permissions: permissions, id: id)
+        default: return nil
         }
     }
 
-    private static func encode(_ items: [Item]) -> [UInt8] {
+    private static func permissions(_ text: Substring) -> UInt16? {
+        var bits: UInt16 = 0
+        for character in text {
+            switch character {
+            case "r": bits |= 4
+            case "w": bits |= 2
+            case "x": bits |= 1
+            case "-": break
+            default: return nil
+            }
+        }
+        return bits
+    }
+
+    /// For setxattr(2): version 2, then tag, permissions and id of each entry, all little-endian
+    /// (linux/posix_acl_xattr.h).
+    var encoded: [UInt8] {
         func littleEndian(_ value: some FixedWidthInteger) -> [UInt8] {
             withUnsafeBytes(of: value.littleEndian, Array.init)
         }

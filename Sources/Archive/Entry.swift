@@ -17,7 +17,7 @@ package struct Entry: Sendable {
 
     package let path: EntryPath
     package let content: Content
-    package let metadata: Metadata
+    package internal(set) var metadata: Metadata
     /// Where its header stands, in bytes of the uncompressed layer.
     package let offset: Int64
 }

@@ -10,17 +10,17 @@ package struct EntryPath: Hashable, Sendable, CustomStringConvertible {
     /// Whether the archive wrote a `/` at its end, as it does for directories.
     package let hadTrailingSlash: Bool
 
-    /// - Throws: `ArchiveFailure.unusableName` for an empty name and for a component over 255 bytes.
-    package init(_ bytes: [UInt8]) throws(ArchiveFailure) {
-        guard !bytes.isEmpty else { throw .unusableName(name: "", reason: "the name is empty") }
+    /// - Throws: `.unusableName` for an empty name and for a component over 255 bytes.
+    package init(_ bytes: [UInt8]) throws(ArchiveFailure.Reason) {
+        guard !bytes.isEmpty else { throw .unusableName("the name is empty") }
         var components = [FileName]()
         for part in bytes.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: true) {
             if let name = FileName(part) {
                 components.append(name)
             } else if part.count > FileName.maximumLength {
-                throw .unusableName(name: escaped(bytes), reason: "a component is over 255 bytes long")
+                throw .unusableName("a component is over 255 bytes long")
             } else if part.contains(0) {
-                throw .unusableName(name: escaped(bytes), reason: "a NUL is in it")
+                throw .unusableName("a NUL is in it")
             } else if part.count == 2, !components.isEmpty {
                 components.removeLast()
             }

@@ -1,76 +1,146 @@
 internal import Kernel
 
-/// The PAX records of one entry that libarchive loses or bends (pax(1), "pax Extended Header").
+/// The records of a PAX header (pax(1), "pax Extended Header"). A later record of a key wins; an empty value
+/// takes the record back, so that the header's own field holds.
 struct ExtendedHeader {
-    struct Malformed: Error { let reason: String }
+    typealias Reason = ArchiveFailure.Reason
 
+    private(set) var path: [UInt8]?
+    private(set) var linkPath: [UInt8]?
     private(set) var size: Int64?
+    /// libarchive reads a size without digits as 0.
+    private(set) var hasEmptySize = false
+    private(set) var uid: Int64?
+    private(set) var gid: Int64?
     private(set) var modificationTime: Timestamp?
     private(set) var accessTime: Timestamp?
-    /// From `SCHILY.xattr.*`, which wins over `LIBARCHIVE.xattr.*`.
+    private(set) var deviceMajor: Int64?
+    private(set) var deviceMinor: Int64?
+    /// `SCHILY.xattr.*`, which win over `LIBARCHIVE.xattr.*`; an empty one is an attribute without content.
     private(set) var extendedAttributes = [AttributeName: [UInt8]]()
-    private(set) var isEmpty = true
+    /// As setxattr(2) takes them.
+    private(set) var accessControlLists = [AttributeName: [UInt8]]()
+    private var seenLists = Set<String>()
+    private(set) var sparse = SparseRecords()
 
-    /// Adds the records `<length> <key>=<value>\n`; a later one wins.
-    mutating func parse(_ bytes: [UInt8]) throws(Malformed) {
-        isEmpty = false
+    /// libarchive refuses longer ones.
+    private static let longestRecord = 999_999
+
+    /// Takes the records `<length> <key>=<value>\n`.
+    init(_ bytes: [UInt8]) throws(Reason) {
         var rest = bytes[...]
         while !rest.isEmpty {
-            guard let space = rest.prefix(20).firstIndex(of: UInt8(ascii: " ")),
-                let length = Int(String(decoding: rest[..<space], as: UTF8.self)),
-                length > space - rest.startIndex + 1, length <= rest.count
-            else { throw Malformed(reason: "malformed PAX record") }
-            let end = rest.startIndex + length
+            guard let space = rest.prefix(8).firstIndex(of: UInt8(ascii: " ")),
+                let length = Self.number(rest[..<space]), length <= Self.longestRecord,
+                Int(length) > space - rest.startIndex + 1, Int(length) <= rest.count
+            else { throw .malformed("a malformed PAX record") }
+            let end = rest.startIndex + Int(length)
             let record = rest[(space + 1)..<end]
-            guard record.last == UInt8(ascii: "\n"), let equals = record.firstIndex(of: UInt8(ascii: "="))
-            else {
-                throw Malformed(reason: "malformed PAX record")
-            }
-            try take(key: record[..<equals], value: record[(equals + 1)...].dropLast())
+            guard record.last == UInt8(ascii: "\n"), let equals = record.firstIndex(of: UInt8(ascii: "=")),
+                equals > record.startIndex, !record[..<equals].contains(0)
+            else { throw .malformed("a malformed PAX record") }
+            try take(
+                String(decoding: record[..<equals], as: UTF8.self), key: record[..<equals],
+                record[(equals + 1)...].dropLast())
             rest = rest[end...]
         }
     }
 
-    private mutating func take(key: ArraySlice<UInt8>, value: ArraySlice<UInt8>) throws(Malformed) {
-        if key.starts(with: Self.xattrPrefix) {
-            guard let name = AttributeName(key.dropFirst(Self.xattrPrefix.count)) else {
-                throw Malformed(reason: "unusable extended attribute name '\(escaped(key))'")
-            }
-            extendedAttributes[name] = Array(value)
-            return
-        }
-        let text = String(decoding: value, as: UTF8.self)
-        switch String(decoding: key, as: UTF8.self) {
-        case "path", "linkpath":
-            if value.contains(0) { throw Malformed(reason: "a NUL in the name '\(escaped(value))'") }
+    private mutating func take(
+        _ name: String, key: ArraySlice<UInt8>, _ value: ArraySlice<UInt8>
+    ) throws(Reason) {
+        switch name {
+        case "path": path = try Self.path(value)
+        case "linkpath": linkPath = try Self.path(value)
         case "size":
-            guard !value.isEmpty, value.allSatisfy({ (0x30...0x39).contains($0) }), let size = Int64(text)
-            else {
-                throw Malformed(reason: "a size of '\(escaped(value))'")
+            size = try Self.number(value, name)
+            hasEmptySize = size == nil
+            if let size, size < 0 { throw .malformed("a size of \(size)") }
+        case "uid": uid = try Self.number(value, name)
+        case "gid": gid = try Self.number(value, name)
+        case "mtime": modificationTime = try Self.time(value)
+        case "atime": accessTime = try Self.time(value)
+        case "SCHILY.devmajor": deviceMajor = try Self.number(value, name)
+        case "SCHILY.devminor": deviceMinor = try Self.number(value, name)
+        case "SCHILY.acl.access", "SCHILY.acl.default", "SCHILY.acl.ace":
+            try takeAccessControlList(name, value)
+        // Solaris puts the holes into the archive too, and libarchive then drops what stands in them.
+        case "SUN.holesdata": throw .malformed("a sparse map of Solaris")
+        case _ where name.hasPrefix("GNU.sparse."): try sparse.take(name.dropFirst(11), value)
+        case _ where key.starts(with: Self.xattrPrefix):
+            guard let attribute = AttributeName(key.dropFirst(Self.xattrPrefix.count)) else {
+                throw .malformed("an extended attribute without a usable name, '\(shown(key))'")
             }
-            self.size = size
-        case "mtime": modificationTime = try Self.time(text)
-        case "atime": accessTime = try Self.time(text)
+            extendedAttributes[attribute] = Array(value)
         default: break
         }
     }
 
     private static let xattrPrefix = Array("SCHILY.xattr.".utf8)
 
+    private mutating func takeAccessControlList(
+        _ name: String, _ value: ArraySlice<UInt8>
+    ) throws(Reason) {
+        guard value.count <= AccessControlList.longestText else {
+            throw .malformed(
+                "\(name) of \(value.count) bytes, and at most \(AccessControlList.longestText) are read")
+        }
+        // libarchive would add the second list to the first.
+        guard seenLists.insert(name).inserted else { throw .malformed("a second \(name)") }
+        if value.isEmpty { return }
+        switch name {
+        case "SCHILY.acl.access":
+            // Three entries say no more than the mode does.
+            let list = try AccessControlList(text: value)
+            if list.count > 3 {
+                accessControlLists[AttributeName(literal: "system.posix_acl_access")] = list.encoded
+            }
+        case "SCHILY.acl.default":
+            accessControlLists[AttributeName(literal: "system.posix_acl_default")] =
+                try AccessControlList(text: value).encoded
+        default: break
+        }
+    }
+
+    // MARK: Values
+
+    /// libarchive cuts names at a NUL.
+    static func path(_ value: ArraySlice<UInt8>) throws(Reason) -> [UInt8]? {
+        if value.contains(0) { throw .malformed("a NUL in the name '\(shown(value))'") }
+        return value.isEmpty ? nil : Array(value)
+    }
+
+    /// A decimal number, nil for no text at all.
+    static func number(_ value: ArraySlice<UInt8>, _ what: String) throws(Reason) -> Int64? {
+        if value.isEmpty { return nil }
+        let isNegative = value.first == UInt8(ascii: "-")
+        guard let number = number(isNegative ? value.dropFirst() : value) else {
+            throw .malformed("a \(what) of '\(shown(value))'")
+        }
+        return isNegative ? -number : number
+    }
+
+    /// Digits alone; nil if they are none, or too many.
+    private static func number(_ digits: ArraySlice<UInt8>) -> Int64? {
+        guard !digits.isEmpty, digits.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) })
+        else { return nil }
+        return Int64(String(decoding: digits, as: UTF8.self))
+    }
+
     /// Decimal seconds with an optional fraction and sign; finer than a nanosecond is cut towards the past.
-    private static func time(_ text: String) throws(Malformed) -> Timestamp? {
-        if text.isEmpty { return nil }
-        let isNegative = text.hasPrefix("-")
-        let parts = text.drop { $0 == "-" }.split(
-            separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
-        let fraction = parts.count > 1 ? parts[1] : ""
-        let digits = fraction.prefix(9)
-        guard let whole = parts.first.flatMap({ Int64($0.isEmpty ? "0" : $0) }),
-            fraction.allSatisfy(\.isNumber),
-            let nanoseconds = UInt32(digits + String(repeating: "0", count: 9 - digits.count))
-        else { throw Malformed(reason: "a time of '\(escaped(text.utf8))'") }
+    private static func time(_ value: ArraySlice<UInt8>) throws(Reason) -> Timestamp? {
+        if value.isEmpty { return nil }
+        let isNegative = value.first == UInt8(ascii: "-")
+        let parts = (isNegative ? value.dropFirst() : value).split(
+            separator: UInt8(ascii: "."), maxSplits: 1, omittingEmptySubsequences: false)
+        let fraction = parts.count > 1 ? parts[1] : []
+        let padding = [UInt8](repeating: UInt8(ascii: "0"), count: 9 - fraction.prefix(9).count)
+        guard let whole = parts[0].isEmpty && !fraction.isEmpty ? 0 : number(parts[0]),
+            let nanoseconds = number(fraction.prefix(9) + padding).map(UInt32.init(truncatingIfNeeded:)),
+            fraction.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) })
+        else { throw .malformed("a time of '\(shown(value))'") }
         if !isNegative { return Timestamp(seconds: whole, nanoseconds: nanoseconds) }
-        let isCut = fraction.dropFirst(9).contains { $0 != "0" }
+        let isCut = fraction.dropFirst(9).contains { $0 != UInt8(ascii: "0") }
         let before = nanoseconds + (isCut ? 1 : 0)
         if before == 0 { return Timestamp(seconds: -whole, nanoseconds: 0) }
         return Timestamp(seconds: -whole - 1, nanoseconds: 1_000_000_000 - before)

@@ -1,33 +1,30 @@
 internal import Kernel
 
-/// Reads the raw headers of a tar beside libarchive, which hides what an exact unpacker must see: unknown
-/// entry types, data behind a lone zero block, bodies on links, the sign of early times, the mode beside an
-/// ACL.
+/// Reads the headers of a tar beside libarchive, which hides what an exact unpacker must see: unknown entry
+/// types, data behind a lone zero block, bodies on links, records that it merges, bends or drops.
 ///
-/// It sees each block before libarchive does, and libarchive's entries are held against its headers one by
-/// one, so the two can never read different archives (pax(1), "ustar Interchange Format"; GNU tar manual,
-/// "Basic Tar Format").
+/// It sees each block before libarchive does and is the judge: libarchive gets nothing of what the walk refuses,
+/// its entries must stand where the walk's do, and what an entry is comes from here alone. libarchive hands out
+/// the data (pax(1), "ustar Interchange Format"; GNU tar manual, "Basic Tar Format").
 struct HeaderWalk {
+    typealias Reason = ArchiveFailure.Reason
+
     struct Header {
-        /// Of the entry's own header block.
-        let offset: Int64
-        /// Of the first of its headers, extended ones included: where libarchive says that the entry begins.
+        let entry: Entry
+        /// Where the first of its headers stands: where libarchive says that the entry begins.
         let start: Int64
-        let type: UInt8
-        /// Bytes stored in the archive.
-        let size: Int64
-        /// Permission bits with setuid, setgid and sticky.
-        let mode: UInt32
-        let extended: ExtendedHeader
+        /// Bytes of content in the archive: without holes, and without a sparse map.
+        let data: Int64
     }
 
     private enum State {
         case header
-        /// The body of an extended header: `x` is kept, the others are passed over.
-        case extended(type: UInt8, bytes: [UInt8], remaining: Int64, padding: Int64)
+        case extended(type: UInt8, remaining: Int64, padding: Int64)
         case skip(Int64)
-        /// Further sparse maps of an old GNU sparse entry, before its body.
-        case sparseMap(body: Int64)
+        /// Further blocks of an old GNU sparse map, before the entry's body.
+        case sparseBlocks(Header, SparseMap, size: Int64)
+        /// A sparse map at the start of the body.
+        case sparseText(Entry, SparseText, stored: Int64, size: Int64)
         /// One zero block seen.
         case loneZero
         case ended
@@ -35,54 +32,41 @@ struct HeaderWalk {
 
     /// What libarchive takes at most for one PAX or GNU long record.
     private static let largestExtendedHeader: Int64 = 1 << 20
-    private static let blockSize = 512
+    private static let blockSize = RawHeader.blockSize
 
     private var state = State.header
     private var block = [UInt8]()
-    private var offset: Int64 = 0
-    private var extended = ExtendedHeader()
-    /// Where the headers of the entry that is being read begin.
-    private var groupStart: Int64?
-    private var found = [Result<Header, ArchiveFailure>]()
+    /// Of an extended header.
+    private var body = [UInt8]()
+    private var group = HeaderGroup()
+    /// Bytes seen.
+    private(set) var offset: Int64 = 0
+    /// Where the header stands that was read last.
+    private var headerOffset: Int64 = 0
+    /// The name of the entry that is being read.
+    private var name: [UInt8]?
+    private var start: Int64 = 0
+    private var found = [Header]()
     private var taken = 0
+    /// What is wrong with the tar; nothing behind it is read.
+    private(set) var refusal: ArchiveFailure?
 
     /// Takes the next bytes of the tar.
     mutating func feed(_ bytes: UnsafeRawBufferPointer) {
         var rest = bytes[...]
         while !rest.isEmpty {
-            switch state {
-            case .ended: return
-            case .skip(let count):
-                let step = min(count, Int64(rest.count))
-                advance(&rest, Int(step))
-                state = count == step ? .header : .skip(count - step)
-            case .extended(let type, var collected, let remaining, let padding):
-                // Taken out of `state` while it grows, so that it is not copied.
-                state = .header
-                let step = Int(min(remaining, Int64(rest.count)))
-                if type == UInt8(ascii: "x") { collected.append(contentsOf: rest.prefix(step)) }
-                advance(&rest, step)
-                if remaining > Int64(step) {
-                    state = .extended(
-                        type: type, bytes: collected, remaining: remaining - Int64(step), padding: padding)
-                } else {
-                    state = padding > 0 ? .skip(padding) : .header
-                    if type == UInt8(ascii: "x") { parseExtended(collected) }
-                }
-            case .header, .sparseMap, .loneZero:
-                let step = min(Self.blockSize - block.count, rest.count)
-                block.append(contentsOf: rest.prefix(step))
-                advance(&rest, step)
-                if block.count == Self.blockSize {
-                    take()
-                    block.removeAll(keepingCapacity: true)
-                }
+            do {
+                if case .ended = state { return }
+                try take(&rest)
+            } catch {
+                refusal = ArchiveFailure(reason: error, entry: name.map(shown), offset: headerOffset)
+                state = .ended
             }
         }
     }
 
     /// The header of libarchive's next entry; nil if the walk has seen none.
-    mutating func next() throws(ArchiveFailure) -> Header? {
+    mutating func next() -> Header? {
         guard taken < found.count else { return nil }
         defer {
             taken += 1
@@ -91,150 +75,175 @@ struct HeaderWalk {
                 taken = 0
             }
         }
-        return try found[taken].get()
+        return found[taken]
     }
 
-    /// Call at the end of the stream.
-    ///
-    /// - Throws: `.truncated` if it ended inside an entry.
-    func finish() throws(ArchiveFailure) {
+    /// What is wrong with a stream that ends here: it may do so between two entries only.
+    var truncation: ArchiveFailure? {
         switch state {
-        case .header where block.isEmpty && extended.isEmpty: return
-        case .ended, .loneZero: return
-        default: throw .truncated(offset: offset)
+        case .header where block.isEmpty && !group.needsEntry: return nil
+        case .header: return ArchiveFailure(reason: .truncated, entry: nil, offset: offset)
+        case .ended, .loneZero: return nil
+        default: return ArchiveFailure(reason: .truncated, entry: name.map(shown), offset: offset)
         }
     }
 
-    private mutating func advance(_ rest: inout Slice<UnsafeRawBufferPointer>, _ count: Int) {
-        rest = rest.dropFirst(count)
-        offset += Int64(count)
+    private mutating func take(_ rest: inout Slice<UnsafeRawBufferPointer>) throws(Reason) {
+        func advance(_ count: Int) {
+            rest = rest.dropFirst(count)
+            offset += Int64(count)
+        }
+        switch state {
+        case .ended: return
+        case .skip(let count):
+            let step = min(count, Int64(rest.count))
+            advance(Int(step))
+            state = count == step ? .header : .skip(count - step)
+        case .extended(let type, let remaining, let padding):
+            let step = Int(min(remaining, Int64(rest.count)))
+            body.append(contentsOf: rest.prefix(step))
+            advance(step)
+            state = .extended(type: type, remaining: remaining - Int64(step), padding: padding)
+            if remaining == Int64(step) {
+                state = padding > 0 ? .skip(padding) : .header
+                try group.take(type, body)
+                body.removeAll()
+            }
+        case .sparseText(let entry, var text, let stored, let size):
+            // Byte by byte: it is short, and a file's data may follow at once.
+            try text.take(rest[rest.startIndex])
+            advance(1)
+            state = .sparseText(entry, text, stored: stored, size: size)
+            if text.isComplete { try finishText(entry, text, stored: stored, size: size) }
+        case .header, .sparseBlocks, .loneZero:
+            let step = min(Self.blockSize - block.count, rest.count)
+            block.append(contentsOf: rest.prefix(step))
+            advance(step)
+            if block.count == Self.blockSize {
+                defer { block.removeAll(keepingCapacity: true) }
+                try takeBlock()
+            }
+        }
     }
 
-    private mutating func refuse(_ failure: ArchiveFailure) {
-        found.append(.failure(failure))
-        state = .ended
-    }
+    // MARK: Headers
 
-    private mutating func take() {
+    private mutating func takeBlock() throws(Reason) {
         let isZero = block.allSatisfy { $0 == 0 }
         switch state {
-        case .sparseMap(let body):
-            // GNU's extension block: 21 pairs, then the flag for one more.
-            state =
-                block[504] != 0
-                ? .sparseMap(body: body) : Self.padded(body) > 0 ? .skip(Self.padded(body)) : .header
+        case .sparseBlocks(let header, var map, let size):
+            // 21 pieces, then whether there is one more block.
+            try map.add(pieces: block[..<504])
+            if block[504] != 0 {
+                state = .sparseBlocks(header, map, size: size)
+            } else {
+                try map.check(size: size, stored: header.data)
+                add(header, skipping: header.data)
+            }
         case .loneZero where isZero: state = .ended
         case .loneZero:
-            refuse(
-                .malformed(reason: "data behind a lone zero block", offset: offset - Int64(Self.blockSize)))
+            headerOffset = offset - Int64(Self.blockSize)
+            name = nil
+            throw .malformed("data behind a lone zero block")
+        case _ where isZero && group.needsEntry: throw .malformed("an extended header without an entry")
         case _ where isZero: state = .loneZero
-        default: takeHeader()
+        default: try takeHeader(RawHeader(block))
         }
     }
 
-    private mutating func takeHeader() {
-        let start = offset - Int64(Self.blockSize)
-        guard checksumIsRight() else {
-            return refuse(.malformed(reason: "wrong header checksum", offset: start))
-        }
-        guard let ownSize = number(124..<136), let mode = number(100..<108), ownSize >= 0 else {
-            return refuse(.malformed(reason: "unreadable number in the header", offset: start))
-        }
-        let type = block[156]
-        let groupStart = self.groupStart ?? start
-        self.groupStart = groupStart
-        // libarchive reads a sparse map wherever GNU's magic stands, and none without it.
-        let isGNU = block[257..<265].elementsEqual(Array("ustar  ".utf8) + [0])
-        let isSparse = type == UInt8(ascii: "S")
-        if isSparse != (isGNU && block[386] != 0) {
-            return refuse(
-                .malformed(reason: "a sparse map where none can be, or none where one must be", offset: start)
-            )
-        }
-        switch type {
+    private mutating func takeHeader(_ header: RawHeader) throws(Reason) {
+        headerOffset = offset - Int64(Self.blockSize)
+        name = nil
+        guard header.hasRightChecksum else { throw .malformed("a wrong header checksum") }
+        group.begin(at: headerOffset)
+        guard let size = header.size, size >= 0 else { throw .malformed("an unreadable size") }
+        switch header.type {
         case UInt8(ascii: "x"), UInt8(ascii: "g"), UInt8(ascii: "L"), UInt8(ascii: "K"):
-            guard ownSize <= Self.largestExtendedHeader else {
-                return refuse(.malformed(reason: "an extended header of \(ownSize) bytes", offset: start))
+            guard (1...Self.largestExtendedHeader).contains(size) else {
+                throw .malformed(
+                    "an extended header of \(size) bytes, and at most \(Self.largestExtendedHeader) are read")
             }
-            state =
-                ownSize == 0
-                ? .header
-                : .extended(
-                    type: type, bytes: [], remaining: ownSize, padding: Self.padded(ownSize) - ownSize)
+            try group.announce()
+            state = .extended(type: header.type, remaining: size, padding: Self.padded(size) - size)
         case 0, UInt8(ascii: "0")...UInt8(ascii: "7"), UInt8(ascii: "S"):
-            let isFile = [0, UInt8(ascii: "0"), UInt8(ascii: "7"), UInt8(ascii: "S")].contains(type)
-            let size = extended.size ?? ownSize
-            guard isFile || size == 0 else {
-                return refuse(
-                    .malformed(reason: "an entry that has no content comes with \(size) bytes", offset: start)
-                )
-            }
-            // The padded size must not overflow; no file is this large.
-            guard size <= Int64.max - Int64(Self.blockSize) else {
-                return refuse(.malformed(reason: "a size of \(size) bytes", offset: start))
-            }
-            found.append(
-                .success(
-                    Header(
-                        offset: start, start: groupStart, type: type, size: size,
-                        mode: UInt32(truncatingIfNeeded: mode) & 0o7777,
-                        extended: extended)))
-            extended = ExtendedHeader()
-            self.groupStart = nil
-            if isSparse, block[482] != 0 {
-                state = .sparseMap(body: size)
-            } else {
-                state = size > 0 ? .skip(Self.padded(size)) : .header
-            }
-        default: refuse(.unknownType(flag: type, offset: start))
+            name = group.name(of: header)
+            try takeEntry(header, group.records)
+        default:
+            name = group.name(of: header)
+            throw .unknownType(header.type)
         }
     }
 
-    private mutating func parseExtended(_ bytes: [UInt8]) {
-        do {
-            try extended.parse(bytes)
-        } catch {
-            refuse(.malformed(reason: error.reason, offset: offset))
+    private mutating func takeEntry(_ header: RawHeader, _ records: ExtendedHeader?) throws(Reason) {
+        try group.checkNames()
+        let path = try EntryPath(group.name(of: header))
+        let stored = try stored(header, records)
+        start = group.start ?? headerOffset
+        func entry(size: Int64) throws(Reason) -> Entry {
+            try Entry(header, group, path: path, offset: headerOffset, stored: stored, size: size)
         }
+        func plain(size: Int64) throws(Reason) -> Header {
+            Header(entry: try entry(size: size), start: start, data: stored)
+        }
+        guard header.isSparse == header.hasSparseMap else {
+            throw .malformed("a sparse map where none can be, or none where one must be")
+        }
+        let form = try records?.sparse.form()
+        if form != nil, header.type != UInt8(ascii: "0") {
+            throw .malformed("a sparse map where none can be")
+        }
+        defer { group = HeaderGroup() }
+        switch form {
+        case nil where header.isSparse:
+            guard let size = header.sparseSize, size >= 0 else { throw .malformed("an unreadable size") }
+            var map = SparseMap()
+            try map.add(pieces: header.sparsePieces)
+            if header.isSparseMapContinued {
+                state = .sparseBlocks(try plain(size: size), map, size: size)
+            } else {
+                try map.check(size: size, stored: stored)
+                add(try plain(size: size), skipping: stored)
+            }
+        case nil: add(try plain(size: stored), skipping: stored)
+        case .mapped(let map, let size):
+            try map.check(size: size, stored: stored)
+            add(try plain(size: size), skipping: stored)
+        case .mapInBody(let size):
+            state = .sparseText(try entry(size: size), SparseText(), stored: stored, size: size)
+        }
+    }
+
+    /// Bytes of the entry's body.
+    private func stored(_ header: RawHeader, _ records: ExtendedHeader?) throws(Reason) -> Int64 {
+        guard let own = header.size else { throw .malformed("an unreadable size") }
+        let size = records?.size ?? own
+        // libarchive takes an empty record for a size of 0.
+        if let records, records.hasEmptySize, size != 0 {
+            throw .malformed("a PAX size taken back, for \(size) bytes")
+        }
+        let isFile = [0, UInt8(ascii: "0"), UInt8(ascii: "7"), UInt8(ascii: "S")].contains(header.type)
+        guard isFile || size == 0 else {
+            throw .malformed("an entry that has no content comes with \(size) bytes")
+        }
+        // The padded size must not overflow; no file is this large.
+        guard size <= Int64.max - Int64(Self.blockSize) else { throw .malformed("a size of \(size) bytes") }
+        return size
+    }
+
+    private mutating func finishText(
+        _ entry: Entry, _ text: SparseText, stored: Int64, size: Int64
+    ) throws(Reason) {
+        let data = stored - Self.padded(text.byteCount)
+        guard data >= 0 else { throw .malformed("a sparse map that is longer than its entry") }
+        try text.map.check(size: size, stored: data)
+        add(Header(entry: entry, start: start, data: data), skipping: stored, behind: text.byteCount)
+    }
+
+    private mutating func add(_ header: Header, skipping body: Int64, behind taken: Int64 = 0) {
+        found.append(header)
+        let rest = Self.padded(body) - taken
+        state = rest > 0 ? .skip(rest) : .header
     }
 
     private static func padded(_ size: Int64) -> Int64 { (size + 511) & ~511 }
-
-    /// The sum of all bytes with the field itself as spaces; some old tars added signed bytes.
-    private func checksumIsRight() -> Bool {
-        guard let expected = number(148..<156) else { return false }
-        var unsigned: Int64 = 0
-        var signed: Int64 = 0
-        for (index, byte) in block.enumerated() {
-            let byte = (148..<156).contains(index) ? UInt8(ascii: " ") : byte
-            unsigned += Int64(byte)
-            signed += Int64(Int8(bitPattern: byte))
-        }
-        return expected == unsigned || expected == signed
-    }
-
-    /// Octal digits among spaces and NULs, or GNU's base-256 with the top bit set. Nil for anything else.
-    private func number(_ field: Range<Int>) -> Int64? {
-        let bytes = block[field]
-        guard let first = bytes.first else { return nil }
-        if first & 0x80 != 0 {
-            var value: Int64 = first & 0x40 != 0 ? -1 : 0
-            value = value << 7 | Int64(first & 0x7F)
-            for byte in bytes.dropFirst() {
-                let (shifted, overflow) = value.multipliedReportingOverflow(by: 256)
-                if overflow { return nil }
-                value = shifted | Int64(byte)
-            }
-            return value
-        }
-        var value: Int64 = 0
-        let digits = bytes.drop { $0 == UInt8(ascii: " ") }.prefix { $0 != 0 && $0 != UInt8(ascii: " ") }
-        for digit in digits {
-            guard (UInt8(ascii: "0")...UInt8(ascii: "7")).contains(digit) else { return nil }
-            let (shifted, overflow) = value.multipliedReportingOverflow(by: 8)
-            if overflow { return nil }
-            value = shifted + Int64(digit - UInt8(ascii: "0"))
-        }
-        return value
-    }
 }

@@ -73,9 +73,9 @@ package enum CompressionFailure: Error, Equatable, Sendable, CustomStringConvert
         case .corrupt(let format, let reason, let offset):
             "corrupt \(format.rawValue) stream at byte \(offset) of the blob: \(reason)"
         case .truncated(let format, let offset):
-            "the \(format.rawValue) stream ends too early, at byte \(offset)"
+            "the \(format.rawValue) stream ends too early, at byte \(offset) of the blob"
         case .trailingGarbage(let format, let offset):
-            "garbage behind the \(format.rawValue) stream at byte \(offset)"
+            "garbage behind the \(format.rawValue) stream at byte \(offset) of the blob"
         case .outOfMemory: "no memory for the decompressor"
         }
     }

@@ -50,7 +50,7 @@ package struct LayerFailure: Error, Sendable {
         switch error {
         case let failure as LayerFailure: failure
         case let failure as SyscallFailure: LayerFailure(.system(failure), entry: entry)
-        case let failure as ArchiveFailure: LayerFailure(.archive(failure), entry: entry)
+        case let failure as ArchiveFailure: LayerFailure(.archive(failure), entry: failure.entry)
         case let failure as LayoutFailure: LayerFailure(.blob(failure), entry: entry)
         case let failure as CompressionFailure: LayerFailure(.compression(failure), entry: entry)
         case let failure as Budget.Excess: LayerFailure(.excess(failure), entry: entry)

@@ -102,6 +102,15 @@ private let long = Bytes(String(repeating: "d/", count: 100) + String(repeating:
         #expect(times == [1_700_000_000, 1 << 40, -1])
     }
 
+    /// Go reads it so; GNU tar and libarchive make a directory of each.
+    @Test("A file whose name ends in a slash is a directory only by the type of before POSIX")
+    func trailingSlash() throws {
+        let entries = try read(
+            .file("old/").type(0), .file("zero/"), .file("seven/").type(UInt8(ascii: "7")), .directory("d"),
+            .file("short").pax("path", "by/record/").type(0))
+        #expect(entries.map(\.line) == ["d old", "- zero 0", "- seven 0", "d d", "d by/record"])
+    }
+
     @Test("A PAX size overrides the header's")
     func size() throws {
         let entries = try read(.file("f", "abcdef").stating(size: 0).pax("size", "6"), .file("g", "x"))

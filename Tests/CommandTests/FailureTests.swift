@@ -16,7 +16,7 @@ struct BrokenImage: Sendable, CustomStringConvertible {
 }
 
 private let damaged = "hint: the image is damaged: fetch it again\n"
-private let built = """
+let built = """
     hint: the blob is what its digest says, so it was built like this: report it to whoever did\n
     """
 
@@ -75,7 +75,7 @@ private let brokenImages = [
     },
     BrokenImage(
         description: "a truncated gzip stream under a right digest", status: 65,
-        message: "unpack: layer 2 of 2 (*): the gzip stream ends too early, at byte *\n" + built
+        message: "unpack: layer 2 of 2 (*): the gzip stream ends too early, at byte * of the blob\n" + built
     ) { builder, layers in
         let whole = storedGzip(layers[1].tar)
         let cut = try builder.blob(Array(whole.dropLast(100)), Packing.gzip.mediaType)
@@ -102,7 +102,7 @@ private let brokenImages = [
     },
     BrokenImage(
         description: "an entry of an unknown type", status: 65,
-        message: "unpack: layer 2 of 2 (*): unknown entry type 'V' at byte 0 of the layer\n" + built
+        message: "unpack: layer 2 of 2 (*): entry 'volume', byte 0 of the tar: unknown type 'V'\n" + built
     ) { builder, layers in
         let unknown = LayerBuilder(TarEntry.file("volume").type(UInt8(ascii: "V")))
         try builder.writeIndex([try builder.image([layers[0], unknown])])

@@ -1,0 +1,101 @@
+internal import Kernel
+
+extension Entry {
+    typealias Reason = ArchiveFailure.Reason
+
+    /// What an entry's headers say; extended attributes of libarchive's own records are not among it.
+    ///
+    /// - Parameters:
+    ///   - stored: bytes of its body.
+    ///   - size: bytes of a regular file, holes included.
+    init(
+        _ header: RawHeader, _ group: HeaderGroup, path: EntryPath, offset: Int64, stored: Int64, size: Int64
+    ) throws(Reason) {
+        self.path = path
+        self.offset = offset
+        content = try Self.content(header, group, path, stored: stored, size: size)
+        metadata = try Self.metadata(header, group.records)
+    }
+
+    private static func content(
+        _ header: RawHeader, _ group: HeaderGroup, _ path: EntryPath, stored: Int64, size: Int64
+    ) throws(Reason) -> Content {
+        switch header.type {
+        case UInt8(ascii: "1"):
+            let target = group.linkName(of: header)
+            do {
+                return .hardLink(try EntryPath(target))
+            } catch {
+                throw .unusableName("a hard link to '\(shown(target))': \(error)")
+            }
+        case UInt8(ascii: "2"):
+            let target = group.linkName(of: header)
+            guard !target.isEmpty else { throw .unusableName("a symlink without a target") }
+            return .symlink(target)
+        case UInt8(ascii: "3"): return .character(try device(header, group.records))
+        case UInt8(ascii: "4"): return .block(try device(header, group.records))
+        case UInt8(ascii: "5"): return .directory
+        case UInt8(ascii: "6"): return .fifo
+        default:
+            // libarchive takes it for a directory without a body.
+            guard !path.hadTrailingSlash || stored == 0 else {
+                throw .malformed("a directory comes with \(stored) bytes")
+            }
+            // Before POSIX a directory was a file whose name ends in a slash. Type 0 says that it is a file.
+            return header.type == 0 && path.hadTrailingSlash ? .directory : .regular(size: size)
+        }
+    }
+
+    private static func device(_ header: RawHeader, _ records: ExtendedHeader?) throws(Reason) -> DeviceNumber
+    {
+        guard let major = records?.deviceMajor ?? header.deviceMajor,
+            let minor = records?.deviceMinor ?? header.deviceMinor
+        else { throw .malformed("an unreadable device number") }
+        guard (0...Int64(DeviceNumber.maximumMajor)).contains(major) else {
+            throw .outOfRange("device major", major)
+        }
+        guard (0...Int64(DeviceNumber.maximumMinor)).contains(minor) else {
+            throw .outOfRange("device minor", minor)
+        }
+        return DeviceNumber(major: UInt32(major), minor: UInt32(minor))
+    }
+
+    private static func metadata(_ header: RawHeader, _ records: ExtendedHeader?) throws(Reason) -> Metadata {
+        guard let mode = header.mode, let uid = records?.uid ?? header.uid,
+            let gid = records?.gid ?? header.gid,
+            let seconds = header.modificationTime
+        else { throw .malformed("an unreadable number in the header") }
+        func time(_ seconds: Int64) -> Timestamp { Timestamp(seconds: seconds, nanoseconds: 0) }
+        var attributes = records?.extendedAttributes ?? [:]
+        // The kernel keeps ACLs as attributes of these names.
+        attributes.merge(records?.accessControlLists ?? [:]) { $1 }
+        return Metadata(
+            uid: try owner("owner", uid), gid: try owner("group", gid),
+            mode: UInt32(truncatingIfNeeded: mode) & 0o7777,
+            modificationTime: records?.modificationTime ?? time(seconds),
+            accessTime: records?.accessTime ?? header.accessTime.map(time),
+            extendedAttributes: sorted(attributes))
+    }
+
+    private static func owner(_ what: String, _ value: Int64) throws(Reason) -> UInt32 {
+        // 2^32 - 1 means "leave it" to chown(2).
+        guard (0..<Int64(UInt32.max)).contains(value) else { throw .outOfRange(what, value) }
+        return UInt32(value)
+    }
+
+    /// With attributes of names that it does not have yet.
+    func adding(_ attributes: [AttributeName: [UInt8]]) -> Entry {
+        var all = attributes
+        for attribute in metadata.extendedAttributes { all[attribute.name] = attribute.value }
+        var entry = self
+        entry.metadata.extendedAttributes = Self.sorted(all)
+        return entry
+    }
+
+    private static func sorted(_ attributes: [AttributeName: [UInt8]]) -> [ExtendedAttribute] {
+        if attributes.isEmpty { return [] }
+        return attributes.map { ExtendedAttribute(name: $0.key, value: $0.value) }.sorted {
+            $0.name < $1.name
+        }
+    }
+}
