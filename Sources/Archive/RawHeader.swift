@@ -58,7 +58,11 @@ struct RawHeader {
 
     /// The sum of all bytes with the field itself as spaces; some old tars added signed bytes.
     var hasRightChecksum: Bool {
-        guard let expected = number(148..<156) else { return false }
+        // Behind the digits too, or libarchive stumbles.
+        let isDigits = block[148..<156].allSatisfy {
+            $0 == 0 || $0 == UInt8(ascii: " ") || (0x30...0x37).contains($0)
+        }
+        guard isDigits, let expected = number(148..<156) else { return false }
         var unsigned: Int64 = 0
         var signed: Int64 = 0
         for (index, byte) in block.enumerated() {

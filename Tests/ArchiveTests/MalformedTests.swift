@@ -156,6 +156,35 @@ private enum Problem: Equatable {
         }
     }
 
+    @Test("A flipped byte of a header is a wrong checksum", arguments: SampleTar.single)
+    func flipped(sample: SampleTar) {
+        for header in sample.headers {
+            for offset in header..<(header + 512) {
+                let failure = #expect(throws: ArchiveFailure.self) { try read(sample.flipping(offset)) }
+                #expect(failure?.offset == Int64(header), "byte \(offset): \(String(describing: failure))")
+            }
+        }
+    }
+
+    @Test(
+        "Under a right checksum a flipped byte or a field of anything is read, or refused with its place",
+        arguments: SampleTar.single)
+    func summed(sample: SampleTar) throws {
+        let tars = sample.headers.flatMap { header in
+            (0..<512).filter { !(148..<156).contains($0) }.map { sample.flipping($0, ofHeader: header) }
+                + sample.changingFields(ofHeader: header)
+        }
+        var applied = 0
+        for tar in tars {
+            do {
+                applied += try read(tar, keepsData: false).isEmpty ? 0 : 1
+            } catch let failure as ArchiveFailure {
+                #expect((0...Int64(tar.count)).contains(failure.offset), "\(failure)")
+            }
+        }
+        #expect(applied > 0 && applied < tars.count)
+    }
+
     @Test("A cancelled stream is told as such")
     func cancelled() throws {
         let ring = BlockRing(readers: 1)

@@ -32,7 +32,9 @@ struct ReadEntry {
 }
 
 /// Reads a whole tar, handed over in blocks of a size.
-func read(_ tar: [UInt8], blockSize: Int = 1 << 20) throws -> [ReadEntry] {
+///
+/// - Parameter keepsData: false where a hole may be larger than memory.
+func read(_ tar: [UInt8], blockSize: Int = 1 << 20, keepsData: Bool = true) throws -> [ReadEntry] {
     let ring = BlockRing(readers: 1, blockSize: blockSize, blockCount: tar.count / blockSize + 1)
     for start in stride(from: 0, to: tar.count, by: blockSize) {
         _ = ring.produce { block in
@@ -48,11 +50,12 @@ func read(_ tar: [UInt8], blockSize: Int = 1 << 20) throws -> [ReadEntry] {
         var data = [UInt8]()
         var pieces = [Range<Int64>]()
         while try reader.nextData({ (offset: Int64, bytes: RawSpan) throws(SyscallFailure) in
+            if !keepsData { return }
             data += [UInt8](repeating: 0, count: Int(offset) - data.count)
             bytes.withUnsafeBytes { data += $0 }
             pieces.append(offset..<Int64(data.count))
         }) {}
-        if case .regular(let size) = entry.content {
+        if keepsData, case .regular(let size) = entry.content {
             data += [UInt8](repeating: 0, count: Int(size) - data.count)
         }
         entries.append(ReadEntry(entry: entry, data: data, pieces: pieces))
