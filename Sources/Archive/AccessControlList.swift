@@ -3,9 +3,9 @@ internal import Kernel
 /// A POSIX ACL as PAX headers have it, one text for all: `user::rwx,user:lisa:r-x:1000,group::r-x,mask::r-x,other::---`
 /// (acl(5), with the number of a named user behind the name).
 struct AccessControlList {
-    /// libarchive compares each entry of a list with all others. This is over a thousand of them, and more than
-    /// most file systems hold.
-    static let longestText = 32 << 10
+    /// libarchive compares each entry of a list with all others, so that a mebibyte of them takes seconds. This is
+    /// more than the 500 that ext4 holds.
+    static let longestText = 16 << 10
 
     private struct Item {
         let tag: UInt16

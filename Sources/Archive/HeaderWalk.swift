@@ -129,7 +129,7 @@ struct HeaderWalk {
     // MARK: Headers
 
     private mutating func takeBlock() throws(Reason) {
-        let isZero = block.allSatisfy { $0 == 0 }
+        let isZero = block[0] == 0 && block.allSatisfy { $0 == 0 }
         switch state {
         case .sparseBlocks(let header, var map, let size):
             // 21 pieces, then whether there is one more block.

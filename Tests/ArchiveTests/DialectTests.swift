@@ -271,8 +271,8 @@ struct ReadRow: Sendable, CustomStringConvertible {
                 "a second SCHILY.acl.access"
             ),
             (
-                [.file("f").pax("SCHILY.acl.ace", repeated("x", 32769))],
-                "SCHILY.acl.ace of 32769 bytes, and at most 32768 are read"
+                [.file("f").pax("SCHILY.acl.ace", repeated("x", 16385))],
+                "SCHILY.acl.ace of 16385 bytes, and at most 16384 are read"
             ),
         ] as [([TarEntry], String)])
     func refused(entries: [TarEntry], reason: String) {
