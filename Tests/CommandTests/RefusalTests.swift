@@ -143,7 +143,7 @@ struct RefusalTests {
         #expect(result.status == 65)
         #expect(result.text == "")
         let expected = "unpack: layer 1 of 1 (*): \(refused.message)\n\(built)"
-        #expect(matches(result.errorText, expected), "said: \(result.errorText)")
+        #expect(result.errorText.matches(expected), "said: \(result.errorText)")
         try program.expectClean()
         #expect(try program.rows("SELECT count(*) FROM snapshot") == "0\n")
     }

@@ -39,10 +39,12 @@ struct CorruptTests {
 
     private func apply(_ step: LayerStep) throws -> Outcome {
         let path = try temporary.makeDirectory(UUID().uuidString)
-        let pipeline = LayerPipeline(try ImageLayout(opening: builder.path), cancellation: Cancellation())
+        let pipeline = LayerPipeline(
+            try ImageLayout(opening: builder.path), form: .device, budget: Budget(),
+            cancellation: Cancellation())
         do {
             let directory = try Directory(opening: path)
-            let applied = try pipeline.apply(step, to: directory, over: LowerView([]), progress: { _ in })
+            let applied = try pipeline.apply(step, to: directory, over: Promise(LowerView([])))
             return .applied(applied.entries)
         } catch let failure as LayerFailure {
             return .refused(failure)
