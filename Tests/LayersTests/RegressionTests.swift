@@ -1,0 +1,91 @@
+import TestSupport
+import Testing
+
+/// What the comparison with the model has found, in as few entries as it takes. A row that holds belongs into the table
+/// of its kind.
+@Suite(
+    "Found by comparison",
+    .enabled(
+        if: Ability.canApplyLayers && Ability.canMountOverlay, "no place for layers, or no overlay mounts"))
+struct RegressionTests {
+    @Test(
+        "A link group stays one, whatever else its layer says about its names",
+        arguments: [
+            Row(
+                "a whiteout below one of its names", below: [.file("a", "1")],
+                layer: [.hardLink("n", to: "a"), .whiteout("a/x")], shows: ["a=1", "n==a"]),
+            Row(
+                "an entry through one of its names, a symlink",
+                below: [.symlink("a", to: "d"), .directory("d")],
+                layer: [.hardLink("n", to: "a"), .file("a/x", "2")], shows: ["a->d", "d/", "d/x=2", "n==a"]),
+            Row(
+                "a device 0:0 for one of its names", below: [.file("a", "1")],
+                layer: [.hardLink("n", to: "a"), .character("a", 0, 0)], shows: ["a=1", "n==a"]),
+            Row(
+                "a file in place of its directory, and a directory again", below: [.file("d/a", "1")],
+                layer: [.hardLink("n", to: "d/a"), .file("d", "2"), .directory("d")],
+                shows: ["d/", "d/a=1", "n==d/a"]),
+            Row(
+                "a device 0:0 for its directory", below: [.file("d/a", "1")],
+                layer: [.hardLink("n", to: "d/a"), .character("d", 0, 0)], shows: ["d/", "d/a=1", "n==d/a"]),
+            Row(
+                "the first new name of a hidden one is replaced", below: [.file("a", "1")],
+                layer: [
+                    .whiteout("a"), .hardLink("m", to: "a"), .hardLink("n", to: "a"), .file("m", "2"),
+                    .hardLink("o", to: "a"),
+                ], shows: ["m=2", "n=1", "o==n"]),
+        ])
+    func groups(row: Row) { withKnownIssue { try row.check(row.layer) } }
+
+    @Test(
+        "A layer that is in order is not refused",
+        arguments: [
+            Row(
+                "a name below a lower link to itself, which a directory replaces later",
+                below: [.symlink("a", to: "a")], layer: [.file("a/x", "2"), .directory("a")],
+                shows: ["a/", "a/x=2"]),
+            Row(
+                "a hard link to what stands where a lower symlink is hidden",
+                below: [.symlink("l", to: "d"), .directory("d")],
+                layer: [.file("l/f", "2"), .whiteout("l"), .hardLink("h", to: "l/f")],
+                shows: ["d/", "h=2", "l/", "l/f==h"]),
+            Row(
+                "a name below a lower link to a file, which is hidden later",
+                below: [.symlink("l", to: "f")],
+                layer: [.file("f", "2"), .file("l/x", "2"), .whiteout("l")], shows: ["f=2", "l/", "l/x=2"]),
+            Row(
+                "a directory in place of a name that a link has brought up", below: [.file("a", "1")],
+                layer: [.whiteout("a/x"), .hardLink("n", to: "a"), .file("a/y", "2")],
+                shows: ["a/", "a/y=2", "n=1"]),
+            Row(
+                "the same hard link twice, to a hidden file", below: [.file("a", "1")],
+                layer: [.whiteout("a"), .hardLink("n", to: "a"), .hardLink("n", to: "a")], shows: ["n=1"]),
+            Row(
+                "a user attribute on a hard link to a symlink",
+                layer: [.symlink("a", to: "x"), .hardLink("b", to: "a").xattr("user.a", "1")],
+                shows: ["a->x", "b==a"]),
+        ])
+    func inOrder(row: Row) { withKnownIssue { try row.check(row.layer) } }
+
+    @Test(
+        "A whiteout holds although its directory was something else in between",
+        arguments: [
+            Row(
+                "of a file", below: [.file("d/a", "1")],
+                layer: [.whiteout("d/a"), .file("d", "2"), .directory("d")], shows: ["d/"]),
+            Row(
+                "of everything", below: [.file("d/a", "1")],
+                layer: [.opaque("d"), .file("d", "2"), .directory("d")], shows: ["d/"]),
+        ])
+    func inBetween(row: Row) { withKnownIssue { try row.check(row.layer) } }
+
+    @Test(
+        "What a device 0:0 stands in is made, beside hard links too",
+        arguments: [
+            Row(
+                "behind", below: [.file("a", "1")],
+                layer: [.hardLink("n", to: "a"), .character("d/x", 0, 0)],
+                shows: ["a=1", "d/", "n==a"])
+        ])
+    func forged(row: Row) { withKnownIssue { try row.check(row.layer) } }
+}
