@@ -275,16 +275,16 @@ extension Bytes {
     }
 
     /// As an archive's name: `..` goes up, and stops at the root.
-    fileprivate var cleaned: MergedModel.Path {
+    var cleaned: MergedModel.Path {
         components.reduce(into: []) { path, part in
             if part == ".." { path = path.dropLast() } else { path.append(part) }
         }
     }
 
-    fileprivate func starts(with prefix: Bytes) -> Bool { array.starts(with: prefix.array) }
+    func starts(with prefix: Bytes) -> Bool { array.starts(with: prefix.array) }
 }
 
 extension MergedModel.Path {
     /// The directories that it stands in, below the root, and itself.
-    fileprivate var prefixes: [MergedModel.Path] { indices.map { Array(self[...$0]) } }
+    var prefixes: [MergedModel.Path] { indices.map { Array(self[...$0]) } }
 }
