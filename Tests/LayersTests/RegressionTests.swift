@@ -58,6 +58,11 @@ struct RegressionTests {
                 layer: [.whiteout("a/x"), .hardLink("n", to: "a"), .file("a/y", "2")],
                 shows: ["a/", "a/y=2", "n=1"]),
             Row(
+                "a hard link to a lower symlink that an entry goes through",
+                below: [.symlink("l", to: "d"), .directory("d")],
+                layer: [.file("l/f", "2"), .hardLink("n", to: "l")],
+                shows: ["d/", "d/f=2", "l->d", "n==l"]),
+            Row(
                 "the same hard link twice, to a hidden file", below: [.file("a", "1")],
                 layer: [.whiteout("a"), .hardLink("n", to: "a"), .hardLink("n", to: "a")], shows: ["n=1"]),
             Row(
@@ -68,6 +73,18 @@ struct RegressionTests {
     func inOrder(row: Row) { withKnownIssue { try row.check(row.layer) } }
 
     @Test(
+        "An entry goes where its path leads at its turn, unless the layer hides the way",
+        arguments: [
+            Row(
+                "replaced by an entry that went through it", below: [.symlink("a", to: ".")],
+                layer: [.symlink("a/a", to: "n"), .file("a/x", "2")], shows: ["a->n", "n/", "n/x=2"]),
+            Row(
+                "its directory is hidden later", below: [.symlink("b/a", to: "/d"), .directory("d")],
+                layer: [.file("b/a/x", "2"), .whiteout("b")], shows: ["b/", "b/a/", "b/a/x=2", "d/"]),
+        ])
+    func symlinks(row: Row) { withKnownIssue { try row.check(row.layer) } }
+
+    @Test(
         "A whiteout holds although its directory was something else in between",
         arguments: [
             Row(
@@ -76,6 +93,9 @@ struct RegressionTests {
             Row(
                 "of everything", below: [.file("d/a", "1")],
                 layer: [.opaque("d"), .file("d", "2"), .directory("d")], shows: ["d/"]),
+            Row(
+                "of a file, and a device 0:0 in between", below: [.file("d/a", "1")],
+                layer: [.whiteout("d/a"), .character("d", 0, 0)], shows: ["d/"]),
         ])
     func inBetween(row: Row) { withKnownIssue { try row.check(row.layer) } }
 
