@@ -185,6 +185,29 @@ private enum Problem: Equatable {
         #expect(applied > 0 && applied < tars.count)
     }
 
+    @Test("Nothing is read behind what is refused", arguments: [0, 1])
+    func stops(before: Int) throws {
+        let endless = TarEntry("x", "PaxHeaders/f").stating(size: 1 << 26)
+        let entries = Array(repeating: TarEntry.file("before", "x"), count: before) + [endless]
+        let tar = LayerBuilder(entries + [.file("f", .noise(4096))], end: .nothing).tar
+        let ring = BlockRing(readers: 1, blockSize: 1024, blockCount: tar.count / 1024)
+        for start in stride(from: 0, to: tar.count - 1023, by: 1024) {
+            _ = ring.produce { block in
+                block.withUnsafeMutableBytes { $0.copyBytes(from: tar[start..<(start + 1024)]) }
+                return 1024
+            }
+        }
+        ring.finish()
+        let failure = #expect(throws: ArchiveFailure.self) {
+            var reader = try LayerReader(ring, reader: 0)
+            while try reader.next() != nil {}
+        }
+        #expect(failure?.offset == Int64(1024 * before))
+        var left = 0
+        while ring.next(reader: 0) != nil { left += 1 }
+        #expect(left == tar.count / 1024 - before - 1)
+    }
+
     @Test("A cancelled stream is told as such")
     func cancelled() throws {
         let ring = BlockRing(readers: 1)
