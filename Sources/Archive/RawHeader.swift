@@ -63,12 +63,13 @@ struct RawHeader {
             $0 == 0 || $0 == UInt8(ascii: " ") || (0x30...0x37).contains($0)
         }
         guard isDigits, let expected = number(148..<156) else { return false }
-        var unsigned: Int64 = 0
-        var signed: Int64 = 0
-        for (index, byte) in block.enumerated() {
-            let byte = (148..<156).contains(index) ? UInt8(ascii: " ") : byte
-            unsigned += Int64(byte)
-            signed += Int64(Int8(bitPattern: byte))
+        var unsigned = 8 * Int64(UInt8(ascii: " "))
+        var signed = unsigned
+        for part in [block[..<148], block[156...]] {
+            for byte in part {
+                unsigned += Int64(byte)
+                signed += Int64(Int8(bitPattern: byte))
+            }
         }
         return expected == unsigned || expected == signed
     }
