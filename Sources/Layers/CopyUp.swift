@@ -65,12 +65,8 @@ extension Directory {
 }
 
 extension LowerView {
-    /// The names under which a file of one layer shows in the merged tree.
-    ///
-    /// - Parameter layer: any directory of the layer; its whole tree is searched, which is why this is asked
-    ///   only about files with more than one link.
-    func names(of identity: FileStatus.Identity, in layer: Directory) throws -> [[FileName]] {
-        var found = [[FileName]]()
+    /// Lends each file of the merged tree that is no directory.
+    func forEachFile(_ body: ([FileName], FileStatus) throws -> Void) throws {
         var pending: [[FileName]] = [[]]
         while let path = pending.popLast() {
             guard let directory = try directory(path) else { continue }
@@ -78,10 +74,9 @@ extension LowerView {
                 switch try directory.lookUp(name) {
                 case .missing: break
                 case .directory: pending.append(path + [name])
-                case .file(_, let status): if status.identity == identity { found.append(path + [name]) }
+                case .file(_, let status): try body(path + [name], status)
                 }
             }
         }
-        return found
     }
 }

@@ -14,7 +14,7 @@ extension LayerApplier {
             tree.root.children[Whiteout.keptFolder] = nil
             try tree.open(tree.root).removeTree(Whiteout.keptFolder)
         }
-        if !broughtUp.isEmpty { try withdrawHidden(in: tree.root, isHidden: false) }
+        try completeGroups(of: lower)
         try finish(tree.root, lower: lower.isEmpty ? nil : lower.root)
     }
 
@@ -44,6 +44,8 @@ extension LayerApplier {
             here = true
         }
         for (name, child) in node.children {
+            // A file of this layer, or a whiteout, stands where it only hid something.
+            if !child.exists, node.exists, try tree.open(node).status(of: name) != nil { continue }
             try finish(
                 child, lower: try node.shown(name, of: below), replacesLower: replacing.contains(name))
         }

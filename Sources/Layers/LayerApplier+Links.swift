@@ -17,90 +17,90 @@ extension LayerApplier {
         if let replaced = parent.children[name], targetParent.stands(in: replaced) {
             throw LayerFailure(refusing: entry.path, "a hard link to '\(target)', which it would replace")
         }
-        let isItself = targetParent === parent && targetName == name
         if targetParent.exists, try tree.open(targetParent).status(of: targetName) != nil {
-            if !isItself {
+            if targetParent !== parent || targetName != name {
                 try removeDirectory(name, in: parent, directory)
                 let source = try tree.open(targetParent)
                 try replacing(name, in: directory) { try directory.link(targetName, of: source, as: name) }
             }
         } else {
-            guard case .file(let layer, let status) = try openLower().lookUp(targetParent.path + [targetName])
-            else {
+            let place = targetParent.path + [targetName]
+            guard case .file(let layer, let status) = try openLower().lookUp(place) else {
                 throw LayerFailure(
                     refusing: entry.path,
                     "a hard link to '\(target)', which is no file of this layer or below")
             }
+            let (copy, folder) = try bringUp(place, targetName, of: layer, status)
             try removeDirectory(name, in: parent, directory)
-            try copyUp(targetName, of: targetParent, from: layer, status, linkedAs: name, in: parent)
+            try replacing(name, in: directory) { try directory.link(copy, of: folder, as: name) }
         }
         try writer.finishLink(name, in: directory, entry.metadata, entry: path)
     }
 
-    /// Brings a lower file into this layer as `name`, and with it all names that it has in the lower layers:
-    /// a link group stays one, although overlay copies a file up under one name only.
-    private mutating func copyUp(
-        _ target: FileName, of targetParent: DirectoryNode, from layer: Directory, _ status: FileStatus,
-        linkedAs name: FileName, in parent: DirectoryNode
-    ) throws {
-        let directory = try tree.open(parent)
-        // Another link has brought it up already: it stays one file, also where its own name is hidden.
-        if let (node, known, copy) = broughtUp[status.identity], node.exists,
-            try tree.open(node).status(of: known)?.identity == copy
-        {
-            let source = try tree.open(node)
-            return try replacing(name, in: directory) { try directory.link(known, of: source, as: name) }
-        }
-        var writer = self.writer
-        try replacing(name, in: directory) {
-            try layer.copy(target, status, to: name, in: directory, finish: &writer)
-        }
-        self.writer = writer
-        if let copy = try directory.status(of: name) {
-            broughtUp[status.identity] = (parent, name, copy.identity)
-        }
-        var names = [(targetParent, target)]
-        if status.linkCount > 1 {
-            for other in try openLower().names(of: status.identity, in: layer) {
-                guard let otherName = other.last else { continue }
-                // Where this layer has something else on the way, the name does not show any more.
-                if let node = try lowerNode(other.dropLast()) { names.append((node, otherName)) }
-            }
-        }
-        for (node, other) in names where !isHidden(other, in: node) {
-            let group = try tree.open(node)
-            // What this layer has under that name stays.
-            if try group.status(of: other) == nil {
-                try group.link(name, of: directory, as: other)
-                node.copiedUp.insert(other)
-            }
-        }
+    // MARK: Lower files
+
+    /// A lower file that a hard link has brought into this layer.
+    struct BroughtUp {
+        /// Its name among those that are kept aside.
+        let copy: FileName
+        /// One of its names in the lower layers.
+        let path: [FileName]
+        let hasMoreNames: Bool
     }
 
-    /// A directory of the layers below, whose names are no symlinks; nil where this layer has a file in its way.
-    private mutating func lowerNode(_ components: some Sequence<FileName>) throws -> DirectoryNode? {
+    /// Copies a lower file, once, to where nothing that this layer does to its names can reach it.
+    private mutating func bringUp(
+        _ path: [FileName], _ name: FileName, of layer: Directory, _ status: FileStatus
+    ) throws -> (FileName, Directory) {
+        let folder = try asideFolder()
+        if let known = broughtUp[status.identity] { return (known.copy, folder) }
+        let copy = FileName(literal: "\(broughtUp.count)")
+        try account.remember(path.reduce(0) { $0 + Self.cost(of: $1) })
+        try account.write(min(status.size, status.blocks * 512))
+        try layer.copy(name, status, to: copy, in: folder, finish: &writer)
+        broughtUp[status.identity] = BroughtUp(
+            copy: copy, path: path, hasMoreNames: status.linkCount > 1)
+        return (copy, folder)
+    }
+
+    private mutating func asideFolder() throws -> Directory {
+        if let aside { return aside }
+        let root = try tree.open(tree.root)
+        try root.makeDirectory(Whiteout.asideFolder, mode: 0o700)
+        let folder = try root.open(Whiteout.asideFolder)
+        aside = folder
+        return folder
+    }
+
+    /// Gives what was brought up all the names under which the lower layers show it: a link group stays one,
+    /// although overlay copies a file up under one name only.
+    mutating func completeGroups(of lower: LowerView) throws {
+        guard let aside else { return }
+        for file in broughtUp.values { try show(file, at: file.path, from: aside) }
+        if broughtUp.values.contains(where: \.hasMoreNames) {
+            let known = broughtUp
+            try lower.forEachFile { path, status in
+                if let file = known[status.identity] { try show(file, at: path, from: aside) }
+            }
+        }
+        try tree.open(tree.root).removeTree(Whiteout.asideFolder)
+    }
+
+    /// Links a file to a place of the lower layers, unless this layer hides it or has something there or on the way.
+    private mutating func show(_ file: BroughtUp, at path: [FileName], from aside: Directory) throws {
+        guard let name = path.last else { return }
         var node = tree.root
-        for name in components {
-            if let own = try ownDirectory(name, in: node) {
+        for component in path.dropLast() {
+            if node.hides(component) { return }
+            if let own = try ownDirectory(component, in: node), own.exists {
                 node = own
                 continue
             }
-            if node.exists, try tree.open(node).status(of: name) != nil { return nil }
-            node = try addNode(name, in: node, exists: false)
+            if node.exists, try tree.open(node).status(of: component) != nil { return }
+            node = try child(component, of: node)
         }
-        return node
-    }
-
-    /// Takes back the names of link groups that this layer turned out to hide, and the directories made for them.
-    mutating func withdrawHidden(in node: DirectoryNode, isHidden: Bool) throws {
-        for (name, child) in node.children where child.exists {
-            try withdrawHidden(in: child, isHidden: isHidden || node.hides(name))
-        }
-        for name in node.copiedUp where isHidden || node.hides(name) {
-            try tree.open(node).removeFile(name)
-        }
-        // What no entry lists and nothing stands in was made for a name that is gone again.
-        guard node.metadata == nil, node !== tree.root else { return }
-        if try tree.open(node).names().isEmpty { try tree.remove(node) }
+        if node.hides(name) { return }
+        if node.exists, try tree.open(node).status(of: name) != nil { return }
+        try tree.open(node).link(file.copy, of: aside, as: name)
     }
 }

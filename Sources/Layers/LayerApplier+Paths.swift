@@ -31,7 +31,7 @@ extension LayerApplier {
                 node = node.parent ?? tree.root
                 continue
             }
-            if let next = node.children[name] {
+            if let next = node.children[name], next.exists {
                 node = next
                 continue
             }
@@ -64,10 +64,7 @@ extension LayerApplier {
     ) throws -> [UInt8]? {
         if node.exists {
             let directory = try tree.open(node)
-            if node.copiedUp.remove(name) != nil {
-                // It stands here for its link group only, and a directory of this layer goes over it.
-                try directory.removeFile(name)
-            } else if let status = try directory.status(of: name) {
+            if let status = try directory.status(of: name) {
                 switch status.kind {
                 case .symlink: return try directory.readLink(name)
                 case .directory: return nil
@@ -115,17 +112,7 @@ extension LayerApplier {
     /// Bytes to remember a name in a set or a dictionary: an array of its own, and a third of the places empty.
     static func cost(of name: FileName) -> Int64 { Int64(64 + name.bytes.count) }
 
-    /// Says of a directory and all below it that they are gone.
     mutating func forget(_ node: DirectoryNode) {
-        var pending = [node]
-        while let node = pending.popLast() {
-            node.exists = false
-            forgetOne(node)
-            pending += node.children.values
-        }
-    }
-
-    mutating func forgetOne(_ node: DirectoryNode) {
         nodes -= 1
         account.forget((node.name.map(Self.cost) ?? 0) + DirectoryNode.cost)
     }

@@ -6,15 +6,12 @@ extension LayerApplier {
     /// Completes directories before the end of the layer and forgets them, as the disk says all about them from then
     /// on: those that hide nothing and that an entry has listed, or the layers below do not have.
     mutating func settle() throws {
-        // A hard link to a lower file holds on to directories, by name and by node.
-        if broughtUp.isEmpty {
-            last = nil
-            hasSettled = true
-            try settle(in: tree.root, over: lower?.root)
-            if lower == nil, nodes > Self.worthWaiting {
-                let lower = try openLower()
-                try settle(in: tree.root, over: lower.root)
-            }
+        last = nil
+        hasSettled = true
+        try settle(in: tree.root, over: lower?.root)
+        if lower == nil, nodes > Self.worthWaiting {
+            let lower = try openLower()
+            try settle(in: tree.root, over: lower.root)
         }
         settlingPoint = nodes + settlingInterval
     }
@@ -36,7 +33,7 @@ extension LayerApplier {
                 try tree.open(child), metadata, nil, entry: EntryPath(child.path))
             tree.close(child)
             node.children[name] = nil
-            forgetOne(child)
+            forget(child)
         }
     }
 
@@ -56,6 +53,6 @@ extension LayerApplier {
 
 extension DirectoryNode {
     fileprivate var canBeSettled: Bool {
-        exists && children.isEmpty && !isOpaque && whiteouts.isEmpty && copiedUp.isEmpty
+        exists && children.isEmpty && !isOpaque && whiteouts.isEmpty
     }
 }

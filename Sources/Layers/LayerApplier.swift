@@ -21,10 +21,6 @@ struct LayerApplier {
     private(set) var lower: LowerView?
     /// Where they come from; a value of nil says that they never will.
     private let below: Promise<LowerView?>
-    /// Directories that no entry listed and that are gone again, by their paths: while the layers below were not
-    /// known, they were taken for no symlinks of theirs.
-    private var assumed = [[FileName]]()
-
     /// Directories that are remembered now.
     var nodes = 0
     /// When there are more of them, those are settled that can be.
@@ -40,14 +36,18 @@ struct LayerApplier {
     /// The parent of the entry before: archives are sorted by directory.
     var last: (path: [FileName], node: DirectoryNode)?
 
-    /// Lower files that hard links have brought up, and one of the names that they have here now.
-    var broughtUp = [FileStatus.Identity: (node: DirectoryNode, name: FileName, copy: FileStatus.Identity)]()
+    /// Lower files that hard links have brought up.
+    var broughtUp = [FileStatus.Identity: BroughtUp]()
+    /// Where they are kept until the end, when it is known under which of their names they show.
+    var aside: Directory?
 
     /// Lower symlinks that entries went through, by their paths in the merged tree.
     var followed = Set<[FileName]>()
     /// Those of them that this layer turned out to hide or to replace by a directory, so that the entries belong
     /// elsewhere.
     private(set) var misread = Set<[FileName]>()
+    /// The first refusal, final unless something was misread.
+    private var refusal: LayerFailure?
     /// What earlier passes over the layer found to be misread.
     let known: Set<[FileName]>
 
@@ -69,10 +69,34 @@ struct LayerApplier {
     }
 
     /// Applies one entry; its data comes from the reader.
+    ///
+    /// - Throws: `Misread`, `LayerFailure` and whatever the work on it throws.
     mutating func apply(_ entry: Entry, from reader: inout LayerReader) throws {
         entries += 1
         try account.addEntry()
         if nodes > settlingPoint { try settle() }
+        do {
+            try take(entry, from: &reader)
+        } catch let failure as LayerFailure {
+            guard case .refused = failure.cause else { throw failure }
+            try postpone(failure.placed(at: entry))
+        }
+    }
+
+    /// What is refused may be in order when all of the layer is known: where an entry went through a lower symlink that
+    /// the layer hides later, it went elsewhere than it should.
+    private mutating func postpone(_ failure: LayerFailure) throws {
+        if lower == nil { _ = try openLower() }
+        if followed.isEmpty { throw failure }
+        refusal = refusal ?? failure
+    }
+
+    /// Says that all entries have been applied.
+    func endEntries() throws {
+        if misread.isEmpty, let refusal { throw refusal }
+    }
+
+    private mutating func take(_ entry: Entry, from reader: inout LayerReader) throws {
         let whiteout = try Whiteout(entry)
         guard let name = entry.path.name else {
             guard entry.content == .directory else {
@@ -88,28 +112,38 @@ struct LayerApplier {
         case .opaque:
             let parent = try resolve(entry.path)
             parent.isOpaque = true
-            let path = parent.path
-            misread.formUnion(followed.filter { $0.starts(with: path) })
+            noteHidden(parent.path)
             return
         case .hide(let hidden):
             let parent = try resolve(entry.path)
             if parent.whiteouts.insert(hidden).inserted { try account.remember(Self.cost(of: hidden)) }
-            noteIfFollowed(hidden, in: parent)
-            if parent.copiedUp.remove(hidden) != nil { try tree.open(parent).removeFile(hidden) }
+            noteHidden(parent.path + [hidden])
             return
         }
         let parent = try resolve(entry.path)
         let directory = try tree.open(parent)
         if case .directory = entry.content {
-            noteIfFollowed(name, in: parent)
+            if !followed.isEmpty, followed.contains(parent.path + [name]) {
+                misread.insert(parent.path + [name])
+            }
             try applyDirectory(name, in: parent, directory, entry.metadata)
-        } else if case .hardLink(let target) = entry.content {
+            return
+        }
+        // It may stand in the place of a lower symlink that the parent was resolved through.
+        if !followed.isEmpty { last = nil }
+        if case .hardLink(let target) = entry.content {
             try applyLink(name, in: parent, directory, target: target, entry)
         } else {
             try removeDirectory(name, in: parent, directory)
             try create(name, in: directory, entry, from: &reader)
         }
-        parent.copiedUp.remove(name)
+    }
+
+    /// Entries that went through what turns out to be hidden belong elsewhere.
+    private mutating func noteHidden(_ path: @autoclosure () -> [FileName]) {
+        if followed.isEmpty { return }
+        let path = path()
+        misread.formUnion(followed.filter { $0.starts(with: path) })
     }
 
     // MARK: The layers below
@@ -126,22 +160,9 @@ struct LayerApplier {
         return view
     }
 
-    /// Remembers that a directory of this layer, which is about to go, was taken for none of the symlinks below.
-    private mutating func noteAssumptions(of node: DirectoryNode) throws {
-        var pending = [node]
-        while let node = pending.popLast() {
-            pending += node.children.values
-            guard node.metadata == nil else { continue }
-            let path = node.path
-            try account.remember(path.reduce(0) { $0 + Self.cost(of: $1) })
-            assumed.append(path)
-        }
-    }
-
     /// Whether what no entry lists is no symlink of the layers below, so that it would have been gone through.
     private func assumptionsHold(over view: LowerView) throws -> Bool {
-        for path in assumed where try view.lookUp(path).isSymlink { return false }
-        return try Self.hold(tree.root, over: view.root)
+        try Self.hold(tree.root, over: view.root)
     }
 
     private static func hold(_ node: DirectoryNode, over below: MergedDirectory) throws -> Bool {
@@ -151,12 +172,6 @@ struct LayerApplier {
             if case .directory(let directory) = lower, try !hold(child, over: directory) { return false }
         }
         return true
-    }
-
-    private mutating func noteIfFollowed(_ name: FileName, in parent: DirectoryNode) {
-        if followed.isEmpty { return }
-        let path = parent.path + [name]
-        if followed.contains(path) { misread.insert(path) }
     }
 
     // MARK: Creating
@@ -177,11 +192,23 @@ struct LayerApplier {
     ) throws {
         guard let node = try ownDirectory(name, in: parent) else { return }
         last = nil
-        if lower == nil { try noteAssumptions(of: node) }
-        parent.children[name] = nil
         let isThere = node.exists
-        forget(node)
+        if clear(node) { parent.children[name] = nil }
         if isThere { try directory.removeTree(name) }
+    }
+
+    /// Forgets what a directory of this layer was, but not what it hides: that acts on the layers below whatever comes
+    /// of the directory. While those are not known, it also stays known that it was taken for none of their symlinks.
+    ///
+    /// - Returns: whether nothing of it has to be remembered.
+    private mutating func clear(_ node: DirectoryNode) -> Bool {
+        for (name, child) in node.children where clear(child) { node.children[name] = nil }
+        node.exists = false
+        node.metadata = nil
+        tree.close(node)
+        let isIdle = lower != nil && node.children.isEmpty && !node.isOpaque && node.whiteouts.isEmpty
+        if isIdle { forget(node) }
+        return isIdle
     }
 
     /// Runs `make`, and once more without the file that stood in its way.

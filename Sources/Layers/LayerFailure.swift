@@ -22,7 +22,9 @@ package struct LayerFailure: Error, Sendable {
     }
 
     /// Escaped for a terminal; nil where it is about the layer as a whole.
-    package let entry: String?
+    package private(set) var entry: String?
+    /// Of the entry's header, in bytes of the uncompressed layer; nil where there is none.
+    package private(set) var offset: Int64?
     package let cause: Cause
 
     init(_ cause: Cause, entry: String? = nil) {
@@ -45,17 +47,28 @@ package struct LayerFailure: Error, Sendable {
         }
     }
 
-    /// Any error of the work on one entry, with the entry's name.
-    static func wrapping(_ error: any Error, entry: String?) -> LayerFailure {
+    /// With the entry that was worked on, if it is not about one already.
+    func placed(at other: Entry?) -> LayerFailure {
+        // What is wrong with a header is not about the entry before it.
+        if case .archive = cause { return self }
+        guard let other, offset == nil else { return self }
+        var placed = self
+        placed.entry = entry ?? other.path.description
+        placed.offset = other.offset
+        return placed
+    }
+
+    /// Any error of the work on a layer.
+    static func wrapping(_ error: any Error) -> LayerFailure {
         switch error {
         case let failure as LayerFailure: failure
-        case let failure as SyscallFailure: LayerFailure(.system(failure), entry: entry)
+        case let failure as SyscallFailure: LayerFailure(.system(failure))
         case let failure as ArchiveFailure: LayerFailure(.archive(failure), entry: failure.entry)
-        case let failure as LayoutFailure: LayerFailure(.blob(failure), entry: entry)
-        case let failure as CompressionFailure: LayerFailure(.compression(failure), entry: entry)
-        case let failure as Budget.Excess: LayerFailure(.excess(failure), entry: entry)
-        case let failure as Cancelled: LayerFailure(.cancelled(failure), entry: entry)
-        default: LayerFailure(.refused("\(error)"), entry: entry)
+        case let failure as LayoutFailure: LayerFailure(.blob(failure))
+        case let failure as CompressionFailure: LayerFailure(.compression(failure))
+        case let failure as Budget.Excess: LayerFailure(.excess(failure))
+        case let failure as Cancelled: LayerFailure(.cancelled(failure))
+        default: LayerFailure(.refused("\(error)"))
         }
     }
 }

@@ -61,7 +61,7 @@ package struct LayerPipeline: Sendable {
                 return try run(step, directory, lower, progress, streamed)
             }.join()
         } catch {
-            throw LayerFailure.wrapping(error, entry: nil)
+            throw LayerFailure.wrapping(error)
         }
     }
 
@@ -133,20 +133,21 @@ package struct LayerPipeline: Sendable {
     }
 
     private func applyEntries(of ring: BlockRing, with applier: inout LayerApplier) throws {
-        var entry: EntryPath?
+        var entry: Entry?
         do {
             var reader = try LayerReader(ring, reader: Reader.archive)
             while let next = try reader.next() {
-                entry = next.path
+                entry = next
                 try cancellation.check()
                 try applier.apply(next, from: &reader)
             }
             entry = nil
             try reader.finish()
+            try applier.endEntries()
         } catch let misread as Misread {
             throw misread
         } catch {
-            throw LayerFailure.wrapping(error, entry: entry?.description)
+            throw LayerFailure.wrapping(error).placed(at: entry)
         }
     }
 }

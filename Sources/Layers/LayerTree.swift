@@ -17,8 +17,6 @@ final class DirectoryNode {
     var isOpaque = false
     /// Names X of `.wh.X`.
     var whiteouts = Set<FileName>()
-    /// Lower files that stand here only because a hard link needed them.
-    var copiedUp = Set<FileName>()
 
     /// Bytes that one takes, with its place among its parent's children.
     static let cost: Int64 = 240
@@ -111,13 +109,5 @@ struct LayerTree {
         for node in recent { node.handle = nil }
         recent = []
         oldest = 0
-    }
-
-    /// Removes a directory that is empty; the node stays, as one that the layer does not have.
-    mutating func remove(_ node: DirectoryNode) throws(SyscallFailure) {
-        guard let parent = node.parent, let name = node.name else { return }
-        try open(parent).removeEmptyDirectory(name)
-        node.exists = false
-        node.handle = nil
     }
 }

@@ -69,7 +69,9 @@ struct MetadataWriter {
             if let capability { try directory.setExtendedAttribute(Self.capability, capability, of: name) }
         }
         for attribute in allowed(metadata.extendedAttributes, entry: entry) {
-            try apply(attribute, entry: entry) { try directory.setExtendedAttribute($0, $1, of: name) }
+            try apply(attribute, entry: entry, takesUserAttributes: status.kind == .regular) {
+                try directory.setExtendedAttribute($0, $1, of: name)
+            }
         }
         if !isSymlink, status.mode != metadata.mode || Self.mustSetMode(metadata) {
             try directory.setMode(of: name, metadata.mode)

@@ -20,6 +20,9 @@ enum Whiteout {
     /// Where AUFS keeps the files that have several names.
     static let keptFolder = FileName(literal: ".wh..wh.plnk")
 
+    /// Where this program keeps lower files until a layer's end: no entry can have the name.
+    static let asideFolder = FileName(literal: ".wh..wh.unpack")
+
     init(_ entry: Entry) throws(LayerFailure) {
         let path = entry.path
         guard let first = path.components.firstIndex(where: { $0.hasPrefix(Self.prefix) }) else {

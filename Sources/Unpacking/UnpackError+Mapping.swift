@@ -103,7 +103,8 @@ extension UnpackError {
     // MARK: Layers
 
     package init(_ failure: LayerFailure, in step: LayerStep) {
-        let entry = failure.entry.map { "entry '\($0)': " } ?? ""
+        let offset = failure.offset.map { ", byte \($0) of the tar" } ?? ""
+        let entry = failure.entry.map { "entry '\($0)'\(offset): " } ?? ""
         let place = "\(step.name): "
         switch failure.cause {
         case .blob(let cause):

@@ -11,9 +11,6 @@ struct DifferentialTests {
     private static let rounds =
         ProcessInfo.processInfo.environment["UNPACK_DIFFERENTIAL_ROUNDS"].flatMap(UInt64.init) ?? 150
 
-    /// Seeds that come upon a known issue of `RegressionTests`; they go with the last of those.
-    private static let open: Set<UInt64> = [6, 32, 56, 77]
-
     @Test("Whatever layers a seed gives, they show what the model says, or both refuse them")
     func model() throws {
         var shown = 0
@@ -24,13 +21,7 @@ struct DifferentialTests {
             guard let found = Disagreement(withModelAbout: stack, ways[Int(seed) % ways.count]) else {
                 continue
             }
-            let isOpen = Self.open.contains(seed)
-            // Intermittent: whoever solves one of the issues need not know which of the seeds met it.
-            withKnownIssue(isIntermittent: true) {
-                Issue.record("seed \(seed): \(isOpen ? found : found.minimal)")
-            } when: {
-                isOpen
-            }
+            Issue.record("seed \(seed): \(found.minimal)")
         }
         // Stacks that are refused say little; a generator that gives no others would prove nothing.
         #expect(shown > Int(Self.rounds) * 3 / 4)
