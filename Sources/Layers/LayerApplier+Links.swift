@@ -10,6 +10,10 @@ extension LayerApplier {
         guard let targetName = target.name else {
             throw LayerFailure(refusing: entry.path, "a hard link to the root")
         }
+        if target.components.contains(where: Whiteout.isReserved), target.components[0] != Whiteout.keptFolder
+        {
+            throw LayerFailure(refusing: entry.path, "a hard link to '\(target)', the name of a whiteout")
+        }
         let targetParent = try walk(Array(target.parent), of: target)
         if try ownDirectory(targetName, in: targetParent)?.exists == true {
             throw LayerFailure(refusing: entry.path, "a hard link to the directory '\(target)'")

@@ -43,6 +43,9 @@ extension LayerApplier {
                 if target.first == UInt8(ascii: "/") { node = tree.root }
                 for part in target.split(separator: UInt8(ascii: "/")).reversed() {
                     if let name = FileName(part) {
+                        if Whiteout.isReserved(name) {
+                            throw LayerFailure(refusing: path, "a symlink on its path leads to a whiteout")
+                        }
                         steps.append(.down(name))
                     } else if part.count == 2 {
                         steps.append(.up)

@@ -23,9 +23,12 @@ enum Whiteout {
     /// Where this program keeps lower files until a layer's end: no entry can have the name.
     static let asideFolder = FileName(literal: ".wh..wh.unpack")
 
+    /// Whether no file of a layer can have the name.
+    static func isReserved(_ name: FileName) -> Bool { name.hasPrefix(prefix) }
+
     init(_ entry: Entry) throws(LayerFailure) {
         let path = entry.path
-        guard let first = path.components.firstIndex(where: { $0.hasPrefix(Self.prefix) }) else {
+        guard let first = path.components.firstIndex(where: Self.isReserved) else {
             self = .none
             return
         }

@@ -182,6 +182,18 @@ struct WhiteoutTests {
     }
 
     @Test(
+        "A path through a symlink to a whiteout's name is refused, and so is a hard link to one",
+        arguments: [".wh.x", "/.wh..wh.plnk", ".wh..wh.unpack", "d/../.wh.x"])
+    func symlinkToWhiteout(target: String) throws {
+        let layer: [TarEntry] = [.file("a"), .symlink("l", to: Bytes(target)), .file("l/f")]
+        #expect(throws: LayerFailure.self) { try Stack([layer]) }
+        #expect(throws: LayerFailure.self) { try Stack(layer.map { [$0] }) }
+        // While there is something of that name.
+        let link: [TarEntry] = [.hardLink("h", to: "a"), .hardLink("i", to: ".wh..wh.unpack/0")]
+        #expect(throws: LayerFailure.self) { try Stack([[.file("a")], link]) }
+    }
+
+    @Test(
         "A whiteout that names no file is refused",
         arguments: [
             ".wh.", ".wh..", ".wh...", "d/.wh.", "d/.wh...", "d/.wh.x/y", ".wh.x/y", "d/.wh..wh.plnk/y",
