@@ -11,9 +11,13 @@ TEST_PACKAGES := umoci zstd sqlite3 strace libcap2-bin attr acl
 # Where the large image is kept.
 LARGE_IMAGE ?= /var/tmp/unpack-large
 
+# What `make fuzz` runs, and how long each.
+FUZZERS ?= FuzzTar FuzzLayers FuzzStreams FuzzDocuments
+FUZZ_SECONDS ?= 60
+
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run build test test-large check fmt install uninstall clean help build-packages test-packages
+.PHONY: run build test test-large fuzz check fmt install uninstall clean help build-packages test-packages
 
 run: build-packages ## build for release, unpack a fixture, mount it, look at it, unmount it
 	$(SWIFT) build -c release --product unpack
@@ -30,6 +34,9 @@ test-large: build-packages test-packages ## build a large image outside the repo
 	Fixtures/make-large.sh $(LARGE_IMAGE)
 	$(SWIFT) build -c release --build-tests -Xswiftc -enable-testing
 	UNPACK_LARGE_IMAGE=$(LARGE_IMAGE) $(SWIFT) test -c release --skip-build --filter LargeImageTests
+
+fuzz: build-packages ## mutated inputs to every reader, FUZZ_SECONDS=60 for each of FUZZERS
+	SWIFT="$(SWIFT)" .ci/fuzz $(FUZZ_SECONDS) $(FUZZERS)
 
 check: build-packages ## formatting, the import table, the unsafe fence
 	$(SWIFT) format lint --strict --recursive Sources Tests Package.swift

@@ -113,3 +113,23 @@ let package = Package(
             swiftSettings: common),
     ]
 )
+
+// `make fuzz` asks for these; nothing else sees them. libFuzzer brings their `main`.
+if Context.environment["UNPACK_FUZZ"] != nil {
+    func fuzzer(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+        .executableTarget(
+            name: name, dependencies: ["Fuzzing", "TestSupport"] + dependencies,
+            path: "Tests/Fuzzing/\(name)",
+            swiftSettings: common + [.unsafeFlags(["-parse-as-library"])])
+    }
+    package.targets += [
+        .systemLibrary(name: "CFuzzer", path: "Tests/Fuzzing/CFuzzer"),
+        .target(
+            name: "Fuzzing", dependencies: ["CFuzzer", "TestSupport"], path: "Tests/Fuzzing/Fuzzing",
+            swiftSettings: common),
+        fuzzer("FuzzTar", ["Archive", "Streams", "Kernel"]),
+        fuzzer("FuzzLayers", ["Layers", "Layout", "OCI", "Streams", "Kernel", system]),
+        fuzzer("FuzzStreams", ["Compression", "Kernel"]),
+        fuzzer("FuzzDocuments", ["OCI"]),
+    ]
+}

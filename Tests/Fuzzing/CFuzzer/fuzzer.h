@@ -1,0 +1,6 @@
+// What libFuzzer offers to a custom mutator (compiler-rt, lib/fuzzer/FuzzerInterface.h).
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t maxSize);

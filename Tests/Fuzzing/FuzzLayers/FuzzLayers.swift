@@ -1,0 +1,174 @@
+import Foundation
+import Fuzzing
+import Kernel
+import Layers
+import Layout
+import OCI
+import Streams
+import SystemPackage
+import TestSupport
+
+/// Any tar as the third layer of an image, through the whole pipeline into a directory in memory. What lies outside, and
+/// the two layers below, must stay as they are.
+@c(LLVMFuzzerTestOneInput) public func test(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
+    do {
+        try Stage.shared.apply(Array(UnsafeBufferPointer(start: data, count: size)))
+    } catch {
+        fatalError("\(error)")
+    }
+    return 0
+}
+
+@c(LLVMFuzzerCustomMutator) public func mutate(
+    _ data: UnsafeMutablePointer<UInt8>?, _ size: Int, _ maximum: Int, _ seed: UInt32
+) -> Int { TarMutator.mutate(data, size, maximum, seed: seed, names: names) }
+
+@c(LLVMFuzzerInitialize) public func initialize(
+    _ count: UnsafeMutablePointer<CInt>?,
+    _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?>?
+) -> CInt {
+    Kernel.Process.clearFileModeMask()
+    plant(
+        [
+            LayerBuilder(
+                .directory(""), .directory("d", mode: 0o1777), .file("d/f", "x").xattr("user.a", "b")),
+            LayerBuilder(.file("l/new"), .file(".wh.l"), .file("d/.wh..wh..opq"), .directory("d/s")),
+            LayerBuilder(.hardLink("h", to: "d/f").owned(1, 1), .hardLink("d/h", to: "h"), .file("d/.wh.f")),
+            LayerBuilder(.symlink("d", to: "../../canary"), .file("d/f", "x"), .directory("d"), .fifo("d/f")),
+            LayerBuilder(
+                .file(".wh..wh.plnk/1.2", "x"), .hardLink("k", to: ".wh..wh.plnk/1.2"), .file(".wh.k")),
+            LayerBuilder(
+                .character("c", 0, 0), .block("d/b", 1, 1), .symlink("up", to: ".."), .file("up/up/f")),
+        ].map(\.tar))
+    return 0
+}
+
+private let folder = FilePath("/dev/shm/unpack-fuzz")
+
+/// Few, so that entries meet; those of the layers below among them, and ways out.
+private let names: [Bytes] = [
+    "a", "b", "d", "f", "l", "a/b", "a/a", "d/a", "d/f", "d/s", "d/s/f", "l/f", "l/s", "l/s/f", "h", "d/h",
+    "out", "out/file", "out/directory", "out/directory/file", "loop", "loop/x",
+    "..", "../d", "../../canary/file", ".", "/",
+    ".wh.a", ".wh.d", "d/.wh.f", "d/.wh.s", "l/.wh.f", ".wh.l", ".wh..wh..opq", "d/.wh..wh..opq",
+    "l/.wh..wh..opq", "out/.wh.file", "out/.wh..wh..opq", ".wh..wh.plnk/1", ".wh..wh.plnk", ".wh.", "a/.wh.b",
+    Bytes("\(folder)/canary"), Bytes("\(folder)/canary/file"), "/d", "/l/f", "a/../d",
+]
+
+/// The layers below, and a canary beside them that `..` and links lead to.
+private final class Stage: Sendable {
+    static let shared: Stage = {
+        do { return try Stage() } catch { fatalError("\(error)") }
+    }()
+
+    private static let below = [
+        LayerBuilder(
+            .directory("a"), .file("a/a", "1"), .hardLink("a/b", to: "a/a"), .directory("d", mode: 0o2755),
+            .file("d/f", "2").xattr("user.a", "b"), .directory("d/s"), .file("d/s/f", "3"),
+            .symlink("l", to: "d"), .symlink("out", to: Bytes("\(folder)/canary"))),
+        LayerBuilder(
+            .file("f", "4"), .symlink("loop", to: "loop"), .file("d/.wh..wh..opq"), .file("d/f", "5"),
+            .hardLink("h", to: "a/a"), .file("a/.wh.b")),
+    ]
+
+    private let layout: ImageBuilder
+    private let layers: FilePath
+    private let before: [TreeDump]
+    /// Files that are none of the layer's.
+    private let foreign: Set<FileStatus.Identity>
+
+    private init() throws {
+        let files = FileManager.default
+        if files.fileExists(atPath: folder.string) {
+            try Directory(opening: "/dev/shm").removeTree(FileName(literal: "unpack-fuzz"))
+        }
+        for path in ["canary/directory/below", "layers"] {
+            try files.createDirectory(
+                atPath: folder.appending(path).string, withIntermediateDirectories: true)
+        }
+        for path in ["canary/file", "canary/directory/file"] {
+            try Data([1]).write(to: URL(fileURLWithPath: folder.appending(path).string))
+        }
+        layout = try ImageBuilder(at: folder.appending("layout"))
+        layers = folder.appending("layers")
+        try Self.apply(Self.below[0], .none, to: "1", over: [], in: layers, layout)
+        try Self.apply(Self.below[1], .none, to: "2", over: ["1"], in: layers, layout)
+        before = try Self.dumps()
+        var foreign = Set<FileStatus.Identity>()
+        try Self.visit(try Directory(opening: folder)) { foreign.insert($1.identity) }
+        self.foreign = foreign
+    }
+
+    func apply(_ tar: [UInt8]) throws {
+        let packing = Packing.allCases[tar.count % Packing.allCases.count]
+        var isApplied = false
+        do {
+            try Self.apply(
+                LayerBuilder([], end: .nothing, trailer: tar), packing, to: "3", over: ["2", "1"], in: layers,
+                layout)
+            isApplied = true
+        } catch let failure as LayerFailure {
+            Self.check(failure)
+        }
+        let directory = try Directory(opening: layers)
+        try Self.visit(try directory.open(FileName(literal: "3"))) { name, status in
+            insist(!foreign.contains(status.identity), "\(name) is a file from elsewhere")
+            // Of what an archive says about other layers only overlay's own marks are left.
+            insist(!isApplied || !name.hasPrefix(".wh."), "a file named \(name)")
+        }
+        try directory.removeTree(FileName(literal: "3"))
+        let after = try Self.dumps()
+        insist(after == before, "changed: \(before.map(\.text)) to \(after.map(\.text))")
+    }
+
+    private static func apply(
+        _ layer: LayerBuilder, _ packing: Packing, to name: String, over lowers: [String],
+        in layers: FilePath,
+        _ builder: ImageBuilder
+    ) throws {
+        let manifest = try builder.image([layer], packing: packing)
+        let layout = try ImageLayout(opening: builder.path)
+        let image = try layout.load(manifest)
+        defer {
+            for blob in [manifest, image.manifest.config, image.steps[0].descriptor] {
+                try? builder.removeBlob(blob)
+            }
+        }
+        let directory = try Directory(opening: layers)
+        try directory.makeDirectory(FileName(literal: name), mode: 0o700)
+        let below = LowerView(try lowers.map { try directory.open(FileName(literal: $0)) })
+        _ = try LayerPipeline(layout, cancellation: Cancellation()).apply(
+            image.steps[0], to: try directory.open(FileName(literal: name)), over: below, progress: { _ in })
+    }
+
+    private static func dumps() throws -> [TreeDump] {
+        try ["canary", "layers/1", "layers/2"].map {
+            try TreeDump(of: try Directory(opening: folder.appending($0)))
+        }
+    }
+
+    /// The image is what its documents say, and the applier knows its own tree: what contradicts that is a mistake of ours.
+    private static func check(_ failure: LayerFailure) {
+        switch failure.cause {
+        case .archive, .refused, .compression: break
+        case .system(let failure): insist(!contradictions.contains(failure.errno), "\(failure)")
+        case .blob, .wrongDiffID, .cancelled: fatalError("\(failure)")
+        }
+    }
+
+    private static func visit(_ root: Directory, _ body: (FileName, FileStatus) -> Void) throws {
+        var pending = [root]
+        while let directory = pending.popLast() {
+            for name in try directory.names() {
+                guard let status = try directory.status(of: name) else { continue }
+                body(name, status)
+                if status.isDirectory { pending.append(try directory.open(name)) }
+            }
+        }
+    }
+
+    private static let contradictions: [Errno] = [
+        .noSuchFileOrDirectory, .fileExists, .notDirectory, .isDirectory, .directoryNotEmpty,
+        .tooManySymbolicLinkLevels, .badFileDescriptor, .tooManyOpenFiles,
+    ]
+}

@@ -1,0 +1,93 @@
+import Compression
+import Fuzzing
+import Kernel
+import TestSupport
+
+/// Any bytes through the decompressor that they call for, twice: in the pieces of the pipeline, and in small ones. Both
+/// must give the same.
+@c(LLVMFuzzerTestOneInput) public func test(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
+    guard size > 2 else { return 0 }
+    let input = Array(UnsafeBufferPointer(start: data, count: size))
+    let blob = Array(input.dropFirst(2))
+    guard let format = try? blob.prefix(512).map(\.self).withRawSpan(CompressionFormat.init(sniffing:)) else {
+        return 0
+    }
+    let whole = decompress(blob, format, inputSize: 1 << 18, outputSize: 1 << 20)
+    let pieces = decompress(blob, format, inputSize: 1 + Int(input[0]), outputSize: 1 + Int(input[1]) * 17)
+    let isLong = whole == .long || pieces == .long
+    insist(isLong || whole == pieces, "it depends on the pieces: \(whole) and \(pieces)")
+    return 0
+}
+
+@c(LLVMFuzzerInitialize) public func initialize(
+    _ count: UnsafeMutablePointer<CInt>?,
+    _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?>?
+) -> CInt {
+    let text = Array(String(repeating: "one line and another, ", count: 40).utf8)
+    let noise = Bytes.noise(300).array
+    let tools = [
+        ["gzip", "-1"], ["gzip", "-9"], ["zstd", "-1"], ["zstd", "--ultra", "-22", "--no-check"],
+    ]
+    // A tool that is not installed leaves its seeds out.
+    let packed = tools.flatMap { tool in
+        [text, noise, text + noise].compactMap {
+            try? Command.run(tool + ["-c", "-q"], input: $0).succeed().output
+        }
+    }
+    let stored = Packing.allCases.map { $0.pack(LayerBuilder(.file("f", Bytes(text))).tar) }
+    let skippable: [UInt8] = [0x53, 0x2A, 0x4D, 0x18, 3, 0, 0, 0, 7, 8, 9]
+    let joined = [
+        storedGzip(text) + storedGzip([]) + storedGzip(noise) + [0, 0, 0], storedGzip(text) + [7],
+        skippable + storedZstd(text) + skippable + storedZstd([]),
+    ]
+    plant((packed + stored + joined).flatMap { [[254, 60] + $0, [6, 0] + $0] })
+    return 0
+}
+
+/// What came out. Of a stream that is refused the two ways need not have come equally far.
+private enum Outcome: Equatable {
+    case whole(count: Int, sum: UInt64)
+    /// Larger than anybody wants to wait for.
+    case long
+    case refused
+}
+
+private func decompress(
+    _ blob: [UInt8], _ format: CompressionFormat, inputSize: Int, outputSize: Int
+) -> Outcome {
+    var piece = [UInt8](repeating: 0, count: outputSize)
+    var count = 0
+    var sum: UInt64 = 0xCBF2_9CE4_8422_2325
+    do {
+        var decompressor = try Decompressor(format)
+        for start in stride(from: 0, to: blob.count, by: inputSize) {
+            let input = Array(blob[start..<min(start + inputSize, blob.count)])
+            var used = 0
+            var filled = 0
+            // As the pipeline does: after a full output there may be more without any input.
+            repeat {
+                let step = try input.withRawSpan { span throws(CompressionFailure) in
+                    var output = piece.mutableSpan
+                    var bytes = output.mutableBytes
+                    return try decompressor.step(
+                        span.extracting(droppingFirst: used), into: &bytes, at: filled)
+                }
+                used += step.consumed
+                filled += step.produced
+                insist(used <= input.count && filled <= outputSize, "it went too far")
+                if filled == outputSize || used == input.count {
+                    for byte in piece.prefix(filled) { sum = (sum ^ UInt64(byte)) &* 0x100_0000_01B3 }
+                    count += filled
+                    if count > 1 << 20 { return .long }
+                }
+                if filled < outputSize, used == input.count { break }
+                if filled == outputSize { filled = 0 }
+            } while true
+        }
+        try decompressor.finish()
+        return .whole(count: count, sum: sum)
+    } catch {
+        insist(!"\(error)".isEmpty, "refused without a reason")
+        return .refused
+    }
+}
