@@ -17,7 +17,7 @@ FUZZ_SECONDS ?= 60
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run build test test-large fuzz check fmt install uninstall clean help build-packages test-packages
+.PHONY: run build test test-large sanitize fuzz check fmt install uninstall clean help build-packages test-packages
 
 run: build-packages ## build for release, unpack a fixture, mount it, look at it, unmount it
 	$(SWIFT) build -c release --product unpack
@@ -34,6 +34,9 @@ test-large: build-packages test-packages ## build a large image outside the repo
 	Fixtures/make-large.sh $(LARGE_IMAGE)
 	$(SWIFT) build -c release --build-tests -Xswiftc -enable-testing
 	UNPACK_LARGE_IMAGE=$(LARGE_IMAGE) $(SWIFT) test -c release --skip-build --filter LargeImageTests
+
+sanitize: build-packages test-packages ## every test under AddressSanitizer, then under ThreadSanitizer (minutes)
+	SWIFT="$(SWIFT)" .ci/sanitize address thread
 
 fuzz: build-packages ## mutated inputs to every reader, FUZZ_SECONDS=60 for each of FUZZERS
 	SWIFT="$(SWIFT)" .ci/fuzz $(FUZZ_SECONDS) $(FUZZERS)
