@@ -128,7 +128,7 @@ if Context.environment["UNPACK_FUZZ"] != nil {
             name: "Fuzzing", dependencies: ["CFuzzer", "TestSupport"], path: "Tests/Fuzzing/Fuzzing",
             swiftSettings: common),
         fuzzer("FuzzTar", ["Archive", "Streams", "Kernel"]),
-        fuzzer("FuzzLayers", ["Layers", "Layout", "OCI", "Streams", "Kernel", system]),
+        fuzzer("FuzzLayers", ["Layers", "Layout", "Mounts", "OCI", "Streams", "Kernel", system]),
         fuzzer("FuzzStreams", ["Compression", "Kernel"]),
         fuzzer("FuzzDocuments", ["OCI"]),
     ]

@@ -3,13 +3,14 @@ import Fuzzing
 import Kernel
 import Layers
 import Layout
+import Mounts
 import OCI
 import Streams
 import SystemPackage
 import TestSupport
 
-/// Any tar as the third layer of an image, through the whole pipeline into a directory in memory. What lies outside, and
-/// the two layers below, must stay as they are.
+/// Any tar as a layer, through the whole pipeline into a directory in memory: over two layers, and over one that shows
+/// the same. Both must show the same then, and what lies outside and below must stay as it is.
 @c(LLVMFuzzerTestOneInput) public func test(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
     do {
         try Stage.shared.apply(Array(UnsafeBufferPointer(start: data, count: size)))
@@ -61,18 +62,22 @@ private final class Stage: Sendable {
         do { return try Stage() } catch { fatalError("\(error)") }
     }()
 
-    private static let below = [
-        LayerBuilder(
-            .directory("a"), .file("a/a", "1"), .hardLink("a/b", to: "a/a"), .directory("d", mode: 0o2755),
-            .file("d/f", "2").xattr("user.a", "b"), .directory("d/s"), .file("d/s/f", "3"),
-            .symlink("l", to: "d"), .symlink("out", to: Bytes("\(folder)/canary"))),
-        LayerBuilder(
-            .file("f", "4"), .symlink("loop", to: "loop"), .file("d/.wh..wh..opq"), .file("d/f", "5"),
-            .hardLink("h", to: "a/a"), .file("a/.wh.b")),
-    ]
+    private static let lowest = LayerBuilder(
+        .directory("a"), .file("a/a", "1"), .hardLink("a/b", to: "a/a"), .directory("d", mode: 0o2755),
+        .file("d/f", "2").xattr("user.a", "b"), .directory("d/s"), .file("d/s/f", "3"),
+        .symlink("l", to: "d"), .symlink("out", to: Bytes("\(folder)/canary")))
+    private static let middle = LayerBuilder(
+        .file("f", "4"), .symlink("loop", to: "loop"), .file("d/.wh..wh..opq"), .file("d/f", "5"),
+        .hardLink("h", to: "a/a"), .file("a/.wh.b"))
+    /// What the two show.
+    private static let both = LayerBuilder(
+        .directory("a"), .file("a/a", "1"), .hardLink("h", to: "a/a"), .directory("d", mode: 0o2755),
+        .file("d/f", "5"), .symlink("l", to: "d"), .symlink("out", to: Bytes("\(folder)/canary")),
+        .file("f", "4"), .symlink("loop", to: "loop"))
+    private static let stacks = [["middle", "lowest"], ["both"]]
 
     private let layout: ImageBuilder
-    private let layers: FilePath
+    private static let layers = folder.appending("layers")
     private let before: [TreeDump]
     /// Files that are none of the layer's.
     private let foreign: Set<FileStatus.Identity>
@@ -80,9 +85,11 @@ private final class Stage: Sendable {
     private init() throws {
         let files = FileManager.default
         if files.fileExists(atPath: folder.string) {
+            // The one before may have been ended while it looked at a mount.
+            try? MountPerformer.unmount(folder.appending("merged"))
             try Directory(opening: "/dev/shm").removeTree(FileName(literal: "unpack-fuzz"))
         }
-        for path in ["canary/directory/below", "layers"] {
+        for path in ["canary/directory/below", "layers", "merged"] {
             try files.createDirectory(
                 atPath: folder.appending(path).string, withIntermediateDirectories: true)
         }
@@ -90,9 +97,13 @@ private final class Stage: Sendable {
             try Data([1]).write(to: URL(fileURLWithPath: folder.appending(path).string))
         }
         layout = try ImageBuilder(at: folder.appending("layout"))
-        layers = folder.appending("layers")
-        try Self.apply(Self.below[0], .none, to: "1", over: [], in: layers, layout)
-        try Self.apply(Self.below[1], .none, to: "2", over: ["1"], in: layers, layout)
+        try Self.apply(Self.lowest, .none, to: "lowest", over: [], layout)
+        try Self.apply(Self.middle, .none, to: "middle", over: ["lowest"], layout)
+        try Self.apply(Self.both, .none, to: "both", over: [], layout)
+        if Ability.canMountOverlay {
+            let shown = try Self.stacks.map { try Self.merged($0) }
+            insist(shown[0] == shown[1], "\(shown.map(\.text)) below")
+        }
         before = try Self.dumps()
         var foreign = Set<FileStatus.Identity>()
         try Self.visit(try Directory(opening: folder)) { foreign.insert($1.identity) }
@@ -100,30 +111,48 @@ private final class Stage: Sendable {
     }
 
     func apply(_ tar: [UInt8]) throws {
+        let layer = LayerBuilder([], end: .nothing, trailer: tar)
         let packing = Packing.allCases[tar.count % Packing.allCases.count]
-        var isApplied = false
-        do {
-            try Self.apply(
-                LayerBuilder([], end: .nothing, trailer: tar), packing, to: "3", over: ["2", "1"], in: layers,
-                layout)
-            isApplied = true
-        } catch let failure as LayerFailure {
-            Self.check(failure)
+        let directory = try Directory(opening: Self.layers)
+        var shown = [TreeDump?]()
+        for stack in Self.stacks {
+            var isApplied = false
+            do {
+                try Self.apply(layer, packing, to: "top", over: stack, layout)
+                isApplied = true
+            } catch let failure as LayerFailure {
+                Self.check(failure)
+            }
+            var largest: Int64 = 0
+            try Self.visit(try directory.open(FileName(literal: "top"))) { name, status in
+                insist(!foreign.contains(status.identity), "\(name) is a file from elsewhere")
+                // Of what an archive says about other layers only overlay's own marks are left.
+                insist(!isApplied || !name.hasPrefix(".wh."), "a file named \(name)")
+                largest = max(largest, status.size)
+            }
+            // A sparse file may be larger than anybody wants to read.
+            let canShow = isApplied && Ability.canMountOverlay && largest < 1 << 20
+            shown.append(canShow ? try Self.merged(["top"] + stack) : nil)
+            try directory.removeTree(FileName(literal: "top"))
         }
-        let directory = try Directory(opening: layers)
-        try Self.visit(try directory.open(FileName(literal: "3"))) { name, status in
-            insist(!foreign.contains(status.identity), "\(name) is a file from elsewhere")
-            // Of what an archive says about other layers only overlay's own marks are left.
-            insist(!isApplied || !name.hasPrefix(".wh."), "a file named \(name)")
-        }
-        try directory.removeTree(FileName(literal: "3"))
+        insist(shown[0] == shown[1], "not the same: \(shown.map { $0?.text ?? "" })")
         let after = try Self.dumps()
         insist(after == before, "changed: \(before.map(\.text)) to \(after.map(\.text))")
     }
 
+    private static func merged(_ stack: [String]) throws -> TreeDump {
+        let paths = stack.map { layers.appending($0) }
+        if paths.count == 1 { return try TreeDump(of: try Directory(opening: paths[0])) }
+        let target = folder.appending("merged")
+        try MountPerformer.perform(
+            .overlay(lowers: paths, writable: nil, noIndex: false), form: .joined, folder: layers, on: target)
+        let result = Result { try TreeDump(of: try Directory(opening: target)) }
+        try MountPerformer.unmount(target)
+        return try result.get()
+    }
+
     private static func apply(
         _ layer: LayerBuilder, _ packing: Packing, to name: String, over lowers: [String],
-        in layers: FilePath,
         _ builder: ImageBuilder
     ) throws {
         let manifest = try builder.image([layer], packing: packing)
@@ -134,7 +163,7 @@ private final class Stage: Sendable {
                 try? builder.removeBlob(blob)
             }
         }
-        let directory = try Directory(opening: layers)
+        let directory = try Directory(opening: Self.layers)
         try directory.makeDirectory(FileName(literal: name), mode: 0o700)
         let below = LowerView(try lowers.map { try directory.open(FileName(literal: $0)) })
         _ = try LayerPipeline(layout, cancellation: Cancellation()).apply(
@@ -142,7 +171,7 @@ private final class Stage: Sendable {
     }
 
     private static func dumps() throws -> [TreeDump] {
-        try ["canary", "layers/1", "layers/2"].map {
+        try ["canary", "layers/lowest", "layers/middle", "layers/both"].map {
             try TreeDump(of: try Directory(opening: folder.appending($0)))
         }
     }
