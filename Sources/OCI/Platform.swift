@@ -83,10 +83,20 @@ extension Platform: Codable {
 
     package init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
+        /// Platforms are written with slashes between their parts, and read again.
+        func part(_ key: CodingKeys) throws -> String? {
+            guard let text = try container.decodeIfPresent(String.self, forKey: key), !text.isEmpty else {
+                return nil
+            }
+            if text.contains("/") {
+                throw DecodingError.dataCorruptedError(
+                    forKey: key, in: container, debugDescription: "'\(text)' is no part of a platform")
+            }
+            return text
+        }
         self.init(
-            os: try container.decodeIfPresent(String.self, forKey: .os) ?? "unknown",
-            architecture: try container.decodeIfPresent(String.self, forKey: .architecture) ?? "unknown",
-            variant: try container.decodeIfPresent(String.self, forKey: .variant))
+            os: try part(.os) ?? "unknown", architecture: try part(.architecture) ?? "unknown",
+            variant: try part(.variant))
     }
 }
 

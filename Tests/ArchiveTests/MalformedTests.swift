@@ -7,11 +7,14 @@ import Testing
 private let body = Bytes(String(repeating: "x", count: 700))
 
 /// Gives a header a map of one piece, with a block of more behind it, under GNU's magic or another.
-private func sparseMap(magic: String) -> @Sendable (inout [UInt8]) -> Void {
+///
+/// - Parameter size: each byte of the file's size.
+private func sparseMap(magic: String, size: UInt8 = 0) -> @Sendable (inout [UInt8]) -> Void {
     { header in
         header.replaceSubrange(257..<265, with: Array(magic.utf8))
         header.replaceSubrange(386..<410, with: Array("00000000000\u{0}00000000000\u{0}".utf8))
         header[482] = 1
+        header.replaceSubrange(483..<495, with: [UInt8](repeating: size, count: 12))
     }
 }
 
@@ -54,6 +57,10 @@ private enum Problem: Equatable {
             (.file("f").editing(sparseMap(magic: "ustar  \0")), .malformed),
             (.file("f").type(UInt8(ascii: "S")).editing(sparseMap(magic: "ustar\u{0}00")), .malformed),
             (.file("f").type(UInt8(ascii: "S")), .malformed),
+            (
+                .file("f").type(UInt8(ascii: "S")).editing(sparseMap(magic: "ustar  \0", size: 0xFF)),
+                .malformed
+            ),
             (.file("f").pax("mtime", "tomorrow"), .malformed),
             (.file("f").pax("mtime", "1e9"), .malformed),
             (.file("f").pax("path", "a\0b"), .malformed),

@@ -79,4 +79,21 @@ import Testing
         #expect(Platform.host.architecture != "unsupported")
         #expect(!Platform.host.isUnknown)
     }
+
+    @Test("What a document says of a platform can be written and read again, or is refused")
+    func roundTrip() throws {
+        func config(_ os: String, _ architecture: String) throws -> Platform {
+            let text = """
+                {"os": "\(os)", "architecture": "\(architecture)", "variant": "",
+                 "rootfs": {"type": "layers", "diff_ids": []}}
+                """
+            return try ImageConfig(parsing: Array(text.utf8)).platform
+        }
+        for (os, architecture) in [("linux", "amd64"), ("", ""), ("an os", "x\\n")] {
+            let platform = try config(os, architecture)
+            _ = try Platform(parsing: platform.description)
+        }
+        let error = #expect(throws: DocumentError.self) { try config("linux/amd64", "v2") }
+        #expect(error?.description == ".os: 'linux/amd64' is no part of a platform")
+    }
 }

@@ -165,9 +165,21 @@ private final class Stage: Sendable {
         }
         let directory = try Directory(opening: Self.layers)
         try directory.makeDirectory(FileName(literal: name), mode: 0o700)
-        let below = LowerView(try lowers.map { try directory.open(FileName(literal: $0)) })
-        _ = try LayerPipeline(layout, cancellation: Cancellation()).apply(
-            image.steps[0], to: try directory.open(FileName(literal: name)), over: below, progress: { _ in })
+        let view = LowerView(try lowers.map { try directory.open(FileName(literal: $0)) })
+        let pipeline = LayerPipeline(
+            layout, form: .device, budget: Budget(), cancellation: Cancellation(),
+            settlingInterval: lowers.count == 1 ? 0 : LayerPipeline.defaultSettlingInterval)
+        let target = try directory.open(FileName(literal: name))
+        // Over one layer as in parallel: without a view of it until the tar has been read.
+        let below = Promise<LowerView?>()
+        if lowers.count != 1 { below.fulfil(view) }
+        let applying = try WorkerThread {
+            defer { below.fulfil(view) }
+            return try pipeline.apply(image.steps[0], to: target, over: below)
+        }
+        while !below.isAwaited, below.value == nil { Kernel.Process.sleep(milliseconds: 0) }
+        below.fulfil(view)
+        _ = try applying.join()
     }
 
     private static func dumps() throws -> [TreeDump] {
