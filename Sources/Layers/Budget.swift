@@ -10,15 +10,22 @@ package final class Budget: Sendable {
         package var entries: Int64
         /// Bytes of the uncompressed layers.
         package var uncompressed: Int64
+        /// Bytes for what has to be remembered until the end of a layer.
+        package var memory: Int64
 
         package init(
-            bytes: Int64 = .max, isFreeSpace: Bool = false, entries: Int64 = .max, uncompressed: Int64 = .max
+            bytes: Int64 = .max, isFreeSpace: Bool = false, entries: Int64 = .max, uncompressed: Int64 = .max,
+            memory: Int64 = defaultMemory
         ) {
             self.bytes = bytes
             self.isFreeSpace = isFreeSpace
             self.entries = entries
             self.uncompressed = uncompressed
+            self.memory = memory
         }
+
+        /// Some 300,000 whiteouts, or directories that cannot be completed early: far more than any image has.
+        package static let defaultMemory: Int64 = 96 << 20
     }
 
     /// More than a limit.
@@ -27,13 +34,8 @@ package final class Budget: Sendable {
         case freeSpace(limit: Int64)
         case entries(limit: Int64)
         case uncompressed(limit: Int64)
-        /// What has to be remembered until the end of a layer.
         case memory(limit: Int64)
     }
-
-    /// Bytes for directories and whiteouts that are remembered until their layer's end: some 400,000 that the
-    /// program cannot write down earlier, and far more than any image has.
-    static let memory: Int64 = 96 << 20
 
     private let limits: Limits
     private let bytes = Atomic<Int64>(0)
@@ -86,8 +88,8 @@ package final class Budget: Sendable {
         }
 
         func remember(_ count: Int64) throws(Excess) {
-            guard Self.spend(count, of: Budget.memory, memory, budget.memory) else {
-                throw .memory(limit: Budget.memory)
+            guard Self.spend(count, of: limits.memory, memory, budget.memory) else {
+                throw .memory(limit: limits.memory)
             }
         }
 

@@ -16,8 +16,8 @@ extension LayerApplier {
         settlingPoint = nodes + settlingInterval
     }
 
-    /// Directories, most of them implicit, for which it is better to wait for the layers below: about half of what
-    /// `Budget.memory` has room for.
+    /// Directories, most of them implicit, for which it is better to wait for the layers below: half of what
+    /// fits into the memory of a `Budget`.
     private static let worthWaiting = 150_000
 
     /// - Parameter below: the lower layers' directory at this place; nil if they have none or are not known.
