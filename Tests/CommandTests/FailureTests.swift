@@ -93,7 +93,7 @@ private let brokenImages = [
     BrokenImage(
         description: "a hard link to nothing", status: 65,
         message: """
-            unpack: layer 2 of 2 (*): entry 'link': a hard link to 'nothing', which is no file of this layer or below\n
+            unpack: layer 2 of 2 (*): entry 'link', byte 0 of the tar: a hard link to 'nothing', which is no file of this layer or below\n
             """ + built
     ) { builder, layers in
         try builder.writeIndex([

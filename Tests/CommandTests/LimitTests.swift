@@ -16,13 +16,16 @@ struct LimitTests {
         arguments: [
             (
                 ["--max-bytes", "5999"], 65,
-                "layer * of 2 (*): entry 'd/*': the image has more than 5999 bytes of files\n"
+                "layer * of 2 (*): entry 'd/*', byte * of the tar: the image has more than 5999 bytes of files\n"
             ),
             (
                 ["--max-bytes", "0"], 65,
-                "layer 1 of 2 (*): entry 'd/a': the image has more than 0 bytes of files\n"
+                "layer 1 of 2 (*): entry 'd/a', byte * of the tar: the image has more than 0 bytes of files\n"
             ),
-            (["--max-entries", "3"], 65, "layer * of 2 (*): entry '*': the image has more than 3 entries\n"),
+            (
+                ["--max-entries", "3"], 65,
+                "layer * of 2 (*): entry '*', byte * of the tar: the image has more than 3 entries\n"
+            ),
             (
                 ["--max-ratio", "0"], 65,
                 "layer 1 of 2 (*): the image unpacks to more than 0 bytes, which --max-ratio allows\n"

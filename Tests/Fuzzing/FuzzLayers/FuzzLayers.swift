@@ -191,7 +191,7 @@ private final class Stage: Sendable {
     /// The image is what its documents say, and the applier knows its own tree: what contradicts that is a mistake of ours.
     private static func check(_ failure: LayerFailure) {
         switch failure.cause {
-        case .archive, .refused, .compression: break
+        case .archive, .refused, .compression, .excess: break
         case .system(let failure): insist(!contradictions.contains(failure.errno), "\(failure)")
         case .blob, .wrongDiffID, .cancelled: fatalError("\(failure)")
         }
