@@ -29,8 +29,14 @@ extension LayerApplier {
             guard child.canBeSettled, let metadata = child.metadata ?? (isOwn ? .implicit : nil) else {
                 continue
             }
-            try writer.finishDirectory(
-                try tree.open(child), metadata, nil, entry: EntryPath(child.path))
+            let directory = try tree.open(child)
+            do {
+                try writer.finishDirectory(directory, metadata, nil, entry: EntryPath(child.path))
+            } catch {
+                // What cannot be set may be replaced by a later entry, and is refused at the end if it is not.
+                try directory.makePlain()
+                continue
+            }
             tree.close(child)
             node.children[name] = nil
             forget(child)
@@ -42,12 +48,19 @@ extension LayerApplier {
         let node = try addNode(name, in: parent, exists: true)
         let directory = try tree.open(node)
         node.metadata = try directory.metadata()
-        for name in try directory.file.extendedAttributeNames() where !name.isStoresOwn {
-            try directory.file.removeExtendedAttribute(name)
-        }
-        try directory.file.setOwner(uid: 0, gid: 0)
-        try directory.file.setMode(0o700)
+        try directory.makePlain()
         return node
+    }
+}
+
+extension Directory {
+    /// As it was made: with nothing that files in it would inherit.
+    fileprivate func makePlain() throws(SyscallFailure) {
+        for name in try file.extendedAttributeNames() where !name.isStoresOwn {
+            try file.removeExtendedAttribute(name)
+        }
+        try file.setOwner(uid: 0, gid: 0)
+        try file.setMode(0o700)
     }
 }
 

@@ -65,6 +65,12 @@ struct RegressionTests {
                 "the same hard link twice, to a hidden file", below: [.file("a", "1")],
                 layer: [.whiteout("a"), .hardLink("n", to: "a"), .hardLink("n", to: "a")], shows: ["n=1"]),
             Row(
+                "a directory whose capability is none, which another entry replaces",
+                layer: [
+                    .directory("d").xattr("security.capability", "none"), .directory("e"), .directory("d"),
+                ],
+                shows: ["d/", "e/"]),
+            Row(
                 "a user attribute on a hard link to a symlink",
                 layer: [.symlink("a", to: "x"), .hardLink("b", to: "a").xattr("user.a", "1")],
                 shows: ["a->x", "b==a"]),
