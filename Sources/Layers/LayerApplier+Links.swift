@@ -59,7 +59,7 @@ extension LayerApplier {
         let folder = try asideFolder()
         if let known = broughtUp[status.identity] { return (known.copy, folder) }
         let copy = FileName(literal: "\(broughtUp.count)")
-        try account.remember(path.reduce(0) { $0 + Self.cost(of: $1) })
+        try account.remember(Self.cost(of: path))
         try account.write(min(status.size, status.blocks * 512))
         try layer.copy(name, status, to: copy, in: folder, finish: &writer)
         broughtUp[status.identity] = BroughtUp(

@@ -80,7 +80,7 @@ extension LayerApplier {
         guard !known.contains(place), case .file(let layer, let status) = try lower.lookUp(place),
             status.kind == .symlink
         else { return nil }
-        followed.insert(place)
+        if followed.insert(place).inserted { try account.remember(Self.cost(of: place)) }
         return try layer.readLink(name)
     }
 
@@ -112,11 +112,24 @@ extension LayerApplier {
         return child
     }
 
+    /// Remembers what an entry says of a directory.
+    mutating func describe(_ node: DirectoryNode, _ metadata: Metadata?) throws {
+        let change = (metadata?.attributesSize ?? 0) - (node.metadata?.attributesSize ?? 0)
+        node.metadata = metadata
+        attributes += change
+        try account.remember(change)
+    }
+
     /// Bytes to remember a name in a set or a dictionary: an array of its own, and a third of the places empty.
     static func cost(of name: FileName) -> Int64 { Int64(64 + name.bytes.count) }
 
+    static func cost(of path: [FileName]) -> Int64 { path.reduce(64) { $0 + cost(of: $1) } }
+
     mutating func forget(_ node: DirectoryNode) {
         nodes -= 1
+        let size = node.metadata?.attributesSize ?? 0
+        attributes -= size
+        account.forget(size)
         account.forget((node.name.map(Self.cost) ?? 0) + DirectoryNode.cost)
     }
 

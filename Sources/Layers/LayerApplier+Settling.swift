@@ -13,8 +13,11 @@ extension LayerApplier {
             let lower = try openLower()
             try settle(in: tree.root, over: lower.root)
         }
-        settlingPoint = nodes + settlingInterval
+        settlingPoint = weight + settlingInterval
     }
+
+    /// What is remembered, in directories: attributes count for as many as take their place.
+    var weight: Int { nodes + Int(attributes / DirectoryNode.cost) }
 
     /// Directories, most of them implicit, for which it is better to wait for the layers below: half of what
     /// fits into the memory of a `Budget`.
@@ -47,7 +50,7 @@ extension LayerApplier {
     mutating func unsettle(_ name: FileName, in parent: DirectoryNode) throws -> DirectoryNode {
         let node = try addNode(name, in: parent, exists: true)
         let directory = try tree.open(node)
-        node.metadata = try directory.metadata()
+        try describe(node, try directory.metadata())
         try directory.makePlain()
         return node
     }
@@ -67,5 +70,12 @@ extension Directory {
 extension DirectoryNode {
     fileprivate var canBeSettled: Bool {
         exists && children.isEmpty && !isOpaque && whiteouts.isEmpty
+    }
+}
+
+extension Metadata {
+    /// Bytes that the extended attributes take in memory.
+    var attributesSize: Int64 {
+        extendedAttributes.reduce(0) { $0 + 96 + Int64($1.name.bytes.count + $1.value.count) }
     }
 }

@@ -21,8 +21,9 @@ struct LayerApplier {
     private(set) var lower: LowerView?
     /// Where they come from; a value of nil says that they never will.
     private let below: Promise<LowerView?>
-    /// Directories that are remembered now.
+    /// Directories that are remembered now, and bytes of their extended attributes.
     var nodes = 0
+    var attributes: Int64 = 0
     /// When there are more of them, those are settled that can be.
     var settlingPoint: Int
     /// How many more there may be until the next time.
@@ -74,7 +75,7 @@ struct LayerApplier {
     mutating func apply(_ entry: Entry, from reader: inout LayerReader) throws {
         entries += 1
         try account.addEntry()
-        if nodes > settlingPoint { try settle() }
+        if weight > settlingPoint { try settle() }
         do {
             try take(entry, from: &reader)
         } catch let failure as LayerFailure {
@@ -102,7 +103,7 @@ struct LayerApplier {
             guard entry.content == .directory else {
                 throw LayerFailure(refusing: entry.path, "the root of a layer can only be a directory")
             }
-            tree.root.metadata = entry.metadata
+            try describe(tree.root, entry.metadata)
             return
         }
         switch whiteout {
@@ -180,7 +181,7 @@ struct LayerApplier {
         _ name: FileName, in parent: DirectoryNode, _ directory: Directory, _ metadata: Metadata
     ) throws {
         let node = try child(name, of: parent)
-        node.metadata = metadata
+        try describe(node, metadata)
         if node.exists { return }
         try replacing(name, in: directory) { try directory.makeDirectory(name, mode: 0o700) }
         node.exists = true
@@ -193,7 +194,7 @@ struct LayerApplier {
         guard let node = try ownDirectory(name, in: parent) else { return }
         last = nil
         let isThere = node.exists
-        if clear(node) { parent.children[name] = nil }
+        if try clear(node) { parent.children[name] = nil }
         if isThere { try directory.removeTree(name) }
     }
 
@@ -201,10 +202,10 @@ struct LayerApplier {
     /// of the directory. While those are not known, it also stays known that it was taken for none of their symlinks.
     ///
     /// - Returns: whether nothing of it has to be remembered.
-    private mutating func clear(_ node: DirectoryNode) -> Bool {
-        for (name, child) in node.children where clear(child) { node.children[name] = nil }
+    private mutating func clear(_ node: DirectoryNode) throws -> Bool {
+        for (name, child) in node.children where try clear(child) { node.children[name] = nil }
         node.exists = false
-        node.metadata = nil
+        try describe(node, nil)
         tree.close(node)
         let isIdle = lower != nil && node.children.isEmpty && !node.isOpaque && node.whiteouts.isEmpty
         if isIdle { forget(node) }

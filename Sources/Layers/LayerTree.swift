@@ -18,7 +18,7 @@ final class DirectoryNode {
     /// Names X of `.wh.X`.
     var whiteouts = Set<FileName>()
 
-    /// Bytes that one takes, with its place among its parent's children.
+    /// Bytes that one takes without attributes, with its place among its parent's children.
     static let cost: Int64 = 240
 
     /// The open directory, while it is among the most recently used.

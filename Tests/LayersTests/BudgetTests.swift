@@ -53,6 +53,8 @@ struct BudgetTests {
         let lists = paths(2000) { "d\($0 % 40)/e\($0)" }
         try apply(lists.map { .directory($0) }, to: "listed")
         try apply(paths(2000) { "d\($0 % 40)/e\($0)/f" }.map { .file($0) }, to: "implicit")
+        let long = Bytes(String(repeating: "x", count: 3000))
+        try apply(paths(200) { "d\($0)" }.map { .directory($0).xattr("user.long", long) }, to: "attributes")
         // Removed again, they take nothing either.
         try apply(paths(2000) { "d\($0 / 2)" }.flatMap { [.directory($0), .file($0)] }, to: "replaced")
     }
