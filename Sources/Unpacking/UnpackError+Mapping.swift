@@ -124,9 +124,10 @@ extension UnpackError {
             let inner = UnpackError(cause)
             // What the kernel refuses to take at all is the image's fault, not the machine's.
             let isRefused = failure.entry != nil && Self.refusals.contains(cause.errno)
+            let isCapability = cause.isPermission && cause.path.hasSuffix("security.capability")
             self.init(
                 isRefused ? .data : inner.code, "\(place)\(entry)\(inner.message)",
-                hint: isRefused ? Self.builtWrong : inner.hint)
+                hint: isRefused ? Self.builtWrong : isCapability ? Self.needsSetfcap : inner.hint)
         case .excess(let excess): self.init(excess, place + entry)
         case .cancelled(let cause): self.init(cause)
         }
@@ -156,6 +157,9 @@ extension UnpackError {
                 hint: "it is far larger than any image should be: report it to whoever built it")
         }
     }
+
+    private static let needsSetfcap =
+        "file capabilities need CAP_SETFCAP: run it as root with all capabilities"
 
     private static let refusals: Set<Errno> = [
         .fileNameTooLong, .invalidArgument, .outOfRange, .argListTooLong, .tooManySymbolicLinkLevels,

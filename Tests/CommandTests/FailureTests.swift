@@ -227,6 +227,25 @@ struct FailureTests {
         }
     }
 
+    @Test(
+        "A file capability that may not be set is told with what it needs",
+        .enabled(if: Ability.has("capsh"), "needs capsh"))
+    func noSetfcap() throws {
+        let program = try Program()
+        let capability: Bytes = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+        let image = try program.image([LayerBuilder(.file("ping").xattr("security.capability", capability))])
+        let result = try Command.run(
+            "capsh", "--drop=cap_setfcap", "--", "-c",
+            "\(Program.path) \(image.path) --root \(program.root) -q")
+        #expect(result.status == 77, "\(result.report)")
+        #expect(
+            result.errorText.matches(
+                "unpack: layer 1 of 1 (*): entry 'ping', byte * of the tar: fsetxattr 'security.capability': "
+                    + "operation not permitted\nhint: file capabilities need CAP_SETFCAP: *\n"),
+            "\(result.report)")
+        try program.expectClean()
+    }
+
     @Test("What a full disk has stopped is removed, and the store works again")
     func fullDisk() throws {
         let program = try Program()
