@@ -114,6 +114,10 @@ struct MetadataWriter {
         _ set: (AttributeName, [UInt8]) throws -> Void
     ) throws {
         do {
+            // The kernel would set an empty one, and then not read it again: neither could a layer above.
+            if attribute.name == Self.capability, attribute.value.isEmpty {
+                throw SyscallFailure("setxattr", path: "\(attribute.name)", code: 22)
+            }
             try set(attribute.name, attribute.value)
         } catch let failure as SyscallFailure
             where failure.isUnsupported || (failure.isPermission && !takesUserAttributes && attribute.isUser)

@@ -196,12 +196,17 @@ package struct Unpacker: Sendable {
             // The layer below has failed already.
             if case .some(.none) = below.value { break }
             let above = Promise<LowerView?>()
+            let prepared = Promise<Void>()
             do {
                 threads.append(
                     try WorkerThread { [below] in
-                        defer { above.fulfil(nil) }
+                        defer {
+                            prepared.fulfil(())
+                            above.fulfil(nil)
+                        }
                         return try withExtendedLifetime((lock, permit)) {
-                            let layer = LayerWork(step: step, run: run, below: below, above: above)
+                            let layer = LayerWork(
+                                step: step, run: run, prepared: prepared, below: below, above: above)
                             return try unpack(layer, through: pipeline, in: store) { permit.giveBack() }
                         }
                     })
@@ -210,6 +215,8 @@ package struct Unpacker: Sendable {
                 break
             }
             below = above
+            // In the order of the layers, so that the same image gets the same ids.
+            prepared.wait()
         }
         let results = threads.map { thread in Result { try thread.join() } }
         return try attempt {
@@ -225,6 +232,7 @@ package struct Unpacker: Sendable {
     private struct LayerWork: Sendable {
         let step: LayerStep
         let run: Run
+        let prepared: Promise<Void>
         let below: Promise<LowerView?>
         let above: Promise<LowerView?>
     }
@@ -290,9 +298,10 @@ package struct Unpacker: Sendable {
     ) throws(UnpackError) -> AppliedLayer {
         try check()
         let step = layer.step
-        onEvent(.started(step))
         let key = "unpack/\(layer.run.name)/\(step.number)"
         let active = try attempt { try store.prepare(key, parent: nil, owner: .images, run: layer.run) }
+        layer.prepared.fulfil(())
+        onEvent(.started(step))
         do throws(UnpackError) {
             let applied = try attempt(in: step) {
                 try pipeline.apply(

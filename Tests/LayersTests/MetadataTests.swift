@@ -140,9 +140,11 @@ struct MetadataTests {
         #expect(!outline.contains { $0.hasPrefix("x") })
     }
 
-    @Test("An attribute that the kernel refuses is an error, and names the entry")
-    func refusedAttribute() {
-        let entry = TarEntry.file("x").xattr("security.capability", "no capability")
+    @Test(
+        "An attribute that the kernel refuses, or could not read again, is an error, and names the entry",
+        arguments: ["no capability", ""] as [Bytes])
+    func refusedAttribute(value: Bytes) {
+        let entry = TarEntry.file("x").xattr("security.capability", value)
         let failure = #expect(throws: LayerFailure.self) { try Stack([[.directory("d"), entry]]) }
         #expect(failure?.entry == "x")
     }
