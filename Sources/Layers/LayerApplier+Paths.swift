@@ -125,12 +125,11 @@ extension LayerApplier {
 
     static func cost(of path: [FileName]) -> Int64 { path.reduce(64) { $0 + cost(of: $1) } }
 
-    mutating func forget(_ node: DirectoryNode) {
+    mutating func forget(_ node: DirectoryNode) throws {
         nodes -= 1
-        let size = node.metadata?.attributesSize ?? 0
-        attributes -= size
-        account.forget(size)
         account.forget((node.name.map(Self.cost) ?? 0) + DirectoryNode.cost)
+        // The list of open directories may hold on to it for a while.
+        try describe(node, nil)
     }
 
     /// Whether this layer hides the lower layers' file of a name, or one of the directories that it stands

@@ -42,7 +42,7 @@ extension LayerApplier {
             }
             tree.close(child)
             node.children[name] = nil
-            forget(child)
+            try forget(child)
         }
     }
 

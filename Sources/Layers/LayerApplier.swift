@@ -208,7 +208,7 @@ struct LayerApplier {
         try describe(node, nil)
         tree.close(node)
         let isIdle = lower != nil && node.children.isEmpty && !node.isOpaque && node.whiteouts.isEmpty
-        if isIdle { forget(node) }
+        if isIdle { try forget(node) }
         return isIdle
     }
 
