@@ -42,17 +42,19 @@ struct LargeImageTests {
         for round in 1...20 {
             let program = try Program()
             let delay = Double.random(in: 0.05...6)
+            // One layer at a time and several, by turns.
+            let jobs = "\(1 + round % 2 * 3)"
             let killed = try Command.run(
                 [
-                    "bash", "-c", #""$0" "$1" -q & sleep \#(delay); kill -9 $!; wait $!"#,
-                    Program.path.string, image,
+                    "bash", "-c", #""$0" "$1" -q --jobs "$2" & sleep \#(delay); kill -9 $!; wait $!"#,
+                    Program.path.string, image, jobs,
                 ],
                 environment: ["UNPACK_ROOT": program.root.string])
             let committed = try? program.rows(
                 "SELECT count(*) FROM snapshot WHERE verified_chain IS NOT NULL")
-            let line = try program.line(image)
+            let line = try program.line(image, "--jobs", jobs)
             print(
-                "round \(round): killed after \(delay) s with status \(killed.status),",
+                "round \(round), \(jobs) jobs: killed after \(delay) s with status \(killed.status),",
                 "\(committed?.trimmingCharacters(in: .newlines) ?? "no store") layers committed")
             #expect(try program.tree(line).text == expected)
             #expect(try program.rows("SELECT count(*) FROM snapshot") == "6\n")
