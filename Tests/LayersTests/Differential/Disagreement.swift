@@ -25,7 +25,7 @@ enum Outcome: Equatable {
 
     init(room stack: [[TarEntry]], _ way: Way) {
         do {
-            self = .shows(try Self.lines(of: try Stack(stack, way: way)))
+            self = .shows(try Stack(stack, way: way).tree.lines)
         } catch let failure as LayerFailure {
             if case .refused(let reason) = failure.cause {
                 self = .refused(reason)
@@ -34,18 +34,6 @@ enum Outcome: Equatable {
             }
         } catch {
             self = .failed("\(error)")
-        }
-    }
-
-    private static func lines(of stack: Stack) throws -> [String] {
-        do {
-            return try stack.tree.lines
-        } catch let failure as SyscallFailure where failure.errno == .resourceBusy {
-            // A child that another test is just starting has every open file until it is another program, so
-            // that the mount is in use for a moment.
-            Process.sleep(milliseconds: 100)
-            try MountPerformer.unmount(stack.temporary.path.appending("merged"))
-            return try stack.tree.lines
         }
     }
 
