@@ -141,22 +141,8 @@ final class Stack {
         let mount = Mount.overlay(lowers: layers.reversed(), writable: nil, noIndex: false)
         try MountPerformer.perform(mount, form: .joined, folder: temporary.path, on: target)
         let result = Swift.Result { try body(try Directory(opening: target)) }
-        try unmount(target)
+        try unmountWhenFree(target)
         return try result.get()
-    }
-
-    /// A child that another test is just starting has every open file until it is another program, so that the mount
-    /// may be in use for a moment.
-    private func unmount(_ target: FilePath) throws {
-        for _ in 1...100 {
-            do {
-                return try MountPerformer.unmount(target)
-            } catch {
-                guard error.errno == .resourceBusy else { throw error }
-                Process.sleep(milliseconds: 20)
-            }
-        }
-        try MountPerformer.unmount(target)
     }
 
     var tree: TreeDump { get throws { try merged { try TreeDump(of: $0) } } }

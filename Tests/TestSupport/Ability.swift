@@ -1,5 +1,5 @@
 import Foundation
-import Kernel
+package import Kernel
 package import SystemPackage
 
 /// What this machine lets a test do: tried out, never guessed from the user's id.
@@ -22,7 +22,7 @@ package enum Ability {
             try MountCalls.overlay(
                 options: "lowerdir=" + lowers.map(\.string).joined(separator: ":"),
                 from: try Directory(opening: directory.path), on: target, readOnly: true)
-            try MountCalls.unmount(target)
+            try unmountWhenFree(target)
             return true
         } catch {
             return false
@@ -46,7 +46,7 @@ package enum Ability {
                 options: "lowerdir=" + lowers.map(\.string).joined(separator: ":"),
                 from: try Directory(opening: directory.path), on: target, readOnly: true)
             let shows = Result { try Directory(opening: target).status(of: name) != nil }
-            try MountCalls.unmount(target)
+            try unmountWhenFree(target)
             return try !shows.get()
         } catch {
             return false
@@ -70,4 +70,18 @@ package enum Ability {
         try directory.makeNode(
             FileName(literal: "null"), .character(DeviceNumber(major: 1, minor: 3)), mode: 0o600)
     }
+}
+
+/// Unmounts. A child that another test is just starting has every open file until it is another program, so that a mount
+/// may be in use for a moment.
+package func unmountWhenFree(_ target: FilePath) throws(SyscallFailure) {
+    for _ in 1...100 {
+        do throws(SyscallFailure) {
+            return try MountCalls.unmount(target)
+        } catch {
+            guard error.errno == .resourceBusy else { throw error }
+            Process.sleep(milliseconds: 20)
+        }
+    }
+    try MountCalls.unmount(target)
 }

@@ -1,7 +1,4 @@
-import Kernel
 import Layers
-import Mounts
-import SystemPackage
 import TestSupport
 
 /// What comes of a stack of layers.
