@@ -2,7 +2,7 @@ internal import Kernel
 internal import Layers
 internal import Logging
 internal import OCI
-internal import Synchronization
+internal import Streams
 internal import Unpacking
 
 /// What is said on stderr while work goes on: one line that changes on a terminal, a line a layer elsewhere.
@@ -27,7 +27,7 @@ final class ProgressReport: Sendable {
     private static let interval: Int64 = 100_000_000
 
     private let style: Style
-    private let state = Mutex(State())
+    private let state = Guarded(State())
 
     init(_ talk: TalkOptions) {
         style = talk.quiet ? .silent : Console.errorIsTerminal ? .terminal : .lines
