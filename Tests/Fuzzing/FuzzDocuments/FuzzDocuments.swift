@@ -39,6 +39,7 @@ private func check<Document: Codable>(
         let again = try parse(Array(try JSONEncoder().encode(document)))
         insist(meaning(again) == meaning(document), "written and read again it is another")
     } catch {
+        // A broken promise is a finding, and a trap is how libFuzzer is told.
         fatalError("written, it cannot be read again: \(error)")
     }
     return document

@@ -15,6 +15,7 @@ import TestSupport
     do {
         try Stage.shared.apply(Array(UnsafeBufferPointer(start: data, count: size)))
     } catch {
+        // What is no refusal is a finding, and a trap is how libFuzzer is told.
         fatalError("\(error)")
     }
     return 0
