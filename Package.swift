@@ -54,7 +54,8 @@ let package = Package(
             swiftSettings: dry),
         .target(name: "Mounts", dependencies: ["Kernel", system], swiftSettings: dry),
         .target(
-            name: "Snapshots", dependencies: ["OCI", "Mounts", "Kernel", grdb, system], swiftSettings: dry),
+            name: "Snapshots", dependencies: ["OCI", "Mounts", "Streams", "Kernel", grdb, system],
+            swiftSettings: dry),
         .target(
             name: "Unpacking",
             dependencies: [
@@ -99,7 +100,7 @@ let package = Package(
             swiftSettings: common),
         .testTarget(
             name: "SnapshotsTests",
-            dependencies: ["Snapshots", "Mounts", "OCI", "Kernel", "TestSupport", system],
+            dependencies: ["Snapshots", "Mounts", "OCI", "Streams", "Kernel", "TestSupport", system],
             swiftSettings: common),
         .testTarget(
             name: "UnpackingTests",

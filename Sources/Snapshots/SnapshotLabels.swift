@@ -1,0 +1,53 @@
+internal import Kernel
+
+/// The rules for labels of snapshots (containerd `pkg/labels`, `core/snapshots/storage`).
+package enum SnapshotLabels {
+    /// Bytes of a label's key and value together.
+    package static let maximumLength = 4096
+
+    /// The labels that are stored of those given: one without a value is none.
+    ///
+    /// - Throws: `.invalidArgument` for a label that is too long or has no key.
+    package static func stored(of labels: [String: String]) throws(StoreFailure) -> [String: String] {
+        for (key, value) in labels {
+            let length = key.utf8.count + value.utf8.count
+            if key.isEmpty { throw StoreFailure(.invalidArgument, "a label has no key") }
+            if length > maximumLength {
+                throw StoreFailure(
+                    .invalidArgument,
+                    "the label '\(escaped(key.utf8.prefix(100)))' has \(length) bytes with its value, "
+                        + "more than \(maximumLength)")
+            }
+        }
+        return labels.filter { !$0.value.isEmpty }
+    }
+
+    /// What an update makes of the labels that a snapshot has.
+    ///
+    /// - Parameters:
+    ///   - fields: what to update: `labels` for all of them, `labels.<key>` for one, which goes if `new` does not
+    ///     have it; none at all are `labels`.
+    /// - Throws: `.invalidArgument` for any other field, because nothing else of a snapshot can be changed, and
+    ///   for a label of `new` that breaks the rules.
+    package static func updating(
+        _ current: [String: String], to new: [String: String], fields: [String]
+    ) throws(StoreFailure) -> [String: String] {
+        let new = try stored(of: new)
+        if fields.isEmpty { return new }
+        let prefix = "labels."
+        var labels = current
+        for field in fields {
+            if field == "labels" {
+                labels = new
+            } else if field.hasPrefix(prefix) {
+                let key = String(field.dropFirst(prefix.count))
+                labels[key] = new[key]
+            } else {
+                throw StoreFailure(
+                    .invalidArgument,
+                    "the field '\(escaped(field.utf8))' of a snapshot cannot be updated, only its labels can")
+            }
+        }
+        return labels
+    }
+}

@@ -1,0 +1,190 @@
+import Snapshots
+import Testing
+
+private struct Sample: CustomTestStringConvertible {
+    let name: String
+    var parent: String?
+    var kind = SnapshotInfo.Kind.committed
+    var labels = [String: String]()
+    var testDescription: String { name }
+
+    func field(_ path: [String]) -> String? {
+        SnapshotFilter.field(path, name: name, parent: parent, kind: kind, labels: labels)
+    }
+}
+
+/// What the tables ask about.
+private let samples = [
+    Sample(name: "base", labels: ["foo": "true", "containerd.io/gc.root": "x"]),
+    Sample(name: "top", parent: "base", labels: ["foo": "omg_asdf.asdf-qwer", "a.b.c": "dotted"]),
+    Sample(
+        name: "work", parent: "top", kind: .active, labels: ["with \\ and \"": "quoted, yes", "empty": ""]),
+    Sample(name: "look", parent: "top", kind: .view, labels: ["accent": "caf\u{E9}", "lines": "one\ntwo"]),
+]
+
+private struct Question: CustomTestStringConvertible {
+    let filter: String
+    let names: [String]
+    var testDescription: String { filter }
+
+    init(_ filter: String, _ names: String...) {
+        self.filter = filter
+        self.names = names
+    }
+}
+
+private let questions = [
+    // Everything.
+    Question("", "base", "top", "work", "look"),
+    // Presence.
+    Question("name", "base", "top", "work", "look"),
+    Question("parent", "top", "work", "look"),
+    Question("labels.foo", "base", "top"),
+    Question("labels.empty", "work"),
+    Question("labels"),
+    Question("nothing"),
+    Question("\"name\"", "base", "top", "work", "look"),
+    // Equality and the absent.
+    Question("name==top", "top"),
+    Question("name!=top", "base", "work", "look"),
+    Question("kind==active", "work"),
+    Question("kind==view", "look"),
+    Question("kind==committed", "base", "top"),
+    Question("parent==top", "work", "look"),
+    Question("parent!=top", "base", "top"),
+    Question("labels.foo==true", "base"),
+    Question("labels.foo!=true", "top", "work", "look"),
+    Question("parent==\"\""),
+    Question("parent!=\"\"", "top", "work", "look"),
+    Question("labels.empty==\"\"", "work"),
+    Question("nothing==x"),
+    Question("nothing!=x", "base", "top", "work", "look"),
+    // Values: a run of what is no comma and no space.
+    Question("labels.foo==omg_asdf.asdf-qwer", "top"),
+    Question("labels.accent==caf\u{E9}", "look"),
+    Question("labels.accent==cafe\u{301}"),
+    Question("name==a/b|c\"d=e"),
+    // Quoted parts, re-joined parts.
+    Question("labels.\"containerd.io/gc.root\"==x", "base"),
+    Question("labels.\"containerd\".\"io/gc\".root==x", "base"),
+    Question("labels.a.b.c==dotted", "top"),
+    Question("labels.\"a.b\".c", "top"),
+    Question(#"labels."with \\ and \""=="quoted, yes""#, "work"),
+    // Escapes.
+    Question(#"name=="\x74\157\u0070""#, "top"),
+    Question(#"name=="\U00000074op""#, "top"),
+    Question(#"labels.lines=="one\ntwo""#, "look"),
+    Question(#"labels.accent=="caf\xc3\xa9""#, "look"),
+    Question(#"labels.accent=="caf\303\251""#, "look"),
+    Question(#"name!="\a\b\f\n\r\t\v""#, "base", "top", "work", "look"),
+    // Regular expressions: anywhere, the absent are empty.
+    Question("name~=o", "top", "work", "look"),
+    Question("name~=^.o", "top", "work", "look"),
+    Question("name~=^o$"),
+    Question("name~=o+k,kind==view", "look"),
+    Question("parent~=^$", "base"),
+    Question("labels.foo~=/[a-z]{4,4}/", "base", "top"),
+    Question("labels.foo~=|^(true,.)?omg|", "top"),
+    Question(#"labels.foo~="\\.asdf""#, "top"),
+    Question(#"labels."containerd.io/gc.root"~=/x/"#, "base"),
+    Question(#"name~=/\//"#),
+    Question(#"labels.accent~=^caf.$"#, "look"),
+    Question(#"labels.accent~=^\\w+$"#),
+    Question(#"labels.accent~=^\w+$"#),
+    Question("name~=(?i)TOP", "top"),
+    // All of several.
+    Question("kind==committed,labels.foo", "base", "top"),
+    Question("kind==committed,labels.foo==true,name~=s", "base"),
+    Question("kind==committed,kind==view"),
+    // White space before parts, operators and values.
+    Question(" name == top", "top"),
+    Question("labels. foo ==\ttrue, name != top", "base"),
+    Question("name== \"top\",\n kind==committed", "top"),
+]
+
+@Test(arguments: questions)
+private func filtersAsContainerdDoes(_ question: Question) throws {
+    let filter = try SnapshotFilter(parsing: question.filter)
+    #expect(samples.filter { filter.matches($0.field) }.map(\.name) == question.names)
+}
+
+private let malformed: [(filter: String, byte: Int)] = [
+    ("name==foo,", 10), ("labels.", 7), (",name", 0), ("name,,kind", 5), (".name", 0), ("labels..foo", 7),
+    (" ", 1), ("name ", 5), ("name==foo ", 9), ("name==foo bar", 9), ("name ,kind", 5),
+    ("labels.?x==y", 7), ("labels.ns/key==value", 9), ("labels.|foo|==x", 7), ("labels./foo/==x", 7),
+    ("labels.a-b", 8), ("caf\u{E9}==x", 3), ("labels.\"\u{E9}\"x", 11),
+    ("name=foo", 4), ("name===foo", 4), ("name=~foo", 4), ("name<foo", 4), ("name~foo", 4), ("name!foo", 4),
+    ("name==", 6), ("image~=,id?=?fbaq", 7), ("name==.x", 6), ("name== =x", 7), ("name==\u{1}", 6),
+    ("name==a\u{1}", 7), ("name==\u{0}", 6),
+    ("name==/top/", 6), ("name!=|top|", 6), ("labels.key~=/value", 18),
+    ("name==\"top", 10), ("name==\"top\n\"", 10), ("name==\"top\"x", 11), ("name==\"a\u{0}\"", 8),
+    (#"name=="\q""#, 7), (#"name=="\'""#, 7), (#"name=="\/""#, 7), (#"name~=/\d/"#, 7), (#"name~=/\"/"#, 7),
+    (#"name=="\x1""#, 7), (#"name=="\xgg""#, 7), (#"name=="\08""#, 7), (#"name=="\400""#, 7),
+    (#"name=="\u12""#, 7), (#"name=="\ud800""#, 7), (#"name=="\U00110000""#, 7), (#"name=="\xff""#, 6),
+    (#"name=="\"#, 8 - 1),
+    ("name~=(", 6), ("name~=[a", 6), ("kind,name~=\"a{2,1}\"", 11), ("name~=*", 6),
+]
+
+@Test(arguments: malformed)
+private func namesTheByteThatIsWrong(_ filter: String, _ byte: Int) {
+    do {
+        _ = try SnapshotFilter(parsing: filter)
+        Issue.record("it was taken")
+    } catch {
+        #expect(error.kind == .invalidArgument)
+        #expect(error.description.contains(" at byte \(byte): expected "), "\(error)")
+        #expect(!error.description.contains("\u{0}") && !error.description.contains("\n"))
+    }
+}
+
+@Test private func severalFiltersAskForOneThatHolds() throws {
+    let filters = try ["name==top", "kind==active,parent"].map { try SnapshotFilter(parsing: $0) }
+    func found(_ filters: [SnapshotFilter]) -> [String] {
+        samples.filter { SnapshotFilter.any(filters, $0.field) }.map(\.name)
+    }
+    #expect(found(filters) == ["top", "work"])
+    #expect(found([]) == samples.map(\.name))
+    #expect(found([try SnapshotFilter(parsing: "nothing")]) == [])
+    #expect(found(filters + [try SnapshotFilter(parsing: "")]) == samples.map(\.name))
+}
+
+// MARK: Labels
+
+@Test private func keepsLabelsThatHaveAValueAndAreNotTooLong() throws {
+    let most = String(repeating: "v", count: SnapshotLabels.maximumLength - 1)
+    #expect(try SnapshotLabels.stored(of: ["k": most, "gone": ""]) == ["k": most])
+    // Bytes count, not characters.
+    let accents = String(repeating: "\u{E9}", count: SnapshotLabels.maximumLength / 2)
+    for labels in [["k": most + "v"], ["k": accents], ["": "value"], [most + "kk": ""]] {
+        #expect { try SnapshotLabels.stored(of: labels) } throws: {
+            ($0 as? StoreFailure)?.kind == .invalidArgument
+        }
+    }
+}
+
+private let current = ["a": "1", "b": "2", "dotted.key": "3"]
+
+private let updates: [(fields: [String], new: [String: String], result: [String: String])] = [
+    ([], ["c": "4"], ["c": "4"]),
+    ([], [:], [:]),
+    (["labels"], ["c": "4", "d": ""], ["c": "4"]),
+    (["labels.a"], ["a": "9", "c": "4"], ["a": "9", "b": "2", "dotted.key": "3"]),
+    (["labels.a"], ["c": "4"], ["b": "2", "dotted.key": "3"]),
+    (["labels.a"], ["a": ""], ["b": "2", "dotted.key": "3"]),
+    (["labels.dotted.key", "labels.c"], ["c": "4"], ["a": "1", "b": "2", "c": "4"]),
+    (["labels.none"], [:], current),
+]
+
+@Test(arguments: updates)
+private func updatesTheLabelsThatAreNamed(
+    _ fields: [String], _ new: [String: String], _ result: [String: String]
+) throws {
+    #expect(try SnapshotLabels.updating(current, to: new, fields: fields) == result)
+}
+
+@Test(arguments: ["name", "parent", "kind", "created", "updated", "label", "labels_", "Labels", ""])
+private func updatesNothingButLabels(_ field: String) {
+    #expect { try SnapshotLabels.updating(current, to: current, fields: ["labels.a", field]) } throws: {
+        ($0 as? StoreFailure)?.kind == .invalidArgument
+    }
+}
