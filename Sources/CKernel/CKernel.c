@@ -3,11 +3,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/btrfs.h>
+#include <linux/btrfs_tree.h>
+#include <linux/fs.h>
+#include <linux/loop.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -83,18 +89,67 @@ ssize_t ck_write(int d, const void *buffer, size_t size) { CK_RETURN(write(d, bu
 ssize_t ck_pwrite(int d, const void *buffer, size_t size, int64_t offset) {
     CK_RETURN(pwrite(d, buffer, size, offset));
 }
+ssize_t ck_pread(int d, void *buffer, size_t size, int64_t offset) { CK_RETURN(pread(d, buffer, size, offset)); }
 int ck_ftruncate(int d, int64_t size) { CK_RETURN(ftruncate(d, size)); }
 int64_t ck_seek_data(int d, int64_t offset) { CK_RETURN(lseek(d, offset, SEEK_DATA)); }
 int64_t ck_seek_hole(int d, int64_t offset) { CK_RETURN(lseek(d, offset, SEEK_HOLE)); }
 ssize_t ck_copy_file_range(int from, int64_t *from_offset, int to, int64_t *to_offset, size_t size) {
     CK_RETURN(copy_file_range(from, from_offset, to, to_offset, size, 0));
 }
+int ck_clone(int to, int from) { CK_RETURN(ioctl(to, FICLONE, from)); }
+int ck_fsync(int d) { CK_RETURN(fsync(d)); }
 int ck_syncfs(int d) { CK_RETURN(syncfs(d)); }
 
 int64_t ck_free_bytes(int d) {
     struct statfs status;
     if (fstatfs(d, &status) < 0) return -errno;
     return (int64_t)status.f_bfree * status.f_bsize;
+}
+
+// Subvolumes of btrfs -----------------------------------------------------------------------------------------
+
+int ck_is_btrfs(int d) {
+    struct statfs status;
+    if (fstatfs(d, &status) < 0) return -errno;
+    return (uint32_t)status.f_type == BTRFS_SUPER_MAGIC;
+}
+
+static int ck_subvolume_call(int d, unsigned long call, int source, const char *name, uint64_t flags) {
+    struct btrfs_ioctl_vol_args_v2 arguments = {.fd = source, .flags = flags};
+    if (strlen(name) >= sizeof arguments.name) return -ENAMETOOLONG;
+    strcpy(arguments.name, name);
+    CK_RETURN(ioctl(d, call, &arguments));
+}
+
+int ck_subvolume_create(int d, const char *n) { return ck_subvolume_call(d, BTRFS_IOC_SUBVOL_CREATE_V2, 0, n, 0); }
+int ck_subvolume_snapshot(int d, int source, const char *n, int read_only) {
+    return ck_subvolume_call(d, BTRFS_IOC_SNAP_CREATE_V2, source, n, read_only ? BTRFS_SUBVOL_RDONLY : 0);
+}
+int ck_subvolume_destroy(int d, const char *n) { return ck_subvolume_call(d, BTRFS_IOC_SNAP_DESTROY_V2, 0, n, 0); }
+
+int ck_subvolume_set_read_only(int d, int read_only) {
+    uint64_t flags = 0;
+    if (ioctl(d, BTRFS_IOC_SUBVOL_GETFLAGS, &flags) < 0) return -errno;
+    uint64_t wanted = read_only ? flags | BTRFS_SUBVOL_RDONLY : flags & ~BTRFS_SUBVOL_RDONLY;
+    if (wanted == flags) return 0;
+    CK_RETURN(ioctl(d, BTRFS_IOC_SUBVOL_SETFLAGS, &wanted));
+}
+
+int64_t ck_subvolume_id(int d) {
+    struct btrfs_ioctl_ino_lookup_args arguments = {.treeid = 0, .objectid = BTRFS_FIRST_FREE_OBJECTID};
+    if (ioctl(d, BTRFS_IOC_INO_LOOKUP, &arguments) < 0) return -errno;
+    return (int64_t)arguments.treeid;
+}
+
+// Loop devices ------------------------------------------------------------------------------------------------
+
+int ck_loop_free_number(int control) { CK_RETURN(ioctl(control, LOOP_CTL_GET_FREE)); }
+
+int ck_loop_configure(int d, int file, const char *name, int read_only) {
+    struct loop_config config = {.fd = (uint32_t)file};
+    config.info.lo_flags = LO_FLAGS_AUTOCLEAR | (read_only ? LO_FLAGS_READ_ONLY : 0);
+    strncpy((char *)config.info.lo_file_name, name, LO_NAME_SIZE - 1);
+    CK_RETURN(ioctl(d, LOOP_CONFIGURE, &config));
 }
 
 // Confinement -------------------------------------------------------------------------------------------------

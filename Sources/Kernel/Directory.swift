@@ -176,12 +176,25 @@ package final class Directory: Sendable {
         }
     }
 
+    /// Exchanges what two names of this directory stand for, in one step (renameat2(2), RENAME_EXCHANGE).
+    ///
+    /// - Throws: ENOENT unless both are there; EINVAL where the file system cannot.
+    package func exchange(_ a: FileName, _ b: FileName) throws(SyscallFailure) {
+        try syscall("renameat2", a.description) {
+            a.withCString { from in
+                b.withCString { to in ck_renameat2(raw, from, raw, to, ck_rename_exchange) }
+            }
+        }
+    }
+
     /// Removes whatever the name is, a directory with all that is in it, never following a link. What is gone
     /// already, or goes meanwhile because somebody else removes it too, is no error.
     package func removeTree(_ name: FileName) throws(SyscallFailure) {
         while try !removeIfNotDirectory(name) {
             do {
-                try open(name).removeContents()
+                let directory = try open(name)
+                if try directory.isSubvolume() { return try removeSubvolume(name) }
+                try directory.removeContents()
                 return try removeEmptyDirectory(name)
             } catch let error where error.isMissing {
                 return
@@ -205,14 +218,18 @@ package final class Directory: Sendable {
     }
 
     /// Removes all that is in this directory. Directories of directories are moved up to this one first, so
-    /// that a tree of any depth needs two descriptors, no recursion and little memory.
+    /// that a tree of any depth needs a few descriptors, no recursion and little memory.
     package func removeContents() throws(SyscallFailure) {
         while case let some = try names(atMost: Self.removedAtOnce), !some.isEmpty {
             for name in some where try !removeIfNotDirectory(name) {
                 do throws(SyscallFailure) {
                     let directory = try open(name)
-                    try directory.empty(into: self)
-                    try removeEmptyDirectory(name)
+                    if try directory.isSubvolume() {
+                        try removeSubvolume(name, directory)
+                    } else {
+                        try directory.empty(into: self)
+                        try removeEmptyDirectory(name)
+                    }
                 } catch let error where error.isMissing {
                     continue
                 }
@@ -223,6 +240,25 @@ package final class Directory: Sendable {
     /// Names that are read before they are removed.
     private static let removedAtOnce = 1000
 
+    /// Removes a subvolume that lies in this directory, which may hold others: those are moved up to this one,
+    /// as only subvolumes can be moved between subvolumes.
+    func removeSubvolume(_ name: FileName, _ subvolume: Directory) throws(SyscallFailure) {
+        try subvolume.setSubvolumeReadOnly(false)
+        while try !destroySubvolume(name) {
+            let some = try subvolume.names(atMost: Self.removedAtOnce)
+            if some.isEmpty { return try removeEmptyDirectory(name) }
+            for inner in some where try !subvolume.removeIfNotDirectory(inner) {
+                let directory = try subvolume.open(inner)
+                if try directory.isSubvolume() {
+                    try lift(inner, from: subvolume)
+                } else {
+                    try directory.empty(into: subvolume)
+                    try subvolume.removeEmptyDirectory(inner)
+                }
+            }
+        }
+    }
+
     /// Removes the files in this directory and moves its directories to another one.
     private func empty(into target: Directory) throws(SyscallFailure) {
         while case let some = try names(atMost: Self.removedAtOnce), !some.isEmpty {
@@ -232,6 +268,7 @@ package final class Directory: Sendable {
 
     /// Moves a directory up into this one, under a name that nothing here has.
     private func lift(_ name: FileName, from directory: Directory) throws(SyscallFailure) {
+        var isWritable = false
         while true {
             let lifted = FileName(literal: ".removed-\(UInt64.random(in: .min ... .max))")
             do {
@@ -243,8 +280,12 @@ package final class Directory: Sendable {
                     }
                 }
                 return
-            } catch let error where error.isTaken {
-                continue
+            } catch {
+                if error.isTaken { continue }
+                // Only a subvolume is read-only in a directory that is not.
+                guard error.errno == .readOnlyFileSystem, !isWritable else { throw error }
+                try directory.open(name).setSubvolumeReadOnly(false)
+                isWritable = true
             }
         }
     }

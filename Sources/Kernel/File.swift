@@ -164,6 +164,10 @@ extension File {
         Int64(try syscall("fstatfs") { ck_free_bytes(self.raw) })
     }
 
+    /// Makes the file durable, and reports write errors since it was opened (fsync(2)): EIO, ENOSPC, EDQUOT. On a
+    /// directory it is about the names in it.
+    package func sync() throws(SyscallFailure) { try syscall("fsync") { ck_fsync(self.raw) } }
+
     /// Makes the whole file system durable; reports write errors since this descriptor was opened (syncfs(2),
     /// kernel ≥ 5.8).
     package func syncFileSystem() throws(SyscallFailure) { try syscall("syncfs") { ck_syncfs(self.raw) } }
@@ -174,6 +178,7 @@ package struct OpenFlags: Sendable {
     let rawValue: CInt
     package static let read = OpenFlags(rawValue: O_RDONLY)
     package static let directory = OpenFlags(rawValue: O_RDONLY | O_DIRECTORY)
+    package static let readWrite = OpenFlags(rawValue: O_RDWR)
     package static let readWriteCreate = OpenFlags(rawValue: O_RDWR | O_CREAT)
 }
 

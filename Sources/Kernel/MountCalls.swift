@@ -16,7 +16,12 @@ package enum MountCalls {
             file = File(adopting: try syscall("fsopen", type) { ck_fsopen(type) })
         }
 
-        package func set(_ key: String, _ value: FilePath) throws(SyscallFailure) {
+        /// - Parameter value: nil for a flag.
+        package func set(_ key: String, _ value: FilePath?) throws(SyscallFailure) {
+            guard let value else {
+                try syscall("fsconfig", key) { ck_fsconfig(file.raw, ck_fsconfig_set_flag, key, nil, 0) }
+                return
+            }
             try syscall("fsconfig", "\(key)=\(escaped(value))") {
                 value.withPlatformString { ck_fsconfig(file.raw, ck_fsconfig_set_string, key, $0, 0) }
             }
@@ -24,10 +29,14 @@ package enum MountCalls {
 
         /// Creates the file system and attaches it.
         package func mount(on target: FilePath, readOnly: Bool) throws(SyscallFailure) {
+            try attach(try create(readOnly: readOnly), to: target)
+        }
+
+        /// Creates the file system and a mount of it that is attached nowhere.
+        func create(readOnly: Bool) throws(SyscallFailure) -> File {
             try syscall("fsconfig", "create") { ck_fsconfig(file.raw, ck_fsconfig_create, nil, nil, 0) }
             let attributes: UInt32 = readOnly ? ck_mount_attribute_read_only : 0
-            let mount = File(adopting: try syscall("fsmount") { ck_fsmount(file.raw, attributes) })
-            try attach(mount, to: target)
+            return File(adopting: try syscall("fsmount") { ck_fsmount(file.raw, attributes) })
         }
     }
 

@@ -78,6 +78,18 @@ private func name(_ text: Bytes) -> FileName { FileName(text.array) ?? FileName(
         }
     }
 
+    @Test("Two names are exchanged in one step, whatever they are")
+    func exchanges() throws {
+        try directory.makeDirectory(name("d"), mode: 0o700)
+        try directory.makeSymlink(name("l"), target: Array("d".utf8))
+        try directory.exchange(name("d"), name("l"))
+        #expect(try directory.status(of: name("l"))?.kind == .directory)
+        #expect(try directory.status(of: name("d"))?.kind == .symlink)
+        let failure = #expect(throws: SyscallFailure.self) { try directory.exchange(name("d"), name("m")) }
+        #expect(failure?.isMissing == true)
+        try directory.file.sync()
+    }
+
     @Test("Whatever a name is, its tree is removed; what links in it point to is not")
     func removesTree() throws {
         let canary = try TemporaryDirectory()

@@ -29,6 +29,7 @@ int ck_fstatat(int d, const char *n, struct stat *s, int flags);
 int ck_fstat(int d, struct stat *s);
 int ck_mknodat(int d, const char *n, uint32_t mode, uint32_t major_, uint32_t minor_);
 static const unsigned ck_rename_noreplace = 1;
+static const unsigned ck_rename_exchange = 2;
 int ck_renameat2(int fd, const char *from, int td, const char *to, unsigned flags);
 ssize_t ck_readlinkat(int d, const char *n, char *buffer, size_t size);
 unsigned ck_major(dev_t device);
@@ -57,14 +58,38 @@ int ck_fremovexattr(int d, const char *n);
 ssize_t ck_read(int d, void *buffer, size_t size);
 ssize_t ck_write(int d, const void *buffer, size_t size);
 ssize_t ck_pwrite(int d, const void *buffer, size_t size, int64_t offset);
+ssize_t ck_pread(int d, void *buffer, size_t size, int64_t offset);
 int ck_ftruncate(int d, int64_t size);
 int64_t ck_seek_data(int d, int64_t offset);
 int64_t ck_seek_hole(int d, int64_t offset);
 ssize_t ck_copy_file_range(int from, int64_t *from_offset, int to, int64_t *to_offset, size_t size);
+
+/// Lets a file share all extents of another (ioctl_ficlone(2)).
+int ck_clone(int to, int from);
+int ck_fsync(int d);
 int ck_syncfs(int d);
 
 /// Bytes that a file system has free, for root (statfs(2)).
 int64_t ck_free_bytes(int d);
+
+// Subvolumes of btrfs (linux/btrfs.h, btrfs-ioctl(2)) ----------------------------------------------------------
+
+/// 1 or 0 (statfs(2)).
+int ck_is_btrfs(int d);
+int ck_subvolume_create(int d, const char *n);
+int ck_subvolume_snapshot(int d, int source, const char *n, int read_only);
+int ck_subvolume_destroy(int d, const char *n);
+int ck_subvolume_set_read_only(int d, int read_only);
+/// The subvolume that a file or directory belongs to.
+int64_t ck_subvolume_id(int d);
+
+// Loop devices (loop(4)) --------------------------------------------------------------------------------------
+
+/// The number of a device that nobody uses, made if there is none.
+int ck_loop_free_number(int control);
+
+/// Kernel >= 5.8. The device is freed by its last close.
+int ck_loop_configure(int d, int file, const char *name, int read_only);
 
 // Confinement -------------------------------------------------------------------------------------------------
 
@@ -82,6 +107,7 @@ int ck_ofd_lock(int d, int16_t type, int64_t start, int64_t length);
 // Mounts ------------------------------------------------------------------------------------------------------
 
 // linux/mount.h, which cannot be included beside sys/mount.h of every libc.
+static const unsigned ck_fsconfig_set_flag = 0;
 static const unsigned ck_fsconfig_set_string = 1;
 static const unsigned ck_fsconfig_create = 6;
 static const unsigned ck_mount_attribute_read_only = 1;

@@ -1,0 +1,83 @@
+import Kernel
+import SystemPackage
+import TestSupport
+import Testing
+
+private func name(_ text: String) -> FileName { FileName(literal: text) }
+
+@Suite("Detached mounts", .enabled(if: Ability.canMountExt4, "ext4 cannot be made and mounted here"))
+struct DetachedMountTests {
+    private let temporary: TemporaryDirectory
+    private let image: FilePath
+
+    init() throws {
+        temporary = try TemporaryDirectory(in: "/dev/shm")
+        image = temporary.path.appending("image")
+        try LoopFileSystem.format(image, type: "ext4", megabytes: 32)
+    }
+
+    private func mount(readOnly: Bool, _ options: [(String, String?)] = []) throws -> DetachedMount {
+        let device = try LoopDevice(of: image, readOnly: readOnly)
+        return try DetachedMount(type: "ext4", source: device.path, readOnly: readOnly, options: options)
+    }
+
+    @Test("It is a file system like any other, and no path leads there")
+    func writes() throws {
+        do {
+            let mount = try mount(
+                readOnly: false, [("nodelalloc", nil), ("commit", "30")])
+            #expect(try mount.root.names() == [name("lost+found")])
+            let table = try File.contents(of: "/proc/self/mountinfo")
+            try mount.root.makeDirectory(name("d"), mode: 0o750)
+            let inner = try mount.root.open(name("d"))
+            _ = try inner.createFile(name("f"), mode: 0o600)
+            try inner.setMode(of: name("f"), 0o4711)
+            try inner.setOwner(of: name("f"), uid: 3, gid: 4)
+            try inner.setExtendedAttribute(AttributeName(literal: "trusted.t"), [1], of: name("f"))
+            #expect(try inner.extendedAttributeNames(of: name("f")) == [AttributeName(literal: "trusted.t")])
+            try mount.sync()
+            #expect(!String(decoding: table, as: UTF8.self).contains(temporary.path.string))
+        }
+        let again = try mount(readOnly: true)
+        #expect(try again.root.open(name("d")).status(of: name("f"))?.uid == 3)
+        let failure = #expect(throws: SyscallFailure.self) {
+            try again.root.makeDirectory(name("e"), mode: 0o700)
+        }
+        #expect(failure?.errno == .readOnlyFileSystem)
+    }
+
+    @Test("What was opened below keeps it after the object has gone")
+    func outlives() throws {
+        let inner: Directory
+        do {
+            let mount = try mount(readOnly: false)
+            try mount.root.makeDirectory(name("d"), mode: 0o700)
+            inner = try mount.root.open(name("d"))
+        }
+        try inner.makeDirectory(name("e"), mode: 0o700)
+        #expect(try inner.names() == [name("e")])
+    }
+
+    @Test("Many in a row leave the image clean, and as it was where they are read-only")
+    func reads() throws {
+        for _ in 0..<5 { try mount(readOnly: false).root.file.sync() }
+        let before = try File.contents(of: image)
+        for _ in 0..<5 { _ = try mount(readOnly: true).root.names() }
+        #expect(try File.contents(of: image) == before)
+    }
+
+    @Test("What cannot be mounted is told")
+    func failing() throws {
+        let option = #expect(throws: SyscallFailure.self) { try mount(readOnly: true, [("no-such", "x")]) }
+        #expect(option?.errno == .invalidArgument)
+        #expect(option?.path == "no-such=x")
+        let type = #expect(throws: SyscallFailure.self) {
+            try DetachedMount(type: "no-such", source: "/dev/loop0", readOnly: true, options: [])
+        }
+        #expect(type?.call == "fsopen")
+        try File.open(image, .readWrite).truncate(to: 0)
+        try File.open(image, .readWrite).truncate(to: 1 << 20)
+        let empty = #expect(throws: SyscallFailure.self) { try mount(readOnly: true) }
+        #expect(empty?.errno == .invalidArgument)
+    }
+}
