@@ -7,7 +7,13 @@ package enum Mount: Hashable, Sendable {
     case bind(source: FilePath, readOnly: Bool)
     /// Layers on top of each other, topmost first. Without an upper it is read-only, and has two lowers at
     /// least: overlay refuses one (kernel: overlayfs.rst, "Multiple lower layers").
-    case overlay(lowers: [FilePath], writable: Writable?, noIndex: Bool)
+    ///
+    /// `userAttributes` lets overlay keep its marks in `user.overlay.*` (kernel ≥ 5.11).
+    case overlay(lowers: [FilePath], writable: Writable?, userAttributes: Bool, noIndex: Bool)
+    /// A subvolume of the btrfs that is on a block device.
+    case subvolume(device: FilePath, id: UInt64, readOnly: Bool)
+    /// A file that holds a file system, by a loop device. `options` are the file system's own.
+    case image(file: FilePath, type: String, readOnly: Bool, options: [String])
 
     package struct Writable: Hashable, Sendable {
         package let upper: FilePath
@@ -25,6 +31,8 @@ package enum Mount: Hashable, Sendable {
         switch self {
         case .bind: "bind"
         case .overlay: "overlay"
+        case .subvolume: "btrfs"
+        case .image(_, let type, _, _): type
         }
     }
 
@@ -32,13 +40,15 @@ package enum Mount: Hashable, Sendable {
         switch self {
         case .bind(let source, _): source.string
         case .overlay: "overlay"
+        case .subvolume(let device, _, _): device.string
+        case .image(let file, _, _, _): file.string
         }
     }
 
     package var isReadOnly: Bool {
         switch self {
-        case .bind(_, let readOnly): readOnly
-        case .overlay(_, let writable, _): writable == nil
+        case .bind(_, let readOnly), .subvolume(_, _, let readOnly), .image(_, _, let readOnly, _): readOnly
+        case .overlay(_, let writable, _, _): writable == nil
         }
     }
 
@@ -54,7 +64,9 @@ package enum Mount: Hashable, Sendable {
     package func options(_ form: LowerForm) -> [String] {
         switch self {
         case .bind(_, let readOnly): return readOnly ? ["bind", "ro"] : ["bind"]
-        case .overlay(let lowers, let writable, let noIndex):
+        case .subvolume(_, let id, let readOnly): return (readOnly ? ["ro"] : []) + ["subvolid=\(id)"]
+        case .image(_, _, let readOnly, let options): return ["loop"] + (readOnly ? ["ro"] : []) + options
+        case .overlay(let lowers, let writable, let userAttributes, let noIndex):
             var options = [String]()
             if let writable {
                 options += ["upperdir=\(writable.upper.string)", "workdir=\(writable.work.string)"]
@@ -65,6 +77,7 @@ package enum Mount: Hashable, Sendable {
             case .joined: options.append("lowerdir=" + lowers.map(\.string).joined(separator: ":"))
             case .appended: options += lowers.map { "lowerdir+=\($0.string)" }
             }
+            if userAttributes { options.append("userxattr") }
             if noIndex { options.append("index=off") }
             return options
         }
@@ -73,7 +86,9 @@ package enum Mount: Hashable, Sendable {
     var paths: [FilePath] {
         switch self {
         case .bind(let source, _): [source]
-        case .overlay(let lowers, let writable, _): lowers + (writable.map { [$0.upper, $0.work] } ?? [])
+        case .overlay(let lowers, let writable, _, _): lowers + (writable.map { [$0.upper, $0.work] } ?? [])
+        case .subvolume(let device, _, _): [device]
+        case .image(let file, _, _, _): [file]
         }
     }
 }

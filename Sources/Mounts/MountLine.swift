@@ -21,16 +21,34 @@ package struct MountLine: Equatable, Sendable {
         _ mount: Mount, form: Mount.LowerForm, target: FilePath?, performed: [String]
     ) throws(Failure) {
         try Self.check(mount.paths + (target.map { [$0] } ?? []))
+        if case .image(_, let type, _, let options) = mount {
+            for word in [type] + options where !Self.isOption(word) { throw .unprintable(FilePath(word)) }
+        }
         let options = mount.options(form)
         let targetWords = target.map { [$0.string] } ?? []
         guard Self.fits(options, form) else {
             words = performed + targetWords
             return
         }
+        let list = options.joined(separator: ",")
         switch mount {
-        case .bind: words = ["mount", "-o", options.joined(separator: ","), mount.source] + targetWords
-        case .overlay:
-            words = ["mount", "-t", "overlay", "overlay", "-o", options.joined(separator: ",")] + targetWords
+        case .bind: words = ["mount", "-o", list, mount.source] + targetWords
+        case .overlay: words = ["mount", "-t", "overlay", "overlay", "-o", list] + targetWords
+        case .subvolume, .image:
+            words = ["mount", "-t", mount.type, "-o", list, mount.source] + targetWords
+        }
+    }
+
+    /// Several mounts on one target, each over the one before: no single call of mount(8) does that, so that the
+    /// line has this program perform them.
+    package init(
+        _ mounts: [Mount], form: Mount.LowerForm, target: FilePath?, performed: [String]
+    ) throws(Failure) {
+        if mounts.count == 1 {
+            words = try MountLine(mounts[0], form: form, target: target, performed: performed).words
+        } else {
+            try Self.check(target.map { [$0] } ?? [])
+            words = performed + (target.map { [$0.string] } ?? [])
         }
     }
 
@@ -49,6 +67,13 @@ package struct MountLine: Equatable, Sendable {
                 let value = option.firstIndex(of: "=").map { option[option.index(after: $0)...] } ?? ""
                 return value.utf8.count <= MountCalls.longestValue
             }
+    }
+
+    /// A name, or a name and a value.
+    private static func isOption(_ text: String) -> Bool {
+        text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).allSatisfy {
+            isPrintable(String($0))
+        }
     }
 
     /// Whether a text is one word to a shell, and one value to mount(8) and overlay.

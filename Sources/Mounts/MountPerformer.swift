@@ -7,10 +7,29 @@ package enum MountPerformer {
         case system(SyscallFailure)
         /// More layers than this kernel takes in any form.
         case tooManyLayers(count: Int)
-        /// The upper directory is somebody's already: two would damage it (kernel: overlayfs.rst, "Sharing").
-        case upperInUse(target: FilePath)
+        /// The upper directory or the image is somebody's already: two mounts would damage it (kernel:
+        /// overlayfs.rst, "Sharing and copying layers"). `target` is nil where it is not known: an image may be in use
+        /// without a mount that this process sees.
+        case inUse(target: FilePath?)
         /// The kernel has mounted something else; it was unmounted again.
         case miscounted(expected: Int, found: Int)
+    }
+
+    /// Performs several mounts in order, each on the same target over the one before. When one fails, those before it
+    /// are unmounted again.
+    package static func perform(
+        _ mounts: [Mount], form: Mount.LowerForm, folder: FilePath, on target: FilePath
+    ) throws(Failure) {
+        var done = 0
+        do throws(Failure) {
+            for mount in mounts {
+                try perform(mount, form: form, folder: folder, on: target)
+                done += 1
+            }
+        } catch {
+            for _ in 0..<done { try? unmount(target) }
+            throw error
+        }
     }
 
     /// - Parameter folder: a directory that all layers lie below, for kernels that need short relative paths.
@@ -21,15 +40,25 @@ package enum MountPerformer {
             switch mount {
             case .bind(let source, let readOnly):
                 try MountCalls.bind(source, on: target, readOnly: readOnly)
-            case .overlay(let lowers, let writable, let noIndex):
+            case .overlay(let lowers, let writable, let userAttributes, let noIndex):
                 if let writable, let other = try MountTable.read().target(ofUpper: writable.upper) {
-                    throw Failure.upperInUse(target: other)
+                    throw Failure.inUse(target: other)
                 }
                 switch form {
-                case .appended: try mountAppended(lowers, writable, noIndex: noIndex, on: target)
+                case .appended:
+                    let flags = (userAttributes: userAttributes, noIndex: noIndex)
+                    try mountAppended(lowers, writable, flags, on: target)
                 case .joined: try mountJoined(mount, folder: folder, on: target)
                 }
                 try count(lowers, on: target)
+            case .subvolume(let device, let id, let readOnly):
+                let context = try MountCalls.Context(type: mount.type)
+                try context.set("source", device)
+                try context.set("subvolid", FilePath("\(id)"))
+                // Of this mount alone: the file system is one with every other mount of the device.
+                try context.mount(on: target, readOnly: readOnly)
+            case .image(let file, let type, let readOnly, let options):
+                try mountImage(file, type, readOnly: readOnly, options, on: target)
             }
         } catch let failure as Failure {
             throw failure
@@ -40,8 +69,27 @@ package enum MountPerformer {
         }
     }
 
+    private static func mountImage(
+        _ file: FilePath, _ type: String, readOnly: Bool, _ options: [String], on target: FilePath
+    ) throws {
+        let device = try LoopDevice(of: file, readOnly: readOnly)
+        // Looked for when the own device is there: of two who mount at the same time, none overlooks the other.
+        if !readOnly, let other = try LoopTable.read().writer(of: file, except: device.path) {
+            throw Failure.inUse(target: try MountTable.read().target(ofSource: other))
+        }
+        let context = try MountCalls.Context(type: type)
+        try context.set("source", device.path)
+        if readOnly { try context.set("ro", nil) }
+        for option in options {
+            let parts = option.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            try context.set(String(parts[0]), parts.count > 1 ? FilePath(String(parts[1])) : nil)
+        }
+        try context.mount(on: target, readOnly: readOnly)
+    }
+
     private static func mountAppended(
-        _ lowers: [FilePath], _ writable: Mount.Writable?, noIndex: Bool, on target: FilePath
+        _ lowers: [FilePath], _ writable: Mount.Writable?, _ flags: (userAttributes: Bool, noIndex: Bool),
+        on target: FilePath
     ) throws(SyscallFailure) {
         let context = try MountCalls.Context(type: "overlay")
         for lower in lowers { try context.set("lowerdir+", lower) }
@@ -49,23 +97,30 @@ package enum MountPerformer {
             try context.set("upperdir", writable.upper)
             try context.set("workdir", writable.work)
         }
-        if noIndex { try context.set("index", "off") }
+        if flags.userAttributes { try context.set("userxattr", nil) }
+        if flags.noIndex { try context.set("index", "off") }
         try context.mount(on: target, readOnly: writable == nil)
     }
 
-    /// mount(2) from the store's folder: `lowerdir=12/fs:11/fs`.
+    /// mount(2), from the store's folder where only short paths fit: `lowerdir=12/fs:11/fs`. The upper directory is
+    /// told whole in any case, for the table of mounts keeps what is told.
     private static func mountJoined(_ mount: Mount, folder: FilePath, on target: FilePath) throws {
-        guard case .overlay(let lowers, let writable, let noIndex) = mount else { return }
+        guard case .overlay(let lowers, let writable, let userAttributes, let noIndex) = mount else { return }
         func short(_ path: FilePath) -> FilePath {
             var path = path
             return path.removePrefix(folder) ? path : path
         }
-        let relative = Mount.overlay(
-            lowers: lowers.map(short),
-            writable: writable.map { Mount.Writable(upper: short($0.upper), work: short($0.work)) },
-            noIndex: noIndex)
         // `ro` is a flag of the call, not one of overlay's options.
-        let options = relative.options(.joined).filter { $0 != "ro" }.joined(separator: ",")
+        func text(_ mount: Mount) -> String {
+            mount.options(.joined).filter { $0 != "ro" }.joined(separator: ",")
+        }
+        var options = text(mount)
+        if options.utf8.count > MountLine.longestOptions {
+            options = text(
+                .overlay(
+                    lowers: lowers.map(short), writable: writable, userAttributes: userAttributes,
+                    noIndex: noIndex))
+        }
         guard options.utf8.count <= MountLine.longestOptions else {
             throw Failure.tooManyLayers(count: lowers.count)
         }

@@ -1,10 +1,17 @@
 package import Kernel
 package import SystemPackage
 
-/// `/proc/self/mountinfo` (proc(5)).
+/// `/proc/self/mountinfo` (proc(5)): the mounts that this process sees, in the order in which they were mounted.
 package struct MountTable: Sendable {
-    private struct Line {
+    fileprivate struct Line {
+        /// `MAJOR:MINOR` of the file system.
+        let device: [UInt8]
+        /// What of the file system is mounted, as a path in it.
+        let root: [UInt8]
         let target: [UInt8]
+        let type: [UInt8]
+        let source: [UInt8]
+        /// The file system's options, still escaped: commas part them.
         let options: [UInt8]
     }
 
@@ -16,22 +23,31 @@ package struct MountTable: Sendable {
 
     package init(parsing text: [UInt8]) {
         lines = text.split(separator: UInt8(ascii: "\n")).compactMap { line in
-            let fields = line.split(separator: UInt8(ascii: " "))
-            // 5th: the mount point; behind the lone `-`: type, source, the file system's options.
+            // A source may be empty, as of `mount -t tmpfs ""`.
+            let fields = line.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
+            // 3rd to 5th: device, root, mount point; behind the lone `-`: type, source, the file system's options.
             guard fields.count > 5, let dash = fields.firstIndex(of: [UInt8(ascii: "-")]),
                 fields.count > dash + 3
             else {
                 return nil
             }
-            return Line(target: Self.unescaped(fields[4]), options: Array(fields[dash + 3]))
+            return Line(
+                device: Array(fields[2]), root: Self.unescaped(fields[3]), target: Self.unescaped(fields[4]),
+                type: Self.unescaped(fields[dash + 1]), source: Self.unescaped(fields[dash + 2]),
+                options: Array(fields[dash + 3]))
         }
     }
 
     /// Where an overlay with this upper directory is mounted already, if it is.
     package func target(ofUpper upper: FilePath) -> FilePath? {
-        let option = Array("upperdir=\(upper.string)".utf8)
-        let line = lines.first { $0.options.split(separator: UInt8(ascii: ",")).contains(option[...]) }
-        return line.map { FilePath(String(decoding: $0.target, as: UTF8.self)) }
+        let bytes = Array(upper.string.utf8)
+        return lines.first { $0.layers.uppers.contains(bytes) }.map { Self.path($0.target) }
+    }
+
+    /// Where a device is mounted, if it is.
+    package func target(ofSource source: FilePath) -> FilePath? {
+        let bytes = Array(source.string.utf8)
+        return lines.first { $0.source == bytes }.map { Self.path($0.target) }
     }
 
     /// How many lower layers the topmost mount on a directory has; 0 if it is no overlay.
@@ -50,8 +66,68 @@ package struct MountTable: Sendable {
         return count
     }
 
-    /// Octal escapes of space, tab, newline and backslash.
-    private static func unescaped(_ field: ArraySlice<UInt8>) -> [UInt8] {
+    /// The source of the mount that a path lies on, e.g. `/dev/sda2`; nil if that mount is of another type.
+    ///
+    /// - Parameter path: absolute and without symlinks (`FilePath.resolved()`).
+    package func device(holding path: FilePath, type: String) -> FilePath? {
+        guard let index = holder(of: Array(path.string.utf8)), lines[index].type == Array(type.utf8) else {
+            return nil
+        }
+        return Self.path(lines[index].source)
+    }
+
+    /// Where a directory, or something below it, is mounted or is a layer of what is mounted, in this order.
+    ///
+    /// Found are overlays that have a layer there, and mounts whose root is there: binds, subvolumes of btrfs. Not
+    /// found is what this process cannot see (mounts of other namespaces, detached ones), overlays that were mounted
+    /// with relative paths, and those whose options are too long for the kernel to show.
+    ///
+    /// - Parameter directory: absolute and without symlinks (`FilePath.resolved()`).
+    package func usersOf(directory: FilePath) -> [FilePath] {
+        let path = Array(directory.string.utf8)
+        let holder = holder(of: path)
+        // The same directory as its file system sees it, whose mounts all tell their roots so.
+        let inside = holder.map { index in
+            let rest = path.dropFirst(lines[index].target == [Self.slash] ? 0 : lines[index].target.count)
+            return lines[index].root == [Self.slash] ? Array(rest) : lines[index].root + rest
+        }
+        return lines.indices.filter { index in
+            let line = lines[index]
+            if line.layers.all.contains(where: { Self.isBelow($0, path) }) { return true }
+            guard let holder, let inside, index != holder, line.device == lines[holder].device else {
+                return false
+            }
+            return Self.isBelow(line.root, inside)
+        }
+        .map { Self.path(lines[$0].target) }
+    }
+
+    /// The mount that a path lies on: the longest mount point that leads to it, and of several there the last.
+    private func holder(of path: [UInt8]) -> Int? {
+        var best: Int?
+        for (index, line) in lines.enumerated() where Self.isBelow(path, line.target) {
+            if line.target.count >= best.map({ lines[$0].target.count }) ?? 0 { best = index }
+        }
+        return best
+    }
+
+    // MARK: Paths as bytes
+
+    private static let slash = UInt8(ascii: "/")
+
+    private static func path(_ bytes: [UInt8]) -> FilePath {
+        FilePath(String(decoding: bytes, as: UTF8.self))
+    }
+
+    /// Whether a path is another one or leads through it.
+    private static func isBelow(_ path: [UInt8], _ other: [UInt8]) -> Bool {
+        if other == [slash] || other.isEmpty { return path.first == slash }
+        guard path.starts(with: other) else { return false }
+        return path.count == other.count || path[other.count] == slash
+    }
+
+    /// Octal escapes of space, tab, newline, backslash and whatever else.
+    fileprivate static func unescaped(_ field: ArraySlice<UInt8>) -> [UInt8] {
         var result = [UInt8]()
         var rest = field
         while let byte = rest.popFirst() {
@@ -64,6 +140,65 @@ package struct MountTable: Sendable {
             } else {
                 result.append(byte)
             }
+        }
+        return result
+    }
+
+    // MARK: Layers of an overlay
+
+    /// Directories that an overlay's options name, in every way in which they can be read.
+    fileprivate struct Layers {
+        var uppers = [[UInt8]]()
+        var lowers = [[UInt8]]()
+        var all: [[UInt8]] { uppers + lowers }
+    }
+}
+
+extension MountTable.Line {
+    /// Overlay shows `lowerdir=` and `upperdir=` as they were given, where `\\` takes the meaning of a colon or a comma,
+    /// and `lowerdir+=` as a plain path (kernel: fs/overlayfs/params.c); then all is escaped for the table.
+    fileprivate var layers: MountTable.Layers {
+        var layers = MountTable.Layers()
+        guard type == Array("overlay".utf8) else { return layers }
+        for option in options.split(separator: UInt8(ascii: ",")) {
+            guard let equals = option.firstIndex(of: UInt8(ascii: "=")) else { continue }
+            let value = MountTable.unescaped(option[(equals + 1)...])
+            switch String(decoding: option[..<equals], as: UTF8.self) {
+            case "lowerdir": layers.lowers += MountTable.parted(value)
+            case "lowerdir+", "datadir+": layers.lowers.append(value)
+            case "upperdir": layers.uppers += [value, MountTable.plain(value)]
+            default: break
+            }
+        }
+        return layers
+    }
+}
+
+extension MountTable {
+    /// The parts between colons that no backslash stands before.
+    fileprivate static func parted(_ value: [UInt8]) -> [[UInt8]] {
+        var parts = [[UInt8]]()
+        var part = [UInt8]()
+        var isEscaped = false
+        for byte in value {
+            if byte == UInt8(ascii: ":"), !isEscaped {
+                parts.append(plain(part))
+                part = []
+            } else {
+                part.append(byte)
+            }
+            isEscaped = byte == UInt8(ascii: "\\") && !isEscaped
+        }
+        return parts + [plain(part)]
+    }
+
+    /// Without the backslashes that take a byte's meaning.
+    fileprivate static func plain(_ value: [UInt8]) -> [UInt8] {
+        var result = [UInt8]()
+        var isEscaped = false
+        for byte in value {
+            isEscaped = byte == UInt8(ascii: "\\") && !isEscaped
+            if !isEscaped { result.append(byte) }
         }
         return result
     }

@@ -201,9 +201,10 @@ extension UnpackError {
             self.init(
                 .unavailable, "this kernel cannot mount \(count) layers",
                 hint: "kernel 6.7 and later mount up to 500")
-        case .upperInUse(let target):
+        case .inUse(let target):
+            let place = target.map { "on '\(escaped($0))'" } ?? "where this process cannot see it"
             self.init(
-                .unavailable, "this writable snapshot is mounted already, on '\(escaped(target))'",
+                .unavailable, "this writable snapshot is mounted already, \(place)",
                 hint: "unmount it there, or use another key")
         case .miscounted(let expected, let found):
             self.init(.internal, "the kernel mounted \(found) of \(expected) layers; it was unmounted again")

@@ -138,7 +138,8 @@ final class Stack {
     func merged<Result>(_ body: (Directory) throws -> Result) throws -> Result {
         if layers.count == 1 { return try body(try Directory(opening: layers[0])) }
         let target = try temporary.makeDirectory("merged")
-        let mount = Mount.overlay(lowers: layers.reversed(), writable: nil, noIndex: false)
+        let mount = Mount.overlay(
+            lowers: layers.reversed(), writable: nil, userAttributes: false, noIndex: false)
         try MountPerformer.perform(mount, form: .joined, folder: temporary.path, on: target)
         let result = Swift.Result { try body(try Directory(opening: target)) }
         try unmountWhenFree(target)

@@ -17,15 +17,32 @@ private let writable = Mount.Writable(upper: "/s/u/fs", work: "/s/u/work")
             (.bind(source: "/s/0/fs", readOnly: true), "bind /s/0/fs bind,ro", true),
             (.bind(source: "/s/0/fs", readOnly: false), "bind /s/0/fs bind", false),
             (
-                .overlay(lowers: layers(2), writable: nil, noIndex: false),
+                .overlay(lowers: layers(2), writable: nil, userAttributes: false, noIndex: false),
                 "overlay overlay ro,lowerdir=/s/1/fs:/s/0/fs", true
             ),
             (
-                .overlay(lowers: layers(2), writable: nil, noIndex: true),
+                .overlay(lowers: layers(2), writable: nil, userAttributes: false, noIndex: true),
                 "overlay overlay ro,lowerdir=/s/1/fs:/s/0/fs,index=off", true
             ),
             (
-                .overlay(lowers: layers(1), writable: writable, noIndex: false),
+                .overlay(lowers: layers(2), writable: nil, userAttributes: true, noIndex: true),
+                "overlay overlay ro,lowerdir=/s/1/fs:/s/0/fs,userxattr,index=off", true
+            ),
+            (
+                .subvolume(device: "/dev/sda2", id: 257, readOnly: true), "btrfs /dev/sda2 ro,subvolid=257",
+                true
+            ),
+            (
+                .subvolume(device: "/dev/sda2", id: 257, readOnly: false), "btrfs /dev/sda2 subvolid=257",
+                false
+            ),
+            (
+                .image(file: "/s/i", type: "ext4", readOnly: true, options: ["noload"]),
+                "ext4 /s/i loop,ro,noload", true
+            ),
+            (.image(file: "/s/i", type: "xfs", readOnly: false, options: []), "xfs /s/i loop", false),
+            (
+                .overlay(lowers: layers(1), writable: writable, userAttributes: false, noIndex: false),
                 "overlay overlay upperdir=/s/u/fs,workdir=/s/u/work,lowerdir=/s/0/fs", false
             ),
         ] as [(Mount, String, Bool)])
@@ -36,7 +53,7 @@ private let writable = Mount.Writable(upper: "/s/u/fs", work: "/s/u/work")
 
     @Test("Appended layers come one by one, topmost first")
     func appended() {
-        let mount = Mount.overlay(lowers: layers(3), writable: writable, noIndex: true)
+        let mount = Mount.overlay(lowers: layers(3), writable: writable, userAttributes: false, noIndex: true)
         #expect(
             mount.options(.appended) == [
                 "upperdir=/s/u/fs", "workdir=/s/u/work", "lowerdir+=/s/2/fs", "lowerdir+=/s/1/fs",
@@ -53,20 +70,24 @@ private let writable = Mount.Writable(upper: "/s/u/fs", work: "/s/u/work")
             (.bind(source: "/s/0/fs", readOnly: true), .joined, "/mnt", "mount -o bind,ro /s/0/fs /mnt"),
             (.bind(source: "/s/0/fs", readOnly: false), .appended, nil, "mount -o bind /s/0/fs"),
             (
-                .overlay(lowers: layers(2), writable: nil, noIndex: false), .joined, "/mnt",
+                .overlay(lowers: layers(2), writable: nil, userAttributes: false, noIndex: false), .joined,
+                "/mnt",
                 "mount -t overlay overlay -o ro,lowerdir=/s/1/fs:/s/0/fs /mnt"
             ),
             (
-                .overlay(lowers: layers(2), writable: nil, noIndex: false), .appended, nil,
+                .overlay(lowers: layers(2), writable: nil, userAttributes: false, noIndex: false), .appended,
+                nil,
                 "mount -t overlay overlay -o ro,lowerdir+=/s/1/fs,lowerdir+=/s/0/fs"
             ),
             // 349 bytes in one value.
             (
-                .overlay(lowers: layers(40), writable: nil, noIndex: false), .joined, "/mnt",
+                .overlay(lowers: layers(40), writable: nil, userAttributes: false, noIndex: false), .joined,
+                "/mnt",
                 "unpack mount key /mnt"
             ),
             (
-                .overlay(lowers: layers(600), writable: nil, noIndex: false), .appended, nil,
+                .overlay(lowers: layers(600), writable: nil, userAttributes: false, noIndex: false),
+                .appended, nil,
                 "unpack mount key"
             ),
             (
@@ -74,9 +95,27 @@ private let writable = Mount.Writable(upper: "/s/u/fs", work: "/s/u/work")
                 "/mnt",
                 "mount -o bind,ro /" + String(repeating: "d/", count: 2099) + "d /mnt"
             ),
+            (
+                .subvolume(device: "/dev/loop0", id: 257, readOnly: true), .joined, nil,
+                "mount -t btrfs -o ro,subvolid=257 /dev/loop0"
+            ),
+            (
+                .image(file: "/s/i", type: "ext4", readOnly: true, options: ["errors=continue"]), .joined,
+                "/mnt", "mount -t ext4 -o loop,ro,errors=continue /s/i /mnt"
+            ),
         ] as [(Mount, Mount.LowerForm, FilePath?, String)])
     func line(mount: Mount, form: Mount.LowerForm, target: FilePath?, expected: String) throws {
         #expect(try MountLine(mount, form: form, target: target, performed: Self.performed).text == expected)
+    }
+
+    @Test("Several mounts are performed by this program, one is its own line")
+    func several() throws {
+        let mount = Mount.bind(source: "/s/0/fs", readOnly: true)
+        func text(_ mounts: [Mount]) throws -> String {
+            try MountLine(mounts, form: .joined, target: "/mnt", performed: Self.performed).text
+        }
+        #expect(try text([mount]) == "mount -o bind,ro /s/0/fs /mnt")
+        #expect(try text([mount, mount]) == "unpack mount key /mnt")
     }
 
     /// The lengths at which a kernel or mount(8) would cut or refuse.
@@ -84,7 +123,7 @@ private let writable = Mount.Writable(upper: "/s/u/fs", work: "/s/u/work")
     func limits(over: Int, isMount: Bool) throws {
         func path(_ length: Int) -> FilePath { FilePath("/" + String(repeating: "d", count: length - 1)) }
         func first(_ lowers: [FilePath], _ form: Mount.LowerForm) throws -> String? {
-            let mount = Mount.overlay(lowers: lowers, writable: nil, noIndex: false)
+            let mount = Mount.overlay(lowers: lowers, writable: nil, userAttributes: false, noIndex: false)
             return try MountLine(mount, form: form, target: nil, performed: Self.performed).words.first
         }
         let expected = isMount ? "mount" : "unpack"
@@ -107,17 +146,27 @@ private let writable = Mount.Writable(upper: "/s/u/fs", work: "/s/u/work")
         func line(_ mount: Mount, _ target: FilePath?) throws -> MountLine {
             try MountLine(mount, form: .joined, target: target, performed: Self.performed)
         }
-        let overlay = Mount.overlay(lowers: ["/a", path], writable: nil, noIndex: false)
+        let overlay = Mount.overlay(
+            lowers: ["/a", path], writable: nil, userAttributes: false, noIndex: false)
         let upper = Mount.Writable(upper: path, work: "/w")
         #expect(throws: MountLine.Failure.unprintable(path)) { try line(overlay, nil) }
         #expect(throws: MountLine.Failure.unprintable(path)) {
-            try line(.overlay(lowers: ["/a"], writable: upper, noIndex: false), nil)
+            try line(.overlay(lowers: ["/a"], writable: upper, userAttributes: false, noIndex: false), nil)
         }
         #expect(throws: MountLine.Failure.unprintable(path)) {
             try line(.bind(source: path, readOnly: true), nil)
         }
         #expect(throws: MountLine.Failure.unprintable(path)) {
             try line(.bind(source: "/a", readOnly: true), path)
+        }
+        #expect(throws: MountLine.Failure.unprintable(path)) {
+            try line(.subvolume(device: path, id: 5, readOnly: true), nil)
+        }
+        #expect(throws: MountLine.Failure.unprintable(path)) {
+            try line(.image(file: path, type: "ext4", readOnly: true, options: []), nil)
+        }
+        #expect(throws: MountLine.Failure.unprintable(FilePath("a=\(path)"))) {
+            try line(.image(file: "/i", type: "ext4", readOnly: true, options: ["a=\(path)"]), nil)
         }
         #expect(!MountLine.isPrintable(""))
         #expect(MountLine.isPrintable("/a/B-9_.+@"))

@@ -38,7 +38,8 @@ struct MountPerformerTests {
 
     @Test("Layers are mounted, all of them and in order", arguments: [2, 3, 127], forms)
     func overlay(count: Int, form: Mount.LowerForm) throws {
-        let mount = Mount.overlay(lowers: try layers(count), writable: nil, noIndex: false)
+        let mount = Mount.overlay(
+            lowers: try layers(count), writable: nil, userAttributes: false, noIndex: false)
         try mounted(mount, form) { tree in
             #expect(try tree.names().count == count + 1)
             var top = [UInt8]()
@@ -57,7 +58,8 @@ struct MountPerformerTests {
     func writable(count: Int, form: Mount.LowerForm) throws {
         let upper = Mount.Writable(upper: try store.makeDirectory("u"), work: try store.makeDirectory("w"))
         let lowers = try layers(count)
-        try mounted(.overlay(lowers: lowers, writable: upper, noIndex: true), form) { tree in
+        try mounted(.overlay(lowers: lowers, writable: upper, userAttributes: false, noIndex: true), form) {
+            tree in
             try tree.makeDirectory(FileName(literal: "new"), mode: 0o700)
         }
         #expect(try Directory(opening: upper.upper).status(of: FileName(literal: "new")) != nil)
@@ -86,7 +88,8 @@ struct MountPerformerTests {
     func tooMany(count: Int) throws {
         let layer = try #require(try layers(1).first)
         let mount = Mount.overlay(
-            lowers: Array(repeating: layer, count: count), writable: nil, noIndex: false)
+            lowers: Array(repeating: layer, count: count), writable: nil, userAttributes: false,
+            noIndex: false)
         let failure = #expect(throws: MountPerformer.Failure.self) { try mounted(mount, .joined) { _ in } }
         guard case .tooManyLayers(count) = failure else {
             Issue.record("\(String(describing: failure))")
@@ -97,7 +100,8 @@ struct MountPerformerTests {
     @Test("What cannot be mounted is told, and nothing stays mounted", arguments: forms)
     func failing(form: Mount.LowerForm) throws {
         let mount = Mount.overlay(
-            lowers: [store.path.appending("x"), store.path.appending("y")], writable: nil, noIndex: false)
+            lowers: [store.path.appending("x"), store.path.appending("y")], writable: nil,
+            userAttributes: false, noIndex: false)
         #expect(throws: MountPerformer.Failure.self) { try mounted(mount, form) { _ in } }
         #expect(try MountTable.read().lowers(of: target) == 0)
     }

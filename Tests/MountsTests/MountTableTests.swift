@@ -40,6 +40,46 @@ import Testing
         #expect(throws: SyscallFailure.self) { try table.lowers(of: directory.path.appending("missing")) }
     }
 
+    private static let table = MountTable(
+        parsing: Array(
+            #"""
+            20 1 8:1 / / rw - ext4 /dev/sda1 rw
+            21 20 0:30 /@ /data rw - btrfs /dev/sdb1 rw,subvolid=256,subvol=/@
+            22 20 8:1 /old /data rw - ext4 /dev/hidden rw
+            23 20 0:30 /@ /data rw - btrfs /dev/sdb2 rw,subvolid=256,subvol=/@
+            24 21 0:40 / /data/tmp rw - tmpfs  rw
+            30 20 0:50 / /m/joined ro - overlay overlay ro,lowerdir=/data/s/2/fs:/data/s/1/fs
+            31 20 0:51 / /m/appended rw - overlay overlay rw,lowerdir+=/data/s/2/fs,upperdir=/data/s/3/fs,workdir=/w
+            32 20 0:52 / /m/escaped rw - overlay overlay rw,lowerdir=/data/c\134:d/fs:/x,upperdir=/data/e\134\054f
+            33 20 0:53 / /m/odd rw - overlay overlay rw,lowerdir+=/data/c:d/g,lowerdir+=/data/sp\040ace
+            34 20 0:30 /@/s/2/fs /m/bound rw - btrfs /dev/sdb1 rw
+            35 20 8:1 /data/s/2 /m/other rw - ext4 /dev/sda1 rw
+            36 20 0:54 / /m/none rw - tmpfs lowerdir+=/data/s rw,lowerdir+=/data/s
+            """#.utf8))
+
+    @Test(
+        "The device that a path lies on is that of the last mount on the longest mount point",
+        arguments: [
+            ("/data", "/dev/sdb2"), ("/data/s/1", "/dev/sdb2"), ("/database", nil), ("/", nil),
+            ("/data/tmp/x", nil), ("/m/bound/x", "/dev/sdb1"),
+        ] as [(FilePath, FilePath?)])
+    func device(path: FilePath, expected: FilePath?) {
+        #expect(Self.table.device(holding: path, type: "btrfs") == expected)
+    }
+
+    @Test(
+        "Who uses a directory is told: overlays with a layer there, mounts of it or of what is below",
+        arguments: [
+            ("/data/s/1", ["/m/joined"]), ("/data/s/2", ["/m/joined", "/m/appended", "/m/bound"]),
+            ("/data/s/2/fs", ["/m/joined", "/m/appended", "/m/bound"]), ("/data/s/2/fs/etc", []),
+            ("/data/s/3", ["/m/appended"]), ("/data/s/20", []), ("/data/c:d", ["/m/escaped", "/m/odd"]),
+            ("/data/e,f", ["/m/escaped"]), ("/data/sp ace", ["/m/odd"]), ("/x", ["/m/escaped"]),
+            ("/old", ["/data"]), ("/elsewhere", []),
+        ] as [(FilePath, [FilePath])])
+    func users(directory: FilePath, expected: [FilePath]) {
+        #expect(Self.table.usersOf(directory: directory) == expected)
+    }
+
     @Test("The kernel's own table is read")
     func own() throws { #expect(try MountTable.read().lowers(of: "/proc") == 0) }
 }

@@ -142,14 +142,15 @@ struct SnapshotStoreTests {
         let ids = try [1, 2].map { try store.stat(chain($0).description).id }
         let paths = ids.map { folder.appending("\($0)").appending("fs") }
         #expect(try store.mount(of: chain(1).description) == .bind(source: paths[0], readOnly: true))
-        guard case .overlay([paths[1], paths[0]], nil, _) = try store.mount(of: chain(2).description) else {
+        guard case .overlay([paths[1], paths[0]], nil, _, _) = try store.mount(of: chain(2).description)
+        else {
             Issue.record("\(try store.mount(of: chain(2).description))")
             return
         }
         _ = try store.prepare("rw", parent: chain(1).description, owner: .user, run: nil)
         let own = folder.appending("\(try store.stat("rw").id)")
         let writable = Mount.Writable(upper: own.appending("fs"), work: own.appending("work"))
-        guard case .overlay([paths[0]], writable, _) = try store.mount(of: "rw") else {
+        guard case .overlay([paths[0]], writable, _, _) = try store.mount(of: "rw") else {
             Issue.record("\(try store.mount(of: "rw"))")
             return
         }

@@ -50,12 +50,14 @@ struct OverlayBackend: Sendable {
         guard let active else {
             // Overlay refuses a single lower without an upper.
             if lowers.count == 1 { return .bind(source: lowers[0], readOnly: true) }
-            return .overlay(lowers: lowers, writable: nil, noIndex: Self.hasIndexParameter)
+            return .overlay(
+                lowers: lowers, writable: nil, userAttributes: false, noIndex: Self.hasIndexParameter)
         }
         let own = path.appending("\(active)")
         if lowers.isEmpty { return .bind(source: own.appending("fs"), readOnly: false) }
         let writable = Mount.Writable(upper: own.appending("fs"), work: own.appending("work"))
-        return .overlay(lowers: lowers, writable: writable, noIndex: Self.hasIndexParameter)
+        return .overlay(
+            lowers: lowers, writable: writable, userAttributes: false, noIndex: Self.hasIndexParameter)
     }
 
     /// Where the parameter exists the index may be on by default, and would tie an upper to its lowers by

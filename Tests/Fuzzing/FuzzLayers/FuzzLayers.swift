@@ -146,7 +146,8 @@ private final class Stage: Sendable {
         if paths.count == 1 { return try TreeDump(of: try Directory(opening: paths[0])) }
         let target = folder.appending("merged")
         try MountPerformer.perform(
-            .overlay(lowers: paths, writable: nil, noIndex: false), form: .joined, folder: layers, on: target)
+            .overlay(lowers: paths, writable: nil, userAttributes: false, noIndex: false), form: .joined,
+            folder: layers, on: target)
         let result = Result { try TreeDump(of: try Directory(opening: target)) }
         try MountPerformer.unmount(target)
         return try result.get()

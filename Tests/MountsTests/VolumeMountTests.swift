@@ -1,0 +1,158 @@
+import Kernel
+import Mounts
+import SystemPackage
+import TestSupport
+import Testing
+
+private func name(_ text: String) -> FileName { FileName(literal: text) }
+
+/// Who mounts it: this program, or mount(8) by the line.
+private enum Way: CaseIterable { case performed, byLine }
+
+/// Mounts, lends the tree and unmounts.
+private func mounted<Result>(
+    _ mounts: [Mount], _ way: Way, on target: FilePath, _ body: (Directory) throws -> Result
+) throws -> Result {
+    switch way {
+    case .performed: try MountPerformer.perform(mounts, form: .joined, folder: "/", on: target)
+    case .byLine:
+        try Command.run(try MountLine(mounts, form: .joined, target: target, performed: ["false"]).words)
+            .succeed()
+    }
+    let result = Swift.Result { try body(try Directory(opening: target)) }
+    for _ in mounts { try unmountWhenFree(target) }
+    return try result.get()
+}
+
+private func expectReadOnly(_ tree: Directory, _ readOnly: Bool) throws {
+    if readOnly {
+        let failure = #expect(throws: SyscallFailure.self) {
+            try tree.makeDirectory(name("new"), mode: 0o700)
+        }
+        #expect(failure?.errno == .readOnlyFileSystem)
+    } else {
+        try tree.makeDirectory(name("new"), mode: 0o700)
+    }
+}
+
+@Suite("Mounting subvolumes", .enabled(if: Ability.canMountBtrfs, "btrfs cannot be made and mounted here"))
+struct SubvolumeMountTests {
+    private let system: LoopFileSystem
+    private let temporary: TemporaryDirectory
+    private let target: FilePath
+    private let device: FilePath
+
+    init() throws {
+        system = try LoopFileSystem(type: "btrfs", megabytes: 128)
+        temporary = try TemporaryDirectory()
+        target = try temporary.makeDirectory("target")
+        device = try #require(try MountTable.read().device(holding: system.path, type: "btrfs"))
+        let top = try Directory(opening: system.path)
+        try top.makeSubvolume(name("a"))
+        try top.open(name("a")).makeDirectory(name("d"), mode: 0o700)
+    }
+
+    @Test("A subvolume is mounted alone, really read-only or not", arguments: [true, false], Way.allCases)
+    private func mounts(readOnly: Bool, way: Way) throws {
+        let a = system.path.appending("a")
+        let id = try Directory(opening: a).subvolumeID()
+        let mount = Mount.subvolume(device: device, id: id, readOnly: readOnly)
+        #expect(try MountTable.read().usersOf(directory: a) == [])
+        try mounted([mount], way, on: target) { tree in
+            #expect(try tree.names() == [name("d")])
+            #expect(try tree.subvolumeID() == id)
+            try expectReadOnly(tree, readOnly)
+            let place = try target.resolved()
+            #expect(try MountTable.read().usersOf(directory: a) == [place])
+        }
+        // Read-only was the mount, not the file system.
+        _ = try Directory(opening: a).createFile(name("after"), mode: 0o600)
+    }
+
+    @Test("A subvolume that is not there is told")
+    func missing() throws {
+        #expect(throws: MountPerformer.Failure.self) {
+            try mounted(
+                [.subvolume(device: device, id: 4000, readOnly: true)], .performed, on: target
+            ) { _ in }
+        }
+    }
+}
+
+@Suite("Mounting images", .enabled(if: Ability.canMountExt4, "ext4 cannot be made and mounted here"))
+struct ImageMountTests {
+    private let temporary: TemporaryDirectory
+    private let image: FilePath
+    private let target: FilePath
+
+    init() throws {
+        temporary = try TemporaryDirectory(in: "/dev/shm")
+        image = temporary.path.appending("image")
+        target = try temporary.makeDirectory("target")
+        try LoopFileSystem.format(image, type: "ext4", megabytes: 32)
+    }
+
+    private func mount(readOnly: Bool, _ options: [String] = []) -> Mount {
+        .image(file: image, type: "ext4", readOnly: readOnly, options: options)
+    }
+
+    @Test(
+        "An image is mounted, and not touched where it is read-only", arguments: [true, false], Way.allCases)
+    private func mounts(readOnly: Bool, way: Way) throws {
+        let before = try File.contents(of: image)
+        let mounts = [mount(readOnly: readOnly, readOnly ? ["noload"] : ["commit=20"])]
+        try mounted(mounts, way, on: target) { tree in
+            #expect(try tree.names() == [name("lost+found")])
+            try expectReadOnly(tree, readOnly)
+        }
+        let isSame = try File.contents(of: image) == before
+        #expect(isSame == readOnly)
+    }
+
+    @Test("Of several mounts none stays when one fails")
+    func several() throws {
+        let other = try temporary.makeDirectory("other")
+        let bind = Mount.bind(source: other, readOnly: true)
+        #expect(throws: MountPerformer.Failure.self) {
+            try MountPerformer.perform(
+                [
+                    mount(readOnly: true), bind,
+                    .image(file: other, type: "ext4", readOnly: true, options: []),
+                ],
+                form: .joined, folder: "/", on: target)
+        }
+        #expect(try Directory(opening: target).names() == [])
+        try mounted([mount(readOnly: true), bind], .performed, on: target) { tree in
+            let names = try tree.names()
+            #expect(names == [])
+        }
+    }
+
+    @Test("An image that somebody may write to is not mounted writable once more", arguments: Way.allCases)
+    private func inUse(way: Way) throws {
+        let second = try temporary.makeDirectory("second")
+        func refusal() throws -> FilePath?? {
+            let failure = #expect(throws: MountPerformer.Failure.self) {
+                try MountPerformer.perform(
+                    mount(readOnly: false), form: .joined, folder: "/", on: second)
+            }
+            guard case .inUse(let target) = failure else { return nil }
+            return .some(target)
+        }
+        try mounted([mount(readOnly: false)], way, on: target) { _ in
+            let place = try target.resolved()
+            #expect(try refusal() == .some(place))
+        }
+        do {
+            let device = try LoopDevice(of: image, readOnly: false)
+            let detached = try DetachedMount(
+                type: "ext4", source: device.path, readOnly: false, options: [])
+            #expect(try refusal() == .some(nil), "nobody sees where")
+            try detached.sync()
+        }
+        try mounted([mount(readOnly: true)], way, on: target) { _ in
+            try mounted([mount(readOnly: true)], way, on: second) { _ in }
+        }
+        try mounted([mount(readOnly: false)], way, on: second) { _ in }
+    }
+}
