@@ -6,7 +6,7 @@ BINDIR ?= $(PREFIX)/bin
 
 # Debian's names. The first list is what the program is built with, the second what its tests compare it with.
 BUILD_PACKAGES := libarchive-dev libzstd-dev libisal-dev libsqlite3-dev pkg-config
-TEST_PACKAGES := umoci zstd sqlite3 strace libcap2-bin attr acl btrfs-progs e2fsprogs xfsprogs
+TEST_PACKAGES := umoci zstd sqlite3 strace libcap2-bin attr acl btrfs-progs e2fsprogs xfsprogs libarchive-tools
 
 # Where the large image is kept.
 LARGE_IMAGE ?= /var/tmp/unpack-large

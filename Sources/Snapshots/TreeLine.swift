@@ -1,0 +1,185 @@
+internal import Kernel
+internal import OCI
+internal import Streams
+
+/// One path of a tree as a line of mtree(5): the path and its keywords, each with a value.
+struct TreeLine {
+    /// In the order in which they are written. Values are printable ASCII without white space.
+    private(set) var keywords = [(name: [UInt8], value: [UInt8])]()
+
+    private mutating func add(_ name: String, _ value: [UInt8]) {
+        keywords.append((Array(name.utf8), value))
+    }
+
+    private mutating func add(_ name: String, _ text: String) { add(name, Array(text.utf8)) }
+
+    /// A later name of a file that has several: everything else stands where its first name does.
+    ///
+    /// - Parameter first: escaped. mtree(5) has no keyword for it; this one is the program's own.
+    init(linkTo first: [UInt8], _ status: FileStatus) {
+        add("type", Self.type(of: status))
+        add("hardlink", first)
+    }
+
+    /// Reads all that is recorded of a path.
+    ///
+    /// - Throws: `SyscallFailure`, and what `check` throws.
+    init(_ entry: TreeWalk.Entry, buffer: inout [UInt8], check: () throws -> Void) throws {
+        let status = entry.status
+        addStatus(status)
+        if let directory = entry.directory {
+            try addAttributes(of: directory.file)
+        } else if let name = entry.name, status.kind == .regular {
+            let file = try entry.parent.openFile(name)
+            add("size", "\(status.size)")
+            add("sha256digest", try Self.digest(of: file, status.size, &buffer, check).hex)
+            try addAttributes(of: file)
+        } else if let name = entry.name {
+            switch status.kind {
+            case .symlink:
+                var target = [UInt8]()
+                Self.escape(try entry.parent.readLink(name), onto: &target)
+                add("link", target)
+            case .character(let device), .block(let device):
+                add("device", "linux,\(device.major),\(device.minor)")
+            case .regular, .directory, .fifo, .socket: break
+            }
+            for attribute in try entry.parent.extendedAttributeNames(of: name).sorted() {
+                add(attribute, try entry.parent.extendedAttribute(attribute, of: name))
+            }
+        }
+    }
+
+    static func type(of status: FileStatus) -> String {
+        switch status.kind {
+        case .regular: "file"
+        case .directory: "dir"
+        case .symlink: "link"
+        case .fifo: "fifo"
+        case .socket: "socket"
+        case .character: "char"
+        case .block: "block"
+        }
+    }
+
+    private mutating func addStatus(_ status: FileStatus) {
+        add("type", Self.type(of: status))
+        let mode = String(status.mode, radix: 8)
+        add("mode", String(repeating: "0", count: max(0, 4 - mode.count)) + mode)
+        add("uid", "\(status.uid)")
+        add("gid", "\(status.gid)")
+        let fraction = String(status.modificationTime.nanoseconds)
+        let zeros = String(repeating: "0", count: 9 - fraction.count)
+        add("time", "\(status.modificationTime.seconds).\(zeros)\(fraction)")
+    }
+
+    private mutating func addAttributes(of file: borrowing File) throws(SyscallFailure) {
+        for attribute in try file.extendedAttributeNames().sorted() {
+            add(attribute, try file.extendedAttribute(attribute))
+        }
+    }
+
+    /// As go-mtree writes them. The host's label belongs to where a file lies and not to it.
+    private mutating func add(_ attribute: AttributeName, _ value: [UInt8]?) {
+        guard let value, attribute != .selinux else { return }
+        var name = Array("xattr.".utf8)
+        Self.escape(attribute.bytes, onto: &name)
+        keywords.append((name, Self.base64(value)))
+    }
+
+    /// - Parameter size: what the file is thought to have, in bytes; it is read to its end, whatever it has.
+    private static func digest(
+        of file: borrowing File, _ size: Int64, _ buffer: inout [UInt8], _ check: () throws -> Void
+    ) throws -> Digest {
+        // No larger than the file, because the buffer is cleared for each; one more, to see the end.
+        let limit = Int(min(max(size, 0) + 1, 1 << 20))
+        var digester = Digester(.sha256)
+        repeat {
+            try check()
+            try file.read(into: &buffer, limit: limit)
+            digester.update(buffer)
+        } while !buffer.isEmpty
+        return digester.finish()
+    }
+
+    // MARK: Text
+
+    func write(path: [UInt8], onto output: inout [UInt8]) {
+        output += path
+        for (name, value) in keywords {
+            output.append(UInt8(ascii: " "))
+            output += name
+            output.append(UInt8(ascii: "="))
+            output += value
+        }
+        output.append(UInt8(ascii: "\n"))
+    }
+
+    /// Nil unless it is what `write` makes, without the path and the end of the line.
+    init?(parsing text: ArraySlice<UInt8>) {
+        for field in text.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false) {
+            guard let equals = field.firstIndex(of: UInt8(ascii: "=")), equals > field.startIndex,
+                field.allSatisfy({ (0x21...0x7E).contains($0) })
+            else { return nil }
+            let name = Array(field[..<equals])
+            if self[name] != nil { return nil }
+            keywords.append((name, Array(field[(equals + 1)...])))
+        }
+        guard keywords.first?.name == Array("type".utf8) else { return nil }
+    }
+
+    subscript(_ name: [UInt8]) -> [UInt8]? { keywords.first { $0.name == name }?.value }
+    subscript(_ name: String) -> [UInt8]? { self[Array(name.utf8)] }
+
+    /// Bytes as mtree(5) takes them, unprintable ones and those that mean something in it as `\ooo` (vis(3), VIS_OCTAL,
+    /// VIS_WHITE and VIS_GLOB).
+    static func escape(_ bytes: some Collection<UInt8>, onto output: inout [UInt8]) {
+        for byte in bytes {
+            switch byte {
+            case UInt8(ascii: "\\"), UInt8(ascii: "#"), UInt8(ascii: "*"), UInt8(ascii: "?"),
+                UInt8(ascii: "["), UInt8(ascii: "="), 0...0x20, 0x7F...:
+                output.append(UInt8(ascii: "\\"))
+                for shift in [6, 3, 0] as [UInt8] { output.append(UInt8(ascii: "0") + (byte >> shift) & 7) }
+            default: output.append(byte)
+            }
+        }
+    }
+
+    /// Nil unless it is what `escape` makes.
+    static func unescaped(_ text: some Collection<UInt8>) -> [UInt8]? {
+        var bytes = [UInt8]()
+        var rest = text[...]
+        while let first = rest.popFirst() {
+            guard first == UInt8(ascii: "\\") else {
+                bytes.append(first)
+                continue
+            }
+            let digits = rest.prefix(3).map { $0 &- UInt8(ascii: "0") }
+            guard digits.count == 3, digits.allSatisfy({ $0 < 8 }), digits[0] < 4 else { return nil }
+            bytes.append(digits[0] << 6 | digits[1] << 3 | digits[2])
+            rest = rest.dropFirst(3)
+        }
+        var again = [UInt8]()
+        escape(bytes, onto: &again)
+        return again.elementsEqual(text) ? bytes : nil
+    }
+
+    private static let base64Letters = Array(
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
+
+    /// RFC 4648 §4, padded.
+    private static func base64(_ bytes: [UInt8]) -> [UInt8] {
+        var text = [UInt8]()
+        var index = 0
+        while index < bytes.count {
+            let group = bytes[index..<min(index + 3, bytes.count)]
+            let bits = group.reduce(UInt32(0)) { $0 << 8 | UInt32($1) } << UInt32(8 * (3 - group.count))
+            for digit in 0..<4 {
+                let value = Int(bits >> UInt32(18 - 6 * digit)) & 63
+                text.append(digit <= group.count ? base64Letters[value] : UInt8(ascii: "="))
+            }
+            index += 3
+        }
+        return text
+    }
+}

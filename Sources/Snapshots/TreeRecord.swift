@@ -1,0 +1,89 @@
+package import Kernel
+package import OCI
+internal import Streams
+
+/// What a tree holds, written down so that every later change of it can be named.
+///
+/// An mtree(5) specification that libarchive, FreeBSD's mtree and go-mtree read. A line a path, each directory before
+/// what is in it and names in the order of their bytes; `\ooo` for what a line cannot carry:
+///
+///     #mtree
+///     . type=dir mode=0755 uid=0 gid=0 time=0.000000000
+///     ./bin type=dir mode=0755 uid=0 gid=0 time=1700000000.000000000 xattr.trusted.overlay.opaque=eQ==
+///     ./bin/a\040b type=file mode=0755 uid=0 gid=0 time=1700000000.000000000 size=5 sha256digest=2cf24d…
+///     ./bin/b type=file hardlink=./bin/a\040b
+///     ./bin/c type=link mode=0777 uid=0 gid=0 time=1700000000.000000000 link=b
+///     ./bin/d type=char mode=0000 uid=0 gid=0 time=0.000000000 device=linux,0,0
+///     # 6 paths
+///
+/// All extended attributes are there (go-mtree's `xattr.`, in base64), overlay's own too, but `security.selinux`.
+/// `hardlink` is the program's own: this is another name of the file at that path, where all else is told.
+/// libarchive warns of these two, and reads the rest. What differs between two copies of a tree is left out: inode
+/// numbers, link counts, sizes of directories, access and change times. The last line tells a whole record from
+/// one that was cut off.
+package enum TreeRecord {
+    static let header = Array("#mtree\n".utf8)
+    static func footer(_ paths: Int) -> [UInt8] { Array("# \(paths) paths\n".utf8) }
+
+    /// Records a tree that does not change meanwhile. Memory grows with a directory's names and with the files that
+    /// have several, not with the tree.
+    ///
+    /// - Parameters:
+    ///   - file: the record goes to its position.
+    ///   - check: asked between paths and every 1 MiB of a file; what it throws ends the work.
+    /// - Returns: the digest of the record, which is that of the tree: equal trees have equal ones.
+    /// - Throws: `SyscallFailure`, and what `check` throws.
+    package static func write(
+        tree: Directory, to file: borrowing File, check: () throws -> Void = {}
+    ) throws -> Digest {
+        var walk = TreeWalk(tree)
+        var links = LinkGroups()
+        var digester = Digester(.sha256)
+        var buffer = [UInt8]()
+        var output = header
+        var paths = 0
+        func flush(to file: borrowing File) throws {
+            digester.update(output)
+            try output.withRawSpan { span throws(SyscallFailure) in try file.write(span) }
+            output.removeAll(keepingCapacity: true)
+        }
+        while let step = walk.next() {
+            try check()
+            switch step {
+            case .unreadable(let failure): throw failure
+            case .entry(let entry):
+                let line =
+                    if let first = links.firstName(of: entry, at: walk.escapedPath) {
+                        TreeLine(linkTo: first, entry.status)
+                    } else {
+                        try TreeLine(entry, buffer: &buffer, check: check)
+                    }
+                line.write(path: walk.escapedPath, onto: &output)
+            }
+            paths += 1
+            if output.count >= 1 << 16 { try flush(to: file) }
+        }
+        output += footer(paths)
+        try flush(to: file)
+        return digester.finish()
+    }
+}
+
+/// Files with several names, by the first of them.
+struct LinkGroups {
+    private var groups = [FileStatus.Identity: (first: [UInt8], rest: UInt64)]()
+
+    /// The escaped path where the file was met before; nil if it was not, and `path` is its first name then.
+    mutating func firstName(of entry: TreeWalk.Entry, at path: [UInt8]) -> [UInt8]? {
+        let status = entry.status
+        // Whiteouts have nothing to tell, and the kernel makes them names of one device as it likes.
+        guard !status.isDirectory, !status.isWhiteout, status.linkCount > 1 else { return nil }
+        guard let group = groups[status.identity] else {
+            groups[status.identity] = (path, status.linkCount - 1)
+            return nil
+        }
+        // Forgotten with its last name.
+        groups[status.identity] = group.rest > 1 ? (group.first, group.rest - 1) : nil
+        return group.first
+    }
+}

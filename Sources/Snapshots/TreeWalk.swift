@@ -1,0 +1,111 @@
+internal import Kernel
+internal import SystemPackage
+
+/// All paths below a directory, each directory before what is in it, names in the order of their bytes: the same order
+/// for the same tree, whatever the file system gives first.
+///
+/// Anchored at descriptors: no symlink is followed. A tree of any depth takes a list of names a level and a bounded
+/// number of descriptors.
+struct TreeWalk {
+    /// One path, as `next()` finds it.
+    struct Entry {
+        let parent: Directory
+        /// Nil for the root.
+        let name: FileName?
+        let status: FileStatus
+        /// The directory itself, if it is one.
+        let directory: Directory?
+    }
+
+    enum Step {
+        case entry(Entry)
+        /// What cannot be looked at; nothing below it is visited.
+        case unreadable(SyscallFailure)
+    }
+
+    private struct Level {
+        /// Nil once it was closed in favour of deeper ones.
+        var directory: Directory?
+        let name: FileName?
+        /// What is still to visit, last one first.
+        var names: [FileName]
+        let pathLength: Int
+        let escapedLength: Int
+    }
+
+    /// Levels whose directories stay open.
+    private static let openLevels = 64
+
+    private let root: Directory
+    private var levels = [Level]()
+    private var isBegun = false
+    /// Of the last step, `.` or `./a/b`: as it is, and as mtree(5) writes it.
+    private(set) var path = [UInt8(ascii: ".")]
+    private(set) var escapedPath = [UInt8(ascii: ".")]
+
+    init(_ root: Directory) { self.root = root }
+
+    /// - Returns: nil at the end.
+    mutating func next() -> Step? {
+        do {
+            guard isBegun else {
+                isBegun = true
+                let status = try root.file.status()
+                try descend(root, nil)
+                return .entry(Entry(parent: root, name: nil, status: status, directory: root))
+            }
+            while let last = levels.indices.last {
+                path.removeLast(path.count - levels[last].pathLength)
+                escapedPath.removeLast(escapedPath.count - levels[last].escapedLength)
+                guard let name = levels[last].names.popLast() else {
+                    levels.removeLast()
+                    continue
+                }
+                path.append(UInt8(ascii: "/"))
+                path += name.bytes
+                escapedPath.append(UInt8(ascii: "/"))
+                TreeLine.escape(name.bytes, onto: &escapedPath)
+                return .entry(try look(at: name))
+            }
+            return nil
+        } catch {
+            return .unreadable(error)
+        }
+    }
+
+    /// Leaves out what is in the directory that `next()` has just returned.
+    mutating func skipContents() { levels.removeLast() }
+
+    private mutating func look(at name: FileName) throws(SyscallFailure) -> Entry {
+        let parent = try deepest()
+        guard let status = try parent.status(of: name) else {
+            throw SyscallFailure("fstatat", path: name.description, errno: .noSuchFileOrDirectory)
+        }
+        guard status.isDirectory else {
+            return Entry(parent: parent, name: name, status: status, directory: nil)
+        }
+        let directory = try parent.open(name)
+        try descend(directory, name)
+        return Entry(parent: parent, name: name, status: status, directory: directory)
+    }
+
+    private mutating func descend(_ directory: Directory, _ name: FileName?) throws(SyscallFailure) {
+        let names = try directory.names().sorted { $1.bytes.lexicographicallyPrecedes($0.bytes) }
+        if levels.count >= Self.openLevels { levels[levels.count - Self.openLevels].directory = nil }
+        levels.append(
+            Level(
+                directory: directory, name: name, names: names, pathLength: path.count,
+                escapedLength: escapedPath.count))
+    }
+
+    /// The directory of the deepest level, opened again from the root if it was closed, with those right above it.
+    private mutating func deepest() throws(SyscallFailure) -> Directory {
+        if let directory = levels.last?.directory { return directory }
+        var directory = root
+        for index in levels.indices {
+            if let name = levels[index].name { directory = try directory.open(name) }
+            if index + Self.openLevels >= levels.count { levels[index].directory = directory }
+        }
+        return directory
+    }
+}
