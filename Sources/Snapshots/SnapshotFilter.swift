@@ -14,8 +14,9 @@ internal import Streams
 /// White space may stand before a part, an operator and a value. A field that is absent is as good as an
 /// empty one to `!=` and `~=`, and equal to nothing.
 ///
-/// containerd takes RE2's regular expressions, this Swift's, which has all that is in common use of them; bad ones
-/// are refused here, containerd logs them and matches nothing. Quoted bytes that are no UTF-8 are refused, too.
+/// containerd takes RE2's regular expressions, this Swift's, which has all that is in common use of them. Bad ones
+/// are refused here, where containerd logs them and matches nothing. Swift's go back where RE2's do not: what somebody
+/// makes for it can take exponential time. Quoted bytes that are no UTF-8 are refused, too.
 package struct SnapshotFilter: Sendable {
     private enum Test: Sendable {
         case present

@@ -163,11 +163,8 @@ private struct Join: ~Copyable {
             try report(TreeDifference(path, .unreadable, found: "\(failure)"))
             return try reader.advance()
         }
-        for (name, value) in expected.keywords where found[name] != value {
-            try report(difference(path, name, value, found[name]))
-        }
-        for (name, value) in found.keywords where expected[name] == nil {
-            try report(difference(path, name, nil, value))
+        for (name, expected, found) in expected.differences(to: found) {
+            try report(difference(path, name, expected, found))
         }
         try reader.advance()
     }

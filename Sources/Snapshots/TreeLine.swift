@@ -117,19 +117,30 @@ struct TreeLine {
 
     /// Nil unless it is what `write` makes, without the path and the end of the line.
     init?(parsing text: ArraySlice<UInt8>) {
+        var names = Set<[UInt8]>()
         for field in text.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false) {
             guard let equals = field.firstIndex(of: UInt8(ascii: "=")), equals > field.startIndex,
                 field.allSatisfy({ (0x21...0x7E).contains($0) })
             else { return nil }
             let name = Array(field[..<equals])
-            if self[name] != nil { return nil }
+            guard names.insert(name).inserted else { return nil }
             keywords.append((name, Array(field[(equals + 1)...])))
         }
         guard keywords.first?.name == Array("type".utf8) else { return nil }
     }
 
-    subscript(_ name: [UInt8]) -> [UInt8]? { keywords.first { $0.name == name }?.value }
-    subscript(_ name: String) -> [UInt8]? { self[Array(name.utf8)] }
+    subscript(_ name: String) -> [UInt8]? { keywords.first { $0.name.elementsEqual(name.utf8) }?.value }
+
+    /// What this line says and another one says otherwise or not at all, or what only the other one says.
+    func differences(
+        to other: TreeLine
+    ) -> [(name: [UInt8], expected: [UInt8]?, found: [UInt8]?)] {
+        if keywords.elementsEqual(other.keywords, by: ==) { return [] }
+        let own = Dictionary(keywords.map { ($0.name, $0.value) }) { first, _ in first }
+        let others = Dictionary(other.keywords.map { ($0.name, $0.value) }) { first, _ in first }
+        return keywords.filter { others[$0.name] != $0.value }.map { ($0.name, $0.value, others[$0.name]) }
+            + other.keywords.filter { own[$0.name] == nil }.map { ($0.name, nil, $0.value) }
+    }
 
     /// Bytes as mtree(5) takes them, unprintable ones and those that mean something in it as `\ooo` (vis(3), VIS_OCTAL,
     /// VIS_WHITE and VIS_GLOB).
