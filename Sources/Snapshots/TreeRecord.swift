@@ -4,7 +4,7 @@ internal import Streams
 
 /// What a tree holds, written down so that every later change of it can be named.
 ///
-/// An mtree(5) specification that libarchive, FreeBSD's mtree and go-mtree read. A line a path, each directory before
+/// An mtree(5) specification, as libarchive, mtree(8) and go-mtree write it. A line a path, each directory before
 /// what is in it and names in the order of their bytes; `\ooo` for what a line cannot carry:
 ///
 ///     #mtree
@@ -17,10 +17,11 @@ internal import Streams
 ///     # 6 paths
 ///
 /// All extended attributes are there (go-mtree's `xattr.`, in base64), overlay's own too, but `security.selinux`.
-/// `hardlink` is the program's own: this is another name of the file at that path, where all else is told.
-/// libarchive warns of these two, and reads the rest. What differs between two copies of a tree is left out: inode
-/// numbers, link counts, sizes of directories, access and change times. The last line tells a whole record from
-/// one that was cut off.
+/// `hardlink` is the program's own: this is another name of the file at that path, where all else is told. mtree(5)
+/// defines neither: libarchive warns of them and reads the rest, the BSDs' mtree wants them taken out.
+///
+/// What differs between two copies of a tree is left out: inode numbers, link counts, sizes of directories, access and
+/// change times. The last line tells a whole record from one that was cut off.
 package enum TreeRecord {
     static let header = Array("#mtree\n".utf8)
     static func footer(_ paths: Int) -> [UInt8] { Array("# \(paths) paths\n".utf8) }
