@@ -11,6 +11,7 @@
 #include <linux/openat2.h>
 #include <pthread.h>
 #include <sched.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -239,6 +241,39 @@ int ck_block_termination(sigset_t *set) {
 int ck_wait_signal(const sigset_t *set) {
     int number = 0, failure = sigwait(set, &number);
     return failure ? -failure : number;
+}
+
+int ck_pipe(int ends[2]) { CK_RETURN(pipe2(ends, O_CLOEXEC)); }
+
+int ck_spawn(const char *program, char *const arguments[], int errors) {
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t none, pipes;
+    pid_t process = 0;
+    int failure = posix_spawn_file_actions_init(&actions);
+    if (failure) return -failure;
+    failure = posix_spawnattr_init(&attributes);
+    if (failure) goto actions;
+    sigemptyset(&none);
+    sigemptyset(&pipes);
+    sigaddset(&pipes, SIGPIPE);
+    failure = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    if (!failure) failure = posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    if (!failure) failure = posix_spawn_file_actions_adddup2(&actions, errors, STDERR_FILENO);
+    if (!failure) failure = posix_spawnattr_setsigmask(&attributes, &none);
+    if (!failure) failure = posix_spawnattr_setsigdefault(&attributes, &pipes);
+    if (!failure) failure = posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    if (!failure) failure = posix_spawnp(&process, program, &actions, &attributes, arguments, environ);
+    posix_spawnattr_destroy(&attributes);
+actions:
+    posix_spawn_file_actions_destroy(&actions);
+    return failure ? -failure : process;
+}
+
+int ck_wait(int process) {
+    int status = 0;
+    if (waitpid(process, &status, 0) < 0) return -errno;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 int ck_terminal_width(int descriptor) {

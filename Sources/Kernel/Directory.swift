@@ -101,24 +101,9 @@ package final class Directory: Sendable {
 
     /// All names but `.` and `..`, or some of them, in the file system's order.
     package func names(atMost limit: Int = .max) throws(SyscallFailure) -> [FileName] {
-        // A descriptor of its own: readdir(3) moves the position that duplicates share.
-        let copy = try syscall("openat", ".") { ck_openat(raw, ".", O_RDONLY | O_DIRECTORY, 0) }
-        guard let stream = fdopendir(copy) else {
-            _ = ck_close(copy)
-            throw SyscallFailure("fdopendir", errno: Errno(rawValue: Glibc.errno))
-        }
-        defer { closedir(stream) }
+        var stream = try NameStream(of: self)
         var names = [FileName]()
-        while names.count < limit {
-            Glibc.errno = 0
-            guard let entry = readdir(stream) else {
-                if Glibc.errno != 0 { throw SyscallFailure("readdir", errno: Errno(rawValue: Glibc.errno)) }
-                return names
-            }
-            let cName = ck_entry_name(entry).unsafelyUnwrapped
-            let bytes = UnsafeRawBufferPointer(start: cName, count: strlen(cName))
-            if let name = FileName(bytes) { names.append(name) }
-        }
+        while names.count < limit, let name = try stream.next() { names.append(name) }
         return names
     }
 
@@ -354,6 +339,38 @@ package final class Directory: Sendable {
     /// kernel 6.13.
     private func procPath(_ name: FileName) -> [CChar] {
         Array("/proc/self/fd/\(raw)/".utf8CString.dropLast()) + name.bytes.map(CChar.init(bitPattern:)) + [0]
+    }
+}
+
+/// The names in a directory but `.` and `..`, one by one, in the file system's order.
+struct NameStream: ~Copyable {
+    private let stream: OpaquePointer
+
+    init(of directory: Directory) throws(SyscallFailure) {
+        // A descriptor of its own: readdir(3) moves the position that duplicates share.
+        let raw = directory.file.raw
+        let copy = try syscall("openat", ".") { ck_openat(raw, ".", O_RDONLY | O_DIRECTORY, 0) }
+        guard let stream = fdopendir(copy) else {
+            _ = ck_close(copy)
+            throw SyscallFailure("fdopendir", errno: Errno(rawValue: Glibc.errno))
+        }
+        self.stream = stream
+    }
+
+    deinit { closedir(stream) }
+
+    /// - Returns: nil behind the last one.
+    mutating func next() throws(SyscallFailure) -> FileName? {
+        while true {
+            Glibc.errno = 0
+            guard let entry = readdir(stream) else {
+                if Glibc.errno != 0 { throw SyscallFailure("readdir", errno: Errno(rawValue: Glibc.errno)) }
+                return nil
+            }
+            let cName = ck_entry_name(entry).unsafelyUnwrapped
+            let bytes = UnsafeRawBufferPointer(start: cName, count: strlen(cName))
+            if let name = FileName(bytes) { return name }
+        }
     }
 }
 

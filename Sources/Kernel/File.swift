@@ -104,9 +104,12 @@ extension File {
         try syscall("ftruncate") { ck_ftruncate(self.raw, size) }
     }
 
-    /// Copies all data of `source`, holes left as holes (copy_file_range(2), lseek(2) SEEK_DATA).
+    /// Copies all data of `source` to this file, which is new. Blocks are shared where the file system can
+    /// (ioctl_ficlone(2)), and holes are left as holes elsewhere (copy_file_range(2), lseek(2) SEEK_DATA).
     package func copyContent(of source: borrowing File) throws(SyscallFailure) {
         let size = try source.status().size
+        if size == 0 { return }
+        if try share(source) { return }
         try truncate(to: size)
         var position: Int64 = 0
         while position < size {
@@ -114,16 +117,55 @@ extension File {
             if start == -Int64(ENXIO) { return }
             if start < 0 { throw SyscallFailure("lseek", errno: Errno(rawValue: CInt(-start))) }
             let end = Int64(try syscall("lseek") { ck_seek_hole(source.raw, start) })
-            position = start
-            while position < end {
-                var from = position
-                var to = position
-                let copied = try syscall("copy_file_range") {
-                    ck_copy_file_range(source.raw, &from, self.raw, &to, Int(end - position))
-                }
+            try copy(source, start..<end)
+            position = end
+        }
+    }
+
+    /// - Returns: false where the kernel cannot, for whatever reason but a broken or full device.
+    private func share(_ source: borrowing File) throws(SyscallFailure) -> Bool {
+        let from = source.raw
+        do {
+            try syscall("ioctl", "FICLONE") { ck_clone(raw, from) }
+            return true
+        } catch {
+            if error.isOutOfSpace || error.errno == .ioError { throw error }
+            return false
+        }
+    }
+
+    private func copy(_ source: borrowing File, _ range: Range<Int64>) throws(SyscallFailure) {
+        var position = range.lowerBound
+        while position < range.upperBound {
+            var from = position
+            var to = position
+            let raw = source.raw
+            let copied = ck_copy_file_range(raw, &from, self.raw, &to, Int(range.upperBound - position))
+            switch Errno(rawValue: CInt(copied < 0 ? -copied : 0)) {
+            case .interrupted: continue
+            case .improperLink, .invalidArgument, .notSupported, .noFunction, .notPermitted:
+                // Between file systems of two types since kernel 5.19, or files that are no files (copy_file_range(2)).
+                return try copyByHand(source, position..<range.upperBound)
+            case let errno where copied < 0: throw SyscallFailure("copy_file_range", errno: errno)
+            default:
                 if copied == 0 { return }
                 position += Int64(copied)
             }
+        }
+    }
+
+    private func copyByHand(_ source: borrowing File, _ range: Range<Int64>) throws(SyscallFailure) {
+        let raw = source.raw
+        var buffer = [UInt8](repeating: 0, count: Int(min(range.upperBound - range.lowerBound, 1 << 20)))
+        var position = range.lowerBound
+        while position < range.upperBound {
+            let limit = min(buffer.count, Int(range.upperBound - position))
+            let count = try syscall("pread") { ck_pread(raw, &buffer, limit, position) }
+            if count == 0 { return }
+            try buffer.withRawSpan { bytes throws(SyscallFailure) in
+                try write(bytes.extracting(0..<count), at: position)
+            }
+            position += Int64(count)
         }
     }
 

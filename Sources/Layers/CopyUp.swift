@@ -44,22 +44,14 @@ extension Directory {
         }
         let metadata = Metadata(status, attributes)
         let entry = EntryPath([name])
-        switch status.kind {
-        case .regular:
-            guard let copy = try target.createFile(name, mode: status.mode & 0o777) else {
-                throw SyscallFailure("openat", path: "\(entry)", code: 17)
-            }
-            try copy.copyContent(of: try openFile(source))
+        if status.isDirectory { throw SyscallFailure("linkat", path: "\(entry)", code: 1) }
+        let mode = status.mode & 0o777
+        if let copy = try duplicate(source, status, as: name, in: target, mode: mode) {
             try writer.finishFile(copy, metadata, entry: entry)
             try copy.close()
-        case .symlink:
-            try target.makeSymlink(name, target: try readLink(source))
-            try writer.finishSpecial(name, in: target, metadata, isSymlink: true, entry: entry)
-        case .fifo, .socket, .character, .block:
-            try target.makeNode(name, status.kind, mode: status.mode & 0o777)
-            try writer.finishSpecial(name, in: target, metadata, isSymlink: false, entry: entry)
-        case .directory:
-            throw SyscallFailure("linkat", path: "\(entry)", code: 1)
+        } else {
+            let isSymlink = status.kind == .symlink
+            try writer.finishSpecial(name, in: target, metadata, isSymlink: isSymlink, entry: entry)
         }
     }
 }

@@ -130,5 +130,15 @@ int ck_umount(const char *target);
 int ck_block_termination(sigset_t *set);
 int ck_wait_signal(const sigset_t *set);
 
+/// Two descriptors, to read from and to write to, that no child gets.
+int ck_pipe(int ends[2]);
+
+/// Starts a program that is looked up in PATH: reading nothing, its output thrown away, its errors written to a
+/// descriptor, no signal blocked, and SIGPIPE ending it (posix_spawnp(3)). Returns its process.
+int ck_spawn(const char *program, char *const arguments[], int errors);
+
+/// Waits for a child's end: its status, or 128 and the signal that has ended it (waitpid(2)).
+int ck_wait(int process);
+
 /// Columns; 0 if it is no terminal.
 int ck_terminal_width(int descriptor);

@@ -1,0 +1,39 @@
+import Kernel
+import TestSupport
+import Testing
+
+@Suite("Running programs") struct SpawnTests {
+    @Test(
+        "The status and the errors are told, the output is not",
+        arguments: [
+            ("exit 0", 0, ""), ("echo out; echo wrong >&2; exit 3", 3, "wrong\n"), ("kill -9 $$", 137, ""),
+            ("cat; exit 4", 4, ""), ("kill -PIPE $$", 141, ""),
+        ] as [(String, Int32, String)])
+    func runs(script: String, status: Int32, errors: String) throws {
+        let result = try Process.run("sh", ["-c", script])
+        #expect(result.status == status)
+        #expect(result.errors == errors)
+    }
+
+    @Test("Arguments arrive as they are")
+    func arguments() throws {
+        let result = try Process.run("sh", ["-c", #"printf '%s|' "$@" >&2"#, "sh", "a b", "", "é*"])
+        #expect(result.errors == "a b||é*|")
+    }
+
+    @Test("Of long errors the beginning is kept, and the program is not stopped", .timeLimit(.minutes(1)))
+    func long() throws {
+        let result = try Process.run("sh", ["-c", "head -c 1000000 /dev/zero | tr '\\0' x >&2; exit 5"])
+        #expect(result.status == 5)
+        #expect(result.errors.utf8.count == 65536)
+    }
+
+    @Test("A program that is missing is told")
+    func missing() {
+        let failure = #expect(throws: SyscallFailure.self) { try Process.run("no-such-program", []) }
+        #expect(failure?.isMissing == true)
+        #expect(failure?.path == "no-such-program")
+        let folder = #expect(throws: SyscallFailure.self) { try Process.run("/", []) }
+        #expect(folder?.isPermission == true)
+    }
+}
