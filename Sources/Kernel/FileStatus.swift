@@ -20,6 +20,7 @@ package struct FileStatus: Equatable, Sendable {
     package let blocks: Int64
     package let accessTime: Timestamp
     package let modificationTime: Timestamp
+    package let changeTime: Timestamp
     package let linkCount: UInt64
     /// Device and inode number: the same for all names of one file.
     package let identity: Identity
@@ -28,6 +29,17 @@ package struct FileStatus: Equatable, Sendable {
         package let device: UInt64
         package let inode: UInt64
     }
+
+    /// What a snapshot of a file system takes over, and every change renews.
+    package struct Version: Hashable, Sendable {
+        let inode: UInt64
+        let changeTime: Timestamp
+    }
+
+    package var version: Version { Version(inode: identity.inode, changeTime: changeTime) }
+
+    /// Bytes of one of `blocks`.
+    package static let blockSize: Int64 = 512
 
     package var isDirectory: Bool { kind == .directory }
 
@@ -54,6 +66,7 @@ package struct FileStatus: Equatable, Sendable {
         accessTime = Timestamp(seconds: Int64(raw.st_atim.tv_sec), nanoseconds: UInt32(raw.st_atim.tv_nsec))
         modificationTime = Timestamp(
             seconds: Int64(raw.st_mtim.tv_sec), nanoseconds: UInt32(raw.st_mtim.tv_nsec))
+        changeTime = Timestamp(seconds: Int64(raw.st_ctim.tv_sec), nanoseconds: UInt32(raw.st_ctim.tv_nsec))
         linkCount = UInt64(raw.st_nlink)
         identity = Identity(device: UInt64(raw.st_dev), inode: UInt64(raw.st_ino))
     }

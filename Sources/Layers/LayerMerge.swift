@@ -37,9 +37,27 @@ extension Directory {
         }
     }
 
+    /// Lends a directory for a layer that will be merged into this tree, then merges it. It lies in the tree, because
+    /// nothing can be renamed from one subvolume or file system to another, under a name that no layer can have.
+    func merging<Result>(_ apply: (Directory) throws -> Result) throws -> Result {
+        try removeTree(.stagedLayer)
+        let layer = try ensureDirectory(FileName.stagedLayer.description)
+        let result = try apply(layer)
+        try merge(layer)
+        let merged = try file.status()
+        try removeEmptyDirectory(.stagedLayer)
+        try file.setTimes(access: merged.accessTime, modification: merged.modificationTime)
+        return result
+    }
+
     private func removeMark() throws(SyscallFailure) {
         if try file.extendedAttribute(WhiteoutForm.opaqueMark) != nil {
             try file.removeExtendedAttribute(WhiteoutForm.opaqueMark)
         }
     }
+}
+
+extension FileName {
+    /// Where a layer lies in the tree that it will be merged into.
+    static let stagedLayer = FileName(literal: ".wh..wh.layer")
 }

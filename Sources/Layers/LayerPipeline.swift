@@ -65,6 +65,23 @@ package struct LayerPipeline: Sendable {
         }
     }
 
+    /// Applies one layer to a whole tree, which holds all layers below.
+    ///
+    /// - Returns: as `apply(_:to:over:)`.
+    package func apply(
+        _ step: LayerStep, into tree: Directory, progress: @escaping Progress = { _ in },
+        streamed: @escaping @Sendable () -> Void = {}
+    ) throws(LayerFailure) -> AppliedLayer {
+        do {
+            return try tree.merging { layer in
+                try apply(
+                    step, to: layer, over: Promise(LowerView([tree])), progress: progress, streamed: streamed)
+            }
+        } catch {
+            throw LayerFailure.wrapping(error)
+        }
+    }
+
     /// Two for a layer that was begun on a wrong idea of the layers below, and for one that goes through a lower
     /// symlink first and hides it later; more are for one that does so in several steps.
     private static let maximumPasses = 16

@@ -73,6 +73,8 @@ struct MergedDirectory: Sendable {
     func names() throws(SyscallFailure) -> Set<FileName> {
         var names = Set<FileName>()
         for layer in layers { names.formUnion(try layer.names()) }
+        // The layer that is being applied, while it lies in the tree that it looks at.
+        names.remove(.stagedLayer)
         var shown = Set<FileName>()
         for name in names {
             if case .missing = try lookUp(name) { continue }

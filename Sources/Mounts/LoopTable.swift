@@ -34,6 +34,11 @@ struct LoopTable {
         return table
     }
 
+    /// The devices whose file lies in a directory or below it.
+    func devices(below directory: FilePath) -> [FilePath] {
+        devices.filter { $0.file.starts(with: directory) }.map(\.path)
+    }
+
     /// A device, other than one's own, that may write to a file.
     func writer(of file: FilePath, except own: FilePath) throws(SyscallFailure) -> FilePath? {
         let identity = try File.open(file, .read).status().identity

@@ -78,7 +78,8 @@ package struct MountTable: Sendable {
 
     /// Where a directory, or something below it, is mounted or is a layer of what is mounted, in this order.
     ///
-    /// Found are overlays that have a layer there, and mounts whose root is there: binds, subvolumes of btrfs. Not
+    /// Found are overlays that have a layer there, mounts whose root is there (binds, subvolumes of btrfs), and those of
+    /// loop devices whose file is there. Not
     /// found is what this process cannot see (mounts of other namespaces, detached ones), overlays that were mounted
     /// with relative paths, and those whose options are too long for the kernel to show.
     ///
@@ -91,8 +92,10 @@ package struct MountTable: Sendable {
             let rest = path.dropFirst(lines[index].target == [Self.slash] ? 0 : lines[index].target.count)
             return lines[index].root == [Self.slash] ? Array(rest) : lines[index].root + rest
         }
+        let loops = (try? LoopTable.read())?.devices(below: directory).map { Array($0.string.utf8) } ?? []
         return lines.indices.filter { index in
             let line = lines[index]
+            if loops.contains(line.source) { return true }
             if line.layers.all.contains(where: { Self.isBelow($0, path) }) { return true }
             guard let holder, let inside, index != holder, line.device == lines[holder].device else {
                 return false

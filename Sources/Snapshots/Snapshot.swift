@@ -3,7 +3,7 @@ package import OCI
 
 /// What the store knows of a snapshot (containerd `snapshots.Info`).
 package struct SnapshotInfo: Sendable, Equatable {
-    package enum Kind: String, Sendable {
+    package enum Kind: String, Sendable, CaseIterable, Decodable {
         case view, active, committed
     }
 
@@ -16,6 +16,7 @@ package struct SnapshotInfo: Sendable, Equatable {
     package let owner: Owner
     /// The chain that it is known to hold, because this program verified it; never told by the name.
     package let verifiedChain: ChainID?
+    package let labels: [String: String]
     package let created: Date
     package let updated: Date
 
@@ -29,54 +30,38 @@ package struct Owner: Hashable, Sendable, RawRepresentable {
 
     package init(rawValue: String) { self.rawValue = rawValue }
 
-    /// The unpacker itself: layers of images.
+    /// The unpacker itself: layers of images. What it has not committed is its run's.
     package static let images = Owner(rawValue: "images")
     /// Somebody who asked for a snapshot by name, e.g. with `--rw`. Never reaped.
     package static let user = Owner(rawValue: "user")
 }
 
-/// A snapshot that can be written to. Commit it or remove it: it does neither by itself.
+/// What a snapshot takes, without its parent (containerd `snapshots.Usage`).
+package struct SnapshotUsage: Sendable, Equatable {
+    /// Bytes that are allocated.
+    package let size: Int64
+    package let inodes: Int64
+
+    package init(size: Int64, inodes: Int64) {
+        self.size = size
+        self.inodes = inodes
+    }
+
+    package static let none = SnapshotUsage(size: 0, inodes: 0)
+}
+
+/// A snapshot that is being written. Commit it or abandon it: it does neither by itself.
 package struct ActiveSnapshot: ~Copyable, Sendable {
     package let id: Int64
     package let key: String
-    /// Where its tree is written, anchored.
-    package let directory: Directory
-}
+    private let tree: SnapshotTree
 
-/// An image that was unpacked; it keeps its chain of snapshots alive.
-package struct ImageRecord: Sendable, Equatable {
-    /// The layout's name for it, if it has one.
-    package let reference: String?
-    package let manifest: Digest
-    package let mediaType: MediaType
-    package let platform: Platform
-    package let topChain: ChainID
-    package let layers: [Layer]
-
-    package struct Layer: Sendable, Equatable {
-        package let digest: Digest
-        package let diffID: DiffID
-        package let chainID: ChainID
-        /// Bytes of the blob.
-        package let size: Int64
-
-        package init(_ step: LayerStep) {
-            digest = step.descriptor.digest
-            diffID = step.diffID
-            chainID = step.chainID
-            size = step.descriptor.size
-        }
+    init(id: Int64, key: String, tree: SnapshotTree) {
+        self.id = id
+        self.key = key
+        self.tree = tree
     }
 
-    package init(
-        reference: String?, manifest: Digest, mediaType: MediaType, platform: Platform, topChain: ChainID,
-        layers: [Layer]
-    ) {
-        self.reference = reference
-        self.manifest = manifest
-        self.mediaType = mediaType
-        self.platform = platform
-        self.topChain = topChain
-        self.layers = layers
-    }
+    /// Where its tree is written, anchored. Let go of it, and of all that was opened below, before the commit.
+    package var directory: Directory { tree.directory }
 }

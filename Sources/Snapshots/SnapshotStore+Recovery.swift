@@ -14,10 +14,7 @@ extension SnapshotStore {
         }
         // Before the first write: where the disk is full, this is what makes room for it.
         let dead = try unfinished(of: ended)
-        try attempting(doing) { () throws(SyscallFailure) in
-            for id in dead { try setAside(FileName(id: id)) }
-            try removeWhatIsSetAside()
-        }
+        try deleteDirectories(of: dead)
         try write { database in
             // Runs that began since are inside: what they have made came after their files.
             let begun = try Run.all(in: self.runs, but: run).living
@@ -25,6 +22,9 @@ extension SnapshotStore {
             let marks = names.map { _ in "?" }.joined(separator: ",")
             try database.execute(
                 sql: "DELETE FROM snapshot WHERE run IS NOT NULL AND run NOT IN (\(marks))",
+                arguments: StatementArguments(Array(names)))
+            try database.execute(
+                sql: "DELETE FROM pin WHERE run NOT IN (\(marks))",
                 arguments: StatementArguments(Array(names)))
             try self.distrustOtherBoots(database)
             try self.setAsideOrphans(database)
@@ -37,7 +37,7 @@ extension SnapshotStore {
     }
 
     /// The snapshots that ended runs have not finished.
-    private func unfinished(of runs: [EndedRun]) throws(StoreFailure) -> [Int64] {
+    func unfinished(of runs: [EndedRun]) throws(StoreFailure) -> [Int64] {
         let names = runs.map(\.name.description)
         let marks = names.map { _ in "?" }.joined(separator: ",")
         return try read { database in
@@ -48,7 +48,7 @@ extension SnapshotStore {
     }
 
     private func removeWhatIsSetAside() throws(SyscallFailure) {
-        for name in try backend.folder.names() where name.isRemoved { try backend.folder.removeTree(name) }
+        for name in try backend.folder.directory.names() where name.isRemoved { try backend.delete(name) }
     }
 
     /// What another boot committed and did not sync may be damaged, and so may be what is based on it: it is
@@ -73,13 +73,8 @@ extension SnapshotStore {
                     UPDATE snapshot SET verified_chain = NULL, name = 'distrusted/' || id || '/' || name WHERE id = ?
                     """, arguments: [id])
         }
-        for id in suspects {
-            try database.execute(
-                sql: """
-                    DELETE FROM snapshot WHERE id = ?1 AND owner = 'images'
-                    AND NOT EXISTS (SELECT 1 FROM snapshot AS child WHERE child.parent = ?1)
-                    """, arguments: [id])
-        }
+        let unneeded = Set(try unneeded(database).map(\.snapshot.id))
+        try deleteRows(suspects.filter(unneeded.contains), database)
     }
 
     /// Renames what no row names, so that it can be deleted outside the transaction.
@@ -87,9 +82,10 @@ extension SnapshotStore {
         let known = Set(
             try Int64.fetchAll(
                 database, sql: "SELECT id FROM snapshot WHERE snapshotter = ?", arguments: [snapshotter]))
-        for name in try backend.folder.names() where !name.isRemoved {
-            if let id = Int64(name.description), known.contains(id) { continue }
-            try setAside(name)
+        for name in try backend.folder.directory.names() where !name.isRemoved {
+            // What has neither a number nor a dot is the backend's own; dots are for what is made aside.
+            let isOrphan = Int64(name.description).map { !known.contains($0) } ?? name.hasPrefix(".")
+            if isOrphan { try setAside(name) }
         }
     }
 
@@ -100,7 +96,7 @@ extension SnapshotStore {
     func setAside(_ name: FileName) throws(SyscallFailure) -> FileName? {
         let aside = FileName(literal: "\(Self.removed)\(UInt64.random(in: .min ... .max))")
         do {
-            try backend.folder.rename(name, to: aside)
+            try backend.folder.directory.rename(name, to: aside)
             return aside
         } catch let error where error.isMissing {
             return nil
@@ -109,5 +105,6 @@ extension SnapshotStore {
 }
 
 extension FileName {
-    fileprivate var isRemoved: Bool { hasPrefix(".removed-") }
+    /// Of a directory that is on its way out.
+    var isRemoved: Bool { hasPrefix(".removed-") }
 }

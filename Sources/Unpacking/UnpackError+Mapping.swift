@@ -175,7 +175,9 @@ extension UnpackError {
     package init(_ failure: StoreFailure) {
         switch failure.kind {
         case .notFound: self.init(.notFound, failure.description, hint: failure.hint)
-        case .alreadyExists, .invalidArgument, .failedPrecondition, .unavailable:
+        case .alreadyExists, .invalidArgument:
+            self.init(.usage, failure.description, hint: failure.hint)
+        case .failedPrecondition, .unavailable:
             self.init(.unavailable, failure.description, hint: failure.hint)
         case .busy: self.init(.busy, failure.description, hint: failure.hint)
         case .database: self.init(.io, failure.description, hint: failure.hint)

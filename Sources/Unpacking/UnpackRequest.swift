@@ -77,7 +77,7 @@ package struct UnpackResult: Sendable {
     package let reference: String?
     package let platform: Platform
     package let chainID: ChainID
-    package let mount: Mount
+    package let mounts: [Mount]
     package let layers: [Layer]
     package let warnings: [String]
 

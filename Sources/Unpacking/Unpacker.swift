@@ -37,24 +37,21 @@ package struct Unpacker: Sendable {
             throw UnpackError(.internal, "an image without layers")
         }
         let store = try openStore(request.root, snapshotter: request.snapshotter)
-        let cached = try cachedChains(of: image, in: store)
-        onEvent(.planned(image.steps, cached: cached))
-
-        var warnings = [String]()
-        let missing = image.steps.filter { !cached.contains($0.chainID) }
-        if !missing.isEmpty { warnings = try unpack(missing, of: layout, in: store) }
-        try settle(image, candidate, top, in: store)
+        let record = record(of: image, candidate, top)
+        let (cached, warnings) = try complete(image, record, of: layout, in: store)
 
         let name = try attempt { try store.verified(top) }?.name
         guard let name else { throw UnpackError(.internal, "the unpacked chain \(top) is not in the store") }
-        let mounted = try request.writableKey.map { key throws(UnpackError) in
-            try prepareWritable(key, on: name, in: store)
-            return key
-        }
+        let mounts =
+            if let key = request.writableKey {
+                try writableMounts(key, on: name, in: store)
+            } else {
+                try attempt { try store.readOnlyMounts(of: name) }
+            }
         return UnpackResult(
             image: image, reference: candidate.references.first ?? request.selector.reference,
             platform: image.config.platform, chainID: top,
-            mount: try attempt { try store.mount(of: mounted ?? name) },
+            mounts: mounts,
             layers: try image.steps.map { step throws(UnpackError) in
                 let snapshot = try attempt { try store.verified(step.chainID) }
                 guard let snapshot else { throw UnpackError(.internal, "the chain \(step.chainID) is gone") }
@@ -74,14 +71,35 @@ package struct Unpacker: Sendable {
         }
     }
 
-    /// Door 5: what is there already.
-    private func cachedChains(of image: Image, in store: SnapshotStore) throws(UnpackError) -> Set<ChainID> {
-        var cached = Set<ChainID>()
-        for step in image.steps {
-            let found = try attempt { try store.verified(step.chainID) }
-            if found != nil { cached.insert(step.chainID) }
+    /// Doors 5 to 12: what is there already is kept from whoever prunes, what is not is unpacked, and the image recorded.
+    ///
+    /// - Returns: the chains that were there, and what was said.
+    private func complete(
+        _ image: Image, _ record: ImageRecord, of layout: ImageLayout, in store: SnapshotStore
+    ) throws(UnpackError) -> (cached: Set<ChainID>, warnings: [String]) {
+        let chains = image.steps.map(\.chainID)
+        // An image that is recorded keeps its chain by itself: nothing has to be written.
+        if try attempt({ try store.has(record, synced: request.durability == .fs) }) {
+            onEvent(.planned(image.steps, cached: Set(chains)))
+            return (Set(chains), [])
         }
-        return cached
+        let run = try attempt { try store.startRun() }
+        defer { try? store.release(run) }
+        let cached = Set(try attempt { try store.hold(chains, in: run) }.keys)
+        onEvent(.planned(image.steps, cached: cached))
+        var warnings = [String]()
+        let missing = image.steps.filter { !cached.contains($0.chainID) }
+        if !missing.isEmpty { warnings = try unpack(missing, of: layout, in: store, run) }
+        if request.durability == .fs { onEvent(.syncing) }
+        try attempt { try store.settle(record, sync: request.durability == .fs) }
+        return (cached, warnings)
+    }
+
+    private func record(of image: Image, _ candidate: Candidate, _ top: ChainID) -> ImageRecord {
+        ImageRecord(
+            reference: candidate.references.first, manifest: image.descriptor.digest,
+            mediaType: image.descriptor.mediaType, platform: image.config.platform, topChain: top,
+            layers: image.steps.map(ImageRecord.Layer.init))
     }
 
     // MARK: Doors 6 to 12
@@ -92,17 +110,17 @@ package struct Unpacker: Sendable {
     /// the layer above keeps the order: nothing is complete, and nothing committed, before what lies below. A layer
     /// that fails ends those above it; those below go on and stay, so that the error is always the lowest layer's.
     private func unpack(
-        _ missing: [LayerStep], of layout: ImageLayout, in store: SnapshotStore
+        _ missing: [LayerStep], of layout: ImageLayout, in store: SnapshotStore, _ run: Run
     ) throws(UnpackError) -> [String] {
         for step in missing { try attempt(in: step) { try layout.check(step.descriptor) } }
         let budget = try budget(for: missing, in: store)
-        let run = try attempt { try store.startRun() }
         let form = try attempt { try store.whiteoutForm() }
-        let work = try lock(missing, in: store)
+        let work = try lock(missing, in: store, run)
         guard let lowest = work.first?.step else { return [] }
         let pipeline = LayerPipeline(layout, form: form, budget: budget, cancellation: cancellation)
         let permits = Permits(request.jobs)
-        var below = Promise<LowerView?>(LowerView(try layers(below: lowest, in: store)))
+        let lower = try layers(below: lowest, in: store)
+        var below = Promise<LowerView?>(LowerView(lower.map(\.directory)))
         var threads = [WorkerThread<AppliedLayer>]()
         var failure: (any Error)?
         for (step, lock) in work {
@@ -152,8 +170,10 @@ package struct Unpacker: Sendable {
     }
 
     /// The directories that the lowest missing layer lies on, topmost first.
-    private func layers(below step: LayerStep, in store: SnapshotStore) throws(UnpackError) -> [Directory] {
-        guard let chain = step.parent else { return [] }
+    private func layers(below step: LayerStep, in store: SnapshotStore) throws(UnpackError) -> [SnapshotTree]
+    {
+        // A whole tree holds what it lies on.
+        guard store.content == .layer, let chain = step.parent else { return [] }
         return try attempt {
             guard let parent = try store.verified(chain) else {
                 throw UnpackError(.internal, "\(step.name): the layer below is not in the store")
@@ -185,7 +205,7 @@ package struct Unpacker: Sendable {
     /// Takes the locks of all missing chains, lowest first and before any work, so that two processes cannot
     /// wait for each other. What somebody else has committed meanwhile is left out.
     private func lock(
-        _ missing: [LayerStep], in store: SnapshotStore
+        _ missing: [LayerStep], in store: SnapshotStore, _ run: Run
     ) throws(UnpackError) -> [(step: LayerStep, lock: ChainLock)] {
         var work = [(step: LayerStep, lock: ChainLock)]()
         for step in missing {
@@ -194,8 +214,8 @@ package struct Unpacker: Sendable {
                 try check()
                 let lock = try attempt { try store.tryLock(step.chainID) }
                 if let lock {
-                    let found = try attempt { try store.verified(step.chainID) }
-                    if found == nil { work.append((step, lock)) }
+                    let found = try attempt { try store.hold([step.chainID], in: run) }
+                    if found.isEmpty { work.append((step, lock)) }
                     break
                 }
                 if !hasTold { onEvent(.waiting(step)) }
@@ -212,77 +232,96 @@ package struct Unpacker: Sendable {
     ) throws(UnpackError) -> AppliedLayer {
         try check()
         let step = layer.step
-        let key = "unpack/\(layer.run.name)/\(step.number)"
-        let active = try attempt { try store.prepare(key, parent: nil, owner: .images, run: layer.run) }
+        let active = try prepare(layer, in: store)
         layer.prepared.fulfil(())
         onEvent(.started(step))
+        let applied: AppliedLayer
+        let parent: String?
         do throws(UnpackError) {
-            let applied = try attempt(in: step) {
-                try pipeline.apply(
-                    step, to: active.directory, over: layer.below,
-                    progress: { [onEvent] in onEvent(.progressed(step, $0)) }, streamed: streamed)
+            applied = try attempt(in: step) { [onEvent] in
+                let progress: LayerPipeline.Progress = { onEvent(.progressed(step, $0)) }
+                return switch store.content {
+                case .layer:
+                    try pipeline.apply(
+                        step, to: active.directory, over: layer.below, progress: progress, streamed: streamed)
+                case .wholeTree:
+                    try pipeline.apply(step, into: active.directory, progress: progress, streamed: streamed)
+                }
             }
             try check()
-            for warning in applied.warnings { onEvent(.warned(step, warning)) }
-            try commit(applied, active, in: store)
-            onEvent(.committed(step))
-            logger.debug("\(step.name): \(applied.entries) entries, committed as \(step.chainID)")
-            layer.above.fulfil(layer.below.wait()?.adding(active.directory))
-            return applied
+            parent = try attempt { try self.parent(of: step, in: store) }
         } catch {
             // Nothing half-done stays. Should this fail too, the next run finds it by this run's lock.
-            do {
-                try store.abandon(active)
-            } catch let leftover {
-                logger.debug("left behind: \(leftover)")
-            }
+            abandon(active, in: store)
             throw error
+        }
+        for warning in applied.warnings { onEvent(.warned(step, warning)) }
+        let view = store.content == .layer ? layer.below.wait()?.adding(active.directory) : LowerView([])
+        try commit(applied, active, onto: parent, in: store, layer.run)
+        onEvent(.committed(step))
+        logger.debug("\(step.name): \(applied.entries) entries, committed as \(step.chainID)")
+        layer.above.fulfil(view)
+        return applied
+    }
+
+    /// Door 6. A layer's own directory needs nothing of the layers below; a whole tree begins as a copy of them.
+    private func prepare(_ layer: LayerWork, in store: SnapshotStore) throws(UnpackError) -> ActiveSnapshot {
+        let key = "unpack/\(layer.run.name)/\(layer.step.number)"
+        return try attempt {
+            guard store.content == .wholeTree else {
+                return try store.prepareLayer(key, parent: nil, in: layer.run)
+            }
+            guard layer.below.wait() != nil else { throw Cancelled(.failure) }
+            return try store.prepareLayer(key, parent: try parent(of: layer.step, in: store), in: layer.run)
+        }
+    }
+
+    private func abandon(_ active: consuming ActiveSnapshot, in store: SnapshotStore) {
+        do {
+            try store.abandon(active)
+        } catch {
+            logger.debug("left behind: \(error)")
         }
     }
 
     /// Door 12, the only place that says of a snapshot which chain it is: with the proof in hand.
     private func commit(
-        _ applied: AppliedLayer, _ active: borrowing ActiveSnapshot, in store: SnapshotStore
+        _ applied: AppliedLayer, _ active: consuming ActiveSnapshot, onto parent: String?,
+        in store: SnapshotStore,
+        _ run: Run
     ) throws(UnpackError) {
-        let chain = applied.step.chainID
-        try attempt {
-            let parent = try applied.step.parent.map { parent in
-                guard let found = try store.verified(parent) else {
-                    throw UnpackError(.internal, "\(applied.step.name): the layer below is not in the store")
-                }
-                return found.name
-            }
+        do throws(StoreFailure) {
             try store.commit(
-                active, as: chain.description, onto: parent,
-                labels: ["containerd.io/snapshot.ref": chain.description], verifiedChain: chain)
+                active, as: applied.step.chainID, onto: parent,
+                isRecorded: isRecorded(applied.step, in: store), in: run)
+        } catch {
+            throw UnpackError(error)
         }
     }
 
-    private func settle(
-        _ image: Image, _ candidate: Candidate, _ top: ChainID, in store: SnapshotStore
-    ) throws(UnpackError) {
-        let record = ImageRecord(
-            reference: candidate.references.first, manifest: image.descriptor.digest,
-            mediaType: image.descriptor.mediaType, platform: image.config.platform, topChain: top,
-            layers: image.steps.map(ImageRecord.Layer.init))
-        if request.durability == .fs { onEvent(.syncing) }
-        try attempt { try store.settle(record, sync: request.durability == .fs) }
+    /// Whether a layer's tree is recorded: reading it again takes time, which a store for one boot is not worth. Of whole
+    /// trees the image's own is enough.
+    private func isRecorded(_ step: LayerStep, in store: SnapshotStore) -> Bool {
+        request.durability == .fs && (store.content == .layer || step.number == step.count)
+    }
+
+    /// The name of the snapshot that a layer stands on.
+    private func parent(of step: LayerStep, in store: SnapshotStore) throws -> String? {
+        try step.parent.map { chain in
+            guard let found = try store.verified(chain) else {
+                throw UnpackError(.internal, "\(step.name): the layer below is not in the store")
+            }
+            return found.name
+        }
     }
 
     /// An active snapshot of the user's on top of the image: made, or the same one again.
-    private func prepareWritable(
+    private func writableMounts(
         _ key: String, on parent: String, in store: SnapshotStore
-    ) throws(UnpackError) {
+    ) throws(UnpackError) -> [Mount] {
         try attempt {
             guard let found = try store.find(key) else {
-                guard try store.whiteoutForm() == .device else {
-                    throw UnpackError(
-                        .unavailable,
-                        "the store \(escaped(request.root)) lies on an overlay file system: nothing in it can be mounted writable",
-                        hint: "put the store on ext4, xfs, btrfs or tmpfs with --root DIR")
-                }
-                _ = try store.prepare(key, parent: parent, owner: .user, run: nil)
-                return
+                return try store.prepare(key, parent: parent, in: try store.startRun())
             }
             guard found.kind == .active, found.parent == parent else {
                 throw UnpackError(
@@ -290,6 +329,7 @@ package struct Unpacker: Sendable {
                     "the snapshot '\(key)' is \(found.kind.rawValue) on \(found.parent ?? "nothing"), not active on \(parent)",
                     hint: "choose another key")
             }
+            return try store.mounts(of: key)
         }
     }
 
@@ -309,12 +349,7 @@ package struct Unpacker: Sendable {
 
 /// Opens the store under `root` as this machine and boot have it.
 package func openStore(_ root: FilePath, snapshotter: String) throws(UnpackError) -> SnapshotStore {
-    guard SnapshotStore.supported.contains(snapshotter) else {
-        throw UnpackError(
-            .usage, "there is no snapshotter '\(escaped(snapshotter.utf8))'",
-            hint: "there is: " + SnapshotStore.supported.joined(separator: ", "))
-    }
-    return try attempt {
+    try attempt {
         try SnapshotStore(
             opening: root, snapshotter: snapshotter, boot: try Process.bootID(),
             clock: Process.nanosecondsSinceEpoch)

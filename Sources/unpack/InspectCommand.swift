@@ -65,12 +65,6 @@ struct InspectCommand: ParsableCommand {
 
     /// Documents read and text written, in bytes: thousands of images, as they are built.
     private static let largestTotal: Int64 = 32 << 20
-
-    private func encoded(_ value: some Encodable) throws -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        return String(decoding: try encoder.encode(value), as: UTF8.self)
-    }
 }
 
 private struct ImageDocument: Encodable {

@@ -39,16 +39,17 @@ struct MountCommand: ParsableCommand {
     @OptionGroup var talk: TalkOptions
 
     func run() throws {
-        let root = try store.rootPath()
         let target = try attempt { try FilePath(directory).resolved() }
-        let mount = try describe(root)
+        let mounts = try describe(try store.rootPath())
+        // As the store itself sees it, now that it exists.
+        let root = try store.rootPath()
         try attempt {
             try MountPerformer.perform(
-                mount, form: .ofThisKernel, folder: root.appending(store.snapshotterName), on: target)
+                mounts, form: .ofThisKernel, folder: root.appending(store.snapshotterName), on: target)
         }
     }
 
-    private func describe(_ root: FilePath) throws -> Mount {
+    private func describe(_ root: FilePath) throws -> [Mount] {
         if let chain = try? ChainID(Digest(parsing: what)) {
             try refuseImageOptions("a chain")
             let store = try openStore(root, snapshotter: store.snapshotterName)
@@ -58,20 +59,22 @@ struct MountCommand: ParsableCommand {
                         .notFound, "the store \(escaped(root)) does not hold the chain \(chain)",
                         hint: "unpack the image again, or name its store with --root DIR")
                 }
-                return try store.mount(of: snapshot.name)
+                return try store.readOnlyMounts(of: snapshot.name)
             }
         }
         if try attempt({ try root.appending("metadata.db").exists() }) {
             let store = try openStore(root, snapshotter: store.snapshotterName)
-            if try attempt({ try store.find(what) }) != nil {
+            if let found = try attempt({ try store.find(what) }) {
                 try refuseImageOptions("a snapshot")
-                return try attempt { try store.mount(of: what) }
+                return try attempt {
+                    try found.kind == .committed ? store.readOnlyMounts(of: what) : store.mounts(of: what)
+                }
             }
         }
         return try UnpackJob(
             image: what, selection: selection, store: store, limits: limits, durability: durability,
             talk: talk, writableKey: writableKey
-        ).run().mount
+        ).run().mounts
     }
 }
 

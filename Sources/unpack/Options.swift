@@ -3,6 +3,7 @@ internal import FoundationEssentials
 internal import Kernel
 internal import Layout
 internal import OCI
+internal import Snapshots
 internal import SystemPackage
 internal import Unpacking
 
@@ -54,8 +55,10 @@ struct SelectionOptions: ParsableArguments {
 struct StoreOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "The snapshotter that keeps the layers. Default: $UNPACK_SNAPSHOTTER, else overlayfs.",
-            valueName: "name"))
+            """
+            The snapshotter that keeps the layers: overlayfs, native, btrfs or loop. Default: $UNPACK_SNAPSHOTTER, \
+            else overlayfs.
+            """, valueName: "name"))
     var snapshotter: String?
 
     @Option(
@@ -63,13 +66,53 @@ struct StoreOptions: ParsableArguments {
             "The store's directory. Default: $UNPACK_ROOT, else /var/lib/unpack.", valueName: "dir"))
     var root: String?
 
-    var snapshotterName: String { snapshotter ?? Self.environment("UNPACK_SNAPSHOTTER") ?? "overlayfs" }
+    var snapshotterName: String {
+        snapshotter ?? Self.environment("UNPACK_SNAPSHOTTER") ?? Self.defaultSnapshotter
+    }
 
     /// Absolute: it stands in mount lines that somebody runs elsewhere.
     func rootPath() throws -> FilePath {
         let text = root ?? Self.environment("UNPACK_ROOT") ?? "/var/lib/unpack"
         return try absolutePath(text, of: "--root")
     }
+
+    func open() throws -> SnapshotStore { try openStore(rootPath(), snapshotter: snapshotterName) }
+
+    /// For commands that make nothing: no store is made by looking at it.
+    func openExisting() throws -> SnapshotStore {
+        guard let store = try openIfExisting() else {
+            throw UnpackError(
+                .notFound, "there is no store in \(escaped(try rootPath()))",
+                hint: "unpack an image first, or name another store with --root DIR")
+        }
+        return store
+    }
+
+    /// Nil where there is none.
+    func openIfExisting() throws -> SnapshotStore? {
+        let root = try rootPath()
+        return try attempt({ try root.appending("metadata.db").exists() }) ? try open() : nil
+    }
+
+    /// None where there is no store.
+    func snapshots(_ filters: [SnapshotFilter]) throws -> [SnapshotInfo] {
+        var all = [SnapshotInfo]()
+        try attempt { try openIfExisting()?.walk(filters) { all.append($0) } }
+        return all
+    }
+
+    /// The words that mount a snapshot by this program.
+    func performedMount(of key: String) throws -> [String] {
+        // As the person can run it: by its name where that finds it, else by its place.
+        var program = "unpack"
+        if CommandLine.arguments.first?.contains("/") == true, let path = Process.executablePath() {
+            program = path.string
+        }
+        let named = snapshotterName == Self.defaultSnapshotter ? [] : ["--snapshotter", snapshotterName]
+        return [program, "mount"] + named + ["--root", try rootPath().string, key]
+    }
+
+    private static let defaultSnapshotter = "overlayfs"
 
     private static func environment(_ name: String) -> String? {
         let value = ProcessInfo.processInfo.environment[name]

@@ -72,7 +72,7 @@ struct UnpackCommand: ParsableCommand {
             talk: talk, writableKey: writableKey
         ).run()
         let printer = ResultPrinter(
-            result, root: root, snapshotter: store.snapshotterName, writableKey: writableKey, target: target)
+            result, in: store, writableKey: writableKey, target: target)
         let text =
             switch format {
             case .mount: try printer.mountLine()

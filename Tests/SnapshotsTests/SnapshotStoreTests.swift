@@ -33,19 +33,13 @@ private func chain(_ number: Int) -> ChainID {
 }
 
 extension SnapshotStore {
-    /// A committed snapshot, verified to be a chain unless it is told otherwise.
+    /// A committed snapshot, verified to be a chain.
     @discardableResult
-    fileprivate func make(
-        _ number: Int, on parent: Int? = nil, owner: Owner = .images, isVerified: Bool = true
-    ) throws -> String {
-        let name = chain(number).description
+    fileprivate func make(_ number: Int, on parent: Int? = nil) throws -> String {
         let run = try startRun()
-        let active = try prepare(
-            "key-\(number)", parent: parent.map { chain($0).description }, owner: owner, run: run)
-        try commit(
-            active, as: name, labels: ["containerd.io/snapshot.ref": name],
-            verifiedChain: isVerified ? chain(number) : nil)
-        return name
+        let active = try prepareLayer("key-\(number)", parent: parent.map { chain($0).description }, in: run)
+        try commit(active, as: chain(number), onto: nil, isRecorded: false, in: run)
+        return chain(number).description
     }
 
     fileprivate func image(_ top: Int) -> ImageRecord {
@@ -55,62 +49,45 @@ extension SnapshotStore {
     }
 }
 
-private func kind(_ body: () throws -> Void) -> StoreFailure.Kind? {
-    do {
-        try body()
-        return nil
-    } catch {
-        return (error as? StoreFailure)?.kind
-    }
-}
-
 @Suite(.enabled(if: Ability.canApplyLayers, "needs root and a file system for layers"))
 struct SnapshotStoreTests {
     @Test("A snapshot goes from active to committed under a new name, and keeps its directory")
     func lifecycle() throws {
         let scratch = try Scratch()
         let store = try scratch.open()
-        let active = try store.prepare("key", parent: nil, owner: .images, run: try store.startRun())
+        try store.prepare("key", in: try store.startRun())
         let before = try store.stat("key")
-        #expect(before.kind == .active)
-        #expect(before.parent == nil)
-        try store.commit(active, as: "name", labels: [:], verifiedChain: nil)
+        try store.commit("key", as: "name", isSynced: true)
         let after = try store.stat("name")
         #expect(after.kind == .committed)
         #expect(after.id == before.id)
-        #expect(try store.find("key") == nil)
         #expect(try scratch.directories == ["\(after.id)"])
-    }
-
-    @Test("Misuse is answered with the contract's kind of error")
-    func errorKinds() throws {
-        let scratch = try Scratch()
-        let store = try scratch.open()
-        let run = try store.startRun()
-        try store.make(1)
-        _ = try store.prepare("active", parent: chain(1).description, owner: .images, run: run)
-        #expect(kind { _ = try store.prepare("k", parent: "nothing", owner: .images, run: run) } == .notFound)
-        #expect(
-            kind { _ = try store.prepare("k", parent: "active", owner: .images, run: run) }
-                == .invalidArgument)
-        #expect(
-            kind { _ = try store.prepare("active", parent: nil, owner: .images, run: run) } == .alreadyExists)
-        #expect(kind { _ = try store.stat("nothing") } == .notFound)
-        #expect(kind { try store.remove("nothing") } == .notFound)
-        #expect(kind { try store.remove(chain(1).description) } == .failedPrecondition)
-        let other = try store.prepare("other", parent: nil, owner: .images, run: run)
-        #expect(
-            kind { try store.commit(other, as: chain(1).description, labels: [:], verifiedChain: nil) }
-                == .alreadyExists)
     }
 
     @Test("Only a snapshot that was verified stands for its chain, whatever its name says")
     func verifiedIsNoName() throws {
         let scratch = try Scratch()
         let store = try scratch.open()
-        try store.make(1, isVerified: false)
+        try store.prepare("key", in: try store.startRun())
+        try store.commit("key", as: chain(1).description, isSynced: false)
         #expect(try store.verified(chain(1)) == nil)
         #expect(try store.find(chain(1).description) != nil)
+        #expect(kind { try store.make(1) } == .alreadyExists)
+        #expect(try store.find("key-1") == nil)
+    }
+
+    @Test("What a run has not finished is nobody else's")
+    func unfinished() throws {
+        let scratch = try Scratch()
+        let store = try scratch.open()
+        let run = try store.startRun()
+        let layer = try store.prepareLayer("layer", parent: nil, in: run)
+        #expect(kind { _ = try store.mounts(of: "layer") } == .unavailable)
+        #expect(kind { try store.commit("layer", as: "mine", isSynced: false) } == .unavailable)
+        #expect(kind { try store.remove("layer") } == .unavailable)
+        try store.abandon(layer)
+        #expect(try store.find("layer") == nil)
+        #expect(try scratch.directories.isEmpty)
     }
 
     @Test("A prepared snapshot's root looks like its parent's")
@@ -118,18 +95,19 @@ struct SnapshotStoreTests {
         let scratch = try Scratch()
         let store = try scratch.open()
         let run = try store.startRun()
-        let lower = try store.prepare("lower", parent: nil, owner: .images, run: run)
+        let lower = try store.prepareLayer("lower", parent: nil, in: run)
         let comment = AttributeName(literal: "user.comment")
         try lower.directory.file.setOwner(uid: 3, gid: 4)
         try lower.directory.file.setExtendedAttribute(comment, [7])
         try lower.directory.file.setMode(0o1711)
         try lower.directory.file.setTimes(access: .epoch, modification: Timestamp(seconds: 5, nanoseconds: 6))
-        try store.commit(lower, as: "lower-name", labels: [:], verifiedChain: nil)
-        let upper = try store.prepare("upper", parent: "lower-name", owner: .user, run: nil)
+        try store.commit(lower, as: chain(1), onto: nil, isRecorded: false, in: run)
+        let upper = try store.prepareLayer("upper", parent: chain(1).description, in: run)
         let status = try upper.directory.file.status()
         #expect(status.uid == 3 && status.gid == 4 && status.mode == 0o1711)
         #expect(status.modificationTime == Timestamp(seconds: 5, nanoseconds: 6))
         #expect(try upper.directory.file.extendedAttribute(comment) == [7])
+        try store.abandon(upper)
     }
 
     @Test("Mounts: one layer is a bind, several an overlay topmost first, an active one has an upper")
@@ -141,17 +119,18 @@ struct SnapshotStoreTests {
         let folder = scratch.root.appending("overlayfs")
         let ids = try [1, 2].map { try store.stat(chain($0).description).id }
         let paths = ids.map { folder.appending("\($0)").appending("fs") }
-        #expect(try store.mount(of: chain(1).description) == .bind(source: paths[0], readOnly: true))
-        guard case .overlay([paths[1], paths[0]], nil, _, _) = try store.mount(of: chain(2).description)
-        else {
-            Issue.record("\(try store.mount(of: chain(2).description))")
+        #expect(
+            try store.readOnlyMounts(of: chain(1).description) == [.bind(source: paths[0], readOnly: true)])
+        let two = try store.readOnlyMounts(of: chain(2).description)
+        guard case .overlay([paths[1], paths[0]], nil, false, _)? = two.first, two.count == 1 else {
+            Issue.record("\(two)")
             return
         }
-        _ = try store.prepare("rw", parent: chain(1).description, owner: .user, run: nil)
+        let active = try store.prepare("rw", parent: chain(1).description, in: try store.startRun())
         let own = folder.appending("\(try store.stat("rw").id)")
         let writable = Mount.Writable(upper: own.appending("fs"), work: own.appending("work"))
-        guard case .overlay([paths[0]], writable, _, _) = try store.mount(of: "rw") else {
-            Issue.record("\(try store.mount(of: "rw"))")
+        guard case .overlay([paths[0]], writable, false, _)? = active.first, active.count == 1 else {
+            Issue.record("\(active)")
             return
         }
     }
@@ -163,8 +142,8 @@ struct SnapshotStoreTests {
             let store = try scratch.open()
             try store.make(1)
             let run = try store.startRun()
-            _ = try store.prepare("left", parent: chain(1).description, owner: .images, run: run)
-            _ = try store.prepare("mine", parent: chain(1).description, owner: .user, run: nil)
+            _ = try store.prepareLayer("left", parent: chain(1).description, in: run)
+            try store.prepare("mine", parent: chain(1).description, in: run)
         }
         // Without a row: a crash between making the directory and committing the transaction.
         _ = try Directory(opening: scratch.root.appending("overlayfs")).ensureDirectory("77")
@@ -184,7 +163,7 @@ struct SnapshotStoreTests {
         let scratch = try Scratch()
         let first = try scratch.open()
         let run = try first.startRun()
-        _ = try first.prepare("busy", parent: nil, owner: .images, run: run)
+        _ = try first.prepareLayer("busy", parent: nil, in: run)
         let second = try scratch.open()
         _ = try second.startRun()
         #expect(try second.find("busy") != nil)
@@ -216,7 +195,7 @@ struct SnapshotStoreTests {
         let scratch = try Scratch()
         let store = try scratch.open()
         try store.make(1)
-        _ = try store.prepare("mine", parent: chain(1).description, owner: .user, run: nil)
+        try store.prepare("mine", parent: chain(1).description, in: try store.startRun())
         let restarted = try scratch.open(boot: "second")
         _ = try restarted.startRun()
         #expect(try restarted.verified(chain(1)) == nil)

@@ -59,6 +59,23 @@ enum Schema {
                     ) WITHOUT ROWID;
                     """)
         }
+        migrator.registerMigration("2") { database in
+            try database.execute(
+                sql: """
+                    -- What it takes, measured when it was committed; null if it was by the first version.
+                    ALTER TABLE snapshot ADD COLUMN size INTEGER;
+                    ALTER TABLE snapshot ADD COLUMN inodes INTEGER;
+                    -- The digest of the record of its tree, if there is one.
+                    ALTER TABLE snapshot ADD COLUMN tree_digest TEXT;
+                    -- What a running process relies on, beside what it makes.
+                    CREATE TABLE pin (
+                        run TEXT NOT NULL,
+                        snapshot INTEGER NOT NULL REFERENCES snapshot(id) ON DELETE CASCADE,
+                        PRIMARY KEY (run, snapshot)
+                    ) WITHOUT ROWID;
+                    CREATE INDEX pin_snapshot ON pin(snapshot);
+                    """)
+        }
         return migrator
     }
 }

@@ -5,23 +5,27 @@ internal import OCI
 struct SnapshotRow: Decodable, FetchableRecord, Sendable {
     let id: Int64
     let name: String
-    let kind: String
+    let kind: SnapshotInfo.Kind
     let parent: Int64?
     let parentName: String?
     let owner: String
     let run: String?
     let boot: String?
     let verifiedChain: String?
+    let size: Int64?
+    let inodes: Int64?
+    let treeDigest: String?
     let created: Int64
     let updated: Int64
 
     private enum CodingKeys: String, CodingKey {
-        case id, name, kind, parent, owner, run, boot, created, updated
+        case id, name, kind, parent, owner, run, boot, size, inodes, created, updated
         case parentName = "parent_name"
         case verifiedChain = "verified_chain"
+        case treeDigest = "tree_digest"
     }
 
-    private static let select = """
+    static let select = """
         SELECT snapshot.*, above.name AS parent_name
         FROM snapshot LEFT JOIN snapshot AS above ON above.id = snapshot.parent
         """
@@ -60,11 +64,67 @@ struct SnapshotRow: Decodable, FetchableRecord, Sendable {
             arguments: [id])
     }
 
-    var info: SnapshotInfo {
+    static func all(_ snapshotter: String, _ database: Database) throws -> [SnapshotRow] {
+        try fetchAll(
+            database, sql: "\(select) WHERE snapshot.snapshotter = ? ORDER BY snapshot.id",
+            arguments: [snapshotter])
+    }
+
+    // MARK: As values
+
+    func info(_ labels: [String: String]) -> SnapshotInfo {
         SnapshotInfo(
-            id: id, name: name, kind: SnapshotInfo.Kind(rawValue: kind) ?? .committed, parent: parentName,
-            owner: Owner(rawValue: owner),
-            verifiedChain: verifiedChain.flatMap { try? ChainID(Digest(parsing: $0)) }, created: created,
-            updated: updated)
+            id: id, name: name, kind: kind, parent: parentName, owner: Owner(rawValue: owner),
+            verifiedChain: verifiedChain.flatMap { try? ChainID(Digest(parsing: $0)) }, labels: labels,
+            created: created, updated: updated)
+    }
+
+    func info(_ database: Database) throws -> SnapshotInfo {
+        let labels = try Row.fetchAll(
+            database, sql: "SELECT name, value FROM label WHERE snapshot = ?", arguments: [id])
+        return info(Dictionary(uniqueKeysWithValues: labels.map { ($0["name"], $0["value"]) }))
+    }
+
+    /// Nil until it is measured.
+    var usage: SnapshotUsage? {
+        guard let size, let inodes else { return nil }
+        return SnapshotUsage(size: size, inodes: inodes)
+    }
+
+    /// Whether a reboot has taken its chain from it.
+    var isDistrusted: Bool { name.hasPrefix("distrusted/") }
+
+    // MARK: What belongs to a row
+
+    static func remember(_ usage: SnapshotUsage, of id: Int64, _ database: Database) throws {
+        try database.execute(
+            sql: "UPDATE snapshot SET size = ?, inodes = ? WHERE id = ?",
+            arguments: [usage.size, usage.inodes, id])
+    }
+
+    /// - Parameter digest: of the record of its tree.
+    static func remember(_ digest: Digest, of id: Int64, _ database: Database) throws {
+        try database.execute(
+            sql: "UPDATE snapshot SET tree_digest = ? WHERE id = ?", arguments: [digest.description, id])
+    }
+
+    /// The labels of all snapshots, by id.
+    static func labels(of snapshotter: String, _ database: Database) throws -> [Int64: [String: String]] {
+        var labels = [Int64: [String: String]]()
+        let rows = try Row.fetchCursor(
+            database,
+            sql: """
+                SELECT label.* FROM label JOIN snapshot ON snapshot.id = label.snapshot WHERE snapshotter = ?
+                """, arguments: [snapshotter])
+        while let row = try rows.next() { labels[row["snapshot"], default: [:]][row["name"]] = row["value"] }
+        return labels
+    }
+
+    /// Replaces all labels of a snapshot.
+    static func setLabels(_ labels: [String: String], of id: Int64, _ database: Database) throws {
+        try database.execute(sql: "DELETE FROM label WHERE snapshot = ?", arguments: [id])
+        for (name, value) in labels {
+            try database.execute(sql: "INSERT INTO label VALUES (?, ?, ?)", arguments: [id, name, value])
+        }
     }
 }

@@ -1,0 +1,59 @@
+internal import Kernel
+internal import SystemPackage
+
+/// `ROOT/<snapshotter>`, where each snapshot has a directory.
+struct BackendFolder: Sendable {
+    let path: FilePath
+    let directory: Directory
+
+    func path(of id: Int64) -> FilePath { path.appending("\(id)") }
+
+    func open(_ id: Int64) throws(SyscallFailure) -> Directory { try directory.open(FileName(id: id)) }
+
+    /// Makes what layers consist of, in a directory that goes again.
+    ///
+    /// - Returns: the form in which whiteouts can be made.
+    func tryLayers() throws(SyscallFailure) -> WhiteoutForm {
+        let probe = FileName(literal: ".probe-\(UInt32.random(in: .min ... .max))")
+        defer { try? directory.removeTree(probe) }
+        try directory.makeDirectory(probe, mode: 0o700)
+        return try directory.open(probe).tryLayer()
+    }
+}
+
+extension Directory {
+    /// Makes whiteouts and marks in this directory, which should be nobody's.
+    func tryLayer() throws(SyscallFailure) -> WhiteoutForm {
+        try mark(.opaque)
+        do throws(SyscallFailure) {
+            try makeWhiteout(FileName(literal: "device"), .device)
+            return .device
+        } catch {
+            if error.isOutOfSpace { throw error }
+            try makeWhiteout(FileName(literal: "attribute"), .attribute)
+            return .attribute
+        }
+    }
+}
+
+extension StoreFailure {
+    /// Why a snapshotter cannot work.
+    init(unable cause: SyscallFailure, _ backend: any SnapshotBackend.Type, at path: FilePath, hint: String) {
+        if cause.isOutOfSpace {
+            self.init(cause, "cannot write to the store")
+        } else if cause.isPermission, cause.call.hasSuffix("setxattr") {
+            self.init(
+                .system(cause), "layers cannot be written: \(cause)",
+                hint: "overlay's own attributes need root with CAP_SYS_ADMIN, as in a privileged container")
+        } else {
+            self.init(
+                .unavailable, "\(backend.name) cannot keep snapshots under \(escaped(path)): \(cause)",
+                hint: hint)
+        }
+    }
+}
+
+extension FileName {
+    /// The directory of a snapshot.
+    init(id: Int64) { self.init(literal: "\(id)") }
+}

@@ -1,0 +1,81 @@
+internal import Kernel
+internal import Mounts
+internal import SystemPackage
+
+/// Snapshots as subvolumes of btrfs, each the file system's own snapshot of its parent: nothing is copied. `<id>/fs` is
+/// the subvolume; a committed one is read-only.
+struct BtrfsBackend: SnapshotBackend {
+    static let name = "btrfs"
+    static let tree = FileName(literal: "fs")
+    static let content = SnapshotContent.wholeTree
+
+    let folder: BackendFolder
+
+    func make(_ id: Int64, isView: Bool, on parent: Int64?) throws(SyscallFailure) {
+        if isView, parent != nil { return }
+        let snapshot = try folder.open(id)
+        guard let parent else { return try snapshot.makeSubvolume(Self.tree) }
+        try snapshot.snapshotSubvolume(
+            try folder.open(parent).open(Self.tree), as: Self.tree, readOnly: false)
+    }
+
+    func open(_ id: Int64, isWritable: Bool) throws(SyscallFailure) -> SnapshotTree {
+        SnapshotTree(try folder.open(id).open(Self.tree))
+    }
+
+    func finish(_ id: Int64) throws(StoreFailure) {}
+
+    func seal(_ id: Int64) throws(SyscallFailure) {
+        try folder.open(id).open(Self.tree).setSubvolumeReadOnly(true)
+    }
+
+    func persist(_ id: Int64) throws(SyscallFailure) { try folder.directory.file.syncFileSystem() }
+
+    /// What the parent does not have: a file that is the same there has its inode number and its change time, which a
+    /// snapshot takes over and a change renews.
+    func usage(of id: Int64, on parent: Int64?) throws(SyscallFailure) -> SnapshotUsage {
+        let tree = try folder.open(id).open(Self.tree)
+        guard let parent else { return try SnapshotUsage(of: tree) }
+        return try SnapshotUsage(of: tree, notIn: try folder.open(parent).open(Self.tree))
+    }
+
+    func mounts(own: Int64?, parents: [Int64], isWritable: Bool) throws(SyscallFailure) -> [Mount] {
+        guard let id = own ?? parents.first else { return [] }
+        guard let device = try MountTable.read().device(holding: folder.path, type: "btrfs") else {
+            throw SyscallFailure("mountinfo", path: escaped(folder.path), errno: .noSuchFileOrDirectory)
+        }
+        let subvolume = try folder.open(id).open(Self.tree).subvolumeID()
+        return [.subvolume(device: device, id: subvolume, readOnly: !isWritable)]
+    }
+
+    func delete(_ name: FileName) throws(SyscallFailure) {
+        do throws(SyscallFailure) {
+            try folder.directory.open(name).removeSubvolume(Self.tree)
+        } catch {
+            // Somebody else deletes it too.
+            if !error.isMissing { throw error }
+        }
+        try folder.directory.removeTree(name)
+    }
+
+    func probe() throws(StoreFailure) -> WhiteoutForm {
+        let hint = "put the store on btrfs with --root DIR, or use another --snapshotter"
+        let isBtrfs = try attempting("cannot look at the store's file system") { () throws(SyscallFailure) in
+            try folder.directory.isBtrfs
+        }
+        guard isBtrfs else {
+            throw StoreFailure(
+                .unavailable,
+                "btrfs cannot keep snapshots under \(escaped(folder.path)): it is another file system",
+                hint: hint)
+        }
+        let probe = FileName(literal: ".probe-\(UInt32.random(in: .min ... .max))")
+        do throws(SyscallFailure) {
+            defer { try? folder.directory.removeSubvolume(probe) }
+            try folder.directory.makeSubvolume(probe)
+            return try folder.directory.open(probe).tryLayer()
+        } catch {
+            throw StoreFailure(unable: error, Self.self, at: folder.path, hint: hint)
+        }
+    }
+}

@@ -1,0 +1,173 @@
+internal import Kernel
+internal import Mounts
+internal import SystemPackage
+
+/// Snapshots as whole ext4 file systems in sparse files, `<id>/image`, each a copy of its parent's: for hosts whose own
+/// file system lacks what layers need, and for consumers that want a block device. Where the host's file system shares
+/// extents (xfs, btrfs) a copy shares them.
+///
+/// To be written, an image is mounted where nobody sees it (`DetachedMount`): the mount ends with the process that
+/// made it.
+struct LoopBackend: SnapshotBackend {
+    static let name = "loop"
+    static let content = SnapshotContent.wholeTree
+    static let tree = FileName(literal: "image")
+    private static let type = "ext4"
+    /// An empty file system that every snapshot without a parent begins as.
+    static let scratch = FileName(literal: "scratch")
+
+    let folder: BackendFolder
+
+    func make(_ id: Int64, isView: Bool, on parent: Int64?) throws(SyscallFailure) {
+        if isView, parent != nil { return }
+        let directory = try folder.open(id)
+        if let parent {
+            try directory.copyImage(try folder.open(parent).openFile(Self.tree), as: Self.tree)
+        } else {
+            try directory.copyImage(try folder.directory.openFile(Self.scratch), as: Self.tree)
+        }
+    }
+
+    func open(_ id: Int64, isWritable: Bool) throws(SyscallFailure) -> SnapshotTree {
+        let mount = try Self.mount(folder.path(of: id).appending("image"), readOnly: !isWritable)
+        return SnapshotTree(mount.root, heldBy: mount)
+    }
+
+    private static func mount(_ image: FilePath, readOnly: Bool) throws(SyscallFailure) -> DetachedMount {
+        let device = try LoopDevice(of: image, readOnly: readOnly)
+        return try DetachedMount(
+            type: type, source: device.path, readOnly: readOnly,
+            options: readOnly ? [] : [("noinit_itable", nil)])
+    }
+
+    /// While an image is mounted writable its journal has to be replayed before it can be read: the image itself says so.
+    /// What was mounted here a moment ago may still be on its way to be unmounted.
+    func finish(_ id: Int64) throws(StoreFailure) {
+        let isClean = try attempting("cannot look at a snapshot's image") { () throws(SyscallFailure) in
+            for _ in 0..<Self.patience {
+                if try isUnmounted(id) { return true }
+                Process.sleep(milliseconds: 10)
+            }
+            return false
+        }
+        guard isClean else {
+            throw StoreFailure(
+                .failedPrecondition, "the snapshot is mounted writable, or was not unmounted",
+                hint: "unmount it first; after a crash mount and unmount it once")
+        }
+    }
+
+    /// Times 10 ms.
+    private static let patience = 200
+
+    /// `s_feature_incompat` of the superblock has no RECOVER (kernel: Documentation/filesystems/ext4, "Super Block").
+    private func isUnmounted(_ id: Int64) throws(SyscallFailure) -> Bool {
+        let needsRecovery: UInt8 = 0x4
+        let file = try folder.open(id).openFile(Self.tree)
+        var start = [UInt8]()
+        try file.read(into: &start, limit: 2048)
+        let incompatible = 1024 + 0x60
+        return start.count > incompatible && start[incompatible] & needsRecovery == 0
+    }
+
+    func seal(_ id: Int64) throws(SyscallFailure) { try folder.open(id).setMode(of: Self.tree, 0o400) }
+
+    func persist(_ id: Int64) throws(SyscallFailure) { try folder.directory.file.syncFileSystem() }
+
+    /// Of the image's blocks those that its parent has not: one inode.
+    func usage(of id: Int64, on parent: Int64?) throws(SyscallFailure) -> SnapshotUsage {
+        func bytes(_ id: Int64) throws(SyscallFailure) -> Int64 {
+            try folder.open(id).openFile(Self.tree).status().blocks * 512
+        }
+        let below = try parent.map(bytes) ?? 0
+        return SnapshotUsage(size: max(0, try bytes(id) - below), inodes: 1)
+    }
+
+    func mounts(own: Int64?, parents: [Int64], isWritable: Bool) -> [Mount] {
+        guard let id = own ?? parents.first else { return [] }
+        return [
+            .image(
+                file: folder.path(of: id).appending("image"), type: Self.type, readOnly: !isWritable,
+                options: [])
+        ]
+    }
+
+    func delete(_ name: FileName) throws(SyscallFailure) { try folder.directory.removeTree(name) }
+
+    // MARK: Can it work here
+
+    func probe() throws(StoreFailure) -> WhiteoutForm {
+        try makeScratch()
+        do throws(SyscallFailure) {
+            let probe = FileName(literal: ".probe-\(UInt32.random(in: .min ... .max))")
+            defer { try? folder.directory.removeTree(probe) }
+            try folder.directory.copyImage(try folder.directory.openFile(Self.scratch), as: probe)
+            let mount = try Self.mount(folder.path.appending(probe.description), readOnly: false)
+            let directory = try mount.root.ensureDirectory("probe")
+            return try directory.tryLayer()
+        } catch {
+            throw StoreFailure(
+                unable: error, Self.self, at: folder.path,
+                hint: "loop devices need root and /dev/loop-control, as in a privileged container")
+        }
+    }
+
+    /// Made once, aside, so that a crash leaves none or a whole one.
+    private func makeScratch() throws(StoreFailure) {
+        let doing = "cannot make an empty file system"
+        let isThere = try attempting(doing) { () throws(SyscallFailure) in
+            try folder.directory.status(of: Self.scratch) != nil
+        }
+        if isThere { return }
+        let name = FileName(literal: ".scratch-\(UInt32.random(in: .min ... .max))")
+        let path = folder.path.appending(name.description)
+        defer { try? folder.directory.removeTree(name) }
+        try attempting(doing) { () throws(SyscallFailure) in
+            let file = try folder.directory.openOrCreateFile(name, mode: 0o600)
+            try file.truncate(to: Self.size)
+            try file.close()
+        }
+        try format(path)
+        try attempting(doing) { () throws(SyscallFailure) in
+            do {
+                let mount = try Self.mount(path, readOnly: false)
+                try mount.root.removeTree(FileName(literal: "lost+found"))
+                try mount.sync()
+            }
+            try folder.directory.rename(name, to: Self.scratch)
+        }
+    }
+
+    private func format(_ path: FilePath) throws(StoreFailure) {
+        var complaint = "mkfs.ext4 is not installed"
+        do throws(SyscallFailure) {
+            let result = try Process.run(
+                "mkfs.ext4",
+                [
+                    "-q", "-F", "-I", "256", "-m", "0", "-J", "size=8", "-E",
+                    "nodiscard,lazy_itable_init=1,lazy_journal_init=1", path.string,
+                ])
+            if result.status == 0 { return }
+            complaint = escaped(result.errors.utf8)
+        } catch {
+            if !error.isMissing { throw StoreFailure(error, "cannot run mkfs.ext4") }
+        }
+        throw StoreFailure(
+            .unavailable, "loop cannot keep snapshots: \(complaint)",
+            hint: "install e2fsprogs, or use another --snapshotter")
+    }
+
+    /// What a snapshot may grow to; nothing of it is taken before it is written.
+    private static let size: Int64 = 64 << 30
+}
+
+extension Directory {
+    /// Makes a new file with all of another's content, which takes what the other one takes and no more.
+    fileprivate func copyImage(_ source: borrowing File, as name: FileName) throws(SyscallFailure) {
+        guard let copy = try createFile(name, mode: 0o600) else {
+            throw SyscallFailure("openat", path: "\(name)", errno: .fileExists)
+        }
+        try copy.copyContent(of: source)
+        try copy.close()
+    }
+}

@@ -1,0 +1,54 @@
+internal import Kernel
+internal import Mounts
+internal import SystemPackage
+
+/// Snapshots as whole trees in plain directories, each a copy of its parent: for file systems and kernels that can do
+/// nothing else. Where the file system shares extents (xfs, btrfs) a copy shares them.
+struct NativeBackend: SnapshotBackend {
+    static let name = "native"
+    static let tree = FileName(literal: "fs")
+    static let content = SnapshotContent.wholeTree
+
+    let folder: BackendFolder
+
+    func make(_ id: Int64, isView: Bool, on parent: Int64?) throws(SyscallFailure) {
+        if isView, parent != nil { return }
+        let snapshot = try folder.open(id)
+        try snapshot.makeDirectory(Self.tree, mode: 0o755)
+        guard let parent else { return }
+        try folder.open(parent).open(Self.tree).copyContents(to: try snapshot.open(Self.tree))
+    }
+
+    func open(_ id: Int64, isWritable: Bool) throws(SyscallFailure) -> SnapshotTree {
+        SnapshotTree(try folder.open(id).open(Self.tree))
+    }
+
+    func finish(_ id: Int64) throws(StoreFailure) {}
+
+    func seal(_ id: Int64) throws(SyscallFailure) {}
+
+    func persist(_ id: Int64) throws(SyscallFailure) { try folder.directory.file.syncFileSystem() }
+
+    /// Of the whole copy: what of it is shared with the parent, no file system tells.
+    func usage(of id: Int64, on parent: Int64?) throws(SyscallFailure) -> SnapshotUsage {
+        try SnapshotUsage(of: try folder.open(id).open(Self.tree))
+    }
+
+    func mounts(own: Int64?, parents: [Int64], isWritable: Bool) -> [Mount] {
+        guard let id = own ?? parents.first else { return [] }
+        return [.bind(source: folder.path(of: id).appending("fs"), readOnly: !isWritable)]
+    }
+
+    func delete(_ name: FileName) throws(SyscallFailure) { try folder.directory.removeTree(name) }
+
+    func probe() throws(StoreFailure) -> WhiteoutForm {
+        do throws(SyscallFailure) {
+            return try folder.tryLayers()
+        } catch {
+            throw StoreFailure(
+                unable: error, Self.self, at: folder.path,
+                hint:
+                    "put the store on a file system of Linux that keeps extended attributes, with --root DIR")
+        }
+    }
+}

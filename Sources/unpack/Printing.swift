@@ -1,0 +1,49 @@
+internal import FoundationEssentials
+internal import Kernel
+internal import Unpacking
+
+/// What commands print, in the forms that they share. stdout carries nothing else.
+func say(_ text: String) throws { try attempt { try Console.write(text + "\n") } }
+
+/// One line of JSON, the same for the same value.
+func encoded(_ value: some Encodable) throws -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    return String(decoding: try encoder.encode(value), as: UTF8.self)
+}
+
+/// RFC 3339 with nanoseconds, in UTC.
+func timestamp(_ nanoseconds: Int64) -> String {
+    let perSecond: Int64 = 1_000_000_000
+    let (seconds, fraction) = nanoseconds.quotientAndRemainder(dividingBy: perSecond)
+    let text = Date(timeIntervalSince1970: TimeInterval(seconds)).formatted(.iso8601)
+    let digits = String(fraction)
+    return text.dropLast() + "." + String(repeating: "0", count: 9 - digits.count) + digits + "Z"
+}
+
+/// Bytes in units of 1024, as `ctr` and `du -h` have them.
+func binarySize(_ bytes: Int64) -> String {
+    var value = Double(bytes)
+    var units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"][...]
+    while value >= 1024, units.count > 1 {
+        value /= 1024
+        units.removeFirst()
+    }
+    let tenths = Int((value * 10).rounded())
+    return "\(tenths / 10).\(tenths % 10) \(units.first ?? "B")"
+}
+
+/// Columns under headings, as wide as what is in them. Control characters are escaped.
+struct Table {
+    let text: String
+
+    init(_ headings: [String], _ rows: [[String]]) {
+        let rows = [headings] + rows.map { $0.map { escaped($0.utf8) } }
+        let widths = headings.indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
+        text = rows.map { row in
+            let cells = zip(row, widths).map { $0 + String(repeating: " ", count: $1 - $0.count) }.joined(
+                separator: " ")
+            return String(cells.reversed().drop { $0 == " " }.reversed())
+        }.joined(separator: "\n")
+    }
+}

@@ -1,0 +1,138 @@
+import Kernel
+import Mounts
+import OCI
+import Snapshots
+import Synchronization
+import SystemPackage
+import TestSupport
+import Testing
+
+/// A snapshotter and a file system that it can work on.
+struct Site: Sendable, CustomTestStringConvertible {
+    let snapshotter: String
+    /// Where stores are made.
+    let place: FilePath
+    /// Kept for as long as anything lies on it.
+    private let fileSystem: LoopFileSystem?
+
+    var testDescription: String { snapshotter }
+
+    /// Every snapshotter that can work on this machine.
+    static let all = SnapshotStore.supported.compactMap { try? attempts[$0]?.get() }
+
+    /// Why one cannot; nil if it can.
+    static func obstacle(_ snapshotter: String) -> String? {
+        guard case .failure(let error)? = attempts[snapshotter] else { return nil }
+        return "\(error)"
+    }
+
+    private static let attempts = Dictionary(
+        uniqueKeysWithValues: SnapshotStore.supported.map { name in (name, Result { try Site(name) }) })
+
+    private struct NoPlace: Error, CustomStringConvertible {
+        let description = "needs root and a file system for layers"
+    }
+
+    private init(_ snapshotter: String) throws {
+        self.snapshotter = snapshotter
+        guard let scratch = Ability.scratch else { throw NoPlace() }
+        if snapshotter == "btrfs" {
+            let fileSystem = try LoopFileSystem(type: "btrfs", megabytes: 1000)
+            self.fileSystem = fileSystem
+            place = fileSystem.path
+        } else {
+            fileSystem = nil
+            place = scratch
+        }
+        let temporary = try TemporaryDirectory(in: place)
+        _ = try SnapshotStore(
+            opening: temporary.path.appending("s"), snapshotter: snapshotter, boot: "boot", clock: { 0 }
+        ).whiteoutForm()
+    }
+}
+
+/// A store of one test's own, and the calls that every test makes.
+final class Ground {
+    let site: Site
+    let store: SnapshotStore
+    let run: Run
+    private let temporary: TemporaryDirectory
+    private let ticks = Ticks()
+
+    init(_ site: Site) throws {
+        Process.clearFileModeMask()
+        self.site = site
+        temporary = try TemporaryDirectory(in: site.place)
+        store = try SnapshotStore(
+            opening: temporary.path.appending("s"), snapshotter: site.snapshotter, boot: "boot",
+            clock: { [ticks] in ticks.next() })
+        run = try store.startRun()
+    }
+
+    /// Called by every test at its end, so that what lies on the disk lives as long as the test.
+    func end() { withExtendedLifetime(temporary) {} }
+
+    /// Lends a directory on which mounts are really mounted.
+    func mounted<Value>(_ mounts: [Mount], _ body: (Directory) throws -> Value) throws -> Value {
+        #expect(!mounts.isEmpty)
+        let target = try temporary.makeDirectory("m-\(UInt32.random(in: .min ... .max))")
+        try MountPerformer.perform(
+            mounts, form: .ofThisKernel, folder: store.root.appending(site.snapshotter), on: target)
+        defer { try? unmountWhenFree(target) }
+        return try body(try Directory(opening: target))
+    }
+
+    /// Prepares, changes and commits a snapshot.
+    func make(_ name: String, on parent: String? = nil, _ change: (Directory) throws -> Void = { _ in })
+        throws
+    {
+        let key = "\(name)-active"
+        let mounts = try store.prepare(key, parent: parent, in: run)
+        #expect(try store.mounts(of: key) == mounts)
+        try mounted(mounts, change)
+        try store.commit(key, as: name, labels: ["containerd.io/gc.root": "now"], isSynced: false)
+    }
+
+    /// What a view of a snapshot shows.
+    func shows<Value>(_ name: String, _ body: (Directory) throws -> Value) throws -> Value {
+        let key = "view-\(UInt32.random(in: .min ... .max))"
+        let mounts = try store.view(key, parent: name, in: run)
+        #expect(try store.mounts(of: key) == mounts)
+        #expect(mounts.allSatisfy { $0.isReadOnly })
+        defer { try? store.remove(key) }
+        return try mounted(mounts, body)
+    }
+
+    func tree(_ name: String) throws -> [String] { try shows(name) { try Self.lines($0) } }
+
+    /// A tree without its times, which two trees that were made one after the other do not share.
+    static func lines(_ directory: Directory) throws -> [String] {
+        try TreeDump(of: directory).lines.map { line in
+            var fields = line.split(separator: " ")
+            // Path, type, mode, owner, time.
+            fields.remove(at: 4)
+            return fields.joined(separator: " ")
+        }
+    }
+}
+
+/// A clock that never stands still.
+private final class Ticks: Sendable {
+    private let state = Mutex(Int64(1_700_000_000_000_000_000))
+    func next() -> Int64 {
+        state.withLock {
+            $0 += 1_000
+            return $0
+        }
+    }
+}
+
+/// Which kind of failure something ends with; nil if it does not.
+func kind(_ body: () throws -> Void) -> StoreFailure.Kind? {
+    do {
+        try body()
+        return nil
+    } catch {
+        return (error as? StoreFailure)?.kind
+    }
+}
