@@ -39,7 +39,9 @@ struct RootCommand: ParsableCommand {
         commandName: "unpack",
         abstract: "Unpack an OCI image into verified snapshots, and print how to mount it.",
         version: Version.text,
-        subcommands: [UnpackCommand.self, InspectCommand.self, MountCommand.self, UmountCommand.self],
+        subcommands: [
+            UnpackCommand.self, InspectCommand.self, MountCommand.self, UmountCommand.self, SnapshotCommand.self,
+        ],
         defaultSubcommand: UnpackCommand.self)
 }
 

@@ -1,0 +1,46 @@
+internal import ArgumentParser
+internal import Kernel
+internal import Unpacking
+
+/// The whole snapshotter contract, a call a command.
+struct SnapshotCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "snapshot",
+        abstract: "Make, look at and remove single snapshots of the store.",
+        discussion: """
+            A snapshot is active (it can be written to), a view (it cannot), or committed. Only a committed one can be \
+            another's parent; committed layers of images are named by their chain IDs. What is made here stays until it \
+            is removed: `unpack prune` leaves it alone.
+            """,
+        subcommands: [
+            SnapshotPrepareCommand.self, SnapshotViewCommand.self, SnapshotCommitCommand.self,
+            SnapshotRmCommand.self,
+            SnapshotLsCommand.self, SnapshotTreeCommand.self, SnapshotStatCommand.self,
+            SnapshotUsageCommand.self,
+            SnapshotMountsCommand.self, SnapshotLabelCommand.self,
+        ])
+}
+
+/// Labels, as options have them.
+struct LabelOptions: ParsableArguments {
+    @Option(
+        name: .customLong("label"),
+        help: ArgumentHelp("A label. Give it again for more.", valueName: "key=value"))
+    var texts: [String] = []
+
+    func labels() throws -> [String: String] { try Self.parse(texts) }
+
+    /// The last one of a key wins. An empty value is a label that is to go.
+    static func parse(_ texts: [String]) throws -> [String: String] {
+        var labels = [String: String]()
+        for text in texts {
+            let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            guard parts.count == 2, !parts[0].isEmpty else {
+                throw UnpackError(
+                    .usage, "'\(escaped(text.utf8))' is no label", hint: "write it as KEY=VALUE")
+            }
+            labels[String(parts[0])] = String(parts[1])
+        }
+        return labels
+    }
+}

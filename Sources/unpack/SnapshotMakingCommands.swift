@@ -1,0 +1,128 @@
+internal import ArgumentParser
+internal import Kernel
+internal import Mounts
+internal import Snapshots
+internal import SystemPackage
+internal import Unpacking
+
+/// How a command prints mounts: as one line for a shell, or as containerd's JSON.
+struct MountOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("Where it will be mounted; printed into the line.", valueName: "dir"))
+    var target: String?
+
+    @Flag(help: "Print the mounts as JSON, as containerd has them.")
+    var json = false
+
+    /// - Parameter key: what mounts by itself what no line can tell.
+    func text(of mounts: [Mount], _ key: String, in store: StoreOptions) throws -> String {
+        let target = try target.map { try absolutePath($0, of: "--target") }
+        if json { return try attempt { try encoded(mounts.map { MountDocument($0, target: target) }) } }
+        let performed = try store.performedMount(of: key)
+        return try attempt {
+            try MountLine(mounts, form: .ofThisKernel, target: target, performed: performed).text
+        }
+    }
+}
+
+struct SnapshotPrepareCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "prepare", abstract: "Make a snapshot that can be written to, and print how to mount it."
+    )
+
+    @Argument(help: "The new snapshot's key.")
+    var key: String
+
+    @Argument(help: "The committed snapshot that it begins as. Without one it is empty.")
+    var parent: String?
+
+    @OptionGroup var labels: LabelOptions
+    @OptionGroup var mounts: MountOptions
+    @OptionGroup var store: StoreOptions
+
+    func run() throws {
+        try checkKey(key)
+        let labels = try labels.labels()
+        let store = try self.store.open()
+        let made = try attempt {
+            try store.prepare(key, parent: parent, labels: labels, in: try store.startRun())
+        }
+        try say(try mounts.text(of: made, key, in: self.store))
+    }
+}
+
+struct SnapshotViewCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "view", abstract: "Make a snapshot that nobody can write to, and print how to mount it.")
+
+    @Argument(help: "The new snapshot's key.")
+    var key: String
+
+    @Argument(help: "The committed snapshot that it shows. Without one it is empty.")
+    var parent: String?
+
+    @OptionGroup var labels: LabelOptions
+    @OptionGroup var mounts: MountOptions
+    @OptionGroup var store: StoreOptions
+
+    func run() throws {
+        try checkKey(key)
+        let labels = try labels.labels()
+        let store = try self.store.open()
+        let made = try attempt {
+            try store.view(key, parent: parent, labels: labels, in: try store.startRun())
+        }
+        try say(try mounts.text(of: made, key, in: self.store))
+    }
+}
+
+struct SnapshotCommitCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "commit", abstract: "Turn an active snapshot into a committed one, under a new name.",
+        discussion: "Labels are not taken over from the active snapshot: it has those that are given here.")
+
+    @Argument(help: "The committed snapshot's name.")
+    var name: String
+
+    @Argument(help: "The active snapshot's key.")
+    var key: String
+
+    @Option(help: "Put it on this committed snapshot, if it was prepared without a parent.")
+    var parent: String?
+
+    @OptionGroup var labels: LabelOptions
+    @OptionGroup var durability: DurabilityOptions
+    @OptionGroup var store: StoreOptions
+
+    func run() throws {
+        try checkKey(name)
+        let labels = try labels.labels()
+        let store = try self.store.open()
+        try attempt {
+            try store.commit(key, as: name, onto: parent, labels: labels, isSynced: durability.sync == .fs)
+        }
+    }
+}
+
+struct SnapshotRmCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "rm", abstract: "Remove snapshots that nothing else is based on.")
+
+    @Argument(help: "Keys and names, removed in this order.")
+    var keys: [String]
+
+    @OptionGroup var store: StoreOptions
+
+    func run() throws {
+        let store = try self.store.openExisting()
+        for key in keys { try attempt { try store.remove(key) } }
+    }
+}
+
+/// A key stands in mount lines and other commands, and must not be taken for an option or nothing.
+private func checkKey(_ key: String) throws {
+    guard !key.isEmpty, !key.hasPrefix("-"), key.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7F }) else {
+        throw UnpackError(
+            .usage, "'\(escaped(key.utf8))' is no name for a snapshot",
+            hint: "use something without spaces that does not begin with '-'")
+    }
+}
