@@ -40,8 +40,9 @@ struct RootCommand: ParsableCommand {
         abstract: "Unpack an OCI image into verified snapshots, and print how to mount it.",
         version: Version.text,
         subcommands: [
-            UnpackCommand.self, InspectCommand.self, MountCommand.self, UmountCommand.self, ImagesCommand.self,
-            RmCommand.self, PruneCommand.self, SnapshotCommand.self,
+            UnpackCommand.self, InspectCommand.self, MountCommand.self, UmountCommand.self,
+            ImagesCommand.self,
+            RmCommand.self, PruneCommand.self, VerifyCommand.self, SnapshotCommand.self,
         ],
         defaultSubcommand: UnpackCommand.self)
 }

@@ -29,7 +29,7 @@ struct UnpackCommand: ParsableCommand {
             Exit status: 0 done, 64 usage, 65 the image is wrong, 66 not found, 69 not possible here, 70 a bug, \
             74 I/O or no space, 75 the store is busy, 77 not permitted, 130 and 143 interrupted.
 
-            Other commands: inspect, mount, umount. `unpack COMMAND --help` tells more.
+            Other commands: inspect, mount, umount, images, rm, prune, verify, snapshot. `unpack COMMAND --help` tells more.
             """,
         shouldDisplay: false)
 

@@ -1,0 +1,171 @@
+internal import Kernel
+internal import Layers
+package import Layout
+package import OCI
+package import Snapshots
+package import Streams
+package import SystemPackage
+
+/// Compares what a store holds with what was recorded of it, and unpacks damaged layers again.
+package struct Verifier: Sendable {
+    private let root: FilePath
+    private let snapshotter: String
+    private let repair: Repair?
+    private let cancellation: Cancellation
+
+    /// An image that damaged layers are taken from.
+    package struct Repair: Sendable {
+        package let image: FilePath
+        package let selector: Selector
+
+        package init(image: FilePath, selector: Selector) {
+            self.image = image
+            self.selector = selector
+        }
+    }
+
+    /// What happens, in order; one snapshot after the other.
+    package enum Event: Sendable {
+        case started(SnapshotInfo, number: Int, count: Int)
+        case found(SnapshotInfo, SnapshotStore.Finding)
+        case ended(SnapshotInfo, Outcome)
+        case repairing(LayerStep)
+    }
+
+    package enum Outcome: Sendable {
+        case intact(paths: Int)
+        /// There was no record; now there is.
+        case recorded
+        case repaired
+        /// - Parameter reason: why it was not repaired; nil if nobody asked.
+        case damaged(reason: UnpackError?)
+    }
+
+    package init(root: FilePath, snapshotter: String, repair: Repair?, cancellation: Cancellation) {
+        self.root = root
+        self.snapshotter = snapshotter
+        self.repair = repair
+        self.cancellation = cancellation
+    }
+
+    /// - Parameter names: snapshots, or references or digests of images, whose chains are meant; none for every committed
+    ///   snapshot.
+    /// - Throws: `.notFound` for a name, whatever keeps the work itself from being done; not what it finds.
+    package func run(_ names: [String], onEvent: (Event) -> Void) throws(UnpackError) {
+        let store = try openStore(root, snapshotter: snapshotter)
+        let source = try repair.map { repair throws(UnpackError) in try Source(repair) }
+        let run = try attempt { try store.startRun() }
+        defer { try? store.release(run) }
+        let snapshots = try choose(names, in: store)
+        for (index, snapshot) in snapshots.enumerated() {
+            try attempt { try cancellation.check() }
+            onEvent(.started(snapshot, number: index + 1, count: snapshots.count))
+            var isDamaged = false
+            let verification = try attempt {
+                try store.verify(snapshot.name, in: run, check: cancellation.check) { finding in
+                    isDamaged = true
+                    onEvent(.found(snapshot, finding))
+                }
+            }
+            switch verification {
+            case _ where isDamaged:
+                onEvent(.ended(snapshot, try mend(snapshot, from: source, in: store, run, onEvent)))
+            case .recorded: onEvent(.ended(snapshot, .recorded))
+            case .compared(let paths): onEvent(.ended(snapshot, .intact(paths: paths)))
+            }
+        }
+    }
+
+    /// Lower layers first, because a layer is unpacked again over those below it.
+    private func choose(_ names: [String], in store: SnapshotStore) throws(UnpackError) -> [SnapshotInfo] {
+        try attempt {
+            var all = [SnapshotInfo]()
+            try store.walk { if $0.kind == .committed { all.append($0) } }
+            guard !names.isEmpty else { return all }
+            var chosen = Set<String>()
+            let images = try store.images()
+            for name in names {
+                let digest = try? Digest(parsing: name)
+                let chains = images.filter { $0.reference == name || $0.manifest == digest }
+                    .flatMap { $0.layers.map(\.chainID.description) }
+                if chains.isEmpty { _ = try store.stat(name) }
+                chosen.formUnion(chains.isEmpty ? [name] : chains)
+            }
+            return all.filter { chosen.contains($0.name) }
+        }
+    }
+
+    // MARK: Repairing
+
+    private struct Source {
+        let layout: ImageLayout
+        let image: Image
+
+        init(_ repair: Repair) throws(UnpackError) {
+            (layout, image) = try attempt {
+                let layout = try ImageLayout(opening: repair.image)
+                return (layout, try layout.load(layout.select(repair.selector).descriptor))
+            }
+        }
+    }
+
+    /// One layer that cannot be mended does not keep the others from it.
+    private func mend(
+        _ snapshot: SnapshotInfo, from source: Source?, in store: SnapshotStore, _ run: Run,
+        _ onEvent: (Event) -> Void
+    ) throws(UnpackError) -> Outcome {
+        guard let source else { return .damaged(reason: nil) }
+        let step = source.image.steps.first { $0.chainID == snapshot.verifiedChain }
+        guard let step else {
+            return .damaged(
+                reason: UnpackError(
+                    .notFound, "the image has no such layer", hint: "repair it from the one it came from"))
+        }
+        onEvent(.repairing(step))
+        do {
+            try unpackAgain(step, from: source, in: store, run)
+            return .repaired
+        } catch {
+            if case .interrupted = error.code { throw error }
+            return .damaged(reason: error)
+        }
+    }
+
+    private func unpackAgain(
+        _ step: LayerStep, from source: Source, in store: SnapshotStore, _ run: Run
+    ) throws(UnpackError) {
+        let budget = Budget(
+            Budget.Limits(
+                bytes: try attempt { try store.freeBytes() }, isFreeSpace: true,
+                entries: UnpackRequest.Limits.entries,
+                uncompressed: .max))
+        let form = try attempt { try store.whiteoutForm() }
+        let pipeline = LayerPipeline(source.layout, form: form, budget: budget, cancellation: cancellation)
+        let parent = try attempt { try step.parent.flatMap { try store.verified($0)?.name } }
+        let active = try attempt {
+            try store.prepareLayer(
+                "repair/\(run.name)/\(step.number)", parent: store.content == .wholeTree ? parent : nil,
+                in: run)
+        }
+        do throws(UnpackError) {
+            switch store.content {
+            case .layer:
+                let lower = try attempt { try parent.map(store.layers) ?? [] }
+                _ = try attempt(in: step) {
+                    try pipeline.apply(
+                        step, to: active.directory, over: Promise(LowerView(lower.map(\.directory))))
+                }
+            case .wholeTree:
+                _ = try attempt(in: step) { try pipeline.apply(step, into: active.directory) }
+            }
+        } catch {
+            try? store.abandon(active)
+            throw error
+        }
+        do throws(StoreFailure) {
+            try store.replace(step.chainID, with: active, in: run)
+        } catch {
+            throw UnpackError(error)
+        }
+    }
+}
