@@ -69,7 +69,7 @@ private struct TreeCopy {
         links = LinkGroups(root: target)
         // What it has from its own parent would be inherited by all that is made in it: a group (inode(7), S_ISGID),
         // an access control list (acl(5)).
-        for name in try target.file.extendedAttributeNames() where name != .selinux && !name.isSetting {
+        for name in try target.file.extendedAttributeNames() where name.isCopied {
             try target.file.removeExtendedAttribute(name)
         }
         try target.file.setMode(0o700)
@@ -190,9 +190,11 @@ private struct LinkGroups {
 }
 
 extension AttributeName {
-    /// What btrfs is asked to do with a file (btrfs(5), "FILE ATTRIBUTES"); other file systems refuse it.
-    fileprivate var isSetting: Bool { hasPrefix("btrfs.") }
-    fileprivate var isCopied: Bool { self != .selinux && !isSetting }
+    /// Whether it belongs to the file: not the host's label, not what btrfs is asked to do with it (btrfs(5), "FILE
+    /// ATTRIBUTES"), which other file systems refuse, not the second names that xfs shows of access control lists.
+    fileprivate var isCopied: Bool {
+        self != .selinux && !hasPrefix("btrfs.") && !hasPrefix("trusted.SGI_ACL_")
+    }
 }
 
 extension Directory {
