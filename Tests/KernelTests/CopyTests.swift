@@ -193,8 +193,11 @@ struct CopyTests {
             try top.makeDirectory(name("b"), mode: 0o700)
             let a = try top.open(name("a"))
             guard let file = try a.createFile(name("f"), mode: 0o600) else { return }
-            try Bytes.noise(40 << 20).array.withRawSpan { span throws(SyscallFailure) in
-                try file.write(span, at: 1 << 30)
+            let block = Bytes.noise(1 << 20).array
+            for number in 0..<40 {
+                try block.withRawSpan { span throws(SyscallFailure) in
+                    try file.write(span, at: 1 << 30 + Int64(number) << 20)
+                }
             }
             try file.truncate(to: 3 << 30)
             try file.close()
