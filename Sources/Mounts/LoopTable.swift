@@ -1,8 +1,11 @@
-internal import Kernel
-internal import SystemPackage
+package import Kernel
+package import SystemPackage
 
 /// The loop devices that are in use, as /sys/block shows them (loop(4)).
-struct LoopTable {
+///
+/// A device is freed by its last close, which may be a moment late: a child that is just being started has all
+/// that its parent had open until it is another program.
+package struct LoopTable: Sendable {
     private struct Device {
         let path: FilePath
         /// As the kernel shows it to this process.
@@ -12,7 +15,7 @@ struct LoopTable {
 
     private var devices = [Device]()
 
-    static func read() throws(SyscallFailure) -> LoopTable {
+    package static func read() throws(SyscallFailure) -> LoopTable {
         let folder: FilePath = "/sys/block"
         var table = LoopTable()
         for name in try Directory(opening: folder).names() where name.hasPrefix("loop") {
@@ -28,7 +31,10 @@ struct LoopTable {
                         file: FilePath(String(decoding: file, as: UTF8.self)), isReadOnly: isReadOnly))
             } catch {
                 // Nobody uses it, or somebody has just freed it.
-                if !error.isMissing { throw error }
+                let isFree =
+                    error.isMissing || error.errno == .noSuchAddressOrDevice
+                    || error.errno == .operationNotSupportedByDevice
+                if !isFree { throw error }
             }
         }
         return table
@@ -39,13 +45,15 @@ struct LoopTable {
         devices.filter { $0.file.starts(with: directory) }.map(\.path)
     }
 
-    /// A device, other than one's own, that may write to a file.
-    func writer(of file: FilePath, except own: FilePath) throws(SyscallFailure) -> FilePath? {
+    /// The devices that a file is behind: those that may write to it, or all.
+    package func devices(of file: FilePath, onlyWriters: Bool) throws(SyscallFailure) -> [FilePath] {
         let identity = try File.open(file, .read).status().identity
-        for device in devices where !device.isReadOnly && device.path != own {
+        return devices.filter { device in
+            if onlyWriters, device.isReadOnly { return false }
+            // One that cannot be opened is no longer there, or was never seen by this process.
             let other = try? File.open(device.file, .read).status().identity
-            if other == identity { return device.path }
+            return other == identity
         }
-        return nil
+        .map(\.path)
     }
 }

@@ -74,8 +74,11 @@ package enum MountPerformer {
     ) throws {
         let device = try LoopDevice(of: file, readOnly: readOnly)
         // Looked for when the own device is there: of two who mount at the same time, none overlooks the other.
-        if !readOnly, let other = try LoopTable.read().writer(of: file, except: device.path) {
-            throw Failure.inUse(target: try MountTable.read().target(ofSource: other))
+        if !readOnly {
+            let writers = try LoopTable.read().devices(of: file, onlyWriters: true)
+            if let other = writers.first(where: { $0 != device.path }) {
+                throw Failure.inUse(target: try MountTable.read().target(ofSource: other))
+            }
         }
         let context = try MountCalls.Context(type: type)
         try context.set("source", device.path)

@@ -66,6 +66,22 @@ struct MountPerformerTests {
         #expect(try Directory(opening: lowers[0]).status(of: FileName(literal: "new")) == nil)
     }
 
+    @Test("Overlay can keep its marks in attributes of users", arguments: forms)
+    func userAttributes(form: Mount.LowerForm) throws {
+        let upper = Mount.Writable(upper: try store.makeDirectory("u"), work: try store.makeDirectory("w"))
+        let lowers = try layers(1)
+        _ = try store.makeDirectory("0/fs/d/e")
+        try mounted(
+            .overlay(lowers: lowers, writable: upper, userAttributes: true, noIndex: true), form
+        ) { tree in
+            try tree.removeTree(FileName(literal: "d"))
+            try tree.makeDirectory(FileName(literal: "d"), mode: 0o700)
+            #expect(try tree.open(FileName(literal: "d")).names() == [])
+        }
+        let made = try Directory(opening: upper.upper.appending("d"))
+        #expect(try made.file.extendedAttributeNames() == [AttributeName(literal: "user.overlay.opaque")])
+    }
+
     @Test("A single layer is bound, for reading or for writing too", arguments: [true, false])
     func bind(readOnly: Bool) throws {
         let layer = try #require(try layers(1).first)

@@ -148,6 +148,8 @@ struct ImageMountTests {
             let detached = try DetachedMount(
                 type: "ext4", source: device.path, readOnly: false, options: [])
             #expect(try refusal() == .some(nil), "nobody sees where")
+            let devices = try LoopTable.read().devices(of: image, onlyWriters: true)
+            #expect(devices == [device.path])
             try detached.sync()
         }
         try mounted([mount(readOnly: true)], way, on: target) { _ in

@@ -1,7 +1,8 @@
 import Kernel
 package import SystemPackage
 
-/// A file system of a test's own: an image in memory, mounted on a directory until this goes.
+/// A file system of a test's own: an image in memory, mounted on a directory until this goes. So it must not be kept in
+/// a static variable, which never goes: the mount would outlive the tests.
 package final class LoopFileSystem: Sendable {
     /// Where it is mounted.
     package let path: FilePath
