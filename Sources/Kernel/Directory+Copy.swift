@@ -32,14 +32,15 @@ extension Directory {
     /// overlay's own among them. Left out are `security.selinux`, which belongs to a place, attributes that are
     /// settings of btrfs, and what is no attribute: flags (chattr(1)) and birth times.
     ///
-    /// What another process changes meanwhile is copied or not; the copy is always a tree of whole files.
+    /// Nobody should change the tree meanwhile: what is new may be missing in the copy, what goes or is moved may end it
+    /// with ENOENT or ESTALE. The copy never leaves the tree, whatever is changed.
     ///
     /// It needs a handful of descriptors, and memory for the names of directories between here and the deepest one and
     /// for groups of hard links that are not complete. Each group's file has a second name in the target until
     /// its last link is made; no link is ever one more than there are in the source.
     ///
-    /// - Throws: any call's error, and leaves in the target what was copied until then. ESTALE where a directory
-    ///   was moved while it was copied.
+    /// - Throws: any call's error, and leaves in the target what was copied until then, with mode 0700 where a
+    ///   directory is not complete.
     package func copyContents(to target: Directory) throws(SyscallFailure) {
         var copy = try TreeCopy(from: self, to: target)
         try copy.run()
