@@ -64,4 +64,6 @@ package struct ActiveSnapshot: ~Copyable, Sendable {
 
     /// Where its tree is written, anchored. Let go of it, and of all that was opened below, before the commit.
     package var directory: Directory { tree.directory }
+
+    func flush() throws(SyscallFailure) { try tree.flush() }
 }

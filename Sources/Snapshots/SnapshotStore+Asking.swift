@@ -49,15 +49,18 @@ extension SnapshotStore {
         let row = try read { try self.row(name, $0) }
         if row.kind == .view { return .none }
         if let usage = row.usage { return usage }
-        let usage = try measure(row.id, on: row.parent, name)
+        let usage = try measure(row.id, name)
         guard row.kind == .committed else { return usage }
         // Committed by a version that measured nothing.
         try write { try SnapshotRow.remember(usage, of: row.id, $0) }
         return usage
     }
 
-    func measure(_ id: Int64, on parent: Int64?, _ name: String) throws(StoreFailure) -> SnapshotUsage {
-        try attempting("cannot measure '\(name)'") { () throws(SyscallFailure) in
+    func measure(_ id: Int64, _ name: String) throws(StoreFailure) -> SnapshotUsage {
+        let parent = try read {
+            try Int64.fetchOne($0, sql: "SELECT parent FROM snapshot WHERE id = ?", arguments: [id])
+        }
+        return try attempting("cannot measure '\(name)'") { () throws(SyscallFailure) in
             try backend.usage(of: id, on: parent)
         }
     }

@@ -168,14 +168,18 @@ extension SnapshotStore {
             id: active.id, key: active.key, name: name, parent: parent,
             labels: ["containerd.io/snapshot.ref": name], chain: chain, run: run,
             isRecorded: isRecorded)
-        // What the tree is mounted by must go first.
-        _ = consume active
         do throws(StoreFailure) {
+            try close(active)
             try finishCommit(committing, isSynced: false)
         } catch {
             discard(committing.id)
             throw error
         }
+    }
+
+    /// Ends the writing: what the tree is mounted by goes.
+    func close(_ active: consuming ActiveSnapshot) throws(StoreFailure) {
+        try attempting("cannot write '\(active.key)'") { () throws(SyscallFailure) in try active.flush() }
     }
 
     private struct Committing {
@@ -192,10 +196,7 @@ extension SnapshotStore {
     private func finishCommit(_ wanted: Committing, isSynced: Bool) throws(StoreFailure) {
         let labels = try SnapshotLabels.stored(of: wanted.labels)
         try backend.finish(wanted.id)
-        let below = try read {
-            try Int64.fetchOne($0, sql: "SELECT parent FROM snapshot WHERE id = ?", arguments: [wanted.id])
-        }
-        let usage = try measure(wanted.id, on: below, wanted.key)
+        let usage = try measure(wanted.id, wanted.key)
         let digest = try wanted.isRecorded ? record(wanted) : nil
         if isSynced { try syncFileSystem() }
         try write(isSynced ? .durable : .ordinary) { database in

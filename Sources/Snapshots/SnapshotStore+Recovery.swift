@@ -6,6 +6,10 @@ extension SnapshotStore {
     /// A directory that is on its way out.
     private static let removed = ".removed-"
 
+    /// Removes what crashes and removals that were cut short have left (containerd `Cleaner`). The start of every run does
+    /// the same.
+    package func cleanup() throws(StoreFailure) { _ = try startRun() }
+
     /// Removes what no living process is making, what no disk is known to hold, and what no row names.
     func reap(but run: Run) throws(StoreFailure) {
         let doing = "cannot remove leftovers"

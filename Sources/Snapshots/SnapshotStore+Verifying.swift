@@ -87,15 +87,15 @@ extension SnapshotStore {
         _ chain: ChainID, with active: consuming ActiveSnapshot, in run: Run
     ) throws(StoreFailure) {
         let (own, key) = (active.id, active.key)
-        _ = consume active
         do {
+            try close(active)
             try backend.finish(own)
             let digest = try translating {
                 try writeRecord(of: try backend.open(own, isWritable: false), own)
             }
             try? backend.seal(own)
             try syncFileSystem()
-            let usage = try measure(own, on: nil, key)
+            let usage = try measure(own, key)
             try write(.durable) { database in
                 guard let row = try SnapshotRow.holding(chain, self.snapshotter, boot: self.boot, database)
                 else {

@@ -82,9 +82,12 @@ struct RmCommand: ParsableCommand {
         for name in images {
             let image = try find(name, in: store)
             let removals = try attempt { try store.remove(image) }
-            try say(
-                "\(image.reference.map { escaped($0.utf8) } ?? "\(image.manifest)"): \(plural(removals.count, "layer")) removed, "
-                    + binarySize(removals.reduce(0) { $0 + ($1.usage?.size ?? 0) }))
+            let name = image.reference.map { escaped($0.utf8) } ?? "\(image.manifest)"
+            let freed = binarySize(removals.reduce(0) { $0 + ($1.usage?.size ?? 0) })
+            let kept = image.layers.count - removals.count
+            let stay =
+                kept == 0 ? "" : ", \(kept) stay: other images, snapshots or a running unpack need them"
+            try say("\(name): \(plural(removals.count, "layer")) removed, \(freed)\(stay)")
         }
     }
 

@@ -29,6 +29,7 @@ func binarySize(_ bytes: Int64) -> String {
         value /= 1024
         units.removeFirst()
     }
+    if units.count == 6 { return "\(bytes) B" }
     let tenths = Int((value * 10).rounded())
     return "\(tenths / 10).\(tenths % 10) \(units.first ?? "B")"
 }

@@ -89,6 +89,8 @@ private struct VerificationReport {
     let asJSON: Bool
     private(set) var repaired = 0
     private(set) var damaged = 0
+    /// Damaged ones that nobody has tried to repair.
+    private var unattended = 0
     private var document = Document(snapshots: [])
     private var differences = [String]()
 
@@ -144,7 +146,12 @@ private struct VerificationReport {
             state = "damaged"
             damaged += 1
             reason = why
-            if let why { ErrorReport(why).say() }
+            if let why {
+                let message = "\(escaped(info.name.utf8)) was not repaired: \(why.message)"
+                ErrorReport(UnpackError(why.code, message, hint: why.hint)).say()
+            } else {
+                unattended += 1
+            }
         }
         document.snapshots.append(
             Snapshot(name: info.name, state: state, differences: differences, reason: reason?.message))
@@ -152,7 +159,7 @@ private struct VerificationReport {
 
     func end() throws {
         if asJSON { return try say(try attempt { try encoded(document) }) }
-        guard damaged > 0 else { return }
+        guard unattended > 0 else { return }
         Console.say(
             "hint: 'unpack verify --repair IMAGE' unpacks damaged layers again; or remove the image and unpack it anew\n"
         )

@@ -29,8 +29,8 @@ struct LoopBackend: SnapshotBackend {
     }
 
     func open(_ id: Int64, isWritable: Bool) throws(SyscallFailure) -> SnapshotTree {
-        let mount = try Self.mount(folder.path(of: id).appending("image"), readOnly: !isWritable)
-        return SnapshotTree(mount.root, heldBy: mount)
+        SnapshotTree(
+            try Self.mount(folder.path(of: id).appending(Self.tree.description), readOnly: !isWritable))
     }
 
     private static func mount(_ image: FilePath, readOnly: Bool) throws(SyscallFailure) -> DetachedMount {
@@ -40,8 +40,7 @@ struct LoopBackend: SnapshotBackend {
             options: readOnly ? [] : [("noinit_itable", nil)])
     }
 
-    /// While an image is mounted writable its journal has to be replayed before it can be read: the image itself says so.
-    /// What was mounted here a moment ago may still be on its way to be unmounted.
+    /// While an image is mounted writable it is not whole: what was mounted here a moment ago may still be on its way.
     func finish(_ id: Int64) throws(StoreFailure) {
         let isClean = try attempting("cannot look at a snapshot's image") { () throws(SyscallFailure) in
             for _ in 0..<Self.patience {
@@ -60,8 +59,11 @@ struct LoopBackend: SnapshotBackend {
     /// Times 10 ms.
     private static let patience = 200
 
-    /// `s_feature_incompat` of the superblock has no RECOVER (kernel: Documentation/filesystems/ext4, "Super Block").
+    /// Nothing will write to it, and its journal is empty: `s_feature_incompat` of the superblock has no RECOVER (kernel:
+    /// Documentation/filesystems/ext4, "Super Block").
     private func isUnmounted(_ id: Int64) throws(SyscallFailure) -> Bool {
+        let path = folder.path(of: id).appending(Self.tree.description)
+        guard try LoopTable.read().devices(of: path, onlyWriters: true).isEmpty else { return false }
         let needsRecovery: UInt8 = 0x4
         let file = try folder.open(id).openFile(Self.tree)
         var start = [UInt8]()

@@ -75,10 +75,18 @@ package enum SnapshotContent: Sendable {
 /// A snapshot's tree, open. What it is mounted by goes with it.
 package struct SnapshotTree: Sendable {
     package let directory: Directory
-    private let mount: (any Sendable)?
+    private let mount: DetachedMount?
 
-    init(_ directory: Directory, heldBy mount: (any Sendable)? = nil) {
+    init(_ directory: Directory) {
         self.directory = directory
+        mount = nil
+    }
+
+    init(_ mount: DetachedMount) {
+        directory = mount.root
         self.mount = mount
     }
+
+    /// Writes to where the tree lies what only its own mount holds: nobody hears of errors when that goes.
+    func flush() throws(SyscallFailure) { try mount?.sync() }
 }

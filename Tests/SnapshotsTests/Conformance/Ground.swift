@@ -7,20 +7,14 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// A snapshotter and a file system that it can work on.
+/// A snapshotter that can work on this machine, on a file system that is there or can be made.
 struct Site: Sendable, CustomTestStringConvertible {
     let snapshotter: String
-    /// Where stores are made.
-    let place: FilePath
-    /// Kept for as long as anything lies on it.
-    private let fileSystem: LoopFileSystem?
-
     var testDescription: String { snapshotter }
 
-    /// Every snapshotter that can work on this machine.
     static let all = SnapshotStore.supported.compactMap { try? attempts[$0]?.get() }
 
-    /// Why one cannot; nil if it can.
+    /// Why one cannot work here; nil if it can.
     static func obstacle(_ snapshotter: String) -> String? {
         guard case .failure(let error)? = attempts[snapshotter] else { return nil }
         return "\(error)"
@@ -29,25 +23,28 @@ struct Site: Sendable, CustomTestStringConvertible {
     private static let attempts = Dictionary(
         uniqueKeysWithValues: SnapshotStore.supported.map { name in (name, Result { try Site(name) }) })
 
+    private init(_ snapshotter: String) throws {
+        self.snapshotter = snapshotter
+        let place = try makePlace()
+        defer { withExtendedLifetime(place) {} }
+        _ = try SnapshotStore(
+            opening: place.path.appending("s"), snapshotter: snapshotter, boot: "boot", clock: { 0 }
+        ).whiteoutForm()
+    }
+
     private struct NoPlace: Error, CustomStringConvertible {
         let description = "needs root and a file system for layers"
     }
 
-    private init(_ snapshotter: String) throws {
-        self.snapshotter = snapshotter
-        guard let scratch = Ability.scratch else { throw NoPlace() }
+    /// A directory for a store, which goes with what is returned.
+    func makePlace() throws -> (path: FilePath, held: any Sendable) {
         if snapshotter == "btrfs" {
-            let fileSystem = try LoopFileSystem(type: "btrfs", megabytes: 1000)
-            self.fileSystem = fileSystem
-            place = fileSystem.path
-        } else {
-            fileSystem = nil
-            place = scratch
+            let fileSystem = try LoopFileSystem(type: "btrfs", megabytes: 300)
+            return (fileSystem.path, fileSystem)
         }
-        let temporary = try TemporaryDirectory(in: place)
-        _ = try SnapshotStore(
-            opening: temporary.path.appending("s"), snapshotter: snapshotter, boot: "boot", clock: { 0 }
-        ).whiteoutForm()
+        guard let scratch = Ability.scratch else { throw NoPlace() }
+        let temporary = try TemporaryDirectory(in: scratch)
+        return (temporary.path, temporary)
     }
 }
 
@@ -56,26 +53,28 @@ final class Ground {
     let site: Site
     let store: SnapshotStore
     let run: Run
-    private let temporary: TemporaryDirectory
+    private let place: (path: FilePath, held: any Sendable)
+    private let targets: TemporaryDirectory
     private let ticks = Ticks()
 
     init(_ site: Site) throws {
         Process.clearFileModeMask()
         self.site = site
-        temporary = try TemporaryDirectory(in: site.place)
+        place = try site.makePlace()
+        targets = try TemporaryDirectory()
         store = try SnapshotStore(
-            opening: temporary.path.appending("s"), snapshotter: site.snapshotter, boot: "boot",
+            opening: place.path.appending("s"), snapshotter: site.snapshotter, boot: "boot",
             clock: { [ticks] in ticks.next() })
         run = try store.startRun()
     }
 
     /// Called by every test at its end, so that what lies on the disk lives as long as the test.
-    func end() { withExtendedLifetime(temporary) {} }
+    func end() { withExtendedLifetime(place) {} }
 
     /// Lends a directory on which mounts are really mounted.
     func mounted<Value>(_ mounts: [Mount], _ body: (Directory) throws -> Value) throws -> Value {
         #expect(!mounts.isEmpty)
-        let target = try temporary.makeDirectory("m-\(UInt32.random(in: .min ... .max))")
+        let target = try targets.makeDirectory("m-\(UInt32.random(in: .min ... .max))")
         try MountPerformer.perform(
             mounts, form: .ofThisKernel, folder: store.root.appending(site.snapshotter), on: target)
         defer { try? unmountWhenFree(target) }
