@@ -54,7 +54,8 @@ let package = Package(
             swiftSettings: dry),
         .target(name: "Mounts", dependencies: ["Kernel", system], swiftSettings: dry),
         .target(
-            name: "Snapshots", dependencies: ["OCI", "Mounts", "Streams", "Kernel", grdb, system],
+            name: "Snapshots",
+            dependencies: ["Compression", "OCI", "Mounts", "Streams", "Kernel", grdb, system],
             swiftSettings: dry),
         .target(
             name: "Unpacking",

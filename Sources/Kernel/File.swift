@@ -22,6 +22,16 @@ package struct File: ~Copyable, Sendable {
     }
 }
 
+/// Memory that files are read into, one after the other.
+package final class ReadBuffer {
+    fileprivate let memory: UnsafeMutableRawBufferPointer
+
+    /// - Parameter size: in bytes.
+    package init(size: Int) { memory = .allocate(byteCount: size, alignment: 4096) }
+
+    deinit { memory.deallocate() }
+}
+
 extension File {
     /// Opens a file by a path of the user's. Symlinks are followed, as the user expects.
     package static func open(
@@ -44,6 +54,14 @@ extension File {
         if buffer.count != limit { buffer = [UInt8](repeating: 0, count: limit) }
         let count = try syscall("read") { ck_read(self.raw, &buffer, limit) }
         if count < limit { buffer.removeLast(limit - count) }
+    }
+
+    /// Lends the next bytes, as many as the buffer holds or the file still has; none at its end.
+    package func read<Result>(
+        with buffer: ReadBuffer, _ body: (RawSpan) throws -> Result
+    ) throws -> Result {
+        let count = try syscall("read") { ck_read(self.raw, buffer.memory.baseAddress, buffer.memory.count) }
+        return try body(UnsafeRawBufferPointer(rebasing: buffer.memory[..<count]).bytes)
     }
 
     /// Writes all of it at the file's position.

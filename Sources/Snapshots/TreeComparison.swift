@@ -34,9 +34,9 @@ package struct TreeDifference: Equatable, Sendable, CustomStringConvertible {
         case .missing: "\(path): is missing"
         case .extra: "\(path): is not recorded"
         case .unreadable: "\(path): cannot be read: \(found ?? "")"
-        case .changed("sha256digest"):
-            "\(path): content is \(found.map { "sha256:\($0)" } ?? "missing"), "
-                + (expected.map { "recorded as sha256:\($0)" } ?? "not recorded")
+        case .changed("cksum"):
+            "\(path): the content's checksum is \(found ?? "missing"), "
+                + (expected.map { "recorded as \($0)" } ?? "not recorded")
         case .changed(let keyword):
             "\(path): \(keyword) is \(found ?? "missing"), "
                 + (expected.map { "recorded as \($0)" } ?? "not recorded")
@@ -68,7 +68,7 @@ package enum TreeComparison {
     ///   - record: the name of the record's file in `folder`.
     ///   - digest: what `TreeRecord.write` has returned; nil if nobody knows. With it a damaged record is found before
     ///     anything is reported.
-    ///   - check: asked between paths and every 1 MiB of a file; what it throws ends the work.
+    ///   - check: asked between paths and every 256 KiB of a file; what it throws ends the work.
     /// - Returns: how many paths of the tree were looked at.
     /// - Throws: `TreeRecordFailure`; `SyscallFailure` if the record cannot be read; what `check` throws.
     @discardableResult
@@ -102,7 +102,7 @@ private struct Join: ~Copyable {
     private var walk: TreeWalk
     private var reader: RecordReader
     private var links = LinkGroups()
-    private var buffer = [UInt8]()
+    private let buffer = ReadBuffer(size: TreeRecord.readSize)
     private(set) var paths = 0
 
     init(walk: consuming TreeWalk, reader: consuming RecordReader) {
@@ -158,7 +158,7 @@ private struct Join: ~Copyable {
         if expectedFirst != nil { return try reader.advance() }
         let found: TreeLine
         do {
-            found = try TreeLine(entry, buffer: &buffer, check: check)
+            found = try TreeLine(entry, buffer: buffer, check: check)
         } catch let failure as SyscallFailure {
             try report(TreeDifference(path, .unreadable, found: "\(failure)"))
             return try reader.advance()

@@ -1,6 +1,5 @@
+internal import Compression
 internal import Kernel
-internal import OCI
-internal import Streams
 
 /// One path of a tree as a line of mtree(5): the path and its keywords, each with a value.
 struct TreeLine {
@@ -24,7 +23,7 @@ struct TreeLine {
     /// Reads all that is recorded of a path.
     ///
     /// - Throws: `SyscallFailure`, and what `check` throws.
-    init(_ entry: TreeWalk.Entry, buffer: inout [UInt8], check: () throws -> Void) throws {
+    init(_ entry: TreeWalk.Entry, buffer: ReadBuffer, check: () throws -> Void) throws {
         let status = entry.status
         addStatus(status)
         if let directory = entry.directory {
@@ -32,7 +31,7 @@ struct TreeLine {
         } else if let name = entry.name, status.kind == .regular {
             let file = try entry.parent.openFile(name)
             add("size", "\(status.size)")
-            add("sha256digest", try Self.digest(of: file, status.size, &buffer, check).hex)
+            add("cksum", "\(try Self.checksum(of: file, status.size, buffer, check))")
             try addAttributes(of: file)
         } else if let name = entry.name {
             switch status.kind {
@@ -87,19 +86,22 @@ struct TreeLine {
         keywords.append((name, Self.base64(value)))
     }
 
-    /// - Parameter size: what the file is thought to have, in bytes; it is read to its end, whatever it has.
-    private static func digest(
-        of file: borrowing File, _ size: Int64, _ buffer: inout [UInt8], _ check: () throws -> Void
-    ) throws -> Digest {
-        // No larger than the file, because the buffer is cleared for each; one more, to see the end.
-        let limit = Int(min(max(size, 0) + 1, 1 << 20))
-        var digester = Digester(.sha256)
-        repeat {
+    /// - Parameter size: the file's, in bytes; at most so many are read.
+    private static func checksum(
+        of file: borrowing File, _ size: Int64, _ buffer: ReadBuffer, _ check: () throws -> Void
+    ) throws -> UInt32 {
+        var checksum = Checksum()
+        var rest = size
+        while rest > 0 {
             try check()
-            try file.read(into: &buffer, limit: limit)
-            digester.update(buffer)
-        } while !buffer.isEmpty
-        return digester.finish()
+            let count = try file.read(with: buffer) { bytes in
+                checksum.update(bytes)
+                return Int64(bytes.byteCount)
+            }
+            if count == 0 { break }
+            rest -= count
+        }
+        return checksum.finish()
     }
 
     // MARK: Text

@@ -10,7 +10,7 @@ internal import Streams
 ///     #mtree
 ///     . type=dir mode=0755 uid=0 gid=0 time=0.000000000
 ///     ./bin type=dir mode=0755 uid=0 gid=0 time=1700000000.000000000 xattr.trusted.overlay.opaque=eQ==
-///     ./bin/a\040b type=file mode=0755 uid=0 gid=0 time=1700000000.000000000 size=5 sha256digest=2cf24d…
+///     ./bin/a\040b type=file mode=0755 uid=0 gid=0 time=1700000000.000000000 size=5 cksum=3287646509
 ///     ./bin/b type=file hardlink=./bin/a\040b
 ///     ./bin/c type=link mode=0777 uid=0 gid=0 time=1700000000.000000000 link=b
 ///     ./bin/d type=char mode=0000 uid=0 gid=0 time=0.000000000 device=linux,0,0
@@ -24,6 +24,8 @@ internal import Streams
 /// change times. The last line tells a whole record from one that was cut off.
 package enum TreeRecord {
     static let header = Array("#mtree\n".utf8)
+    /// Bytes of a file that are read at once.
+    static let readSize = 1 << 18
     static func footer(_ paths: Int) -> [UInt8] { Array("# \(paths) paths\n".utf8) }
 
     /// Records a tree that does not change meanwhile. Memory grows with a directory's names and with the files that
@@ -31,7 +33,7 @@ package enum TreeRecord {
     ///
     /// - Parameters:
     ///   - file: the record goes to its position.
-    ///   - check: asked between paths and every 1 MiB of a file; what it throws ends the work.
+    ///   - check: asked between paths and every 256 KiB of a file; what it throws ends the work.
     /// - Returns: the digest of the record, which is that of the tree: equal trees have equal ones.
     /// - Throws: `SyscallFailure`, and what `check` throws.
     package static func write(
@@ -40,7 +42,7 @@ package enum TreeRecord {
         var walk = TreeWalk(tree)
         var links = LinkGroups()
         var digester = Digester(.sha256)
-        var buffer = [UInt8]()
+        let buffer = ReadBuffer(size: readSize)
         var output = header
         var paths = 0
         func flush(to file: borrowing File) throws {
@@ -57,7 +59,7 @@ package enum TreeRecord {
                     if let first = links.firstName(of: entry, at: walk.escapedPath) {
                         TreeLine(linkTo: first, entry.status)
                     } else {
-                        try TreeLine(entry, buffer: &buffer, check: check)
+                        try TreeLine(entry, buffer: buffer, check: check)
                     }
                 line.write(path: walk.escapedPath, onto: &output)
             }

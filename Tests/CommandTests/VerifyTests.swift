@@ -67,7 +67,7 @@ struct VerifyTests {
     func flipped() throws {
         try unpack()
         try flip(path("bin/tool", ofLayer: 1))
-        try expect(4, lines: ["sha256:*: bin/tool: content is sha256:*, recorded as sha256:*"])
+        try expect(4, lines: ["sha256:*: bin/tool: the content's checksum is *, recorded as *"])
     }
 
     @Test("What is missing, added or of another mode is named, each on a line")
@@ -114,7 +114,7 @@ struct VerifyTests {
         try flip(path("bin/tool", ofLayer: 3, "native"))
         let native = ["--snapshotter", "native"]
         // Layers below have no record of their own yet, and get one.
-        try expect(4, native, lines: ["sha256:*: bin/tool: content is sha256:*, recorded as sha256:*"])
+        try expect(4, native, lines: ["sha256:*: bin/tool: the content's checksum is *, recorded as *"])
         let result = try program.run(["verify", "-q", "--repair", image.path.string] + native)
         #expect(result.status == 1, "\(result.errorText)")
         try expect(0, native, lines: [])
@@ -143,7 +143,7 @@ struct VerifyTests {
         let result = try program.run("verify", "-q", "--repair", other.path.string)
         #expect(result.status == 4)
         #expect(result.errorText.contains("the image has no such layer"))
-        try expect(4, lines: ["sha256:*: top: content is *"])
+        try expect(4, lines: ["sha256:*: top: the content's checksum is *"])
     }
 
     @Test("A damaged record is told from a damaged tree")
@@ -163,7 +163,7 @@ struct VerifyTests {
         #expect(first.status == 0)
         #expect(first.text.components(separatedBy: #""state":"recorded""#).count == 4, "\(first.text)")
         try flip(path("top", ofLayer: 3))
-        try expect(4, lines: ["sha256:*: top: content is *"])
+        try expect(4, lines: ["sha256:*: top: the content's checksum is *"])
     }
 
     @Test("An image's chain or one snapshot can be chosen; what is not there is 8, a wrong command line 16")
@@ -173,7 +173,7 @@ struct VerifyTests {
         try flip(path("bin/tool", ofLayer: 1))
         try expect(0, [String(chain)], lines: [])
         let manifest = try program.rows("SELECT manifest FROM image").split(separator: "\n")[0]
-        try expect(4, [String(manifest)], lines: ["sha256:*: bin/tool: content is *"])
+        try expect(4, [String(manifest)], lines: ["sha256:*: bin/tool: the content's checksum is *"])
         try expect(8, ["nothing"], lines: [])
         try expect(16, ["--ref", "x"], lines: [])
     }

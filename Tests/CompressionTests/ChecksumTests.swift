@@ -1,0 +1,29 @@
+import Compression
+import TestSupport
+import Testing
+
+struct ChecksumTests {
+    /// What cksum(1) of GNU coreutils prints.
+    @Test(
+        "The checksum is cksum(1)'s",
+        arguments: [("", 4_294_967_295), ("hello", 3_287_646_509), ("a", 1_220_704_766)] as [(String, UInt32)]
+    )
+    func known(text: String, expected: UInt32) {
+        var checksum = Checksum()
+        checksum.update(Array(text.utf8).span.bytes)
+        #expect(checksum.finish() == expected)
+    }
+
+    @Test("It is the same in whatever pieces the bytes come", .enabled(if: Ability.has("cksum"), "no cksum"))
+    func pieces() throws {
+        let bytes = Bytes.noise(100_000).array
+        let expected = try Command.run("cksum", input: bytes).succeed().text.split(separator: " ")[0]
+        for size in [1, 7, 4096, 65_537] {
+            var checksum = Checksum()
+            for start in stride(from: 0, to: bytes.count, by: size) {
+                checksum.update(Array(bytes[start..<min(start + size, bytes.count)]).span.bytes)
+            }
+            #expect("\(checksum.finish())" == expected)
+        }
+    }
+}
