@@ -146,10 +146,12 @@ extension SnapshotStore {
             _ = try self.checkCommit(row, as: name, onto: parent, database)
             return row
         }
-        try finishCommit(
-            Committing(
-                id: row.id, key: key, name: name, parent: parent, labels: labels, isRecorded: isSynced),
-            isSynced: isSynced)
+        try translating {
+            try finishCommit(
+                Committing(
+                    id: row.id, key: key, name: name, parent: parent, labels: labels, isRecorded: isSynced),
+                isSynced: isSynced, {})
+        }
     }
 
     /// Turns a run's layer into a committed snapshot that is known to hold a chain, and keeps it for the run. Give the
@@ -157,20 +159,23 @@ extension SnapshotStore {
     ///
     /// On failure it is gone, as after `abandon`.
     ///
-    /// - Parameter isRecorded: whether its tree is recorded, so that `verify` can tell later whether it is still the same.
-    /// - Throws: as `commit(_:as:onto:labels:isSynced:)`.
+    /// - Parameters:
+    ///   - isRecorded: whether its tree is recorded, so that `verify` can tell later whether it is still the same.
+    ///   - check: asked while the tree is recorded; what it throws ends the work.
+    /// - Throws: as `commit(_:as:onto:labels:isSynced:)`, and what `check` throws.
     package func commit(
         _ active: consuming ActiveSnapshot, as chain: ChainID, onto parent: String?, isRecorded: Bool,
-        in run: Run
-    ) throws(StoreFailure) {
+        in run: Run,
+        check: () throws -> Void = {}
+    ) throws {
         let name = chain.description
         let committing = Committing(
             id: active.id, key: active.key, name: name, parent: parent,
             labels: ["containerd.io/snapshot.ref": name], chain: chain, run: run,
             isRecorded: isRecorded)
-        do throws(StoreFailure) {
+        do {
             try close(active)
-            try finishCommit(committing, isSynced: false)
+            try finishCommit(committing, isSynced: false, check)
         } catch {
             discard(committing.id)
             throw error
@@ -193,11 +198,13 @@ extension SnapshotStore {
         var isRecorded: Bool
     }
 
-    private func finishCommit(_ wanted: Committing, isSynced: Bool) throws(StoreFailure) {
+    private func finishCommit(
+        _ wanted: Committing, isSynced: Bool, _ check: () throws -> Void
+    ) throws {
         let labels = try SnapshotLabels.stored(of: wanted.labels)
         try backend.finish(wanted.id)
         let usage = try measure(wanted.id, wanted.key)
-        let digest = try wanted.isRecorded ? record(wanted) : nil
+        let digest = wanted.isRecorded ? try record(wanted, check) : nil
         if isSynced { try syncFileSystem() }
         try write(isSynced ? .durable : .ordinary) { database in
             let row = try self.row(wanted.key, database)
@@ -219,11 +226,10 @@ extension SnapshotStore {
         try? backend.seal(wanted.id)
     }
 
-    private func record(_ wanted: Committing) throws(StoreFailure) -> Digest {
+    private func record(_ wanted: Committing, _ check: () throws -> Void) throws -> Digest {
         do {
-            return try writeRecord(of: try backend.open(wanted.id, isWritable: false), wanted.id)
-        } catch {
-            guard let failure = error as? SyscallFailure else { throw StoreFailure(.database, "\(error)") }
+            return try writeRecord(of: try backend.open(wanted.id, isWritable: false), wanted.id, check)
+        } catch let failure as SyscallFailure {
             throw StoreFailure(failure, "cannot record the tree of '\(wanted.key)'")
         }
     }

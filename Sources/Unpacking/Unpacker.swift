@@ -290,12 +290,14 @@ package struct Unpacker: Sendable {
         in store: SnapshotStore,
         _ run: Run
     ) throws(UnpackError) {
-        do throws(StoreFailure) {
+        do {
             try store.commit(
                 active, as: applied.step.chainID, onto: parent,
-                isRecorded: isRecorded(applied.step, in: store), in: run)
+                isRecorded: isRecorded(applied.step, in: store),
+                in: run, check: cancellation.check)
         } catch {
-            throw UnpackError(error)
+            // What was consumed cannot be in a closure.
+            try attempt { throw error }
         }
     }
 
