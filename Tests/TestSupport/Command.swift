@@ -34,9 +34,35 @@ package struct Command: Sendable {
         _ arguments: [String], input: [UInt8] = [], environment: [String: String] = [:],
         in folder: FilePath = "/", timeout: Double = 60
     ) throws -> Command {
-        let scratch = try TemporaryDirectory()
+        try RunningCommand(arguments, input: input, environment: environment, in: folder).finish(
+            timeout: timeout)
+    }
+
+    /// - Throws: `Failure` with all that the program said, unless its status is 0.
+    @discardableResult
+    package func succeed() throws -> Command {
+        guard status == 0 else { throw Failure(description: report) }
+        return self
+    }
+
+    package var report: String { "\(arguments) ended with \(status)\n\(text)\n\(errorText)" }
+}
+
+/// A program that a test has started, and that is still running. Finish it: it does not go by itself.
+package final class RunningCommand {
+    private let process: pid_t
+    private let arguments: [String]
+    private let scratch: TemporaryDirectory
+    private var status: Int32?
+
+    package init(
+        _ arguments: [String], input: [UInt8] = [], environment: [String: String] = [:],
+        in folder: FilePath = "/"
+    ) throws {
+        self.arguments = arguments
+        scratch = try TemporaryDirectory()
         try scratch.write("input", input)
-        let files = ["input", "output", "errors"].map { scratch.path.appending($0).string }
+        let files = ["input", "output", "errors"].map { [scratch] in scratch.path.appending($0).string }
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
@@ -48,51 +74,82 @@ package struct Command: Sendable {
         var process = pid_t()
         // The shell only changes the folder; it becomes the program.
         let shell = ["sh", "-c", #"cd "$0" && exec "$@""#, folder.string]
-        let failure = withStrings(shell + arguments) { argv in
-            withStrings(all) { environment in
+        let failure = Self.withStrings(shell + arguments) { argv in
+            Self.withStrings(all) { environment in
                 posix_spawnp(&process, "sh", &actions, nil, argv, environment)
             }
         }
         guard failure == 0 else {
-            throw Failure(description: "\(arguments): \(String(cString: strerror(failure)))")
+            throw Command.Failure(description: "\(arguments): \(String(cString: strerror(failure)))")
         }
-        let status = wait(for: process, timeout)
-        let command = Command(
-            arguments: arguments, status: status ?? -1, output: contents(files[1]), errors: contents(files[2])
-        )
-        if status == nil {
-            throw Failure(description: "after \(timeout) seconds still running: \(command.report)")
-        }
-        return command
+        self.process = process
     }
 
-    /// - Throws: `Failure` with all that the program said, unless its status is 0.
-    @discardableResult
-    package func succeed() throws -> Command {
-        guard status == 0 else { throw Failure(description: report) }
-        return self
+    /// Waits for its end.
+    ///
+    /// - Parameter timeout: in seconds; a program that takes longer is killed.
+    package func finish(timeout: Double = 60) throws -> Command {
+        try Self.finish([self], timeout: timeout)[0]
     }
 
-    package var report: String { "\(arguments) ended with \(status)\n\(text)\n\(errorText)" }
-
-    /// The exit status, 128 and the signal where one ended it; nil where it had to be killed.
-    private static func wait(for process: pid_t, _ timeout: Double) -> Int32? {
+    /// Waits for the end of all. When that takes too long, the failure tells what each of those that still run is
+    /// doing.
+    package static func finish(_ all: [RunningCommand], timeout: Double = 60) throws -> [Command] {
         let end = Date() + timeout
-        var status: Int32 = 0
-        while waitpid(process, &status, WNOHANG) == 0 {
-            usleep(1000)
-            if Date() > end {
-                kill(process, SIGKILL)
-                waitpid(process, &status, 0)
-                return nil
+        while all.contains(where: \.isRunning) {
+            guard Date() > end else {
+                usleep(1000)
+                continue
             }
+            let running = all.filter(\.isRunning)
+            let states = running.map(\.state).joined(separator: "\n")
+            for command in running { command.kill() }
+            for command in running { while command.isRunning { usleep(1000) } }
+            throw Command.Failure(
+                description: "after \(timeout) seconds still running:\n\(states)\n"
+                    + all.map { $0.command(-1).report }.joined(separator: "\n"))
         }
-        let signal = status & 0x7F
-        return signal == 0 ? status >> 8 & 0xFF : 128 + signal
+        return all.map { $0.command($0.status ?? -1) }
     }
 
+    package func kill() { _ = Glibc.kill(process, SIGKILL) }
+
+    package var isRunning: Bool {
+        if status != nil { return false }
+        var raw: Int32 = 0
+        guard waitpid(process, &raw, WNOHANG) != 0 else { return true }
+        // The exit status, 128 and the signal where one ended it.
+        let signal = raw & 0x7F
+        status = signal == 0 ? raw >> 8 & 0xFF : 128 + signal
+        return false
+    }
+
+    /// What its threads are doing, as the kernel tells it.
+    private var state: String {
+        let folder = "/proc/\(process)/task"
+        let threads = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+        let lines = threads.sorted().map { thread in
+            let facts = ["comm", "syscall", "wchan", "stack"].map { name in
+                String(decoding: Self.contents("\(folder)/\(thread)/\(name)"), as: UTF8.self).split(
+                    separator: "\n"
+                ).joined(separator: " < ")
+            }
+            return "  thread \(thread): " + facts.joined(separator: " | ")
+        }
+        return (["process \(process): \(arguments)"] + lines).joined(separator: "\n")
+    }
+
+    private func command(_ status: Int32) -> Command {
+        Command(
+            arguments: arguments, status: status,
+            output: Self.contents(scratch.path.appending("output").string),
+            errors: Self.contents(scratch.path.appending("errors").string))
+    }
+
+    /// Read to the end: files of /proc have no size.
     private static func contents(_ path: String) -> [UInt8] {
-        (FileManager.default.contents(atPath: path)).map(Array.init) ?? []
+        guard let file = FileHandle(forReadingAtPath: path) else { return [] }
+        return ((try? file.readToEnd()) ?? nil).map(Array.init) ?? []
     }
 
     private static func withStrings<Result>(
