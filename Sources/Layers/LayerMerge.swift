@@ -41,7 +41,10 @@ extension Directory {
     /// nothing can be renamed from one subvolume or file system to another, under a name that no layer can have.
     func merging<Result>(_ apply: (Directory) throws -> Result) throws -> Result {
         try removeTree(.stagedLayer)
+        // What the layer does not list keeps the metadata that it has below, its root too.
+        let below = try file.status()
         let layer = try ensureDirectory(FileName.stagedLayer.description)
+        try file.setTimes(access: below.accessTime, modification: below.modificationTime)
         let result = try apply(layer)
         try merge(layer)
         let merged = try file.status()

@@ -73,9 +73,10 @@ package struct LayerPipeline: Sendable {
         streamed: @escaping @Sendable () -> Void = {}
     ) throws(LayerFailure) -> AppliedLayer {
         do {
+            // Of the lowest layer the tree is an empty one that somebody made now, which nothing is taken from.
+            let lower = LowerView(step.parent == nil ? [] : [tree])
             return try tree.merging { layer in
-                try apply(
-                    step, to: layer, over: Promise(LowerView([tree])), progress: progress, streamed: streamed)
+                try apply(step, to: layer, over: Promise(lower), progress: progress, streamed: streamed)
             }
         } catch {
             throw LayerFailure.wrapping(error)
