@@ -38,24 +38,61 @@ package struct Unpacker: Sendable {
         }
         let store = try openStore(request.root, snapshotter: request.snapshotter)
         let record = record(of: image, candidate, top)
-        let (cached, warnings) = try complete(image, record, of: layout, in: store)
+        let plan = Plan(image: image, candidate: candidate, top: top, record: record)
+        // An image that is recorded keeps its chain by itself: nothing has to be written.
+        if request.writableKey == nil,
+            try attempt({ try store.has(record, synced: request.durability == .fs) }),
+            let result = try describe(plan, in: store, cached: Set(image.steps.map(\.chainID)))
+        {
+            onEvent(.planned(image.steps, cached: Set(image.steps.map(\.chainID))))
+            return result
+        }
+        let run = try attempt { try store.startRun() }
+        // Until all is told: somebody may remove the image as soon as it is recorded.
+        defer { try? store.release(run) }
+        let (cached, warnings) = try complete(image, record, of: layout, in: store, run)
+        guard let result = try describe(plan, in: store, cached: cached, warnings: warnings) else {
+            throw UnpackError(.internal, "the unpacked chain \(top) is not in the store")
+        }
+        return result
+    }
 
-        let name = try attempt { try store.verified(top) }?.name
-        guard let name else { throw UnpackError(.internal, "the unpacked chain \(top) is not in the store") }
-        let mounts =
-            if let key = request.writableKey {
-                try writableMounts(key, on: name, in: store)
-            } else {
-                try attempt { try store.readOnlyMounts(of: name) }
-            }
+    private struct Plan {
+        let image: Image
+        let candidate: Candidate
+        let top: ChainID
+        let record: ImageRecord
+    }
+
+    /// Door 13.
+    ///
+    /// - Returns: nil if a layer is not there, or not any more.
+    private func describe(
+        _ plan: Plan, in store: SnapshotStore, cached: Set<ChainID>, warnings: [String] = []
+    ) throws(UnpackError) -> UnpackResult? {
+        var layers = [(step: LayerStep, snapshot: SnapshotInfo)]()
+        for step in plan.image.steps {
+            guard let snapshot = try attempt({ try store.verified(step.chainID) }) else { return nil }
+            layers.append((step, snapshot))
+        }
+        guard let name = layers.last?.snapshot.name else { return nil }
+        let mounts: [Mount]
+        do throws(UnpackError) {
+            mounts =
+                if let key = request.writableKey {
+                    try writableMounts(key, on: name, in: store)
+                } else {
+                    try attempt { try store.readOnlyMounts(of: name) }
+                }
+        } catch {
+            if error.code == .notFound { return nil }
+            throw error
+        }
         return UnpackResult(
-            image: image, reference: candidate.references.first ?? request.selector.reference,
-            platform: image.config.platform, chainID: top,
-            mounts: mounts,
-            layers: try image.steps.map { step throws(UnpackError) in
-                let snapshot = try attempt { try store.verified(step.chainID) }
-                guard let snapshot else { throw UnpackError(.internal, "the chain \(step.chainID) is gone") }
-                return UnpackResult.Layer(
+            image: plan.image, reference: plan.candidate.references.first ?? request.selector.reference,
+            platform: plan.image.config.platform, chainID: plan.top, mounts: mounts,
+            layers: layers.map { step, snapshot in
+                UnpackResult.Layer(
                     step: step, path: store.path(of: snapshot), isCached: cached.contains(step.chainID))
             }, warnings: warnings)
     }
@@ -75,17 +112,9 @@ package struct Unpacker: Sendable {
     ///
     /// - Returns: the chains that were there, and what was said.
     private func complete(
-        _ image: Image, _ record: ImageRecord, of layout: ImageLayout, in store: SnapshotStore
+        _ image: Image, _ record: ImageRecord, of layout: ImageLayout, in store: SnapshotStore, _ run: Run
     ) throws(UnpackError) -> (cached: Set<ChainID>, warnings: [String]) {
-        let chains = image.steps.map(\.chainID)
-        // An image that is recorded keeps its chain by itself: nothing has to be written.
-        if try attempt({ try store.has(record, synced: request.durability == .fs) }) {
-            onEvent(.planned(image.steps, cached: Set(chains)))
-            return (Set(chains), [])
-        }
-        let run = try attempt { try store.startRun() }
-        defer { try? store.release(run) }
-        let cached = Set(try attempt { try store.hold(chains, in: run) }.keys)
+        let cached = Set(try attempt { try store.hold(image.steps.map(\.chainID), in: run) }.keys)
         onEvent(.planned(image.steps, cached: cached))
         var warnings = [String]()
         let missing = image.steps.filter { !cached.contains($0.chainID) }
@@ -115,7 +144,7 @@ package struct Unpacker: Sendable {
         for step in missing { try attempt(in: step) { try layout.check(step.descriptor) } }
         let budget = try budget(for: missing, in: store)
         let form = try attempt { try store.whiteoutForm() }
-        let work = try lock(missing, in: store, run)
+        var work = try lock(missing, in: store, run)
         guard let lowest = work.first?.step else { return [] }
         let pipeline = LayerPipeline(layout, form: form, budget: budget, cancellation: cancellation)
         let permits = Permits(request.jobs)
@@ -123,7 +152,9 @@ package struct Unpacker: Sendable {
         var below = Promise<LowerView?>(LowerView(lower.map(\.directory)))
         var threads = [WorkerThread<AppliedLayer>]()
         var failure: (any Error)?
-        for (step, lock) in work {
+        // Each lock goes with its layer's thread, and not with this.
+        while !work.isEmpty {
+            let (step, lock) = work.removeFirst()
             let permit = permits.take()
             // The layer below has failed already.
             if case .some(.none) = below.value { break }

@@ -98,6 +98,43 @@ struct ParallelTests {
         #expect(try dumps(try unpack(Self.layers, jobs: 4, store: "half")) == one)
     }
 
+    @Test(
+        "A layer that two images share is shared as soon as it is committed, not when the first image is done"
+    )
+    func shared() throws {
+        let isShared = Promise<Bool>()
+        let other = try ImageBuilder(at: scratch.path.appending("other"))
+        try other.writeIndex([try other.image([Self.layers[0], LayerBuilder(.file("other"))])])
+        let request = UnpackRequest(
+            image: other.path, selector: Selector(), root: scratch.path.appending("store"),
+            snapshotter: "overlayfs", durability: .none, writableKey: nil)
+        let hasWaited = Promise<Bool>()
+        let cancellation = Cancellation()
+        let watchdog = try WorkerThread {
+            for _ in 1...1000 where isShared.value == nil { Process.sleep(milliseconds: 20) }
+            cancellation.cancel(signal: 14)
+        }
+        let second = Mutex<WorkerThread<UnpackResult>?>(nil)
+        _ = try unpack(Array(Self.layers.prefix(2)), jobs: 2) { event in
+            switch event {
+            case .started(let step) where step.number == 1:
+                let thread = try? WorkerThread {
+                    defer { isShared.fulfil(true) }
+                    return try Unpacker(request, cancellation: cancellation, logger: Logger(label: "test")) {
+                        if case .waiting = $0 { hasWaited.fulfil(true) }
+                    }.run()
+                }
+                second.withLock { $0 = thread }
+                _ = hasWaited.wait()
+            case .started(let step) where step.number == 2: _ = isShared.wait()
+            default: break
+            }
+        }
+        try watchdog.join()
+        let result = try second.withLock { try $0?.join() }
+        #expect(result?.layers.count == 2)
+    }
+
     @Test("The error is the lowest layer's, what lies below it stays, and nothing above it")
     func failure() throws {
         let broken = LayerBuilder(.file("x"), .file(".wh."))
