@@ -71,7 +71,9 @@ extension SnapshotStore {
         let (id, parentID): (Int64, Int64?) = try write { database in
             let below = try parent.map { try self.parent($0, orElse: .invalidArgument, database) }
             if try SnapshotRow.named(key, self.snapshotter, database) != nil {
-                throw StoreFailure(.alreadyExists, "there is a snapshot '\(key)' already")
+                throw StoreFailure(
+                    .alreadyExists, "there is a snapshot '\(key)' already",
+                    hint: "choose another key, or remove it with 'unpack snapshot rm'")
             }
             let now = self.clock()
             try database.execute(
@@ -118,10 +120,14 @@ extension SnapshotStore {
         _ name: String, orElse kind: StoreFailure.Kind, _ database: Database
     ) throws -> SnapshotRow {
         guard let row = try SnapshotRow.named(name, snapshotter, database) else {
-            throw StoreFailure(.notFound, "there is no parent '\(name)'")
+            throw StoreFailure(
+                .notFound, "there is no parent '\(name)'",
+                hint: "list what can be one with 'unpack snapshot ls --filter kind==committed'")
         }
         guard row.kind == .committed else {
-            throw StoreFailure(kind, "the parent '\(name)' is not committed")
+            throw StoreFailure(
+                kind, "the parent '\(name)' is not committed", hint: "commit it with 'unpack snapshot commit'"
+            )
         }
         return row
     }
@@ -241,7 +247,9 @@ extension SnapshotStore {
         _ row: SnapshotRow, as name: String, onto parent: String?, _ database: Database
     ) throws -> Int64? {
         guard row.kind == .active else {
-            throw StoreFailure(.failedPrecondition, "the snapshot '\(row.name)' is not active")
+            throw StoreFailure(
+                .failedPrecondition, "the snapshot '\(row.name)' is \(row.kind.rawValue), not active",
+                hint: "only what 'unpack snapshot prepare' has made can be committed")
         }
         if try SnapshotRow.named(name, snapshotter, database) != nil {
             throw StoreFailure(
@@ -305,13 +313,19 @@ extension SnapshotStore {
 
     private func refuseNeeded(_ row: SnapshotRow, _ database: Database) throws {
         let reasons = [
-            ("SELECT 1 FROM snapshot WHERE parent = ?", "other snapshots are based on it"),
-            ("SELECT 1 FROM image WHERE top = ?", "an image needs it"),
-            ("SELECT 1 FROM pin WHERE snapshot = ?", "a running unpack needs it"),
+            (
+                "SELECT 1 FROM snapshot WHERE parent = ?", "other snapshots are based on it",
+                "remove those first: 'unpack snapshot tree' shows them"
+            ),
+            (
+                "SELECT 1 FROM image WHERE top = ?", "an image needs it",
+                "remove the image with 'unpack rm'"
+            ),
+            ("SELECT 1 FROM pin WHERE snapshot = ?", "a running unpack needs it", "wait for that"),
         ]
-        for (query, reason) in reasons {
+        for (query, reason, hint) in reasons {
             if try Bool.fetchOne(database, sql: query, arguments: [row.id]) != nil {
-                throw StoreFailure(.failedPrecondition, "cannot remove '\(row.name)': \(reason)")
+                throw StoreFailure(.failedPrecondition, "cannot remove '\(row.name)': \(reason)", hint: hint)
             }
         }
     }

@@ -71,7 +71,8 @@ extension SnapshotStore {
     /// - Throws: `.notFound`.
     func row(_ name: String, _ database: Database) throws -> SnapshotRow {
         guard let row = try SnapshotRow.named(name, snapshotter, database) else {
-            throw StoreFailure(.notFound, "there is no snapshot '\(name)'")
+            throw StoreFailure(
+                .notFound, "there is no snapshot '\(name)'", hint: "list them with 'unpack snapshot ls'")
         }
         return row
     }
