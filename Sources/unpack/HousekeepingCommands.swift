@@ -150,7 +150,8 @@ struct PruneCommand: ParsableCommand {
             return try say(try attempt { try encoded(Document(dryRun: dryRun, bytes: bytes, items: items)) })
         }
         let rows = items.map { [$0.name, binarySize($0.bytes), $0.reason] }
-        if !rows.isEmpty { try say(Table(["NAME", "SIZE", "REASON"], rows).text) }
+        if rows.isEmpty { return try say("nothing to remove") }
+        try say(Table(["NAME", "SIZE", "REASON"], rows).text)
         try say("\(binarySize(bytes)) \(dryRun ? "would be freed" : "freed")")
     }
 

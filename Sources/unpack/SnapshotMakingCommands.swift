@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import Kernel
 internal import Mounts
+internal import OCI
 internal import Snapshots
 internal import SystemPackage
 internal import Unpacking
@@ -42,7 +43,8 @@ struct SnapshotPrepareCommand: ParsableCommand {
     func run() throws {
         try checkKey(key)
         let labels = try labels.labels()
-        let store = try self.store.open()
+        // A parent cannot be in a store that is not there.
+        let store = try parent == nil ? self.store.open() : self.store.openExisting()
         let made = try attempt {
             try store.prepare(key, parent: parent, labels: labels, in: try store.startRun())
         }
@@ -67,7 +69,8 @@ struct SnapshotViewCommand: ParsableCommand {
     func run() throws {
         try checkKey(key)
         let labels = try labels.labels()
-        let store = try self.store.open()
+        // A parent cannot be in a store that is not there.
+        let store = try parent == nil ? self.store.open() : self.store.openExisting()
         let made = try attempt {
             try store.view(key, parent: parent, labels: labels, in: try store.startRun())
         }
@@ -96,7 +99,7 @@ struct SnapshotCommitCommand: ParsableCommand {
     func run() throws {
         try checkKey(name)
         let labels = try labels.labels()
-        let store = try self.store.open()
+        let store = try self.store.openExisting()
         try attempt {
             try store.commit(key, as: name, onto: parent, labels: labels, isSynced: durability.sync == .fs)
         }
@@ -118,11 +121,20 @@ struct SnapshotRmCommand: ParsableCommand {
     }
 }
 
-/// A key stands in mount lines and other commands, and must not be taken for an option or nothing.
+/// A key stands in mount lines and other commands: there it is one word, and no option. A chain ID names what was
+/// verified, and a snapshot of that name would keep the chain from being unpacked.
 private func checkKey(_ key: String) throws {
-    guard !key.isEmpty, !key.hasPrefix("-"), key.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7F }) else {
+    let isWord = key.split(separator: ":", omittingEmptySubsequences: false).allSatisfy {
+        MountLine.isPrintable(String($0))
+    }
+    guard isWord, !key.hasPrefix("-") else {
         throw UnpackError(
             .usage, "'\(escaped(key.utf8))' is no name for a snapshot",
-            hint: "use something without spaces that does not begin with '-'")
+            hint: "use letters, digits and / . _ - + @ :, and no '-' in front")
+    }
+    if (try? Digest(parsing: key)) != nil {
+        throw UnpackError(
+            .usage, "'\(key)' is the name of a chain, which only an unpacked layer has",
+            hint: "choose another name")
     }
 }

@@ -63,6 +63,7 @@ struct UnpackCommand: ParsableCommand {
     @OptionGroup var talk: TalkOptions
 
     func run() throws {
+        try refuseCommand()
         let root = try store.rootPath()
         let target = try target.map { try absolutePath($0, of: "--target") }
         // Before any work: a line that cannot be printed is no surprise for the end of it.
@@ -80,6 +81,17 @@ struct UnpackCommand: ParsableCommand {
             case .path: printer.paths()
             }
         try attempt { try Console.write(text + "\n") }
+    }
+}
+
+extension UnpackCommand {
+    /// `unpack --root DIR images` asks for a command, and not for an image of that name.
+    private func refuseCommand() throws {
+        let commands = RootCommand.configuration.subcommands.compactMap { $0.configuration.commandName }
+        guard commands.contains(image), (try? FilePath(image).resolved()) == nil else { return }
+        throw UnpackError(
+            .usage, "'\(image)' is a command, and stands before its options",
+            hint: "unpack \(image) [options]; an image of this name is ./\(image)")
     }
 }
 
