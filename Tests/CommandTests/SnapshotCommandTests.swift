@@ -1,0 +1,334 @@
+import Foundation
+import Glibc
+import Kernel
+import SystemPackage
+import TestSupport
+import Testing
+
+@Suite("unpack snapshot", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+struct SnapshotCommandTests {
+    private let program: Program
+    /// Of the image that the store holds.
+    private let chain: String
+    private let below: String
+
+    init() throws {
+        program = try Program()
+        let image = try program.image([
+            LayerBuilder(.file("a", "1"), .file("gone", "1"), .directory("d")),
+            LayerBuilder(.file("b", "2"), .file(".wh.gone")),
+        ])
+        let text = try program.run(image.path.string, "-q", "--format", "json").succeed().output
+        let result = try #require(try JSONSerialization.jsonObject(with: Data(text)) as? [String: Any])
+        chain = try #require(result["chainID"] as? String)
+        let layers = try #require(result["layers"] as? [[String: Any]])
+        below = try #require(layers[0]["chainID"] as? String)
+    }
+
+    /// What a command of `unpack snapshot` prints, without the end of the last line.
+    @discardableResult
+    private func snapshot(_ arguments: String...) throws -> String {
+        try String(program.run(["snapshot"] + arguments).succeed().text.dropLast())
+    }
+
+    private func json(_ arguments: String...) throws -> Any {
+        try JSONSerialization.jsonObject(
+            with: Data(program.run(["snapshot"] + arguments).succeed().output), options: .fragmentsAllowed)
+    }
+
+    private func object(_ arguments: String...) throws -> [String: Any] {
+        let output = try program.run(["snapshot"] + arguments).succeed().output
+        return try #require(try JSONSerialization.jsonObject(with: Data(output)) as? [String: Any])
+    }
+
+    // MARK: The story
+
+    @Test("Prepare, mount, write, commit, view, mount, remove: as somebody types it")
+    func story() throws {
+        let line = try snapshot("prepare", "work", chain, "--label", "team=blue")
+        try program.mounted(line) { directory in
+            #expect(try directory.status(of: FileName(literal: "a")) != nil)
+            #expect(try directory.status(of: FileName(literal: "gone")) == nil)
+            _ = try directory.createFile(FileName(literal: "new"), mode: 0o640)
+            try directory.removeFile(FileName(literal: "b"))
+        }
+        #expect(try snapshot("mounts", "work") == line)
+        #expect(try snapshot("commit", "mine", "work", "--label", "stage=1") == "")
+        #expect(try program.run("snapshot", "stat", "work").status == 66)
+        let info = try object("stat", "mine")
+        #expect(info["Kind"] as? String == "Committed" && info["Parent"] as? String == chain)
+        // They are given anew, and not taken over.
+        #expect(info["Labels"] as? [String: String] == ["stage": "1"])
+
+        let view = try snapshot("view", "look", "mine")
+        let names = try program.mounted(view) { directory in
+            let error = #expect(throws: SyscallFailure.self) {
+                _ = try directory.createFile(FileName(literal: "no"), mode: 0o600)
+            }
+            #expect(error?.errno == .readOnlyFileSystem)
+            return Set(try directory.names().map(\.description))
+        }
+        #expect(names == ["a", "d", "new"])
+        #expect(try snapshot("usage", "look", "-b").hasSuffix(" 0    0"))
+
+        // The image may go: its layers stay, for what stands on them.
+        _ = try program.run("rm", try program.rows("SELECT manifest FROM image").trimmed).succeed()
+        _ = try program.run("prune").succeed()
+        #expect(try program.mounted(view) { Set(try $0.names().map(\.description)) } == names)
+
+        let refused = try program.run("snapshot", "rm", "mine")
+        #expect(
+            refused.status == 69 && refused.errorText.contains("cannot remove 'mine'"), "\(refused.report)")
+        #expect(try snapshot("rm", "look", "mine") == "")
+        #expect(try snapshot("ls", "--filter", "kind!=committed") == "KEY PARENT KIND")
+        _ = try program.run("prune").succeed()
+        #expect(try snapshot("ls") == "KEY PARENT KIND")
+        try program.expectNothingLeftOver()
+    }
+
+    @Test("What is printed mounts with the target appended, and with --target as it is")
+    func targets() throws {
+        let script = #"""
+            $($0 snapshot prepare one $1) $2
+            touch $2/written
+            umount $2
+            line=$($0 snapshot mounts one --target $2) && $line
+            test -e $2/written
+            """#
+        let result = try Command.run(
+            "sh", "-ec", script, Program.path.string, chain, program.target.string,
+            environment: ["UNPACK_ROOT": program.root.string])
+        try? unmountWhenFree(program.target)
+        #expect(result.status == 0, "\(result.report)")
+    }
+
+    // MARK: What is printed
+
+    @Test("A snapshot in JSON is what containerd writes of one")
+    func statShape() throws {
+        try snapshot("prepare", "k", chain, "--label", "b=2=3", "--label", "a/b.c=1")
+        let info = try object("stat", "k")
+        #expect(Set(info.keys) == ["Kind", "Name", "Parent", "Labels", "Created", "Updated"])
+        #expect(info["Kind"] as? String == "Active" && info["Name"] as? String == "k")
+        #expect(info["Labels"] as? [String: String] == ["a/b.c": "1", "b": "2=3"])
+        let time = #"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$"#
+        let created = try #require(info["Created"] as? String)
+        #expect(created.range(of: time, options: .regularExpression) != nil, "\(created)")
+        #expect(info["Updated"] as? String == created)
+        // Without a parent and without labels there is neither.
+        try snapshot("view", "v")
+        #expect(try Set(object("stat", "v", "--json").keys) == ["Kind", "Name", "Created", "Updated"])
+        let all = try #require(try json("ls", "--json") as? [[String: Any]])
+        #expect(all.map { $0["Name"] as? String } == [below, chain, "k", "v"])
+        #expect(all.map { $0["Kind"] as? String } == ["Committed", "Committed", "Active", "View"])
+        #expect(all[2]["Created"] as? String == created)
+    }
+
+    @Test("Mounts in JSON are what containerd writes of them")
+    func mountsShape() throws {
+        let made = try #require(try json("prepare", "k", chain, "--json") as? [[String: Any]])
+        #expect(made.count == 1)
+        #expect(Set(made[0].keys) == ["type", "source", "target", "options"])
+        #expect(made[0]["type"] as? String == "overlay" && made[0]["source"] as? String == "overlay")
+        #expect(made[0]["target"] as? String == "")
+        let options = try #require(made[0]["options"] as? [String])
+        #expect(options.contains { $0.hasPrefix("upperdir=\(program.root)/overlayfs/") })
+        let again = try #require(
+            try json("mounts", "k", "--json", "--target", program.target.string) as? [[String: Any]])
+        #expect(again[0]["target"] as? String == program.target.string)
+        #expect(again[0]["options"] as? [String] == options)
+        let bind = try #require(try json("view", "v", below, "--json") as? [[String: Any]])
+        #expect(bind[0]["type"] as? String == "bind")
+        #expect((bind[0]["options"] as? [String])?.contains("ro") == true)
+    }
+
+    @Test("ls and tree show what is based on what")
+    func listing() throws {
+        try snapshot("prepare", "k", chain)
+        try snapshot("prepare", "other", below)
+        try snapshot("prepare", "empty")
+        let ls = try snapshot("ls").split(separator: "\n").map { $0.split(separator: " ").map(String.init) }
+        #expect(
+            ls == [
+                ["KEY", "PARENT", "KIND"], [below, "Committed"], [chain, below, "Committed"],
+                ["k", chain, "Active"], ["other", below, "Active"], ["empty", "Active"],
+            ])
+        #expect(
+            try snapshot("tree") == """
+                \(below)
+                  \\_ \(chain)
+                    \\_ k
+                  \\_ other
+                empty
+                """)
+        func names(_ filters: String...) throws -> [String] {
+            let all = try #require(
+                try JSONSerialization.jsonObject(
+                    with: Data(
+                        program.run(
+                            ["snapshot", "ls", "--json"] + filters.flatMap { ["--filter", $0] }
+                        ).succeed().output)) as? [[String: Any]])
+            return all.compactMap { $0["Name"] as? String }
+        }
+        try snapshot("label", "k", "containerd.io/x=1")
+        #expect(try names("kind==active") == ["k", "other", "empty"])
+        #expect(try names("kind==active,parent==\(below)") == ["other"])
+        #expect(try names("name==k", "name==empty") == ["k", "empty"])
+        #expect(try names(#"labels."containerd.io/x"==1"#) == ["k"])
+        #expect(try names("name~=^sha256:") == [below, chain])
+        #expect(try names("name==nobody") == [])
+    }
+
+    @Test("Labels are set, replaced, deleted and shown")
+    func labels() throws {
+        try snapshot("prepare", "k", "--label", "a=1")
+        #expect(try snapshot("label", "k") == "a=1")
+        #expect(try snapshot("label", "k", "b=2", "a=3") == "a=3\nb=2")
+        #expect(try snapshot("label", "k", "a=") == "b=2")
+        #expect(try json("label", "k", "--json") as? [String: String] == ["b": "2"])
+        #expect(try snapshot("label", "k", "b=") == "")
+        #expect(try program.run("snapshot", "label", "k").succeed().text == "")
+        let info = try object("stat", "k")
+        #expect(info["Labels"] == nil && info["Updated"] as? String != info["Created"] as? String)
+        // Of a committed one, too, and what was there stays.
+        #expect(try snapshot("label", chain, "x=y") == "containerd.io/snapshot.ref=\(chain)\nx=y")
+        // A control character does not reach the terminal.
+        #expect(try snapshot("label", "k", "e=\u{1B}[31m") == #"e=\x1b[31m"#)
+    }
+
+    @Test("usage tells bytes and inodes of the snapshot alone")
+    func usage() throws {
+        try snapshot("prepare", "k", chain)
+        let line = try snapshot("mounts", "k")
+        try program.mounted(line) { _ in
+            try Data(repeating: 1, count: 3 << 20).write(
+                to: URL(fileURLWithPath: program.target.appending("big").string))
+        }
+        #expect(try snapshot("usage", "k").hasPrefix("KEY SIZE    INODES\nk   3.0 MiB "))
+        let all = try #require(try json("usage", "--json") as? [[String: Any]])
+        #expect(all.map { $0["key"] as? String } == [below, chain, "k"])
+        let size = try #require(all[2]["size"] as? Int)
+        #expect((3 << 20...(3 << 20) + 65536).contains(size) && all[2]["inodes"] as? Int == 2)
+        #expect(try snapshot("usage", "-b", "k").hasSuffix("\nk   \(size) 2"))
+        let du = try Command.run("du", "-s", "-B1", "\(program.root)/overlayfs/3/fs").succeed().text
+        #expect(du.hasPrefix("\(size)\t"))
+    }
+
+    // MARK: What is refused
+
+    @Test(
+        "Misuse is said in one line with a hint, with the status of its kind",
+        arguments: [
+            ("prepare work CHAIN", 64, "there is a snapshot 'work' already", "choose another key*"),
+            ("view work", 64, "there is a snapshot 'work' already", "choose another key*"),
+            ("prepare new nobody", 66, "there is no parent 'nobody'", "*'unpack snapshot ls --filter*'"),
+            ("prepare new work", 64, "the parent 'work' is not committed", "*'unpack snapshot commit'"),
+            ("prepare CHAIN", 64, "'sha256:*' is the name of a chain,*", "choose another name"),
+            ("prepare a;b", 64, "'a;b' is no name for a snapshot", "use letters*"),
+            ("prepare a:$b", 64, "'a:$b' is no name for a snapshot", "use letters*"),
+            ("prepare new --label x", 64, "'x' is no label", "write it as KEY=VALUE"),
+            ("prepare new --label =x", 64, "'=x' is no label", "write it as KEY=VALUE"),
+            ("commit new nobody", 66, "there is no snapshot 'nobody'", "*'unpack snapshot ls'"),
+            ("commit new look", 69, "the snapshot 'look' is view, not active", "only what*"),
+            ("commit new CHAIN", 69, "the snapshot 'sha256:*' is committed, not active", "only what*"),
+            ("commit done work", 64, "there is a snapshot 'done' already", "choose another name*"),
+            ("commit look work", 64, "there is a snapshot 'look' already", "choose another name*"),
+            ("commit CHAIN work", 64, "'sha256:*' is the name of a chain,*", "choose another name"),
+            ("rm nobody", 66, "there is no snapshot 'nobody'", "*'unpack snapshot ls'"),
+            ("rm CHAIN", 69, "cannot remove 'sha256:*': other snapshots are based on it", "*tree*"),
+            ("stat nobody", 66, "there is no snapshot 'nobody'", "*'unpack snapshot ls'"),
+            ("usage nobody", 66, "there is no snapshot 'nobody'", "*'unpack snapshot ls'"),
+            ("mounts nobody", 66, "there is no snapshot 'nobody'", "*'unpack snapshot ls'"),
+            ("mounts done", 69, "the snapshot 'done' is committed", "make a view of it"),
+            ("label nobody a=b", 66, "there is no snapshot 'nobody'", "*'unpack snapshot ls'"),
+            ("label work a", 64, "'a' is no label", "write it as KEY=VALUE"),
+            ("stat work --snapshotter zfs", 64, "there is no snapshotter 'zfs'", "there is: overlayfs,*"),
+        ] as [(String, Int32, String, String)])
+    func misuse(command: String, status: Int32, message: String, hint: String) throws {
+        try snapshot("prepare", "work", chain)
+        try snapshot("view", "look", chain)
+        try snapshot("prepare", "tmp")
+        try snapshot("commit", "done", "tmp")
+        let before = try snapshot("ls", "--json")
+        let words = command.split(separator: " ").map { $0 == "CHAIN" ? chain : String($0) }
+        let result = try program.run(["snapshot"] + words)
+        #expect(result.status == status, "\(result.report)")
+        #expect(result.text == "")
+        #expect(result.errorText.matches("unpack: \(message)\nhint: \(hint)\n"), "\(result.report)")
+        #expect(try snapshot("ls", "--json") == before)
+    }
+
+    @Test(
+        "A filter that is none says where it goes wrong, a label that is too long by how much",
+        arguments: [
+            (["ls", "--filter", "kind==="], "the filter 'kind===' is malformed at byte *"),
+            (
+                ["prepare", "k", "--label", "a=" + String(repeating: "x", count: 4096)],
+                "the label 'a' has 4097 bytes*"
+            ),
+        ])
+    func invalid(arguments: [String], message: String) throws {
+        let result = try program.run(["snapshot"] + arguments)
+        #expect(result.status == 64)
+        #expect(result.errorText.matches("unpack: \(message)\n"), "\(result.report)")
+    }
+
+    @Test("A top layer that an image needs goes with the image alone")
+    func neededByImage() throws {
+        let result = try program.run("snapshot", "rm", chain)
+        #expect(result.status == 69)
+        #expect(
+            result.errorText.matches(
+                "unpack: cannot remove 'sha256:*': an image needs it\nhint: remove the image with 'unpack rm'\n"
+            ))
+    }
+
+    @Test("Looking at a store that is not there makes none", arguments: [true, false])
+    func noStore(isJSON: Bool) throws {
+        let root = program.scratch.path.appending("nowhere").string
+        let json = isJSON ? ["--json"] : []
+        for words in [
+            ["snapshot", "ls"], ["snapshot", "usage"], ["images"], ["prune"], ["prune", "--dry-run"],
+        ] {
+            let result = try program.run(words + json + ["--root", root])
+            #expect(result.status == 0 && result.errorText == "", "\(result.report)")
+            if isJSON {
+                #expect(throws: Never.self) { try JSONSerialization.jsonObject(with: Data(result.output)) }
+            }
+        }
+        #expect(try program.run("snapshot", "tree", "--root", root).succeed().text == "")
+        for words in [
+            ["snapshot", "stat", "x"], ["snapshot", "usage", "x"], ["snapshot", "mounts", "x"],
+            ["snapshot", "label", "x"], ["snapshot", "rm", "x"], ["snapshot", "commit", "x", "y"],
+            ["snapshot", "prepare", "x", "y"], ["snapshot", "view", "x", "y"], ["rm", "x"],
+        ] {
+            let result = try program.run(words + ["--root", root])
+            #expect(result.status == 66, "\(result.report)")
+            #expect(
+                result.errorText.hasPrefix("unpack: there is no store in \(root)\nhint: "), "\(result.report)"
+            )
+        }
+        #expect(!FileManager.default.fileExists(atPath: root))
+    }
+
+    @Test("Every command tells what it does, and where a command's options go")
+    func help() throws {
+        let all = try program.run("snapshot", "--help").succeed().text
+        let commands = ["prepare", "view", "commit", "rm", "ls", "tree", "stat", "usage", "mounts", "label"]
+        for command in commands {
+            #expect(all.contains("  \(command) "))
+            let text = try program.run("snapshot", command, "--help").succeed().text
+            #expect(text.contains("USAGE: unpack snapshot \(command)") && text.contains("--root"))
+        }
+        let result = try program.run("--snapshotter", "native", "images")
+        #expect(result.status == 64)
+        #expect(
+            result.errorText
+                == "unpack: 'images' is a command, and stands before its options\nhint: unpack images [options]; "
+                + "an image of this name is ./images\n")
+    }
+}
+
+extension String {
+    fileprivate var trimmed: String { trimmingCharacters(in: .newlines) }
+}
