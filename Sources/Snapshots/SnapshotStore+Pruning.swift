@@ -40,12 +40,12 @@ extension SnapshotStore {
         let dead = Set(try unfinished(of: ended))
         // In a transaction, so that no directory is between its making and its row.
         let (snapshots, names) = try write { database in
-            let known = try Set(Int64.fetchAll(database, sql: "SELECT id FROM snapshot"))
+            let (removals, known) = try self.unneededOnceReaped(ended, but: run, database)
             let names = try self.backend.folder.directory.names().filter { name in
                 guard let id = Int64(name.description) else { return name.hasPrefix(".") }
                 return dead.contains(id) || !known.contains(id)
             }
-            return (try self.unneeded(database), names)
+            return (removals, names)
         }
         let leftovers = try attempting("cannot measure leftovers") { () throws(SyscallFailure) in
             var leftovers = [Leftover]()

@@ -23,14 +23,10 @@ extension SnapshotStore {
             // Runs that began since are inside: what they have made came after their files.
             let begun = try Run.all(in: self.runs, but: run).living
             let names = Set(living + begun + [run.name]).subtracting(ended.map(\.name.description))
-            let marks = names.map { _ in "?" }.joined(separator: ",")
-            try database.execute(
-                sql: "DELETE FROM snapshot WHERE run IS NOT NULL AND run NOT IN (\(marks))",
-                arguments: StatementArguments(Array(names)))
-            try database.execute(
-                sql: "DELETE FROM pin WHERE run NOT IN (\(marks))",
-                arguments: StatementArguments(Array(names)))
-            try self.distrustOtherBoots(database)
+            try self.forgetOthers(than: names, database)
+            let suspects = try self.distrustOtherBoots(database)
+            let unneeded = Set(try self.unneeded(database).map(\.snapshot.id))
+            try self.deleteRows(suspects.filter(unneeded.contains), database)
             try self.setAsideOrphans(database)
         }
         try attempting(doing) { () throws(SyscallFailure) in
@@ -38,6 +34,32 @@ extension SnapshotStore {
             for run in ended { try runs.removeTree(run.name) }
             try removeWhatIsSetAside()
         }
+    }
+
+    /// What a transaction of `reap` and `prune` would delete of the rows, without doing it.
+    ///
+    /// - Returns: what would go, and the ids of that and of what would stay.
+    func unneededOnceReaped(
+        _ ended: [EndedRun], but run: Run, _ database: Database
+    ) throws -> (removals: [Removal], known: Set<Int64>) {
+        var result: (removals: [Removal], known: Set<Int64>) = ([], [])
+        try database.inSavepoint {
+            let living = Set(try Run.all(in: self.runs, but: run).living + [run.name])
+            try self.forgetOthers(than: living.subtracting(ended.map(\.name.description)), database)
+            _ = try self.distrustOtherBoots(database)
+            result = (try self.unneeded(database), try self.knownIDs(database))
+            return .rollback
+        }
+        return result
+    }
+
+    /// Deletes what runs other than these were making, and what they held.
+    private func forgetOthers(than runs: Set<String>, _ database: Database) throws {
+        let marks = runs.map { _ in "?" }.joined(separator: ",")
+        let names = StatementArguments(Array(runs))
+        try database.execute(
+            sql: "DELETE FROM snapshot WHERE run IS NOT NULL AND run NOT IN (\(marks))", arguments: names)
+        try database.execute(sql: "DELETE FROM pin WHERE run NOT IN (\(marks))", arguments: names)
     }
 
     /// The snapshots that ended runs have not finished.
@@ -56,9 +78,11 @@ extension SnapshotStore {
     }
 
     /// What another boot committed and did not sync may be damaged, and so may be what is based on it: it is
-    /// no longer taken for its chain. What nobody needs goes; what a user's snapshot stands on stays under
-    /// another name.
-    private func distrustOtherBoots(_ database: Database) throws {
+    /// no longer taken for its chain, and no image's. What a user's snapshot stands on stays under the other name that
+    /// it gets.
+    ///
+    /// - Returns: all of it.
+    private func distrustOtherBoots(_ database: Database) throws -> [Int64] {
         let suspects = try Int64.fetchAll(
             database,
             sql: """
@@ -77,15 +101,18 @@ extension SnapshotStore {
                     UPDATE snapshot SET verified_chain = NULL, name = 'distrusted/' || id || '/' || name WHERE id = ?
                     """, arguments: [id])
         }
-        let unneeded = Set(try unneeded(database).map(\.snapshot.id))
-        try deleteRows(suspects.filter(unneeded.contains), database)
+        return suspects
+    }
+
+    private func knownIDs(_ database: Database) throws -> Set<Int64> {
+        Set(
+            try Int64.fetchAll(
+                database, sql: "SELECT id FROM snapshot WHERE snapshotter = ?", arguments: [snapshotter]))
     }
 
     /// Renames what no row names, so that it can be deleted outside the transaction.
     private func setAsideOrphans(_ database: Database) throws {
-        let known = Set(
-            try Int64.fetchAll(
-                database, sql: "SELECT id FROM snapshot WHERE snapshotter = ?", arguments: [snapshotter]))
+        let known = try knownIDs(database)
         for name in try backend.folder.directory.names() where !name.isRemoved {
             // What has neither a number nor a dot is the backend's own; dots are for what is made aside.
             let isOrphan = Int64(name.description).map { !known.contains($0) } ?? name.hasPrefix(".")

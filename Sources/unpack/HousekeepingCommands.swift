@@ -157,8 +157,12 @@ struct PruneCommand: ParsableCommand {
 
     private func prune(_ store: SnapshotStore) throws -> [Item] {
         let plan = try store.prunable()
-        // What is really removed may be more or less than what was there a moment ago.
-        let removals = dryRun ? plan.snapshots : try store.prune(in: try store.startRun())
+        // What is really removed may be more or less than what was there a moment ago. What a reboot has taken the
+        // trust from goes as the run starts.
+        let removals =
+            dryRun
+            ? plan.snapshots
+            : try plan.snapshots.filter { $0.reason == .distrusted } + store.prune(in: try store.startRun())
         return removals.map {
             Item(
                 kind: "snapshot", name: $0.snapshot.name, bytes: $0.usage?.size ?? 0,
