@@ -1,0 +1,303 @@
+import Foundation
+import Glibc
+import Kernel
+import SystemPackage
+import TestSupport
+import Testing
+
+@Suite("images, rm and prune", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+struct HousekeepingTests {
+    private let program: Program
+    private let layout: FilePath
+
+    /// Two images with the same lowest layer, one of them under a name that a third has too.
+    init() throws {
+        program = try Program()
+        layout = program.scratch.path.appending("i")
+        let builder = try ImageBuilder(at: layout)
+        let layers = ["base", "one", "two", "three"].map { name in
+            LayerBuilder(.file(Bytes(name), Bytes.noise(50_000)), .directory(Bytes("d-" + name)))
+        }
+        try builder.writeIndex([
+            try builder.image([layers[0], layers[1]]).named("one"),
+            try builder.image([layers[0], layers[2]]).named("two"),
+        ])
+        let other = try ImageBuilder(at: program.scratch.path.appending("other"))
+        try other.writeIndex([try other.image([layers[3]]).named("two")])
+    }
+
+    private func unpack(_ name: String, _ options: String...) throws -> String {
+        try program.run(["\(layout):\(name)", "-q"] + options).succeed().text.trimmingCharacters(
+            in: .newlines)
+    }
+
+    private func unpackOther() throws {
+        _ = try program.run("\(program.scratch.path)/other", "-q").succeed()
+    }
+
+    private func json(_ arguments: String...) throws -> Any {
+        try JSONSerialization.jsonObject(with: Data(program.run(arguments).succeed().output))
+    }
+
+    private struct Pruned {
+        let bytes: Int
+        let isDryRun: Bool
+        /// Kind, name and reason.
+        let items: [[String]]
+        let itemBytes: [Int]
+    }
+
+    private func prune(_ options: String...) throws -> Pruned {
+        let output = try program.run(["prune", "--json"] + options).succeed().output
+        let document = try #require(try JSONSerialization.jsonObject(with: Data(output)) as? [String: Any])
+        #expect(Set(document.keys) == ["dryRun", "bytes", "items"])
+        let items = try #require(document["items"] as? [[String: Any]])
+        return Pruned(
+            bytes: try #require(document["bytes"] as? Int),
+            isDryRun: try #require(document["dryRun"] as? Bool),
+            items: items.map { item in ["kind", "name", "reason"].map { item[$0] as? String ?? "?" } },
+            itemBytes: items.compactMap { $0["bytes"] as? Int })
+    }
+
+    /// All that a store holds: rows, trees, names of runs.
+    private func everything() throws -> String {
+        let database = try Command.run("sqlite3", "\(program.root)/metadata.db", ".dump").succeed().text
+        let runs = try Directory(opening: program.root.appending("runs")).names().map(\.description).sorted()
+        return try [program.storeDump(), database, runs.joined(separator: "\n")].joined(separator: "\n")
+    }
+
+    private func directories() throws -> Set<String> {
+        Set(try Directory(opening: program.folder).names().map(\.description))
+    }
+
+    // MARK: images
+
+    @Test("images shows what was unpacked, with what its layers take")
+    func images() throws {
+        _ = try unpack("one")
+        _ = try unpack("two")
+        let lines = try program.run("images").succeed().text.split(separator: "\n").map {
+            $0.split(separator: " ").map(String.init)
+        }
+        #expect(lines[0] == ["REFERENCE", "DIGEST", "PLATFORM", "LAYERS", "SIZE"])
+        #expect(lines.dropFirst().map { $0[0] } == ["one", "two"])
+        #expect(lines[1][1].hasPrefix("sha256:") && lines[1][2].hasPrefix("linux/"))
+        #expect(Array(lines[1][3...]) == ["2", "104.0", "KiB"])
+
+        let images = try #require(try json("images", "--json") as? [[String: Any]])
+        #expect(
+            Set(images[0].keys)
+                == ["reference", "digest", "mediaType", "platform", "chainID", "size", "layers"])
+        #expect(images.map { $0["digest"] as? String } == lines.dropFirst().map { $0[1] })
+        let layers = try #require(images[1]["layers"] as? [[String: Any]])
+        #expect(Set(layers[0].keys) == ["digest", "diffID", "chainID", "size"])
+        #expect(layers[1]["chainID"] as? String == images[1]["chainID"] as? String)
+        // Both of its layers, as du counts them.
+        let du = try Command.run(
+            "du", "-c", "-B1", "-s", "\(program.folder)/1/fs", "\(program.folder)/3/fs"
+        ).succeed().text
+        let total = try #require(du.split(separator: "\n").last)
+        #expect(total.hasPrefix("\(try #require(images[1]["size"] as? Int))\t"), "\(du)")
+    }
+
+    // MARK: rm
+
+    @Test("rm forgets an image; layers that another one has stay")
+    func remove() throws {
+        let one = try unpack("one")
+        let expected = try program.tree(one)
+        _ = try unpack("two")
+        let digest = try program.rows("SELECT manifest FROM image WHERE reference = 'two'")
+        let said = try program.run("rm", digest.trimmingCharacters(in: .newlines)).succeed().text
+        #expect(
+            said
+                == "two: 1 layer removed, 52.0 KiB, 1 stay: other images, snapshots or a running unpack need them\n"
+        )
+        #expect(try program.tree(one) == expected)
+        #expect(try directories() == ["1", "2"])
+        #expect(try program.run("rm", "one").succeed().text == "one: 2 layers removed, 104.0 KiB\n")
+        #expect(try directories() == [])
+        #expect(try program.run("images").succeed().text == "REFERENCE DIGEST PLATFORM LAYERS SIZE\n")
+        // Nothing keeps it from coming again.
+        #expect(try program.tree(try unpack("one")) == expected)
+    }
+
+    @Test("A name that two images have is no choice: both are listed, and a digest chooses")
+    func ambiguous() throws {
+        _ = try unpack("two")
+        try unpackOther()
+        let result = try program.run("rm", "two")
+        #expect(result.status == 64)
+        #expect(
+            result.errorText.matches(
+                """
+                unpack: 2 images are called 'two':
+                  sha256:*  linux/*
+                  sha256:*  linux/*
+                hint: name one by its digest\n
+                """), "\(result.report)")
+        for digest in try program.rows("SELECT manifest FROM image").split(separator: "\n") {
+            #expect(result.errorText.contains(digest))
+            _ = try program.run("rm", String(digest)).succeed()
+        }
+        #expect(try directories() == [])
+    }
+
+    @Test("An unknown image is not found, and those named before it are gone")
+    func unknown() throws {
+        _ = try unpack("one")
+        let result = try program.run("rm", "one", "nobody")
+        #expect(result.status == 66 && result.text.hasPrefix("one: 2 layers removed"))
+        #expect(
+            result.errorText
+                == "unpack: there is no image 'nobody' in the store\nhint: list them with 'unpack images'\n")
+    }
+
+    @Test("A writable snapshot keeps its layers, and gives them free when it is removed")
+    func writable() throws {
+        let line = try unpack("one", "--rw", "key")
+        let tree = try program.tree(line)
+        let said = try program.run("rm", "one").succeed().text
+        #expect(said.hasPrefix("one: 0 layers removed, 0 B, 2 stay: "), "\(said)")
+        #expect(try program.run("prune").succeed().text == "nothing to remove\n")
+        #expect(try program.tree(line) == tree)
+        _ = try program.run("snapshot", "rm", "key").succeed()
+        let pruned = try prune()
+        #expect(pruned.items.map { $0[2] } == ["no image needs it", "no image needs it"])
+        #expect(try directories() == [])
+    }
+
+    // MARK: prune
+
+    @Test("prune tells what goes, why, and how much; a dry run tells the same and changes nothing")
+    func dryRun() throws {
+        let line = try unpack("one", "--rw", "key")
+        let tree = try program.tree(line)
+        _ = try unpack("two")
+        _ = try program.run("rm", "two").succeed()
+        _ = try unpack("two", "--rw", "other")
+        _ = try program.run("rm", "two").succeed()
+        _ = try program.run("snapshot", "rm", "other").succeed()
+        // What a crash may leave: directories without a row, one on its way out, something made aside.
+        for name in ["77/fs/deep", ".removed-1/fs", ".probe-2"] {
+            let path = try program.scratch.makeDirectory("s/overlayfs/\(name)")
+            try Data(count: 20_000).write(to: URL(fileURLWithPath: path.appending("f").string))
+        }
+        _ = try program.scratch.makeDirectory("s/overlayfs/not-ours")
+
+        let before = try everything()
+        let dry = try prune("--dry-run")
+        let text = try program.run("prune", "--dry-run").succeed().text
+        #expect(try everything() == before)
+        #expect(dry.isDryRun)
+        let chain = try program.rows("SELECT name FROM snapshot ORDER BY id DESC LIMIT 1").trimmingCharacters(
+            in: .newlines)
+        #expect(
+            Set(dry.items) == [
+                ["snapshot", chain, "no image needs it"],
+                ["leftover", "77", "no snapshot has this directory"],
+                ["leftover", ".removed-1", "it was being deleted"],
+                ["leftover", ".probe-2", "no snapshot has this directory"],
+            ], "\(dry.items)")
+        #expect(dry.bytes == dry.itemBytes.reduce(0, +) && dry.bytes > 3 * 20_000 + 50_000)
+        #expect(text.hasPrefix("NAME ") && text.contains("\n77 ") && text.hasSuffix(" would be freed\n"))
+
+        let really = try prune()
+        #expect(really.items == dry.items && really.bytes == dry.bytes && !really.isDryRun)
+        let ids = try program.rows("SELECT id FROM snapshot").split(separator: "\n").map(String.init)
+        #expect(try ids.count == 3 && directories() == Set(ids + ["not-ours"]))
+        #expect(try program.tree(line) == tree)
+        #expect(try prune().items == [])
+        #expect(try program.run("prune").succeed().text == "nothing to remove\n")
+    }
+
+    @Test("What a killed unpack leaves is listed and goes, the layers that it had finished too")
+    func killedRun() throws {
+        let image = try program.image(
+            (1...4).map { layer in
+                LayerBuilder((1...1500).map { .file("\(layer)/\($0)", "content") })
+            })
+        var kinds = Set<String>()
+        for delay in stride(from: UInt32(60), through: 600, by: 60) {
+            let running = try program.start(image.path.string, "-q")
+            Process.sleep(milliseconds: delay)
+            running.kill()
+            guard try running.finish().status != 0 else { break }
+            let before = try everything()
+            let dry = try prune("--dry-run")
+            #expect(try everything() == before)
+            let really = try prune()
+            #expect(really.items == dry.items, "after \(delay) ms")
+            kinds.formUnion(really.items.map { $0[0] + ": " + $0[2] })
+            #expect(try directories() == [])
+            try program.expectNothingLeftOver()
+        }
+        #expect(kinds.isSuperset(of: ["leftover: the process that was making it has ended"]), "\(kinds)")
+        #expect(
+            kinds.isSubset(of: [
+                "snapshot: no image needs it", "leftover: the process that was making it has ended",
+                "leftover: it was being deleted", "leftover: no snapshot has this directory",
+            ]), "\(kinds)")
+    }
+
+    @Test("What another boot has not synced goes, and is told of")
+    func distrusted() throws {
+        _ = try unpack("one", "--sync", "none")
+        _ = try program.rows("UPDATE snapshot SET boot = 'another'")
+        let before = try everything()
+        let dry = try prune("--dry-run")
+        #expect(try everything() == before)
+        #expect(
+            dry.items.map { $0[2] }
+                == Array(repeating: "it was not on the disk when the machine stopped", count: 2))
+        let really = try prune()
+        #expect(really.items == dry.items)
+        #expect(try directories() == [])
+        #expect(try program.rows("SELECT count(*) FROM image") == "0\n")
+    }
+
+    @Test("prune leaves alone what was made by hand")
+    func byHand() throws {
+        for command in [
+            ["prepare", "work"], ["prepare", "tmp"], ["commit", "base", "tmp"], ["view", "look", "base"],
+        ] {
+            _ = try program.run(["snapshot"] + command).succeed()
+        }
+        #expect(try prune().items == [])
+        #expect(try program.rows("SELECT count(*) FROM snapshot") == "3\n")
+    }
+
+    @Test(
+        "Snapshotters that share a ROOT do not touch each other's snapshots",
+        arguments: Snapshotter.possible.filter { $0 != .overlayfs })
+    func neighbours(snapshotter: Snapshotter) throws {
+        let program = try Program(snapshotter)
+        let image = try program.image([
+            LayerBuilder(.file("a", "1")), LayerBuilder(.file("b", "2"), .file(".wh.a")),
+        ])
+        let own = try program.line(image.path.string, "-q")
+        let beside = try program.line(image.path.string, "-q", "--snapshotter", "overlayfs")
+        let tree = try program.tree(own)
+        #expect(try program.tree(beside) == tree)
+        func rows(_ name: String) throws -> String {
+            try program.rows("SELECT id, name, kind FROM snapshot WHERE snapshotter = '\(name)'")
+        }
+        let (owns, besides) = (try rows(snapshotter.rawValue), try rows("overlayfs"))
+        #expect(owns.split(separator: "\n").count == 2 && besides.split(separator: "\n").count == 2)
+
+        _ = try program.run("prune", "--snapshotter", "overlayfs").succeed()
+        _ = try program.run("prune").succeed()
+        let reference = try program.rows("SELECT manifest FROM image LIMIT 1").trimmingCharacters(
+            in: .newlines)
+        _ = try program.run("rm", reference, "--snapshotter", "overlayfs").succeed()
+        #expect(try rows("overlayfs") == "" && rows(snapshotter.rawValue) == owns)
+        #expect(try Directory(opening: program.root.appending("overlayfs")).names().isEmpty)
+        #expect(try program.tree(own) == tree)
+
+        let again = try program.line(image.path.string, "-q", "--snapshotter", "overlayfs")
+        _ = try program.run("rm", reference).succeed()
+        #expect(try rows(snapshotter.rawValue) == "")
+        #expect(try program.tree(again) == tree)
+        try program.expectNothingLeftOver()
+    }
+}
