@@ -83,6 +83,25 @@ package enum Mount: Hashable, Sendable {
         }
     }
 
+    /// The options as containerd's snapshotters give them for such a mount, in their order: they mean the same, but are
+    /// for mount(2), and lower layers are always one option.
+    package var containerdOptions: [String] {
+        switch self {
+        case .bind(_, let readOnly): return [readOnly ? "ro" : "rw", "rbind"]
+        case .subvolume(_, let id, let readOnly): return ["subvolid=\(id)"] + (readOnly ? ["ro"] : [])
+        case .image(_, _, let readOnly, let options): return ["loop"] + options + [readOnly ? "ro" : "rw"]
+        case .overlay(let lowers, let writable, let userAttributes, let noIndex):
+            var options = [String]()
+            if let writable {
+                options += ["workdir=\(writable.work.string)", "upperdir=\(writable.upper.string)"]
+            }
+            options.append("lowerdir=" + lowers.map(\.string).joined(separator: ":"))
+            if userAttributes { options.append("userxattr") }
+            if noIndex { options.append("index=off") }
+            return options
+        }
+    }
+
     var paths: [FilePath] {
         switch self {
         case .bind(let source, _): [source]

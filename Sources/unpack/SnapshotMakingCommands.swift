@@ -17,7 +17,9 @@ struct MountOptions: ParsableArguments {
     /// - Parameter key: what mounts by itself what no line can tell.
     func text(of mounts: [Mount], _ key: String, in store: StoreOptions) throws -> String {
         let target = try target.map { try absolutePath($0, of: "--target") }
-        if json { return try attempt { try encoded(mounts.map { MountDocument($0, target: target) }) } }
+        if json {
+            return try attempt { try encoded(mounts.map { ContainerdMountDocument($0, target: target) }) }
+        }
         let performed = try store.performedMount(of: key)
         return try attempt {
             try MountLine(mounts, form: .ofThisKernel, target: target, performed: performed).text

@@ -124,22 +124,24 @@ struct SnapshotCommandTests {
         #expect(all[2]["Created"] as? String == created)
     }
 
+    /// As `ctr snapshots prepare --mounts` of containerd 2 prints them.
     @Test("Mounts in JSON are what containerd writes of them")
     func mountsShape() throws {
         let made = try #require(try json("prepare", "k", chain, "--json") as? [[String: Any]])
         #expect(made.count == 1)
-        #expect(Set(made[0].keys) == ["type", "source", "target", "options"])
-        #expect(made[0]["type"] as? String == "overlay" && made[0]["source"] as? String == "overlay")
-        #expect(made[0]["target"] as? String == "")
-        let options = try #require(made[0]["options"] as? [String])
-        #expect(options.contains { $0.hasPrefix("upperdir=\(program.root)/overlayfs/") })
+        #expect(Set(made[0].keys) == ["Type", "Source", "Target", "Options"])
+        #expect(made[0]["Type"] as? String == "overlay" && made[0]["Source"] as? String == "overlay")
+        #expect(made[0]["Target"] as? String == "")
+        let options = try #require(made[0]["Options"] as? [String])
+        #expect(options.map { $0.split(separator: "=")[0] }.prefix(3) == ["workdir", "upperdir", "lowerdir"])
+        #expect(options[1].hasPrefix("upperdir=\(program.root)/overlayfs/"))
         let again = try #require(
             try json("mounts", "k", "--json", "--target", program.target.string) as? [[String: Any]])
-        #expect(again[0]["target"] as? String == program.target.string)
-        #expect(again[0]["options"] as? [String] == options)
+        #expect(again[0]["Target"] as? String == program.target.string)
+        #expect(again[0]["Options"] as? [String] == options)
         let bind = try #require(try json("view", "v", below, "--json") as? [[String: Any]])
-        #expect(bind[0]["type"] as? String == "bind")
-        #expect((bind[0]["options"] as? [String])?.contains("ro") == true)
+        #expect(bind[0]["Type"] as? String == "bind")
+        #expect(bind[0]["Options"] as? [String] == ["ro", "rbind"])
     }
 
     @Test("ls and tree show what is based on what")
