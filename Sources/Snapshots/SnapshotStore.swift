@@ -96,11 +96,12 @@ package final class SnapshotStore: Sendable {
 
     private static func openDatabase(_ root: FilePath) throws(StoreFailure) -> DatabaseQueue {
         var configuration = Configuration()
-        configuration.journalMode = .wal
         // Longer than any transaction of ours: whoever waits longer meets a hung process.
         configuration.busyMode = .timeout(10)
         configuration.foreignKeysEnabled = true
         configuration.prepareDatabase { database in
+            // Nothing is written where it is so already; GRDB's own way writes every time, also by who only looks.
+            try database.execute(sql: "PRAGMA journal_mode = WAL")
             // What must survive a power cut is written with FULL (`settle`).
             try database.execute(sql: "PRAGMA synchronous = NORMAL")
         }
