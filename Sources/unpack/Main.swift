@@ -28,7 +28,8 @@ struct Main {
             // The main job's own name is of no use to anybody.
             let text = RootCommand.fullMessage(for: error).replacing(
                 "unpack \(UnpackCommand.hiddenName)", with: "unpack")
-            Console.say(text + "\n")
+            // A command that has told all by itself ends with a status alone.
+            if !text.isEmpty { Console.say(text + "\n") }
             RootCommand.exit(withError: RootCommand.exitCode(for: error))
         }
     }
