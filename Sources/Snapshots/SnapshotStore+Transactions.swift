@@ -21,7 +21,9 @@ func translating<Value>(_ body: () throws -> Value) throws(StoreFailure) -> Valu
     } catch let failure as SyscallFailure {
         throw StoreFailure(failure, "cannot change the store")
     } catch let failure as DatabaseError {
-        switch failure.resultCode.primaryResultCode {
+        // The index of the log cannot be made (sqlite.org/rescode.html): a full disk, said in another way.
+        let isOutOfSpace = failure.extendedResultCode == .SQLITE_IOERR_SHMSIZE
+        switch isOutOfSpace ? .SQLITE_FULL : failure.resultCode.primaryResultCode {
         case .SQLITE_BUSY, .SQLITE_LOCKED:
             throw StoreFailure(
                 .busy, "the store's database stayed locked for 10 s",
