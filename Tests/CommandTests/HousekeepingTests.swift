@@ -256,6 +256,30 @@ struct HousekeepingTests {
         #expect(try program.rows("SELECT count(*) FROM image") == "0\n")
     }
 
+    @Test("On a disk that is full to the last byte every command says so, and later all is there")
+    func fullDisk() throws {
+        _ = try program.scratch.makeDirectory("s")
+        try Command.run("mount", "-t", "tmpfs", "-o", "size=1m", "unpack", program.root.string).succeed()
+        defer { try? unmountWhenFree(program.root) }
+        let line = try unpack("one", "--rw", "key")
+        let tree = try program.tree(line)
+        let filler = program.root.appending("filler").string
+        _ = try Command.run("dd", "if=/dev/zero", "of=\(filler)", "bs=4k")
+        for command in [["images"], ["snapshot", "ls"], ["prune", "--dry-run"], ["prune"], ["rm", "one"]] {
+            let result = try program.run(command)
+            if result.status == 0 { continue }
+            #expect(result.status == 74, "\(result.report)")
+            #expect(
+                result.errorText.contains("no space left on device\nhint: free some space"),
+                "\(result.report)")
+        }
+        try FileManager.default.removeItem(atPath: filler)
+        #expect(try program.tree(try unpack("one", "--rw", "key")) == tree)
+        _ = try program.run("snapshot", "rm", "key").succeed()
+        _ = try program.run("rm", "one").succeed()
+        try program.expectNothingLeftOver()
+    }
+
     @Test("prune leaves alone what was made by hand")
     func byHand() throws {
         for command in [
