@@ -114,7 +114,8 @@ extension SnapshotStore {
     func refuseUnfinished(_ row: SnapshotRow) throws {
         guard row.run != nil else { return }
         throw StoreFailure(
-            .unavailable, "the snapshot '\(row.name)' is being made by another process", hint: "wait for it")
+            .unavailable, "the snapshot '\(row.name)' is being made by another process",
+            hint: "wait for it; if that process has ended, 'unpack prune' removes what it has left")
     }
 
     // MARK: Directories

@@ -348,21 +348,43 @@ package struct Unpacker: Sendable {
         }
     }
 
-    /// An active snapshot of the user's on top of the image: made, or the same one again.
+    /// An active snapshot of the user's on top of the image: made, or the same one again. Another process may be making
+    /// it at this moment.
     private func writableMounts(
         _ key: String, on parent: String, in store: SnapshotStore
     ) throws(UnpackError) -> [Mount] {
-        try attempt {
-            guard let found = try store.find(key) else {
+        while true {
+            if let mounts = try finishedMounts(key, on: parent, in: store) { return mounts }
+            try check()
+            Process.sleep(milliseconds: 50)
+            // Whoever was making it may have ended since: then it is nobody's any more, and goes.
+            _ = try attempt { try store.startRun() }
+        }
+    }
+
+    /// - Returns: nil while another process makes the snapshot.
+    private func finishedMounts(
+        _ key: String, on parent: String, in store: SnapshotStore
+    ) throws(UnpackError) -> [Mount]? {
+        guard let found = try attempt({ try store.find(key) }) else {
+            do throws(StoreFailure) {
                 return try store.prepare(key, parent: parent, in: try store.startRun())
+            } catch {
+                if error.kind == .alreadyExists { return nil }
+                throw UnpackError(error)
             }
-            guard found.kind == .active, found.parent == parent else {
-                throw UnpackError(
-                    .usage,
-                    "the snapshot '\(key)' is \(found.kind.rawValue) on \(found.parent ?? "nothing"), not active on \(parent)",
-                    hint: "choose another key")
-            }
+        }
+        guard found.kind == .active, found.parent == parent else {
+            throw UnpackError(
+                .usage,
+                "the snapshot '\(key)' is \(found.kind.rawValue) on \(found.parent ?? "nothing"), not active on \(parent)",
+                hint: "choose another key")
+        }
+        do throws(StoreFailure) {
             return try store.mounts(of: key)
+        } catch {
+            if error.kind == .unavailable { return nil }
+            throw UnpackError(error)
         }
     }
 

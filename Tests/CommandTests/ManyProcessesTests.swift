@@ -122,6 +122,30 @@ struct ManyProcessesTests {
     }
 
     @Test(
+        "Processes that want the same writable snapshot make it once, also when one is killed",
+        arguments: Snapshotter.possible)
+    func sameKey(snapshotter: Snapshotter) throws {
+        let program = try Program(snapshotter)
+        let crowd = try Crowd(program)
+        for round in 1...4 {
+            let all = try (1...4).map { _ in try crowd.start(2, "--rw", "key-\(round)") }
+            if round > 1 {
+                Process.sleep(milliseconds: UInt32.random(in: 5...60))
+                all[0].kill()
+            }
+            let commands = try RunningCommand.finish(all)
+            for command in commands.dropFirst(round > 1 ? 1 : 0) {
+                #expect(command.status == 0, "round \(round): \(command.report)")
+                #expect(command.text == commands[3].text)
+            }
+            #expect(try program.tree(commands[3].line) == Crowd.treesMadeAlone.get()[2])
+        }
+        #expect(try program.rows("SELECT count(*) FROM snapshot WHERE kind = 'active'") == "4\n")
+        _ = try program.run("prune").succeed()
+        try program.expectNothingLeftOver()
+    }
+
+    @Test(
         "Pruning and removing images leave the layers of a writable snapshot", arguments: Snapshotter.possible
     )
     func writable(snapshotter: Snapshotter) throws {
