@@ -49,7 +49,14 @@ extension SnapshotStore {
         let row = try read { try self.row(name, $0) }
         if row.kind == .view { return .none }
         if let usage = row.usage { return usage }
-        let usage = try measure(row.id, name)
+        let usage: SnapshotUsage
+        do throws(StoreFailure) {
+            usage = try measure(row.id, name)
+        } catch {
+            // Its directory goes with it when somebody removes it meanwhile.
+            _ = try read { try self.row(name, $0) }
+            throw error
+        }
         guard row.kind == .committed else { return usage }
         // Committed by a version that measured nothing.
         try write { try SnapshotRow.remember(usage, of: row.id, $0) }

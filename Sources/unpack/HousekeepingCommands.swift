@@ -18,8 +18,10 @@ struct ImagesCommand: ParsableCommand {
             guard let store = try store.openIfExisting() else { return [] }
             return try store.images().map { image in
                 // Layers that images share count for each of them.
+                // Somebody may remove it meanwhile.
                 let sizes = try image.layers.map {
-                    try store.verified($0.chainID).map { try store.usage(of: $0.name).size } ?? 0
+                    try store.verified($0.chainID).flatMap { try store.usageIfPresent(of: $0.name)?.size }
+                        ?? 0
                 }
                 return (image, sizes.reduce(0, +))
             }

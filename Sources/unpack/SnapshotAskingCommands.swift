@@ -97,18 +97,34 @@ struct SnapshotUsageCommand: ParsableCommand {
     }
 
     func run() throws {
-        let keys = keys.isEmpty ? try store.snapshots([]).map(\.name) : keys
+        let all = keys.isEmpty ? try store.snapshots([]).map(\.name) : keys
         var usages = [Document]()
-        if !keys.isEmpty {
+        if !all.isEmpty {
             let store = try self.store.openExisting()
-            for key in keys {
-                let usage = try attempt { try store.usage(of: key) }
+            for key in all {
+                // Of all that there are, some may go meanwhile.
+                let usage = try attempt {
+                    try keys.isEmpty ? store.usageIfPresent(of: key) : store.usage(of: key)
+                }
+                guard let usage else { continue }
                 usages.append(Document(key: key, size: usage.size, inodes: usage.inodes))
             }
         }
         if json { return try say(try attempt { try encoded(usages) }) }
         let rows = usages.map { [$0.key, bytes ? "\($0.size)" : binarySize($0.size), "\($0.inodes)"] }
         try say(Table(["KEY", "SIZE", "INODES"], rows).text)
+    }
+}
+
+extension SnapshotStore {
+    /// As `usage`; nil if there is no such snapshot, any more.
+    func usageIfPresent(of name: String) throws(StoreFailure) -> SnapshotUsage? {
+        do throws(StoreFailure) {
+            return try usage(of: name)
+        } catch {
+            if error.kind == .notFound { return nil }
+            throw error
+        }
     }
 }
 

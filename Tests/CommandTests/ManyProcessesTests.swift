@@ -107,6 +107,39 @@ struct ManyProcessesTests {
         }
     }
 
+    @Test("Looking at a store works whatever comes and goes meanwhile")
+    func looking() throws {
+        let program = try Program()
+        let crowd = try Crowd(program)
+        _ = try crowd.start(0).finish().succeed()
+        let questions = [
+            ["images"], ["images", "--json"], ["snapshot", "ls"], ["snapshot", "tree"],
+            ["snapshot", "usage"],
+            ["prune", "--dry-run"], ["verify"],
+        ]
+        for round in 1...4 {
+            let changing =
+                try [
+                    program.start("rm", crowd.reference(round % 4)),
+                    program.start("snapshot", "prepare", "work-\(round)"),
+                ] + (0..<4).map { try crowd.start($0) }
+            var asked = 0
+            repeat {
+                let all = try questions.map { try program.start($0) }
+                for command in try RunningCommand.finish(all) {
+                    #expect(command.status == 0, "round \(round): \(command.report)")
+                }
+                asked += 1
+                if asked.isMultiple(of: 2) { _ = try program.run("rm", crowd.reference(asked % 4)) }
+            } while changing.contains(where: \.isRunning)
+            for command in try RunningCommand.finish(changing) {
+                #expect([0, 66].contains(command.status), "\(command.report)")
+            }
+            _ = try program.run("snapshot", "rm", "work-\(round)").succeed()
+            for image in 0..<4 { _ = try program.run("rm", crowd.reference(image)) }
+        }
+    }
+
     @Test("An image that is removed all the time can be unpacked all the same")
     func removingTheSame() throws {
         let program = try Program()
