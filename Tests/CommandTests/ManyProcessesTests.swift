@@ -24,7 +24,7 @@ struct ManyProcessesTests {
         arguments: Snapshotter.possible)
     func killed(snapshotter: Snapshotter) throws {
         let expected = try Crowd.treesMadeAlone.get()
-        for round in 1...(snapshotter == .overlayfs ? 4 : 1) {
+        for round in 1...(snapshotter == .overlayfs ? 3 : 1) {
             let program = try Program(snapshotter)
             let crowd = try Crowd(program)
             let all = try crowd.start()
@@ -91,7 +91,7 @@ struct ManyProcessesTests {
         let expected = try Crowd.treesMadeAlone.get()
         let program = try Program(snapshotter)
         let crowd = try Crowd(program)
-        for round in 1...(snapshotter == .overlayfs ? 8 : 2) {
+        for round in 1...(snapshotter == .overlayfs ? 5 : 2) {
             _ = try crowd.start(0).finish().succeed()
             let rm = try program.start("rm", crowd.reference(0))
             // Both may come first.
@@ -117,7 +117,7 @@ struct ManyProcessesTests {
             ["snapshot", "usage"],
             ["prune", "--dry-run"], ["verify"],
         ]
-        for round in 1...4 {
+        for round in 1...3 {
             let changing =
                 try [
                     program.start("rm", crowd.reference(round % 4)),
@@ -144,7 +144,7 @@ struct ManyProcessesTests {
     func removingTheSame() throws {
         let program = try Program()
         let crowd = try Crowd(program)
-        let end = Date() + 3
+        let end = Date() + 2
         var isOver: Bool { Date() > end }
         repeat {
             let both = [try crowd.start(3), try crowd.start(3), try program.start("rm", crowd.reference(3))]
@@ -160,7 +160,7 @@ struct ManyProcessesTests {
     func sameKey(snapshotter: Snapshotter) throws {
         let program = try Program(snapshotter)
         let crowd = try Crowd(program)
-        for round in 1...4 {
+        for round in 1...3 {
             let all = try (1...4).map { _ in try crowd.start(2, "--rw", "key-\(round)") }
             if round > 1 {
                 Process.sleep(milliseconds: UInt32.random(in: 5...60))
@@ -173,7 +173,7 @@ struct ManyProcessesTests {
             }
             #expect(try program.tree(commands[3].line) == Crowd.treesMadeAlone.get()[2])
         }
-        #expect(try program.rows("SELECT count(*) FROM snapshot WHERE kind = 'active'") == "4\n")
+        #expect(try program.rows("SELECT count(*) FROM snapshot WHERE kind = 'active'") == "3\n")
         _ = try program.run("prune").succeed()
         try program.expectNothingLeftOver()
     }
