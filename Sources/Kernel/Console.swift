@@ -12,7 +12,7 @@ package enum Console {
     private static func write(_ text: String, to descriptor: CInt) throws(SyscallFailure) {
         var rest = Array(text.utf8)[...]
         while !rest.isEmpty {
-            let written = try syscall("write") {
+            let written = try syscall("write", descriptor == STDERR_FILENO ? FaultPoint.talk : "") {
                 rest.withUnsafeBytes { ck_write(descriptor, $0.baseAddress, $0.count) }
             }
             rest = rest.dropFirst(written)

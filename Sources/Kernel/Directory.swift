@@ -53,7 +53,7 @@ package final class Directory: Sendable {
         _ name: FileName, _ flags: CInt, mode: UInt32 = 0
     ) throws(SyscallFailure) -> File {
         File(
-            adopting: try syscall("openat", name.description) {
+            adopting: try syscall("openat", name.description, creates: flags & O_CREAT != 0) {
                 name.withCString { ck_openat(raw, $0, flags, mode) }
             })
     }

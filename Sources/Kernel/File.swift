@@ -37,7 +37,7 @@ extension File {
     package static func open(
         _ path: FilePath, _ flags: OpenFlags, mode: UInt32 = 0
     ) throws(SyscallFailure) -> File {
-        let raw = try syscall("open", escaped(path)) {
+        let raw = try syscall("open", escaped(path), creates: flags.rawValue & O_CREAT != 0) {
             path.withPlatformString { ck_openat(AT_FDCWD, $0, flags.rawValue, mode) }
         }
         return File(adopting: raw)

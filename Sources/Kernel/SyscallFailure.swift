@@ -29,14 +29,25 @@ package struct SyscallFailure: Error, Equatable, Sendable, CustomStringConvertib
     package var isUnsupported: Bool { errno == .notSupported }
     /// Whether the device or the quota is full.
     package var isOutOfSpace: Bool { errno == .noSpace || errno == .diskQuotaExceeded }
+    /// Whether the disk failed, which says nothing of what could be done on a good one.
+    package var isDiskFault: Bool { isOutOfSpace || errno == .ioError }
     package var isPermission: Bool { errno == .notPermitted || errno == .permissionDenied }
 }
 
 /// Runs a CKernel call until it is not interrupted; a negative result is thrown as its errno.
+///
+/// - Parameter creates: whether it may make a file, where the call's name does not tell.
 @discardableResult
 func syscall<Result: FixedWidthInteger & SignedInteger>(
-    _ call: String, _ path: @autoclosure () -> String = "", _ body: () -> Result
+    _ call: String, _ path: @autoclosure () -> String = "", creates: Bool = false, _ body: () -> Result
 ) throws(SyscallFailure) -> Result {
+    #if DEBUG
+        if FaultPoint.isArmed, creates || FaultPoint.isChange(call, path()),
+            try !FaultPoint.pass(call, path())
+        {
+            return 0
+        }
+    #endif
     while true {
         let result = body()
         if result >= 0 { return result }

@@ -38,6 +38,16 @@ func translating<Value>(_ body: () throws -> Value) throws(StoreFailure) -> Valu
     }
 }
 
+/// Comes to a fault point of a transaction, and fails as SQLite does where a call of its own fails.
+func passFaultPoint(_ step: String, _ caller: String) throws {
+    do throws(SyscallFailure) {
+        try FaultPoint.pass(step, caller)
+    } catch {
+        throw DatabaseError(
+            resultCode: error.isOutOfSpace ? .SQLITE_FULL : .SQLITE_IOERR, message: "\(error)")
+    }
+}
+
 extension SnapshotStore {
     func read<Value>(_ body: @Sendable (Database) throws -> Value) throws(StoreFailure) -> Value {
         try translating { try database.read(body) }
@@ -52,18 +62,23 @@ extension SnapshotStore {
     }
 
     /// One immediate transaction: nobody else writes meanwhile, nothing of it stays if it throws.
+    ///
+    /// - Parameter caller: what a fault point calls it.
     func write<Value>(
-        _ promise: Transaction = .ordinary, _ body: (Database) throws -> Value
+        _ promise: Transaction = .ordinary, caller: String = #function, _ body: (Database) throws -> Value
     ) throws(StoreFailure) -> Value {
         try translating {
-            try database.writeWithoutTransaction { database in
+            try passFaultPoint("BEGIN", caller)
+            return try database.writeWithoutTransaction { database in
                 if promise == .durable { try database.execute(sql: "PRAGMA synchronous = FULL") }
                 defer { if promise == .durable { try? database.execute(sql: "PRAGMA synchronous = NORMAL") } }
                 var result: Value?
                 try database.inTransaction(.immediate) {
                     result = try body(database)
+                    try passFaultPoint("COMMIT", caller)
                     return .commit
                 }
+                try FaultPoint.pass("committed", caller, canFail: false)
                 guard let result else { throw StoreFailure(.database, "a transaction without a result") }
                 return result
             }

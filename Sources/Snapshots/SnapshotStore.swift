@@ -107,6 +107,7 @@ package final class SnapshotStore: Sendable {
         }
         let path = root.appending("metadata.db").string
         return try translating {
+            try passFaultPoint("BEGIN", "openDatabase")
             let queue = try DatabaseQueue(path: path, configuration: configuration)
             let migrator = Schema.migrator
             if try queue.read(migrator.hasBeenSuperseded) {
@@ -116,6 +117,7 @@ package final class SnapshotStore: Sendable {
                     hint: "use that version, or another store with --root DIR")
             }
             if try !queue.read(migrator.hasCompletedMigrations) { try migrator.migrate(queue) }
+            try FaultPoint.pass("committed", "openDatabase", canFail: false)
             return queue
         }
     }
