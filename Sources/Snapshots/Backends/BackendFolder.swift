@@ -29,7 +29,7 @@ extension Directory {
             try makeWhiteout(FileName(literal: "device"), .device)
             return .device
         } catch {
-            if error.isOutOfSpace { throw error }
+            if error.isDiskFault { throw error }
             try makeWhiteout(FileName(literal: "attribute"), .attribute)
             return .attribute
         }
@@ -39,7 +39,7 @@ extension Directory {
 extension StoreFailure {
     /// Why a snapshotter cannot work.
     init(unable cause: SyscallFailure, _ backend: any SnapshotBackend.Type, at path: FilePath, hint: String) {
-        if cause.isOutOfSpace {
+        if cause.isDiskFault {
             self.init(cause, "cannot write to the store")
         } else if cause.isPermission, cause.call.hasSuffix("setxattr") {
             self.init(
