@@ -94,7 +94,7 @@ extension SnapshotStore {
     /// - Returns: what was removed, topmost first.
     /// - Throws: `.notFound`, `.system`.
     package func remove(_ image: ImageRecord) throws(StoreFailure) -> [Removal] {
-        let removals = try write { database in
+        let removals = try write(.durable) { database in
             guard
                 let row = try Row.fetchOne(
                     database, sql: "SELECT id, top FROM image WHERE snapshotter = ? AND manifest = ?",

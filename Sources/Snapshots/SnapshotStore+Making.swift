@@ -301,7 +301,7 @@ extension SnapshotStore {
     /// - Throws: `.notFound`, `.failedPrecondition` if it has children or an image or a running unpack needs it,
     ///   `.unavailable` while it is being made, `.system`.
     package func remove(_ name: String) throws(StoreFailure) {
-        let id = try write { database in
+        let id = try write(.durable) { database in
             let row = try self.row(name, database)
             try self.refuseUnfinished(row)
             try self.refuseNeeded(row, database)
@@ -353,6 +353,9 @@ extension SnapshotStore {
     }
 
     /// Renames directories aside, all of them first, and then deletes them.
+    ///
+    /// Of what is finished, only after a durable transaction has removed the rows: else a power cut may bring a row back,
+    /// and not its directory.
     func deleteDirectories(of ids: [Int64]) throws(StoreFailure) {
         try attempting("cannot remove a snapshot's directory") { () throws(SyscallFailure) in
             var aside = [FileName]()

@@ -67,7 +67,7 @@ extension SnapshotStore {
     /// - Parameter run: of the caller's, whose start has removed the leftovers.
     /// - Returns: what was removed.
     package func prune(in run: Run) throws(StoreFailure) -> [Removal] {
-        let removals = try write { database in
+        let removals = try write(.durable) { database in
             let removals = try self.unneeded(database)
             try self.deleteRows(removals.map(\.snapshot.id), database)
             return removals
