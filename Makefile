@@ -17,7 +17,7 @@ FUZZ_SECONDS ?= 60
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run build test test-large sanitize fuzz check fmt install uninstall clean help build-packages test-packages
+.PHONY: run build test test-large crash mutants sanitize fuzz check fmt install uninstall clean help build-packages test-packages
 
 run: build-packages ## build for release, unpack a fixture, mount it, look at it, unmount it
 	$(SWIFT) build -c release --product unpack
@@ -34,6 +34,14 @@ test-large: build-packages test-packages ## build a large image outside the repo
 	Fixtures/make-large.sh $(LARGE_IMAGE)
 	$(SWIFT) build -c release --build-tests -Xswiftc -enable-testing
 	UNPACK_LARGE_IMAGE=$(LARGE_IMAGE) $(SWIFT) test -c release --skip-build --filter LargeImageTests
+
+crash: build-packages test-packages ## kill, fail and power off every step that reaches the disk; a report of each
+	$(SWIFT) build --build-tests
+	SWIFT="$(SWIFT)" .ci/crash
+
+mutants: build-packages test-packages ## break the order of what reaches the disk in several ways: each must be caught
+	$(SWIFT) build --build-tests
+	SWIFT="$(SWIFT)" .ci/mutants $(MUTANTS)
 
 sanitize: build-packages test-packages ## every test under AddressSanitizer, then under ThreadSanitizer (minutes)
 	SWIFT="$(SWIFT)" .ci/sanitize address thread

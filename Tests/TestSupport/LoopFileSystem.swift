@@ -18,6 +18,20 @@ package final class LoopFileSystem: Sendable {
         image = try temporary.write("image", [])
         path = try temporary.makeDirectory("mounted")
         try Self.format(image, type: type, megabytes: megabytes, options)
+        try mount(type)
+    }
+
+    /// Mounts a copy of another one's image as it is now, mounted or not: what its disk would have if the power were cut.
+    /// What the kernel only remembers is not in it. Asking the file system to hold still (fsfreeze) would write that, too.
+    package init(type: String, cutFrom other: FilePath) throws {
+        temporary = try TemporaryDirectory(in: "/dev/shm")
+        image = temporary.path.appending("image")
+        path = try temporary.makeDirectory("mounted")
+        try Command.run("cp", "--sparse=always", other.string, image.string).succeed()
+        try mount(type)
+    }
+
+    private func mount(_ type: String) throws {
         let device = try LoopDevice(of: image, readOnly: false)
         let context = try MountCalls.Context(type: type)
         try context.set("source", device.path)

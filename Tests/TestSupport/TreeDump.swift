@@ -12,8 +12,9 @@ package struct TreeDump: Equatable, Sendable {
 
     package var text: String { lines.joined(separator: "\n") }
 
-    package init(of root: Directory) throws {
-        var walk = Walk()
+    /// - Parameter showsMarks: overlay's own attributes, too, to compare layers as they lie in a store.
+    package init(of root: Directory, showsMarks: Bool = false) throws {
+        var walk = Walk(showsMarks: showsMarks)
         try walk.visit(root)
         lines = try walk.lines()
     }
@@ -35,11 +36,14 @@ package struct TreeDump: Equatable, Sendable {
     }
 
     private struct Walk {
+        let showsMarks: Bool
         private var items = [Item]()
         private var vanished = [[UInt8]]()
 
+        init(showsMarks: Bool) { self.showsMarks = showsMarks }
+
         mutating func visit(_ root: Directory) throws {
-            let attributes = try Self.attributes(try root.file.extendedAttributeNames()) {
+            let attributes = try self.attributes(try root.file.extendedAttributeNames()) {
                 try root.file.extendedAttribute($0)
             }
             items.append(Item(path: [UInt8(ascii: ".")], status: try root.file.status(), detail: attributes))
@@ -52,7 +56,7 @@ package struct TreeDump: Equatable, Sendable {
                         continue
                     }
                     items.append(
-                        Item(path: child, status: status, detail: try Self.detail(directory, name, status)))
+                        Item(path: child, status: status, detail: try detail(directory, name, status)))
                     if status.isDirectory { pending.append((try directory.open(name), child)) }
                 }
             }
@@ -96,15 +100,15 @@ package struct TreeDump: Equatable, Sendable {
             }
         }
 
-        private static func detail(_ directory: Directory, _ name: FileName, _ status: FileStatus) throws
+        private func detail(_ directory: Directory, _ name: FileName, _ status: FileStatus) throws
             -> String
         {
-            let attributes = try attributes(try directory.extendedAttributeNames(of: name)) {
+            let attributes = try self.attributes(try directory.extendedAttributeNames(of: name)) {
                 try directory.extendedAttribute($0, of: name)
             }
             switch status.kind {
             case .regular:
-                return " \(status.size) \(try digest(try directory.openFile(name)))" + attributes
+                return " \(status.size) \(try Self.digest(try directory.openFile(name)))" + attributes
             case .symlink: return " -> \(escaped(try directory.readLink(name)))" + attributes
             case .character(let device), .block(let device):
                 return " \(device.major):\(device.minor)" + attributes
@@ -112,11 +116,11 @@ package struct TreeDump: Equatable, Sendable {
             }
         }
 
-        private static func attributes(
+        private func attributes(
             _ names: [AttributeName], _ value: (AttributeName) throws -> [UInt8]?
         ) throws -> String {
             try names.sorted().filter { name in
-                !TreeDump.hidden.contains { name.hasPrefix($0) } && name != selinux
+                (showsMarks || !TreeDump.hidden.contains { name.hasPrefix($0) }) && name != selinux
             }
             .map { name in
                 let hex = (try value(name) ?? []).map { byte in

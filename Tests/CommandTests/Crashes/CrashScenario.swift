@@ -1,0 +1,114 @@
+import Foundation
+import Kernel
+import OCI
+import SystemPackage
+import TestSupport
+
+/// Two images that share layers, small, with everything that a layer can do to the ones below.
+final class CrashImages: Sendable {
+    let first: FilePath
+    let second: FilePath
+    /// The first image's top layer.
+    let top: String
+    private let temporary: TemporaryDirectory
+
+    static let shared = Result { try CrashImages() }
+
+    private init() throws {
+        temporary = try TemporaryDirectory(in: "/dev/shm")
+        let text = Bytes(String(repeating: "some content ", count: 700))
+        let below = [
+            LayerBuilder(
+                .directory("etc").at(1, 5), .file("etc/passwd", "root").mode(0o600).owned(1, 2).at(7),
+                .file("etc/large", text), .hardLink("etc/link", to: "etc/large"),
+                .symlink("etc/symlink", to: "passwd"), .directory("var"), .file("var/gone", "x"),
+                .directory("var/hidden"), .file("var/hidden/file", "x"), .fifo("var/fifo")),
+            LayerBuilder(
+                .file("var/.wh.gone"), .file("var/hidden/.wh..wh..opq"), .file("var/hidden/own", text),
+                .hardLink("var/again", to: "etc/large"), .file("etc/passwd", "other").mode(0o4755)),
+        ]
+        let tops = ["first", "second"].map { name in
+            LayerBuilder(
+                .directory(Bytes(name), mode: 0o711).owned(5, 6).xattr("user.name", "value"),
+                .file(Bytes("\(name)/file"), text).at(1_000_000_000, 7), .file("etc/.wh.link"))
+        }
+        var paths = [FilePath]()
+        for (name, top) in zip(["i1", "i2"], tops) {
+            let builder = try ImageBuilder(at: temporary.path.appending(name))
+            try builder.writeIndex([try builder.image(below + [top]).named(name)])
+            paths.append(builder.path)
+        }
+        (first, second) = (paths[0], paths[1])
+        let layers = below + [tops[0]]
+        let chain = layers.reduce(nil) { ChainID(of: $1.diffID, on: $0) } as ChainID?
+        top = chain?.description ?? ""
+    }
+}
+
+/// Something that is done to a store, and may be interrupted.
+struct CrashScenario: Sendable, CustomStringConvertible {
+    let description: String
+    /// What is done before, undisturbed but for a fault of its own.
+    var before: [(arguments: [String], fault: String?)] = []
+    let arguments: [String]
+    /// How it may end if it is done again, when it was over already.
+    var statusWhenDone: Int32 = 0
+    /// Whether the machine is started again before it.
+    var isAfterBoot = false
+    /// Whether it is enough to try this one where time is short.
+    var isTypical = false
+    /// Whether layers that are committed stay.
+    var keepsLayers = true
+
+    static func all(_ images: CrashImages) -> [CrashScenario] {
+        func unpack(_ image: FilePath, _ more: String...) -> [String] {
+            [image.string, "-q", "--jobs", "1"] + more
+        }
+        let first = unpack(images.first)
+        let second = unpack(images.second)
+        let used: [(arguments: [String], fault: String?)] = [
+            (first, nil), (["snapshot", "prepare", "mine", images.top], nil),
+        ]
+        return [
+            CrashScenario(description: "unpack", arguments: first, isTypical: true),
+            CrashScenario(description: "unpack --sync none", arguments: first + ["--sync", "none"]),
+            CrashScenario(
+                description: "unpack what shares layers", before: used, arguments: second),
+            CrashScenario(
+                description: "unpack --rw", before: used, arguments: first + ["--rw", "key"],
+                isTypical: true),
+            CrashScenario(
+                description: "unpack after a crash", before: used + [(second, "40:kill")], arguments: second,
+                isTypical: true),
+            CrashScenario(
+                description: "unpack after a boot",
+                before: [
+                    (first + ["--sync", "none"], nil),
+                    (["snapshot", "prepare", "mine", images.top], nil),
+                ], arguments: second, isAfterBoot: true, keepsLayers: false),
+            CrashScenario(
+                description: "snapshot prepare", before: used,
+                arguments: ["snapshot", "prepare", "new", images.top, "--label", "a=b"], statusWhenDone: 64),
+            CrashScenario(
+                description: "snapshot view", before: used,
+                arguments: ["snapshot", "view", "new", images.top], statusWhenDone: 64),
+            CrashScenario(
+                description: "snapshot commit", before: used,
+                arguments: ["snapshot", "commit", "done", "mine", "--label", "a=b"], statusWhenDone: 66),
+            CrashScenario(
+                description: "snapshot rm", before: used, arguments: ["snapshot", "rm", "mine"],
+                statusWhenDone: 66, keepsLayers: false),
+            CrashScenario(
+                description: "rm", before: used + [(second, nil)], arguments: ["rm", "i2"],
+                statusWhenDone: 66,
+                keepsLayers: false),
+            CrashScenario(
+                description: "prune",
+                // Layers that are on the disk, and what nobody has finished.
+                before: used + [
+                    (["rm", "i1"], nil), (["snapshot", "rm", "mine"], nil), (second, "45:kill"),
+                ],
+                arguments: ["prune"], keepsLayers: false),
+        ]
+    }
+}

@@ -1,0 +1,148 @@
+import Foundation
+import Kernel
+import SystemPackage
+import TestSupport
+
+/// A store that a test may destroy, and how the program is run on it.
+final class CrashStore: Sendable {
+    /// The program under test: the built one, unless a mutant is to be caught.
+    static let program =
+        ProcessInfo.processInfo.environment["UNPACK_CRASH_PROGRAM"] ?? Program.path.string
+
+    /// Whose crashes are looked at.
+    static let snapshotter =
+        ProcessInfo.processInfo.environment["UNPACK_CRASH_SNAPSHOTTER"] ?? "overlayfs"
+
+    let root: FilePath
+    let snapshotter: String
+    /// What the program takes for this boot's id; nil for the machine's own.
+    let boot: OtherBoot?
+    private let place: any Sendable
+    private let logs: TemporaryDirectory
+
+    init(snapshotter: String, boot: OtherBoot? = nil) throws {
+        let place = try TemporaryDirectory(in: "/dev/shm")
+        root = place.path.appending("s")
+        self.place = place
+        self.snapshotter = snapshotter
+        self.boot = boot
+        logs = try TemporaryDirectory(in: "/dev/shm")
+    }
+
+    /// A store on a file system of its own.
+    init(on disk: LoopFileSystem, snapshotter: String, boot: OtherBoot? = nil) throws {
+        root = disk.path.appending("s")
+        place = disk
+        self.snapshotter = snapshotter
+        self.boot = boot
+        logs = try TemporaryDirectory(in: "/dev/shm")
+    }
+
+    /// Another store with all that this one has.
+    func copy(boot: OtherBoot? = nil) throws -> CrashStore {
+        let copy = try CrashStore(snapshotter: snapshotter, boot: boot ?? self.boot)
+        if FileManager.default.fileExists(atPath: root.string) {
+            try Command.run("cp", "-a", root.string, copy.root.string).succeed()
+        }
+        return copy
+    }
+
+    /// The program's end, and the points that it came to.
+    struct Run {
+        let command: Command
+        let points: [Point]
+        var status: Int32 { command.status }
+        var wasKilled: Bool { status == 128 + SIGKILL }
+    }
+
+    /// A place where a run can be stopped, as the program names it.
+    struct Point {
+        let number: Int
+        let step: String
+        let subject: String
+
+        var description: String { subject.isEmpty ? step : "\(step) \(subject)" }
+        var isTransaction: Bool { ["BEGIN", "COMMIT", "committed"].contains(step) }
+        /// A transaction that is over has not failed.
+        var canFail: Bool { step != "committed" }
+        var isSync: Bool { step.contains("sync") }
+        var isOfCleaning: Bool { ["unlinkat", "renameat2"].contains(step) }
+    }
+
+    /// - Parameter fault: as `UNPACK_FAULT` has it.
+    func run(_ arguments: [String], fault: String? = nil) throws -> Run {
+        var environment = ["UNPACK_ROOT": root.string, "UNPACK_SNAPSHOTTER": snapshotter]
+        let log = logs.path.appending("\(UInt64.random(in: .min ... .max))")
+        if let fault {
+            environment["UNPACK_FAULT"] = fault
+            environment["UNPACK_FAULT_LOG"] = log.string
+        }
+        let command = try Command.run(
+            (boot?.prefix ?? []) + [Self.program] + arguments, environment: environment)
+        return Run(command: command, points: try Self.points(in: log))
+    }
+
+    private static func points(in log: FilePath) throws -> [Point] {
+        guard let data = FileManager.default.contents(atPath: log.string) else { return [] }
+        let points = String(decoding: data, as: UTF8.self).split(separator: "\n").compactMap { line in
+            let parts = line.split(separator: " ", maxSplits: 2).map(String.init)
+            return Int(parts[0]).map { number in
+                Point(number: number, step: parts[1], subject: parts.count > 2 ? parts[2] : "")
+            }
+        }
+        return points.sorted { $0.number < $1.number }
+    }
+
+    /// Asks a copy of the database: opening it mends it, and here nothing may.
+    func rows(_ query: String) throws -> [[String]] {
+        let copy = try TemporaryDirectory(in: "/dev/shm")
+        for name in ["metadata.db", "metadata.db-wal"] {
+            let path = root.appending(name).string
+            guard FileManager.default.fileExists(atPath: path) else { continue }
+            try FileManager.default.copyItem(atPath: path, toPath: copy.path.appending(name).string)
+        }
+        let result = try Command.run("sqlite3", "-batch", copy.path.appending("metadata.db").string, query)
+        if result.errorText.contains("no such table") || result.errorText.contains("no such column") {
+            return []
+        }
+        return try result.succeed().text.split(separator: "\n").map { line in
+            line.split(separator: "|", omittingEmptySubsequences: false).map(String.init)
+        }
+    }
+
+    func names(in folder: String) -> [String] {
+        (try? FileManager.default.contentsOfDirectory(atPath: root.appending(folder).string)) ?? []
+    }
+}
+
+/// The machine after it was started again, as the program sees it: in a mount namespace of its own, another file lies
+/// over the kernel's.
+final class OtherBoot: Sendable {
+    let id = UUID().uuidString.lowercased()
+    private let temporary: TemporaryDirectory
+
+    init() throws {
+        temporary = try TemporaryDirectory(in: "/dev/shm")
+        try temporary.write("boot_id", Array((id + "\n").utf8))
+    }
+
+    /// What stands before a command line.
+    var prefix: [String] {
+        [
+            "unshare", "-m", "sh", "-ec", #"mount --bind "$0" \#(Self.file); exec "$@""#,
+            temporary.path.appending("boot_id").string,
+        ]
+    }
+
+    static let file = "/proc/sys/kernel/random/boot_id"
+
+    /// Whether the program can be made to see it.
+    static let isPossible: Bool = {
+        guard let boot = try? OtherBoot() else { return false }
+        return (try? Command.run(boot.prefix + ["cat", file]))?.text == boot.id + "\n"
+    }()
+
+    static let machines = (try? File.contents(of: FilePath(file))).map { bytes in
+        String(decoding: bytes, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+    }
+}

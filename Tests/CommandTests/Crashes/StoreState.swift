@@ -1,0 +1,185 @@
+import Foundation
+import Kernel
+import SystemPackage
+import TestSupport
+
+/// All that a store says and has, read without the program.
+struct StoreState {
+    struct Row: Hashable {
+        let id: Int
+        let name: String
+        let kind: String
+        let parent: Int?
+        let owner: String
+        let run: String?
+        let boot: String?
+        let chain: String?
+    }
+
+    let rows: [Int: Row]
+    /// By manifest: the chains of its layers as the image has them, lowest first.
+    let images: [String: [String]]
+    /// By manifest: the snapshot at the top.
+    let tops: [String: Int]
+    let pins: Int
+    /// Names in the snapshotter's folder.
+    let directories: Set<String>
+    let runs: [String]
+    /// What a reader of this boot may rely on, and what anybody may mount: by the snapshot's id.
+    private let store: CrashStore
+    let boot: String?
+
+    init(of store: CrashStore) throws {
+        self.store = store
+        boot = store.boot?.id ?? OtherBoot.machines
+        let own = "snapshotter = '\(store.snapshotter)'"
+        let values = try store.rows(
+            """
+            SELECT 'row', id, name, kind, parent, owner, run, boot, verified_chain FROM snapshot WHERE \(own);
+            SELECT 'image', image.manifest, top, chain_id FROM image LEFT JOIN image_layer ON image = image.id
+            WHERE \(own) ORDER BY image.id, position;
+            SELECT 'pin', run FROM pin;
+            """)
+        var rows = [Int: Row]()
+        var images = [String: [String]]()
+        var tops = [String: Int]()
+        var pins = 0
+        func some(_ text: String) -> String? { text.isEmpty ? nil : text }
+        for value in values {
+            switch value[0] {
+            case "row":
+                guard let id = Int(value[1]) else { continue }
+                rows[id] = Row(
+                    id: id, name: value[2], kind: value[3], parent: Int(value[4]), owner: value[5],
+                    run: some(value[6]), boot: some(value[7]), chain: some(value[8]))
+            case "image":
+                tops[value[1]] = Int(value[2])
+                images[value[1], default: []].append(value[3])
+            default: pins += 1
+            }
+        }
+        (self.rows, self.images, self.tops, self.pins) = (rows, images, tops, pins)
+        directories = Set(store.names(in: store.snapshotter))
+        runs = store.names(in: "runs")
+    }
+
+    /// Whether this boot takes a row for its chain.
+    func isTrusted(_ row: Row) -> Bool { row.chain != nil && (row.boot == nil || row.boot == boot) }
+
+    /// The tree of a snapshot as it lies in the store.
+    func tree(_ row: Row) throws -> String {
+        let path = store.root.appending(store.snapshotter).appending("\(row.id)")
+        if FileManager.default.fileExists(atPath: path.appending("image").string) {
+            let disk = try LoopFileSystem(type: "ext4", cutFrom: path.appending("image"))
+            return try TreeDump(of: try Directory(opening: disk.path)).text
+        }
+        // A view of another one has nothing of its own.
+        if row.kind == "view", row.parent != nil { return "" }
+        return try TreeDump(of: try Directory(opening: path.appending("fs")), showsMarks: true).text
+    }
+
+    /// The rows under their names, with what has to be the same after every way to it: nothing that is chosen anew.
+    func summary() -> [String] {
+        rows.values.map { row in
+            let parent = row.parent.flatMap { rows[$0]?.name } ?? "-"
+            return "\(row.name) \(row.kind) on \(parent) of \(row.owner) is \(row.chain ?? "-")"
+        }.sorted() + images.map { "image \($0.key) \($0.value)" }.sorted()
+    }
+}
+
+/// What the trees of snapshots have to be: of chains wherever they come from, of users' snapshots by name.
+struct Reference {
+    var chains: [String: String] = [:]
+    var parents: [String: String] = [:]
+    var users: [String: String] = [:]
+
+    /// Takes over all that a store has which nothing has disturbed.
+    mutating func learn(_ state: StoreState) throws {
+        for row in state.rows.values {
+            let tree = try state.tree(row)
+            if let chain = row.chain {
+                chains[chain] = tree
+                parents[chain] = row.parent.flatMap { state.rows[$0]?.chain }
+            } else {
+                users[row.name] = tree
+            }
+        }
+    }
+}
+
+extension StoreState {
+    /// What must hold at every moment, for whoever looks.
+    ///
+    /// - Returns: what does not.
+    func violations(_ reference: Reference) -> [String] {
+        var found = [String]()
+        for row in rows.values where row.run == nil {
+            guard directories.contains("\(row.id)") else {
+                if isTrusted(row) || row.owner == "user" { found.append("\(row.name) has no directory") }
+                continue
+            }
+            let wanted: String?
+            if isTrusted(row), let chain = row.chain {
+                wanted = reference.chains[chain]
+                if wanted == nil { found.append("\(chain) is no chain of these images") }
+                if row.parent.flatMap({ rows[$0]?.chain }) != reference.parents[chain] {
+                    found.append("\(row.name) has another parent")
+                }
+            } else {
+                wanted = row.owner == "user" ? reference.users[row.name] : nil
+            }
+            guard let wanted else { continue }
+            do {
+                let tree = try tree(row)
+                if tree != wanted {
+                    found.append("the tree of \(row.name) (\(row.id)): " + difference(tree, wanted))
+                }
+            } catch {
+                found.append("the tree of \(row.name) (\(row.id)): \(error)")
+            }
+        }
+        for (manifest, chains) in images { found += violations(manifest, chains) }
+        return found
+    }
+
+    /// An image that is trusted has its whole chain.
+    private func violations(_ manifest: String, _ chains: [String]) -> [String] {
+        var found = [String]()
+        var next = tops[manifest]
+        if let top = next.flatMap({ rows[$0] }), !isTrusted(top) { return [] }
+        for chain in chains.reversed() {
+            guard let row = next.flatMap({ rows[$0] }), row.chain == chain, isTrusted(row) else {
+                found.append("image \(manifest) lacks \(chain)")
+                break
+            }
+            next = row.parent
+        }
+        return found
+    }
+
+    /// What must hold when nothing is running and a run has cleaned up since the last accident.
+    func leftovers() -> [String] {
+        var found = [String]()
+        if !runs.isEmpty { found.append("files of runs: \(runs)") }
+        if pins > 0 { found.append("\(pins) pins") }
+        found += rows.values.filter { $0.run != nil }.map { "\($0.name) still belongs to a run" }
+        let strange = directories.filter { $0.hasPrefix(".") }
+        if !strange.isEmpty { found.append("left behind: \(strange.sorted())") }
+        let ids = Set(rows.keys.map(String.init))
+        let numbered = directories.filter { Int($0) != nil }
+        if numbered != ids {
+            found.append("directories \(numbered.sorted()) for snapshots \(ids.sorted())")
+        }
+        return found
+    }
+}
+
+/// The first line in which two dumps differ.
+func difference(_ found: String, _ wanted: String) -> String {
+    let found = found.split(separator: "\n")
+    let wanted = wanted.split(separator: "\n")
+    let index =
+        zip(found, wanted).enumerated().first { $1.0 != $1.1 }?.offset ?? min(found.count, wanted.count)
+    return
+        "line \(index) is '\(found.dropFirst(index).first ?? "")', not '\(wanted.dropFirst(index).first ?? "")'"
+}
