@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Kernel
 import OCI
 import SystemPackage
@@ -16,6 +17,11 @@ final class CrashImages: Sendable {
 
     private init() throws {
         temporary = try TemporaryDirectory(in: "/dev/shm")
+        // What is static is never let go of.
+        atexit {
+            guard case .success(let images) = CrashImages.shared else { return }
+            try? FileManager.default.removeItem(atPath: images.temporary.path.string)
+        }
         let text = Bytes(String(repeating: "some content ", count: 700))
         let below = [
             LayerBuilder(
