@@ -40,9 +40,10 @@ package struct LoopTable: Sendable {
         return table
     }
 
-    /// The devices whose file lies in a directory or below it.
-    func devices(below directory: FilePath) -> [FilePath] {
-        devices.filter { $0.file.starts(with: directory) }.map(\.path)
+    /// The files in a directory and below it that are behind devices, by device.
+    func files(below directory: FilePath) -> [FilePath: FilePath] {
+        let below = devices.filter { $0.file.starts(with: directory) }
+        return Dictionary(below.map { ($0.path, $0.file) }) { first, _ in first }
     }
 
     /// The devices that a file is behind: those that may write to it, or all.

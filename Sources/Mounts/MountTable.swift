@@ -76,15 +76,14 @@ package struct MountTable: Sendable {
         return Self.path(lines[index].source)
     }
 
-    /// Where a directory, or something below it, is mounted or is a layer of what is mounted, in this order.
+    /// What of a directory is mounted, or is a layer of what is mounted, and where; in the order of the mounts.
     ///
     /// Found are overlays that have a layer there, mounts whose root is there (binds, subvolumes of btrfs), and those of
-    /// loop devices whose file is there. Not
-    /// found is what this process cannot see (mounts of other namespaces, detached ones), overlays that were mounted
-    /// with relative paths, and those whose options are too long for the kernel to show.
+    /// loop devices whose file is there. Not found is what this process cannot see (mounts of other namespaces, detached
+    /// ones), overlays that were mounted with relative paths, and those whose options are too long for the kernel to show.
     ///
     /// - Parameter directory: absolute and without symlinks (`FilePath.resolved()`).
-    package func usersOf(directory: FilePath) -> [FilePath] {
+    package func users(below directory: FilePath) -> [(used: FilePath, target: FilePath)] {
         let path = Array(directory.string.utf8)
         let holder = holder(of: path)
         // The same directory as its file system sees it, whose mounts all tell their roots so.
@@ -92,17 +91,18 @@ package struct MountTable: Sendable {
             let rest = path.dropFirst(lines[index].target == [Self.slash] ? 0 : lines[index].target.count)
             return lines[index].root == [Self.slash] ? Array(rest) : lines[index].root + rest
         }
-        let loops = (try? LoopTable.read())?.devices(below: directory).map { Array($0.string.utf8) } ?? []
-        return lines.indices.filter { index in
+        let loops = (try? LoopTable.read())?.files(below: directory) ?? [:]
+        return lines.indices.flatMap { index in
             let line = lines[index]
-            if loops.contains(line.source) { return true }
-            if line.layers.all.contains(where: { Self.isBelow($0, path) }) { return true }
-            guard let holder, let inside, index != holder, line.device == lines[holder].device else {
-                return false
+            var used = line.layers.all.filter { Self.isBelow($0, path) }.map(Self.path)
+            if let file = loops[Self.path(line.source)] { used.append(file) }
+            if let holder, let inside, index != holder, line.device == lines[holder].device,
+                Self.isBelow(line.root, inside)
+            {
+                used.append(Self.path(path + line.root.dropFirst(inside.count)))
             }
-            return Self.isBelow(line.root, inside)
+            return used.map { (used: $0, target: Self.path(line.target)) }
         }
-        .map { Self.path(lines[$0].target) }
     }
 
     /// The mount that a path lies on: the longest mount point that leads to it, and of several there the last.

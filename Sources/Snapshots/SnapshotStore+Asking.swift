@@ -63,6 +63,16 @@ extension SnapshotStore {
         return usage
     }
 
+    /// As `usage`; nil if there is no such snapshot, any more.
+    package func usageIfPresent(of name: String) throws(StoreFailure) -> SnapshotUsage? {
+        do throws(StoreFailure) {
+            return try usage(of: name)
+        } catch {
+            if error.kind == .notFound { return nil }
+            throw error
+        }
+    }
+
     func measure(_ id: Int64, _ name: String) throws(StoreFailure) -> SnapshotUsage {
         let parent = try read {
             try Int64.fetchOne($0, sql: "SELECT parent FROM snapshot WHERE id = ?", arguments: [id])

@@ -298,13 +298,14 @@ extension SnapshotStore {
     /// Removes a snapshot of any kind that nothing else needs. It is gone when the transaction is; its directory was
     /// renamed by then, and is deleted before this returns.
     ///
-    /// - Throws: `.notFound`, `.failedPrecondition` if it has children or an image or a running unpack needs it,
-    ///   `.unavailable` while it is being made, `.system`.
+    /// - Throws: `.notFound`, `.failedPrecondition` if it has children, if an image or a running unpack needs it or it is
+    ///   mounted, `.unavailable` while it is being made, `.system`.
     package func remove(_ name: String) throws(StoreFailure) {
         let id = try write(.durable) { database in
             let row = try self.row(name, database)
             try self.refuseUnfinished(row)
             try self.refuseNeeded(row, database)
+            try self.refuseMounted(row.id, "cannot remove '\(name)'")
             try database.execute(sql: "DELETE FROM snapshot WHERE id = ?", arguments: [row.id])
             return row.id
         }

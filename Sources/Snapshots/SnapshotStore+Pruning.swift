@@ -1,5 +1,7 @@
 internal import GRDB
 internal import Kernel
+internal import Mounts
+internal import SystemPackage
 
 /// A snapshot that goes, or would go.
 package struct Removal: Sendable, Equatable {
@@ -76,8 +78,29 @@ extension SnapshotStore {
         return removals
     }
 
+    /// Snapshots that are mounted, or layers of what is, with where: as far as this process sees them.
+    func mounted() throws(SyscallFailure) -> [Int64: FilePath] {
+        var mounted = [Int64: FilePath]()
+        for (used, target) in try MountTable.read().users(below: backend.folder.path) {
+            var rest = used
+            guard rest.removePrefix(backend.folder.path), let name = rest.components.first?.string,
+                let id = Int64(name)
+            else { continue }
+            mounted[id] = target
+        }
+        return mounted
+    }
+
+    func refuseMounted(_ id: Int64, _ doing: String) throws {
+        guard let target = try mounted()[id] else { return }
+        throw StoreFailure(
+            .failedPrecondition, "\(doing): it is mounted on '\(escaped(target))'",
+            hint: "unmount it there, and try again")
+    }
+
     /// Committed layers of images' that nothing stands on, newest first.
     func unneeded(_ database: Database) throws -> [Removal] {
+        let mounted = try mounted().keys.map(String.init).joined(separator: ",")
         let rows = try SnapshotRow.fetchAll(
             database,
             sql: """
@@ -85,6 +108,7 @@ extension SnapshotStore {
                     SELECT top FROM image
                     UNION SELECT id FROM snapshot WHERE kind != 'committed' OR owner != 'images'
                     UNION SELECT snapshot FROM pin
+                    UNION SELECT id FROM snapshot WHERE id IN (\(mounted))
                     UNION SELECT snapshot.parent FROM snapshot JOIN needed USING (id) WHERE snapshot.parent IS NOT NULL
                 )
                 \(SnapshotRow.select)

@@ -1,6 +1,5 @@
 internal import GRDB
 package import Kernel
-internal import Mounts
 package import OCI
 
 /// Whether committed snapshots are still what they were. `<id>/mtree` beside a snapshot's tree records it
@@ -101,7 +100,7 @@ extension SnapshotStore {
                 else {
                     throw StoreFailure(.notFound, "the chain \(chain) is gone from the store")
                 }
-                try self.refuseMounted(row.id)
+                try self.refuseMounted(row.id, "cannot replace the chain \(chain)")
                 try SnapshotRow.remember(digest, of: row.id, database)
                 try SnapshotRow.remember(usage, of: row.id, database)
                 // Both directories are whole: whichever of the two a crash leaves, the row is right of the new one, and the
@@ -114,14 +113,6 @@ extension SnapshotStore {
         }
         // The damaged one by now.
         discard(own)
-    }
-
-    private func refuseMounted(_ id: Int64) throws {
-        let users = try MountTable.read().usersOf(directory: backend.folder.path(of: id))
-        guard let user = users.first else { return }
-        throw StoreFailure(
-            .failedPrecondition, "it is mounted on '\(escaped(user))'",
-            hint: "unmount it there, and repair it again")
     }
 }
 

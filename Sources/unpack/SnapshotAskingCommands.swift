@@ -116,18 +116,6 @@ struct SnapshotUsageCommand: ParsableCommand {
     }
 }
 
-extension SnapshotStore {
-    /// As `usage`; nil if there is no such snapshot, any more.
-    func usageIfPresent(of name: String) throws(StoreFailure) -> SnapshotUsage? {
-        do throws(StoreFailure) {
-            return try usage(of: name)
-        } catch {
-            if error.kind == .notFound { return nil }
-            throw error
-        }
-    }
-}
-
 struct SnapshotMountsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "mounts", abstract: "Print how an active snapshot or a view is mounted.")

@@ -14,6 +14,13 @@ struct MountOptions: ParsableArguments {
     @Flag(help: "Print the mounts as JSON, as containerd has them.")
     var json = false
 
+    /// Before any work: a line that cannot be printed is no surprise for the end of it.
+    func check(in store: StoreOptions) throws {
+        if json { return }
+        let target = try target.map { try absolutePath($0, of: "--target") }
+        try attempt { try MountLine.check([try store.rootPath()] + (target.map { [$0] } ?? [])) }
+    }
+
     /// - Parameter key: what mounts by itself what no line can tell.
     func text(of mounts: [Mount], _ key: String, in store: StoreOptions) throws -> String {
         let target = try target.map { try absolutePath($0, of: "--target") }
@@ -27,11 +34,8 @@ struct MountOptions: ParsableArguments {
     }
 }
 
-struct SnapshotPrepareCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "prepare", abstract: "Make a snapshot that can be written to, and print how to mount it."
-    )
-
+/// A snapshot that is to be made, and how it is told of.
+struct NewSnapshotOptions: ParsableArguments {
     @Argument(help: "The new snapshot's key.")
     var key: String
 
@@ -42,15 +46,28 @@ struct SnapshotPrepareCommand: ParsableCommand {
     @OptionGroup var mounts: MountOptions
     @OptionGroup var store: StoreOptions
 
-    func run() throws {
+    func make(_ body: (SnapshotStore, [String: String]) throws -> [Mount]) throws {
         try checkKey(key)
+        try mounts.check(in: store)
         let labels = try labels.labels()
         // A parent cannot be in a store that is not there.
         let store = try parent == nil ? self.store.open() : self.store.openExisting()
-        let made = try attempt {
-            try store.prepare(key, parent: parent, labels: labels, in: try store.startRun())
-        }
+        let made = try attempt { try body(store, labels) }
         try say(try mounts.text(of: made, key, in: self.store))
+    }
+}
+
+struct SnapshotPrepareCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "prepare", abstract: "Make a snapshot that can be written to, and print how to mount it."
+    )
+
+    @OptionGroup var new: NewSnapshotOptions
+
+    func run() throws {
+        try new.make { store, labels in
+            try store.prepare(new.key, parent: new.parent, labels: labels, in: try store.startRun())
+        }
     }
 }
 
@@ -58,25 +75,12 @@ struct SnapshotViewCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "view", abstract: "Make a snapshot that nobody can write to, and print how to mount it.")
 
-    @Argument(help: "The new snapshot's key.")
-    var key: String
-
-    @Argument(help: "The committed snapshot that it shows. Without one it is empty.")
-    var parent: String?
-
-    @OptionGroup var labels: LabelOptions
-    @OptionGroup var mounts: MountOptions
-    @OptionGroup var store: StoreOptions
+    @OptionGroup var new: NewSnapshotOptions
 
     func run() throws {
-        try checkKey(key)
-        let labels = try labels.labels()
-        // A parent cannot be in a store that is not there.
-        let store = try parent == nil ? self.store.open() : self.store.openExisting()
-        let made = try attempt {
-            try store.view(key, parent: parent, labels: labels, in: try store.startRun())
+        try new.make { store, labels in
+            try store.view(new.key, parent: new.parent, labels: labels, in: try store.startRun())
         }
-        try say(try mounts.text(of: made, key, in: self.store))
     }
 }
 

@@ -282,6 +282,31 @@ struct HousekeepingTests {
         try program.expectNothingLeftOver()
     }
 
+    @Test("What is mounted is not removed under its users", arguments: Snapshotter.possible)
+    func mounted(snapshotter: Snapshotter) throws {
+        let program = try Program(snapshotter)
+        let image = try program.image([LayerBuilder(.file("a", "1")), LayerBuilder(.file("b", "2"))])
+        let line = try program.line(image.path.string, "-q")
+        let view = try program.run("snapshot", "view", "look").succeed().text
+        try program.mounted(line) { root in
+            let tree = try TreeDump(of: root)
+            let removed = try program.run(
+                "rm", "\(try program.rows("SELECT manifest FROM image").dropLast())"
+            ).succeed()
+            #expect(removed.text.contains("stay"), "\(removed.text)")
+            _ = try program.run("prune").succeed()
+            #expect(try TreeDump(of: root) == tree)
+        }
+        try program.mounted(String(view.dropLast())) { _ in
+            let refused = try program.run("snapshot", "rm", "look")
+            #expect(refused.status == 69)
+            #expect(refused.errorText.contains("cannot remove 'look': it is mounted on '\(program.target)'"))
+        }
+        _ = try program.run("snapshot", "rm", "look").succeed()
+        _ = try program.run("prune").succeed()
+        #expect(try program.rows("SELECT count(*) FROM snapshot") == "0\n")
+    }
+
     @Test("prune leaves alone what was made by hand")
     func byHand() throws {
         for command in [

@@ -129,8 +129,11 @@ struct VerifyTests {
             #expect(result.status == 4)
             let lines = result.errorText.split(separator: "\n").map(String.init)
             #expect(lines.count == 2, "\(result.errorText)")
-            #expect(lines[0].matches("unpack: sha256:* was not repaired: it is mounted on '*'"))
-            #expect(lines[1] == "hint: unmount it there, and repair it again")
+            #expect(
+                lines[0].matches(
+                    "unpack: sha256:* was not repaired: cannot replace the chain sha256:*: it is mounted on '*'"
+                ))
+            #expect(lines[1] == "hint: unmount it there, and try again")
         }
         #expect(try program.run("verify", "-q", "--repair", image.path.string).status == 1)
     }

@@ -57,13 +57,13 @@ struct SubvolumeMountTests {
         let a = system.path.appending("a")
         let id = try Directory(opening: a).subvolumeID()
         let mount = Mount.subvolume(device: device, id: id, readOnly: readOnly)
-        #expect(try MountTable.read().usersOf(directory: a) == [])
+        #expect(try MountTable.read().users(below: a).isEmpty)
         try mounted([mount], way, on: target) { tree in
             #expect(try tree.names() == [name("d")])
             #expect(try tree.subvolumeID() == id)
             try expectReadOnly(tree, readOnly)
             let place = try target.resolved()
-            #expect(try MountTable.read().usersOf(directory: a) == [place])
+            #expect(try MountTable.read().users(below: a).map(\.target) == [place])
         }
         // Read-only was the mount, not the file system.
         _ = try Directory(opening: a).createFile(name("after"), mode: 0o600)
