@@ -79,18 +79,43 @@ struct RmCommand: ParsableCommand {
 
     @OptionGroup var store: StoreOptions
 
+    @Flag(help: "Print one JSON document.")
+    var json = false
+
+    private struct Document: Encodable {
+        let reference: String?
+        let digest: Digest
+        /// Names of the layers that were removed, topmost first.
+        let removed: [String]
+        /// Layers that something else needs.
+        let kept: Int
+        /// Bytes that the removed ones took.
+        let bytes: Int64
+    }
+
     func run() throws {
         let store = try self.store.openExisting()
+        var documents = [Document]()
         for name in images {
             let image = try find(name, in: store)
             let removals = try attempt { try store.remove(image) }
-            let name = image.reference.map { escaped($0.utf8) } ?? "\(image.manifest)"
-            let freed = binarySize(removals.reduce(0) { $0 + ($1.usage?.size ?? 0) })
-            let kept = image.layers.count - removals.count
-            let stay =
-                kept == 0 ? "" : ", \(kept) stay: other images, snapshots or a running unpack need them"
-            try say("\(name): \(plural(removals.count, "layer")) removed, \(freed)\(stay)")
+            let document = Document(
+                reference: image.reference, digest: image.manifest, removed: removals.map(\.snapshot.name),
+                kept: image.layers.count - removals.count,
+                bytes: removals.reduce(0) { $0 + ($1.usage?.size ?? 0) })
+            // At once: the next one may not be there.
+            if !json { try say(text(of: document)) }
+            documents.append(document)
         }
+        if json { try say(try attempt { try encoded(documents) }) }
+    }
+
+    private func text(of document: Document) -> String {
+        let name = document.reference.map { escaped($0.utf8) } ?? "\(document.digest)"
+        let removed = "\(plural(document.removed.count, "layer")) removed, \(binarySize(document.bytes))"
+        if document.kept == 0 { return "\(name): \(removed)" }
+        return "\(name): \(removed), \(document.kept) stay: "
+            + "other images, snapshots or a running unpack need them, or they are mounted"
     }
 
     private func find(_ name: String, in store: SnapshotStore) throws -> ImageRecord {

@@ -102,6 +102,9 @@ struct SnapshotCommitCommand: ParsableCommand {
     @OptionGroup var durability: DurabilityOptions
     @OptionGroup var store: StoreOptions
 
+    @Flag(help: "Print what it is then, as JSON.")
+    var json = false
+
     func run() throws {
         try checkKey(name)
         let labels = try labels.labels()
@@ -109,6 +112,7 @@ struct SnapshotCommitCommand: ParsableCommand {
         try attempt {
             try store.commit(key, as: name, onto: parent, labels: labels, isSynced: durability.sync == .fs)
         }
+        if json { try say(try attempt { try encoded(SnapshotDocument(try store.stat(name))) }) }
     }
 }
 

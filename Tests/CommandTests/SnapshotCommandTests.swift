@@ -155,6 +155,9 @@ struct SnapshotCommandTests {
                 ["KEY", "PARENT", "KIND"], [below, "Committed"], [chain, below, "Committed"],
                 ["k", chain, "Active"], ["other", below, "Active"], ["empty", "Active"],
             ])
+        let nodes = try #require(try json("tree", "--json") as? [[String: Any]])
+        #expect(nodes.map { $0["name"] as? String } == [below, chain, "k", "other", "empty"])
+        #expect(nodes.map { $0["level"] as? Int } == [0, 1, 2, 1, 0])
         #expect(
             try snapshot("tree") == """
                 \(below)
