@@ -1,0 +1,225 @@
+internal import Kernel
+internal import Layers
+internal import Layout
+internal import Logging
+internal import OCI
+internal import Snapshots
+internal import Streams
+
+/// Doors 6 to 12: the missing layers, each on a thread of its own.
+extension Unpacker {
+    /// Unpacks layers on threads of their own, `jobs` of them at once.
+    ///
+    /// Each thread makes its snapshot and commits it, so that none crosses a thread. The promise of its directory to
+    /// the layer above keeps the order: nothing is complete, and nothing committed, before what lies below. A layer
+    /// that fails ends those above it; those below go on and stay, so that the error is always the lowest layer's.
+    func unpack(
+        _ missing: [LayerStep], of layout: ImageLayout, in store: SnapshotStore, _ run: Run
+    ) throws(UnpackError) -> [String] {
+        for step in missing { try attempt(in: step) { try layout.check(step.descriptor) } }
+        let budget = try budget(for: missing, in: store)
+        let form = try attempt { try store.whiteoutForm() }
+        var work = try lock(missing, in: store, run)
+        guard let lowest = work.first?.step else { return [] }
+        let pipeline = LayerPipeline(layout, form: form, budget: budget, cancellation: cancellation)
+        let permits = Permits(request.jobs)
+        let lower = try layers(below: lowest, in: store)
+        var below = Promise<LowerView?>(LowerView(lower.map(\.directory)))
+        var threads = [WorkerThread<AppliedLayer>]()
+        var failure: (any Error)?
+        // Each lock goes with its layer's thread, and not with this.
+        while !work.isEmpty {
+            let (step, lock) = work.removeFirst()
+            let permit = permits.take()
+            // The layer below has failed already.
+            if case .some(.none) = below.value { break }
+            let above = Promise<LowerView?>()
+            let prepared = Promise<Void>()
+            do {
+                threads.append(
+                    try WorkerThread { [below] in
+                        defer {
+                            prepared.fulfil(())
+                            above.fulfil(nil)
+                        }
+                        return try withExtendedLifetime((lock, permit)) {
+                            let layer = LayerWork(
+                                step: step, run: run, prepared: prepared, below: below, above: above)
+                            return try unpack(layer, through: pipeline, in: store) { permit.giveBack() }
+                        }
+                    })
+            } catch {
+                failure = error
+                break
+            }
+            below = above
+            // In the order of the layers, so that the same image gets the same ids.
+            prepared.wait()
+        }
+        let results = threads.map { thread in Result { try thread.join() } }
+        return try attempt {
+            let applied = try results.map { try $0.get() }
+            if let failure { throw failure }
+            return applied.flatMap { layer in
+                layer.warnings.map { "\(layer.step.name): \($0.description)" }
+            }
+        }
+    }
+
+    /// One layer on its thread.
+    private struct LayerWork: Sendable {
+        let step: LayerStep
+        let run: Run
+        let prepared: Promise<Void>
+        let below: Promise<LowerView?>
+        let above: Promise<LowerView?>
+    }
+
+    /// The directories that the lowest missing layer lies on, topmost first.
+    private func layers(below step: LayerStep, in store: SnapshotStore) throws(UnpackError) -> [SnapshotTree]
+    {
+        // A whole tree holds what it lies on.
+        guard store.content == .layer, let chain = step.parent else { return [] }
+        return try attempt {
+            guard let parent = try store.verified(chain) else {
+                throw UnpackError(.internal, "\(step.name): the layer below is not in the store")
+            }
+            return try store.layers(of: parent.name)
+        }
+    }
+
+    /// What the missing layers may take: what was asked for, else what the store has free.
+    private func budget(for missing: [LayerStep], in store: SnapshotStore) throws(UnpackError) -> Budget {
+        let free = try attempt { try store.freeBytes() }
+        let compressed = missing.reduce(0) { $0 + $1.descriptor.size }
+        // Files that are stored as they are may have holes; what is compressed seldom gets smaller.
+        let least = missing.reduce(0) { $0 + ($1.descriptor.mediaType.isCompressed ? $1.descriptor.size : 0) }
+        guard request.limits.bytes != nil || least <= free else {
+            throw UnpackError(
+                .io,
+                "the layers have \(least) bytes compressed, and \(free) are free in \(escaped(request.root))",
+                hint: "free some space, or put the store elsewhere with --root DIR")
+        }
+        let (uncompressed, isEndless) = compressed.multipliedReportingOverflow(
+            by: request.limits.ratio ?? .max)
+        return Budget(
+            Budget.Limits(
+                bytes: request.limits.bytes ?? free, isFreeSpace: request.limits.bytes == nil,
+                entries: request.limits.entries, uncompressed: isEndless ? .max : uncompressed))
+    }
+
+    /// Takes the locks of all missing chains, lowest first and before any work, so that two processes cannot
+    /// wait for each other. What somebody else has committed meanwhile is left out.
+    private func lock(
+        _ missing: [LayerStep], in store: SnapshotStore, _ run: Run
+    ) throws(UnpackError) -> [(step: LayerStep, lock: ChainLock)] {
+        var work = [(step: LayerStep, lock: ChainLock)]()
+        for step in missing {
+            var hasTold = false
+            while true {
+                try check()
+                let lock = try attempt { try store.tryLock(step.chainID) }
+                if let lock {
+                    let found = try attempt { try store.hold([step.chainID], in: run) }
+                    if found.isEmpty { work.append((step, lock)) }
+                    break
+                }
+                if !hasTold { onEvent(.waiting(step)) }
+                hasTold = true
+                Process.sleep(milliseconds: 20)
+            }
+        }
+        return work
+    }
+
+    private func unpack(
+        _ layer: LayerWork, through pipeline: LayerPipeline, in store: SnapshotStore,
+        streamed: @escaping @Sendable () -> Void
+    ) throws(UnpackError) -> AppliedLayer {
+        try check()
+        let step = layer.step
+        let active = try prepare(layer, in: store)
+        layer.prepared.fulfil(())
+        onEvent(.started(step))
+        let applied: AppliedLayer
+        let parent: String?
+        do throws(UnpackError) {
+            applied = try attempt(in: step) { [onEvent] in
+                let progress: LayerPipeline.Progress = { onEvent(.progressed(step, $0)) }
+                return switch store.content {
+                case .layer:
+                    try pipeline.apply(
+                        step, to: active.directory, over: layer.below, progress: progress, streamed: streamed)
+                case .wholeTree:
+                    try pipeline.apply(step, into: active.directory, progress: progress, streamed: streamed)
+                }
+            }
+            try check()
+            parent = try attempt { try self.parent(of: step, in: store) }
+        } catch {
+            // Nothing half-done stays. Should this fail too, the next run finds it by this run's lock.
+            abandon(active, in: store)
+            throw error
+        }
+        for warning in applied.warnings { onEvent(.warned(step, warning)) }
+        let view = store.content == .layer ? layer.below.wait()?.adding(active.directory) : LowerView([])
+        try commit(applied, active, onto: parent, in: store, layer.run)
+        onEvent(.committed(step))
+        logger.debug("\(step.name): \(applied.entries) entries, committed as \(step.chainID)")
+        layer.above.fulfil(view)
+        return applied
+    }
+
+    /// Door 6. A layer's own directory needs nothing of the layers below; a whole tree begins as a copy of them.
+    private func prepare(_ layer: LayerWork, in store: SnapshotStore) throws(UnpackError) -> ActiveSnapshot {
+        let key = "unpack/\(layer.run.name)/\(layer.step.number)"
+        return try attempt {
+            guard store.content == .wholeTree else {
+                return try store.prepareLayer(key, parent: nil, in: layer.run)
+            }
+            guard layer.below.wait() != nil else { throw Cancelled(.failure) }
+            return try store.prepareLayer(key, parent: try parent(of: layer.step, in: store), in: layer.run)
+        }
+    }
+
+    private func abandon(_ active: consuming ActiveSnapshot, in store: SnapshotStore) {
+        do {
+            try store.abandon(active)
+        } catch {
+            logger.debug("left behind: \(error)")
+        }
+    }
+
+    /// Door 12, the only place that says of a snapshot which chain it is: with the proof in hand.
+    private func commit(
+        _ applied: AppliedLayer, _ active: consuming ActiveSnapshot, onto parent: String?,
+        in store: SnapshotStore,
+        _ run: Run
+    ) throws(UnpackError) {
+        do {
+            try store.commit(
+                active, as: applied.step.chainID, onto: parent,
+                isRecorded: isRecorded(applied.step, in: store),
+                in: run, check: cancellation.check)
+        } catch {
+            // What was consumed cannot be in a closure.
+            try attempt { throw error }
+        }
+    }
+
+    /// Whether a layer's tree is recorded: reading it again takes time, which a store for one boot is not worth. Of whole
+    /// trees the image's own is enough.
+    private func isRecorded(_ step: LayerStep, in store: SnapshotStore) -> Bool {
+        request.durability == .fs && (store.content == .layer || step.number == step.count)
+    }
+
+    /// The name of the snapshot that a layer stands on.
+    private func parent(of step: LayerStep, in store: SnapshotStore) throws -> String? {
+        try step.parent.map { chain in
+            guard let found = try store.verified(chain) else {
+                throw UnpackError(.internal, "\(step.name): the layer below is not in the store")
+            }
+            return found.name
+        }
+    }
+}
