@@ -53,10 +53,12 @@ extension SnapshotStore {
         _ key: String, parent: String?, in run: Run
     ) throws(StoreFailure) -> ActiveSnapshot {
         let id = try make(.active, key, parent, [:], .images, run)
-        let tree = try attempting("cannot open a new snapshot") { () throws(SyscallFailure) in
-            try backend.open(id, isWritable: true)
+        do throws(SyscallFailure) {
+            return ActiveSnapshot(id: id, key: key, tree: try backend.open(id, isWritable: true))
+        } catch {
+            discard(id)
+            throw StoreFailure(error, "cannot open the snapshot '\(key)'")
         }
-        return ActiveSnapshot(id: id, key: key, tree: tree)
     }
 
     /// Makes a snapshot that belongs to a run.
