@@ -41,9 +41,11 @@ extension Directory {
     ///
     /// - Throws: any call's error, and leaves in the target what was copied until then, with mode 0700 where a
     ///   directory is not complete.
-    package func copyContents(to target: Directory) throws(SyscallFailure) {
+    package func copyContents(
+        to target: Directory, isWanted: () -> Bool = { true }
+    ) throws(SyscallFailure) {
         var copy = try TreeCopy(from: self, to: target)
-        try copy.run()
+        try copy.run(isWanted)
     }
 }
 
@@ -76,15 +78,15 @@ private struct TreeCopy {
         try target.file.setMode(0o700)
     }
 
-    mutating func run() throws(SyscallFailure) {
-        try copyFiles()
+    mutating func run(_ isWanted: () -> Bool) throws(SyscallFailure) {
+        try copyFiles(isWanted)
         while let level = levels.last {
             if let name = level.pending.last {
                 levels[levels.count - 1].pending.removeLast()
                 try target.makeDirectory(name, mode: 0o700)
                 target = try target.open(name)
                 source = try source.open(name)
-                try copyFiles()
+                try copyFiles(isWanted)
                 continue
             }
             levels.removeLast()
@@ -101,12 +103,13 @@ private struct TreeCopy {
     }
 
     /// Copies what is no directory, and enters this one into the list.
-    private mutating func copyFiles() throws(SyscallFailure) {
+    private mutating func copyFiles(_ isWanted: () -> Bool) throws(SyscallFailure) {
         // Before it is read: reading may change its access time.
         var level = Level(
             status: try source.file.status(), copy: try target.file.status().identity, pending: [])
         var names = try NameStream(of: source)
         while let name = try names.next() {
+            guard isWanted() else { throw SyscallFailure("copy", path: "\(name)", errno: .canceled) }
             // Gone since it was read.
             guard let status = try source.status(of: name) else { continue }
             if status.isDirectory {

@@ -48,11 +48,13 @@ extension SnapshotStore {
 
     /// Makes a snapshot for the unpacker to write a layer into: it stays the run's until it is committed.
     ///
-    /// - Parameter parent: where `content` is `.layer` it may be nil, and told by the commit.
+    /// - Parameters:
+    ///   - parent: where `content` is `.layer` it may be nil, and told by the commit.
+    ///   - isWanted: asked while the parent is copied.
     package func prepareLayer(
-        _ key: String, parent: String?, in run: Run
+        _ key: String, parent: String?, in run: Run, isWanted: () -> Bool = { true }
     ) throws(StoreFailure) -> ActiveSnapshot {
-        let id = try make(.active, key, parent, [:], .images, run)
+        let id = try make(.active, key, parent, [:], .images, run, isWanted)
         do throws(SyscallFailure) {
             return ActiveSnapshot(id: id, key: key, tree: try backend.open(id, isWritable: true))
         } catch {
@@ -64,8 +66,7 @@ extension SnapshotStore {
     /// Makes a snapshot that belongs to a run.
     private func make(
         _ kind: SnapshotInfo.Kind, _ key: String, _ parent: String?, _ labels: [String: String],
-        _ owner: Owner,
-        _ run: Run
+        _ owner: Owner, _ run: Run, _ isWanted: () -> Bool = { true }
     ) throws(StoreFailure) -> Int64 {
         let labels = try SnapshotLabels.stored(of: labels)
         // Whether it can work here at all.
@@ -94,7 +95,7 @@ extension SnapshotStore {
             return (id, below?.id)
         }
         do throws(SyscallFailure) {
-            try backend.make(id, isView: kind == .view, on: parentID)
+            try backend.make(id, isView: kind == .view, on: parentID, isWanted: isWanted)
         } catch {
             discard(id)
             throw StoreFailure(error, "cannot make the snapshot '\(key)'")

@@ -23,6 +23,8 @@ package final class Cancellation: Sendable {
     /// - Parameter signal: why, as a signal number; the process will exit with 128 + signal.
     package func cancel(signal: Int32) { self.signal.store(signal, ordering: .releasing) }
 
+    package var isCancelled: Bool { signal.load(ordering: .acquiring) != 0 }
+
     package func check() throws(Cancelled) {
         let signal = signal.load(ordering: .acquiring)
         if signal != 0 { throw Cancelled(.signal(signal)) }

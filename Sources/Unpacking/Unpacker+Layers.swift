@@ -178,7 +178,15 @@ extension Unpacker {
                 return try store.prepareLayer(key, parent: nil, in: layer.run)
             }
             guard layer.below.wait() != nil else { throw Cancelled(.failure) }
-            return try store.prepareLayer(key, parent: try parent(of: layer.step, in: store), in: layer.run)
+            do {
+                return try store.prepareLayer(
+                    key, parent: try parent(of: layer.step, in: store), in: layer.run,
+                    isWanted: { !cancellation.isCancelled })
+            } catch {
+                // That says more than a copy that was given up.
+                try check()
+                throw error
+            }
         }
     }
 

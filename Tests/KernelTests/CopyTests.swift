@@ -216,6 +216,24 @@ struct CopyTests {
         }
     }
 
+    @Test("A copy that is no longer wanted ends at the next file")
+    func unwanted() throws {
+        let temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
+        let top = try Directory(opening: temporary.path)
+        for text in ["a", "b"] { try top.makeDirectory(name(text), mode: 0o700) }
+        let (a, b) = (try top.open(name("a")), try top.open(name("b")))
+        for number in 1...9 { try makeFile(a, "f\(number)", [1]) }
+        var asked = 0
+        let failure = #expect(throws: SyscallFailure.self) {
+            try a.copyContents(to: b) {
+                asked += 1
+                return asked < 5
+            }
+        }
+        #expect(failure?.errno == .canceled)
+        #expect(try b.names().count == 4)
+    }
+
     @Test("A tree of any depth is copied, and links between its ends")
     func deep() throws {
         let temporary = try TemporaryDirectory(in: try #require(Ability.scratch))

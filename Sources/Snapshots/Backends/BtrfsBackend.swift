@@ -11,7 +11,9 @@ struct BtrfsBackend: SnapshotBackend {
 
     let folder: BackendFolder
 
-    func make(_ id: Int64, isView: Bool, on parent: Int64?) throws(SyscallFailure) {
+    func make(
+        _ id: Int64, isView: Bool, on parent: Int64?, isWanted: () -> Bool
+    ) throws(SyscallFailure) {
         if isView, parent != nil { return }
         let snapshot = try folder.open(id)
         guard let parent else { return try snapshot.makeSubvolume(Self.tree) }

@@ -18,7 +18,9 @@ struct LoopBackend: SnapshotBackend {
 
     let folder: BackendFolder
 
-    func make(_ id: Int64, isView: Bool, on parent: Int64?) throws(SyscallFailure) {
+    func make(
+        _ id: Int64, isView: Bool, on parent: Int64?, isWanted: () -> Bool
+    ) throws(SyscallFailure) {
         if isView, parent != nil { return }
         let directory = try folder.open(id)
         if let parent {

@@ -11,12 +11,15 @@ struct NativeBackend: SnapshotBackend {
 
     let folder: BackendFolder
 
-    func make(_ id: Int64, isView: Bool, on parent: Int64?) throws(SyscallFailure) {
+    func make(
+        _ id: Int64, isView: Bool, on parent: Int64?, isWanted: () -> Bool
+    ) throws(SyscallFailure) {
         if isView, parent != nil { return }
         let snapshot = try folder.open(id)
         try snapshot.makeDirectory(Self.tree, mode: 0o755)
         guard let parent else { return }
-        try folder.open(parent).open(Self.tree).copyContents(to: try snapshot.open(Self.tree))
+        try folder.open(parent).open(Self.tree).copyContents(
+            to: try snapshot.open(Self.tree), isWanted: isWanted)
     }
 
     func open(_ id: Int64, isWritable: Bool) throws(SyscallFailure) -> SnapshotTree {

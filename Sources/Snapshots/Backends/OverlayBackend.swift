@@ -14,7 +14,9 @@ struct OverlayBackend: SnapshotBackend {
 
     /// The root of its tree looks like its parent's: overlay shows the topmost root, so that a fresh one would change
     /// `/`.
-    func make(_ id: Int64, isView: Bool, on parent: Int64?) throws(SyscallFailure) {
+    func make(
+        _ id: Int64, isView: Bool, on parent: Int64?, isWanted: () -> Bool
+    ) throws(SyscallFailure) {
         if isView, parent != nil { return }
         let snapshot = try folder.open(id)
         try snapshot.makeDirectory(Self.tree, mode: 0o755)

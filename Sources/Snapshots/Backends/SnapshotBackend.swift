@@ -27,8 +27,12 @@ protocol SnapshotBackend: Sendable {
 
     /// Fills the empty directory of a new snapshot. May take as long as copying the parent does.
     ///
-    /// - Parameter isView: whether nobody will ever write to it; one with a parent needs nothing of its own.
-    func make(_ id: Int64, isView: Bool, on parent: Int64?) throws(SyscallFailure)
+    /// - Parameters:
+    ///   - isView: whether nobody will ever write to it; one with a parent needs nothing of its own.
+    ///   - isWanted: asked now and then; where it is not any more, it fails with ECANCELED.
+    func make(
+        _ id: Int64, isView: Bool, on parent: Int64?, isWanted: () -> Bool
+    ) throws(SyscallFailure)
 
     /// Opens a snapshot's tree, for as long as the result is kept.
     ///
