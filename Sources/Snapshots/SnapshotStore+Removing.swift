@@ -3,8 +3,8 @@ internal import Kernel
 
 /// Removals of single snapshots; `prune` and images have their own.
 extension SnapshotStore {
-    /// Removes a snapshot of any kind that nothing else needs. It is gone when the transaction is; its directory was
-    /// renamed by then, and is deleted before this returns.
+    /// Removes a snapshot of any kind that nothing else needs. It is gone when the transaction is; its directory is then
+    /// renamed, and deleted before this returns.
     ///
     /// - Throws: `.notFound`, `.failedPrecondition` if it has children, if an image or a running unpack needs it or it is
     ///   mounted, `.unavailable` while it is being made, `.system`.
