@@ -57,30 +57,53 @@ package struct Verifier: Sendable {
         let run = try attempt { try store.startRun() }
         defer { try? store.release(run) }
         let snapshots = try choose(names, in: store)
+        var soundness = Soundness()
         for (index, snapshot) in snapshots.enumerated() {
             try attempt { try cancellation.check() }
             onEvent(.started(snapshot, number: index + 1, count: snapshots.count))
-            var isDamaged = false
-            let verification = try attempt {
-                try store.verify(snapshot.name, in: run, check: cancellation.check) { finding in
-                    isDamaged = true
-                    onEvent(.found(snapshot, finding))
-                }
+            let verification = try verify(snapshot.name, in: store, run, &soundness) {
+                onEvent(.found(snapshot, $0))
             }
             switch verification {
-            case _ where isDamaged:
-                onEvent(.ended(snapshot, try mend(snapshot, from: source, in: store, run, onEvent)))
+            case _ where soundness[snapshot.name] == false:
+                let outcome = try mend(snapshot, from: source, in: store, run, &soundness, onEvent)
+                if case .repaired = outcome { soundness[snapshot.name] = true }
+                onEvent(.ended(snapshot, outcome))
             case .recorded: onEvent(.ended(snapshot, .recorded))
             case .compared(let paths): onEvent(.ended(snapshot, .intact(paths: paths)))
             }
         }
     }
 
+    /// By name, whether a snapshot that was looked at is what it was.
+    private typealias Soundness = [String: Bool]
+
+    private func verify(
+        _ name: String, in store: SnapshotStore, _ run: Run, _ soundness: inout Soundness,
+        report: (SnapshotStore.Finding) -> Void
+    ) throws(UnpackError) -> SnapshotStore.Verification {
+        var isSound = true
+        let verification = try attempt {
+            try store.verify(name, in: run, check: cancellation.check) { finding in
+                isSound = false
+                report(finding)
+            }
+        }
+        soundness[name] = isSound
+        return verification
+    }
+
     /// Lower layers first, because a layer is unpacked again over those below it.
     private func choose(_ names: [String], in store: SnapshotStore) throws(UnpackError) -> [SnapshotInfo] {
         try attempt {
             var all = [SnapshotInfo]()
+            // Ids need not be in the order of the chain where layers were unpacked at once.
             try store.walk { if $0.kind == .committed { all.append($0) } }
+            let parents = Dictionary(uniqueKeysWithValues: all.map { ($0.name, $0.parent) })
+            let depths = all.map { snapshot in
+                sequence(first: snapshot.name) { parents[$0] ?? nil }.reduce(0) { count, _ in count + 1 }
+            }
+            all = zip(depths, all).sorted { ($0.0, $0.1.id) < ($1.0, $1.1.id) }.map(\.1)
             guard !names.isEmpty else { return all }
             var chosen = Set<String>()
             let images = try store.images()
@@ -112,7 +135,7 @@ package struct Verifier: Sendable {
     /// One layer that cannot be mended does not keep the others from it.
     private func mend(
         _ snapshot: SnapshotInfo, from source: Source?, in store: SnapshotStore, _ run: Run,
-        _ onEvent: (Event) -> Void
+        _ soundness: inout Soundness, _ onEvent: (Event) -> Void
     ) throws(UnpackError) -> Outcome {
         guard let source else { return .damaged(reason: nil) }
         let step = source.image.steps.first { $0.chainID == snapshot.verifiedChain }
@@ -123,11 +146,30 @@ package struct Verifier: Sendable {
         }
         onEvent(.repairing(step))
         do {
+            try refuseDamage(below: step, of: source, in: store, run, &soundness)
             try unpackAgain(step, from: source, in: store, run)
             return .repaired
         } catch {
             if case .interrupted = error.code { throw error }
             return .damaged(reason: error)
+        }
+    }
+
+    /// A layer takes from those below it: links to their files, or the whole tree. From a damaged one it would take the
+    /// damage, and its new record would call that right.
+    private func refuseDamage(
+        below step: LayerStep, of source: Source, in store: SnapshotStore, _ run: Run,
+        _ soundness: inout Soundness
+    ) throws(UnpackError) {
+        for lower in source.image.steps.prefix(while: { $0.chainID != step.chainID }) {
+            guard let name = try attempt({ try store.verified(lower.chainID)?.name }) else { continue }
+            // One that nobody has asked for.
+            if soundness[name] == nil { _ = try verify(name, in: store, run, &soundness) { _ in } }
+            if soundness[name] == false {
+                throw UnpackError(
+                    .unavailable, "it stands on \(escaped(name.utf8)), which is damaged",
+                    hint: "repair that one first")
+            }
         }
     }
 

@@ -149,6 +149,35 @@ struct VerifyTests {
         try expect(4, lines: ["sha256:*: top: the content's checksum is *"])
     }
 
+    @Test(
+        "A layer is not repaired with the damage of one below, even if nobody asked for that one",
+        arguments: ["overlayfs", "native"])
+    func damageBelow(snapshotter: String) throws {
+        let text = String(repeating: "x", count: 10_000)
+        let image = try program.image([
+            LayerBuilder(.directory("bin"), .file("bin/tool", Bytes(text))),
+            LayerBuilder(.hardLink("bin/again", to: "bin/tool"), .file("bin/other", "second")),
+        ])
+        let own = ["--snapshotter", snapshotter]
+        try program.run([image.path.string, "-q"] + own).succeed()
+        try program.run(["verify", "-q"] + own).succeed()
+        let top = try program.rows("SELECT name FROM snapshot WHERE id = 2")
+            .trimmingCharacters(in: .newlines)
+        try flip(path("bin/tool", ofLayer: 1, snapshotter))
+        try flip(path("bin/other", ofLayer: 2, snapshotter))
+        let repair = ["verify", "-q", "--repair", image.path.string] + own
+        let result = try program.run(repair + [top])
+        #expect(result.status == 4)
+        #expect(
+            result.errorText.matches(
+                "*was not repaired: it stands on sha256:*, which is damaged\nhint: *\n"))
+        #expect(try program.run(repair).status == 1)
+        try expect(0, own, lines: [])
+        let contents = FileManager.default.contents(
+            atPath: path("bin/again", ofLayer: 2, snapshotter).string)
+        #expect(contents == Data(text.utf8))
+    }
+
     @Test("A damaged record is told from a damaged tree")
     func record() throws {
         try unpack()
