@@ -8,30 +8,34 @@ package final class LoopFileSystem: Sendable {
     package let path: FilePath
     /// The file that holds it.
     package let image: FilePath
+    /// As mkfs(8) and the kernel call it.
+    package let type: String
     private let temporary: TemporaryDirectory
 
     /// - Parameters:
     ///   - type: as mkfs(8) and the kernel call it; btrfs needs 110 MiB, xfs 300.
     ///   - megabytes: its size; what is not written takes no memory.
     package init(type: String, megabytes: Int, options: [String] = []) throws {
+        self.type = type
         temporary = try TemporaryDirectory(in: "/dev/shm")
         image = try temporary.write("image", [])
         path = try temporary.makeDirectory("mounted")
         try Self.format(image, type: type, megabytes: megabytes, options)
-        try mount(type)
+        try mount()
     }
 
     /// Mounts a copy of another one's image as it is now, mounted or not: what its disk would have if the power were cut.
     /// What the kernel only remembers is not in it. Asking the file system to hold still (fsfreeze) would write that, too.
     package init(type: String, cutFrom other: FilePath) throws {
+        self.type = type
         temporary = try TemporaryDirectory(in: "/dev/shm")
         image = temporary.path.appending("image")
         path = try temporary.makeDirectory("mounted")
         try Command.run("cp", "--sparse=always", other.string, image.string).succeed()
-        try mount(type)
+        try mount()
     }
 
-    private func mount(_ type: String) throws {
+    private func mount() throws {
         let device = try LoopDevice(of: image, readOnly: false)
         let context = try MountCalls.Context(type: type)
         try context.set("source", device.path)
@@ -67,6 +71,13 @@ extension Ability {
     }()
 
     package static let canMountBtrfs = canMount("btrfs", megabytes: 128)
+    /// Whether one and its copy can be mounted at a time: from Linux 6.7 on.
+    package static let canMountCopiesOfBtrfs: Bool = {
+        guard canMountBtrfs, let one = try? LoopFileSystem(type: "btrfs", megabytes: 128) else {
+            return false
+        }
+        return (try? LoopFileSystem(type: "btrfs", cutFrom: one.image)) != nil
+    }()
     package static let canMountExt4 = canMount("ext4", megabytes: 16)
     package static let canMountXFS = canMount("xfs", megabytes: 320)
 

@@ -56,7 +56,15 @@ struct CrashScenario: Sendable, CustomStringConvertible {
     let description: String
     /// What is done before, undisturbed but for a fault of its own.
     var before: [(arguments: [String], fault: String?)] = []
+    /// Whether two layers are damaged before it (`CrashStore.damage`).
+    var isOfDamage = false
     let arguments: [String]
+    /// How it ends undisturbed.
+    var success: Int32 = 0
+    /// How it ends on a disk that fails.
+    var failures: Set<Int32> = [74]
+    /// What ends with 0 when all is over.
+    var check: [String]?
     /// How it may end if it is done again, when it was over already.
     var statusWhenDone: Int32 = 0
     /// Whether the machine is started again before it.
@@ -65,6 +73,13 @@ struct CrashScenario: Sendable, CustomStringConvertible {
     var isTypical = false
     /// Whether layers that are committed stay.
     var keepsLayers = true
+
+    /// What the program has said is so: it ended well, or it printed its line.
+    func isDone(_ run: CrashStore.Run) -> Bool {
+        // What `verify` prints is what it finds.
+        if isOfDamage { return run.status == 0 || run.status == success }
+        return run.status == 0 || !run.command.text.isEmpty && run.wasKilled
+    }
 
     static func all(_ images: CrashImages) -> [CrashScenario] {
         func unpack(_ image: FilePath, _ more: String...) -> [String] {
@@ -115,6 +130,13 @@ struct CrashScenario: Sendable, CustomStringConvertible {
                     (["rm", "i1"], nil), (["snapshot", "rm", "mine"], nil), (second, "45:kill"),
                 ],
                 arguments: ["prune"], keepsLayers: false),
+            CrashScenario(
+                description: "verify --repair",
+                // Of whole trees only the topmost layer is recorded before.
+                before: used + [(["verify", "-q"], nil)], isOfDamage: true,
+                arguments: ["verify", "-q", "--repair", images.first.string], success: 1,
+                // fsck's: 1 repaired, 4 damage is left, 8 failed.
+                failures: [4, 5, 8, 9, 12, 13], check: ["verify", "-q"], statusWhenDone: 1, isTypical: true),
         ]
     }
 }

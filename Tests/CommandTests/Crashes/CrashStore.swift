@@ -17,35 +17,54 @@ final class CrashStore: Sendable {
     let snapshotter: String
     /// What the program takes for this boot's id; nil for the machine's own.
     let boot: OtherBoot?
-    private let place: any Sendable
-    private let logs: TemporaryDirectory
+    /// The file system that it has to itself; nil where any does.
+    let disk: LoopFileSystem?
+    /// What it lies in, if not on such a disk, and its logs.
+    private let place: TemporaryDirectory
 
-    init(snapshotter: String, boot: OtherBoot? = nil) throws {
-        let place = try TemporaryDirectory(in: "/dev/shm")
-        root = place.path.appending("s")
-        self.place = place
-        self.snapshotter = snapshotter
-        self.boot = boot
-        logs = try TemporaryDirectory(in: "/dev/shm")
+    convenience init(snapshotter: String, boot: OtherBoot? = nil) throws {
+        if snapshotter == "btrfs" {
+            let disk = try LoopFileSystem(type: "btrfs", megabytes: 256, options: ["-m", "single"])
+            try self.init(on: disk, snapshotter: snapshotter, boot: boot)
+        } else {
+            try self.init(on: nil, snapshotter: snapshotter, boot: boot)
+        }
     }
 
-    /// A store on a file system of its own.
-    init(on disk: LoopFileSystem, snapshotter: String, boot: OtherBoot? = nil) throws {
-        root = disk.path.appending("s")
-        place = disk
+    /// - Parameter disk: a file system of its own; nil for a directory in memory.
+    init(on disk: LoopFileSystem?, snapshotter: String, boot: OtherBoot? = nil) throws {
+        place = try TemporaryDirectory(in: "/dev/shm")
+        root = (disk?.path ?? place.path).appending("s")
+        self.disk = disk
         self.snapshotter = snapshotter
         self.boot = boot
-        logs = try TemporaryDirectory(in: "/dev/shm")
     }
 
     /// Another store with all that this one has.
     func copy(boot: OtherBoot? = nil) throws -> CrashStore {
-        let copy = try CrashStore(snapshotter: snapshotter, boot: boot ?? self.boot)
+        let boot = boot ?? self.boot
+        // cp(1) would make plain directories of subvolumes.
+        if let disk {
+            try Command.run("sync", "-f", disk.path.string).succeed()
+            let copy = try LoopFileSystem(type: disk.type, cutFrom: disk.image)
+            return try CrashStore(on: copy, snapshotter: snapshotter, boot: boot)
+        }
+        let copy = try CrashStore(snapshotter: snapshotter, boot: boot)
         if FileManager.default.fileExists(atPath: root.string) {
             try Command.run("cp", "-a", root.string, copy.root.string).succeed()
         }
         return copy
     }
+
+    /// Whether such stores can be made here, and copied.
+    static let isPossible: Bool = {
+        guard Ability.canApplyLayers else { return false }
+        return switch snapshotter {
+        case "btrfs": Ability.canMountCopiesOfBtrfs
+        case "loop": Ability.canMountExt4
+        default: true
+        }
+    }()
 
     /// The program's end, and the points that it came to.
     struct Run {
@@ -66,13 +85,20 @@ final class CrashStore: Sendable {
         /// A transaction that is over has not failed.
         var canFail: Bool { step != "committed" }
         var isSync: Bool { step.contains("sync") }
-        var isOfCleaning: Bool { ["unlinkat", "renameat2"].contains(step) }
+        /// Whether it fails on a full disk, as the program has it.
+        var needsRoom: Bool {
+            let modest = ["fchown", "fchownat", "fchmod", "chmod", "futimens", "utimensat", "fremovexattr"]
+            return canFail && !isSync && !isOfCleaning && step != "BEGIN" && !modest.contains(step)
+        }
+        var isOfCleaning: Bool {
+            ["unlinkat", "renameat2"].contains(step) || subject.contains("DESTROY")
+        }
     }
 
     /// - Parameter fault: as `UNPACK_FAULT` has it.
     func run(_ arguments: [String], fault: String? = nil) throws -> Run {
         var environment = ["UNPACK_ROOT": root.string, "UNPACK_SNAPSHOTTER": snapshotter]
-        let log = logs.path.appending("\(UInt64.random(in: .min ... .max))")
+        let log = place.path.appending("log-\(UInt64.random(in: .min ... .max))")
         if let fault {
             environment["UNPACK_FAULT"] = fault
             environment["UNPACK_FAULT_LOG"] = log.string
@@ -91,6 +117,28 @@ final class CrashStore: Sendable {
             }
         }
         return points.sorted { $0.number < $1.number }
+    }
+
+    /// Changes a file of the lowest layer that a link of the next one leads to, and takes that one's directory away.
+    func damage() throws {
+        let folder = root.appending(snapshotter)
+        func write(_ tree: String) -> String {
+            "printf other | dd of=\(tree)/etc/large conv=notrunc status=none"
+        }
+        let change =
+            switch snapshotter {
+            case "btrfs":
+                #"btrfs property set "$0" ro false; \#(write("$0")); btrfs property set "$0" ro true"#
+            case "loop": #"m=$(mktemp -d); mount "$0" "$m"; \#(write("$m")); umount "$m"; rmdir "$m""#
+            default: write("$0")
+            }
+        let tree = folder.appending("1").appending(snapshotter == "loop" ? "image" : "fs")
+        try Command.run("sh", "-ec", change, tree.string).succeed()
+        let missing = folder.appending("2")
+        if snapshotter == "btrfs" {
+            try Command.run("btrfs", "subvolume", "delete", missing.appending("fs").string).succeed()
+        }
+        try FileManager.default.removeItem(atPath: missing.string)
     }
 
     /// Asks a copy of the database: opening it mends it, and here nothing may.

@@ -92,6 +92,25 @@ struct Reference {
     var chains: [String: String] = [:]
     var parents: [String: String] = [:]
     var users: [String: String] = [:]
+    /// By chain: what it may also be until it is repaired; nil where it is not there at all.
+    private(set) var damage: [String: String?] = [:]
+
+    /// Without what only a damaged store has.
+    var mended: Reference {
+        var copy = self
+        copy.damage = [:]
+        return copy
+    }
+
+    /// Takes over what of a store is not as it should be.
+    mutating func learnDamage(of state: StoreState) throws {
+        for row in state.rows.values {
+            guard let chain = row.chain, let wanted = chains[chain] else { continue }
+            let isThere = state.directories.contains("\(row.id)")
+            let tree = isThere ? try state.tree(row) : nil
+            if tree != wanted { damage.updateValue(tree, forKey: chain) }
+        }
+    }
 
     /// Takes over all that a store has which nothing has disturbed.
     mutating func learn(_ state: StoreState) throws {
@@ -115,7 +134,9 @@ extension StoreState {
         var found = [String]()
         for row in rows.values where row.run == nil {
             guard directories.contains("\(row.id)") else {
-                if isTrusted(row) || row.owner == "user" { found.append("\(row.name) has no directory") }
+                if isTrusted(row) || row.owner == "user", !row.isMissing(in: reference) {
+                    found.append("\(row.name) has no directory")
+                }
                 continue
             }
             let wanted: String?
@@ -131,7 +152,7 @@ extension StoreState {
             guard let wanted else { continue }
             do {
                 let tree = try tree(row)
-                if tree != wanted {
+                if tree != wanted, row.chain.flatMap({ reference.damage[$0] }) != tree {
                     found.append("the tree of \(row.name) (\(row.id)): " + difference(tree, wanted))
                 }
             } catch {
@@ -158,19 +179,27 @@ extension StoreState {
     }
 
     /// What must hold when nothing is running and a run has cleaned up since the last accident.
-    func leftovers() -> [String] {
+    func leftovers(_ reference: Reference) -> [String] {
         var found = [String]()
         if !runs.isEmpty { found.append("files of runs: \(runs)") }
         if pins > 0 { found.append("\(pins) pins") }
         found += rows.values.filter { $0.run != nil }.map { "\($0.name) still belongs to a run" }
         let strange = directories.filter { $0.hasPrefix(".") }
         if !strange.isEmpty { found.append("left behind: \(strange.sorted())") }
-        let ids = Set(rows.keys.map(String.init))
+        let missing = rows.values.filter { $0.isMissing(in: reference) && !directories.contains("\($0.id)") }
+        let ids = Set(rows.keys.map(String.init)).subtracting(missing.map { "\($0.id)" })
         let numbered = directories.filter { Int($0) != nil }
         if numbered != ids {
             found.append("directories \(numbered.sorted()) for snapshots \(ids.sorted())")
         }
         return found
+    }
+}
+
+extension StoreState.Row {
+    /// Whether it is known to have lost its directory.
+    fileprivate func isMissing(in reference: Reference) -> Bool {
+        chain.flatMap { reference.damage[$0] } == .some(.none)
     }
 }
 
