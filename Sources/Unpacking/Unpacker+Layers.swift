@@ -205,20 +205,15 @@ extension Unpacker {
         _ run: Run
     ) throws(UnpackError) {
         do {
+            // To record a tree is to read it again, which a store for one boot is not worth.
             try store.commit(
                 active, as: applied.step.chainID, onto: parent,
-                isRecorded: isRecorded(applied.step, in: store),
+                isRecorded: request.durability == .fs,
                 in: run, check: cancellation.check)
         } catch {
             // What was consumed cannot be in a closure.
             try attempt { throw error }
         }
-    }
-
-    /// Whether a layer's tree is recorded: reading it again takes time, which a store for one boot is not worth. Of whole
-    /// trees the image's own is enough.
-    private func isRecorded(_ step: LayerStep, in store: SnapshotStore) -> Bool {
-        request.durability == .fs && (store.content == .layer || step.number == step.count)
     }
 
     /// The name of the snapshot that a layer stands on.

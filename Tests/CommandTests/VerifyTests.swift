@@ -113,11 +113,22 @@ struct VerifyTests {
         try unpack("--snapshotter", "native")
         try flip(path("bin/tool", ofLayer: 3, "native"))
         let native = ["--snapshotter", "native"]
-        // Layers below have no record of their own yet, and get one.
         try expect(4, native, lines: ["sha256:*: bin/tool: the content's checksum is *, recorded as *"])
         let result = try program.run(["verify", "-q", "--repair", image.path.string] + native)
         #expect(result.status == 1, "\(result.errorText)")
         try expect(0, native, lines: [])
+    }
+
+    @Test("A whole tree takes no damage from the one that it begins as")
+    func damageBelow() throws {
+        let native = ["--snapshotter", "native"]
+        try unpack("--snapshotter", "native")
+        let good = try TreeDump(of: try Directory(opening: path(".", ofLayer: 3, "native")))
+        for layer in 1...3 { try flip(path("bin/tool", ofLayer: layer, "native")) }
+        let result = try program.run(["verify", "-q", "--repair", image.path.string] + native)
+        #expect(result.status == 1, "\(result.errorText)")
+        try expect(0, native, lines: [])
+        #expect(try TreeDump(of: try Directory(opening: path(".", ofLayer: 3, "native"))) == good)
     }
 
     @Test("A layer that is mounted is not changed under its users")
