@@ -61,8 +61,8 @@ package final class RunningCommand {
     ) throws {
         self.arguments = arguments
         scratch = try TemporaryDirectory()
-        try scratch.write("input", input)
-        let files = ["input", "output", "errors"].map { [scratch] in scratch.path.appending($0).string }
+        var files = ["input", "output", "errors"].map { [scratch] in scratch.path.appending($0).string }
+        if input.isEmpty { files[0] = "/dev/null" } else { try scratch.write("input", input) }
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }

@@ -71,6 +71,8 @@ struct CrashScenario: Sendable, CustomStringConvertible {
     var isAfterBoot = false
     /// Whether it is enough to try this one where time is short.
     var isTypical = false
+    /// Whether each kind of step in a tree is tried in it even where time is short.
+    var hasEveryKind = false
     /// Whether layers that are committed stay.
     var keepsLayers = true
 
@@ -91,7 +93,7 @@ struct CrashScenario: Sendable, CustomStringConvertible {
             (first, nil), (["snapshot", "prepare", "mine", images.top], nil),
         ]
         return [
-            CrashScenario(description: "unpack", arguments: first, isTypical: true),
+            CrashScenario(description: "unpack", arguments: first, isTypical: true, hasEveryKind: true),
             CrashScenario(description: "unpack --sync none", arguments: first + ["--sync", "none"]),
             CrashScenario(
                 description: "unpack what shares layers", before: used, arguments: second),

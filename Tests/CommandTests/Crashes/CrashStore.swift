@@ -85,6 +85,13 @@ final class CrashStore: Sendable {
         /// A transaction that is over has not failed.
         var canFail: Bool { step != "committed" }
         var isSync: Bool { step.contains("sync") }
+        /// Whether it only fills a tree.
+        var isOfContent: Bool {
+            [
+                "fchmod", "fchown", "fchownat", "futimens", "utimensat", "linkat", "symlinkat", "fsetxattr",
+                "lsetxattr", "fremovexattr",
+            ].contains(step)
+        }
         /// Whether it fails on a full disk, as the program has it.
         var needsRoom: Bool {
             let modest = ["fchown", "fchownat", "fchmod", "chmod", "futimens", "utimensat", "fremovexattr"]
@@ -143,13 +150,14 @@ final class CrashStore: Sendable {
 
     /// Asks a copy of the database: opening it mends it, and here nothing may.
     func rows(_ query: String) throws -> [[String]] {
-        let copy = try TemporaryDirectory(in: "/dev/shm")
-        for name in ["metadata.db", "metadata.db-wal"] {
+        for name in ["metadata.db", "metadata.db-wal", "metadata.db-shm"] {
+            let copy = place.path.appending(name).string
+            try? FileManager.default.removeItem(atPath: copy)
             let path = root.appending(name).string
-            guard FileManager.default.fileExists(atPath: path) else { continue }
-            try FileManager.default.copyItem(atPath: path, toPath: copy.path.appending(name).string)
+            guard !name.hasSuffix("shm"), FileManager.default.fileExists(atPath: path) else { continue }
+            try FileManager.default.copyItem(atPath: path, toPath: copy)
         }
-        let result = try Command.run("sqlite3", "-batch", copy.path.appending("metadata.db").string, query)
+        let result = try Command.run("sqlite3", "-batch", place.path.appending("metadata.db").string, query)
         if result.errorText.contains("no such table") || result.errorText.contains("no such column") {
             return []
         }
