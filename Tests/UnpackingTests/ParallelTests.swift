@@ -4,7 +4,6 @@ import Logging
 import OCI
 import Snapshots
 import Streams
-import Synchronization
 import SystemPackage
 import TestSupport
 import Testing
@@ -50,7 +49,7 @@ struct ParallelTests {
     @Test("Two layers are open at once: the lower one goes on only when the upper one has begun")
     func atOnce() throws {
         let second = Promise<Bool>()
-        let hasMet = Mutex(false)
+        let hasMet = Guarded(false)
         _ = try unpack(Self.layers, jobs: 2) { event in
             switch event {
             case .started(let step) where step.number == 1:
@@ -66,7 +65,7 @@ struct ParallelTests {
     @Test("Never more layers are read at once than there are jobs", arguments: [1, 2, 3])
     func bounded(jobs: Int) throws {
         let layers = (1...12).map { LayerBuilder(.file(Bytes("f\($0)"), Bytes.noise(100_000))) }
-        let reading = Mutex((now: Set<Int>(), most: 0))
+        let reading = Guarded((now: Set<Int>(), most: 0))
         _ = try unpack(layers, jobs: jobs) { event in
             switch event {
             case .started(let step):
@@ -114,7 +113,7 @@ struct ParallelTests {
             for _ in 1...1000 where isShared.value == nil { Process.sleep(milliseconds: 20) }
             cancellation.cancel(signal: 14)
         }
-        let second = Mutex<WorkerThread<UnpackResult>?>(nil)
+        let second = Guarded<WorkerThread<UnpackResult>?>(nil)
         _ = try unpack(Array(Self.layers.prefix(2)), jobs: 2) { event in
             switch event {
             case .started(let step) where step.number == 1:
@@ -131,7 +130,7 @@ struct ParallelTests {
             }
         }
         try watchdog.join()
-        let result = try second.withLock { try $0?.join() }
+        let result = try second.withLock { $0 }?.join()
         #expect(result?.layers.count == 2)
     }
 
