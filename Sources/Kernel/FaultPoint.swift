@@ -78,6 +78,7 @@ package enum FaultPoint {
         init?() {
             guard let text = getenv("UNPACK_FAULT").map({ String(cString: $0) }) else { return nil }
             guard let fault = Self.fault(text) else {
+                // Debug builds only: a harness that is misspelt would try nothing, and find everything right.
                 fatalError("UNPACK_FAULT=\(text): see FaultPoint.swift")
             }
             self.fault = fault

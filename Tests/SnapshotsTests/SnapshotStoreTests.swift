@@ -158,6 +158,21 @@ struct SnapshotStoreTests {
         #expect(runs == [run.name])
     }
 
+    @Test("Cleanup removes what no snapshot has, and nothing else")
+    func cleanup() throws {
+        let scratch = try Scratch()
+        let store = try scratch.open()
+        try store.make(1)
+        let own = try scratch.directories
+        for name in ["77", ".removed-1"] {
+            let folder = try Directory(opening: scratch.root.appending("overlayfs"))
+            _ = try folder.ensureDirectory(name).ensureDirectory("full")
+        }
+        #expect(try scratch.directories.count == own.count + 2)
+        try store.cleanup()
+        #expect(try scratch.directories == own)
+    }
+
     @Test("A run that still lives is left alone")
     func livingRun() throws {
         let scratch = try Scratch()
