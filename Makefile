@@ -28,7 +28,7 @@ build: build-packages ## build the program for release
 
 test: build-packages test-packages ## run every test (as root, or much of it is skipped)
 	$(SWIFT) build --build-tests
-	$(SWIFT) test --skip-build
+	SWIFT="$(SWIFT)" .ci/test
 
 test-large: build-packages test-packages ## build a large image outside the repository, compare its tree, kill its unpacks
 	Fixtures/make-large.sh $(LARGE_IMAGE)
