@@ -13,7 +13,11 @@ package final class BlockRing: @unchecked Sendable {
 
     private let blockSize: Int
     private let memory: [UnsafeMutableRawBufferPointer]
-    private let monitor = Monitor()
+    private let monitor: Monitor
+
+    /// Who waits: the producer, or a reader.
+    private static let producer = 0
+    private static func group(ofReader reader: Int) -> Int { 1 + reader }
 
     // Guarded by `monitor`.
     private var lengths: [Int]
@@ -28,6 +32,7 @@ package final class BlockRing: @unchecked Sendable {
 
     package init(readers: Int, blockSize: Int = defaultBlockSize, blockCount: Int = defaultBlockCount) {
         self.blockSize = blockSize
+        monitor = Monitor(groups: 1 + readers)
         memory = (0..<blockCount).map { _ in .allocate(byteCount: blockSize, alignment: 4096) }
         lengths = [Int](repeating: 0, count: blockCount)
         passed = [Int](repeating: 0, count: readers)
@@ -42,20 +47,31 @@ package final class BlockRing: @unchecked Sendable {
     package func produce<Failure: Error>(
         _ fill: (inout MutableRawSpan) throws(Failure) -> Int
     ) throws(Failure) -> Bool {
-        let slot: Int? = monitor.wait {
+        var needed = 1
+        let slot: Int? = monitor.wait(in: Self.producer) {
             if isCancelled { return .some(nil) }
-            return filled - (passed.min() ?? filled) < memory.count ? .some(filled % memory.count) : nil
+            if free >= needed { return .some(filled % memory.count) }
+            // Once it had to wait, it is not worth being woken for a single block.
+            needed = worthWaking
+            return nil
         }
         guard let slot else { return false }
         var span = MutableRawSpan(_unsafeBytes: memory[slot])
         let length = try fill(&span)
         guard length > 0 else { return true }
-        monitor.change {
+        monitor.changeQuietly {
             lengths[slot] = length
             filled += 1
+            for (reader, passed) in passed.enumerated() where passed == filled - 1 {
+                monitor.wake(Self.group(ofReader: reader))
+            }
         }
         return true
     }
+
+    /// Blocks that nobody has still to read.
+    private var free: Int { memory.count - filled + (passed.min() ?? filled) }
+    private var worthWaking: Int { (memory.count + 1) / 2 }
 
     /// No more blocks will come.
     package func finish() { monitor.change { isFinished = true } }
@@ -65,11 +81,12 @@ package final class BlockRing: @unchecked Sendable {
 
     /// The next block, valid until this reader's next call; nil at the end of the stream and after `cancel`.
     package func next(reader: Int) -> UnsafeRawBufferPointer? {
-        monitor.change {
-            if holding[reader] { passed[reader] += 1 }
-            holding[reader] = false
-        }
-        let block: (slot: Int, length: Int)? = monitor.wait {
+        let block: (slot: Int, length: Int)? = monitor.wait(in: Self.group(ofReader: reader)) {
+            if holding[reader] {
+                holding[reader] = false
+                passed[reader] += 1
+                if free >= worthWaking { monitor.wake(Self.producer) }
+            }
             if isCancelled { return .some(nil) }
             if passed[reader] < filled {
                 holding[reader] = true

@@ -1,39 +1,53 @@
 internal import Glibc
 
-/// A mutex with a condition variable: state that threads change and wait for.
+/// A mutex with condition variables: state that threads change and wait for.
 final class Monitor: @unchecked Sendable {
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-    private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    private let conditions: UnsafeMutablePointer<pthread_cond_t>
+    private let groups: Int
 
-    init() {
+    /// - Parameter groups: of those who wait for different things, so that one can be woken without the others.
+    init(groups: Int = 1) {
         pthread_mutex_init(mutex, nil)
-        pthread_cond_init(condition, nil)
+        conditions = .allocate(capacity: groups)
+        self.groups = groups
+        for group in 0..<groups { pthread_cond_init(conditions + group, nil) }
     }
 
     deinit {
-        pthread_cond_destroy(condition)
+        for group in 0..<groups { pthread_cond_destroy(conditions + group) }
         pthread_mutex_destroy(mutex)
-        condition.deallocate()
+        conditions.deallocate()
         mutex.deallocate()
     }
 
     /// Changes the guarded state and wakes all who wait for it.
     func change<Result>(_ body: () -> Result) -> Result {
         pthread_mutex_lock(mutex)
-        defer {
-            pthread_cond_broadcast(condition)
-            pthread_mutex_unlock(mutex)
-        }
+        defer { pthread_mutex_unlock(mutex) }
+        let result = body()
+        for group in 0..<groups { wake(group) }
+        return result
+    }
+
+    /// Changes the guarded state; `body` wakes whom it concerns.
+    func changeQuietly<Result>(_ body: () -> Result) -> Result {
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
         return body()
     }
 
-    /// Waits until `body` finds what it looks for in the guarded state.
-    func wait<Result>(_ body: () -> Result?) -> Result {
+    /// Wakes a group. Only from within the monitor.
+    func wake(_ group: Int) { pthread_cond_broadcast(conditions + group) }
+
+    /// Waits until `body` finds what it looks for in the guarded state. It is asked at least once, and again whenever the
+    /// group is woken.
+    func wait<Result>(in group: Int = 0, _ body: () -> Result?) -> Result {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
         while true {
             if let result = body() { return result }
-            pthread_cond_wait(condition, mutex)
+            pthread_cond_wait(conditions + group, mutex)
         }
     }
 }
