@@ -19,6 +19,13 @@ package struct Checksum: Sendable {
         count += UInt64(bytes.byteCount)
     }
 
+    /// Adds so many zero bytes, in a time that hardly depends on their number: holes of files can be as large as a file
+    /// system.
+    package mutating func update(zeros: Int64) {
+        state = Polynomial.product(state, Polynomial.power(ofByteShift: UInt64(zeros)))
+        count += UInt64(zeros)
+    }
+
     package func finish() -> UInt32 {
         var length = [UInt8]()
         var rest = count
@@ -29,5 +36,32 @@ package struct Checksum: Sendable {
         var whole = self
         whole.update(length.span.bytes)
         return ~whole.state
+    }
+}
+
+/// Polynomials over GF(2) modulo that of the checksum, the coefficient of x³¹ in the highest bit.
+private enum Polynomial {
+    private static let modulus: UInt32 = 0x04C1_1DB7
+
+    static func product(_ a: UInt32, _ b: UInt32) -> UInt32 {
+        var product: UInt32 = 0
+        for bit in stride(from: 31, through: 0, by: -1) {
+            product = product << 1 ^ (product >> 31 == 1 ? modulus : 0)
+            if b >> UInt32(bit) & 1 == 1 { product ^= a }
+        }
+        return product
+    }
+
+    /// x⁸ to the power of `exponent`: what so many zero bytes multiply a state by.
+    static func power(ofByteShift exponent: UInt64) -> UInt32 {
+        var power: UInt32 = 1
+        var square: UInt32 = 1 << 8
+        var rest = exponent
+        while rest > 0 {
+            if rest & 1 == 1 { power = product(power, square) }
+            square = product(square, square)
+            rest >>= 1
+        }
+        return power
     }
 }

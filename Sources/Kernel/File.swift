@@ -56,12 +56,21 @@ extension File {
         if count < limit { buffer.removeLast(limit - count) }
     }
 
-    /// Lends the next bytes, as many as the buffer holds or the file still has; none at its end.
+    /// Lends the bytes from `position` on, as many as the buffer holds or the file still has; none at its end.
     package func read<Result>(
-        with buffer: ReadBuffer, _ body: (RawSpan) throws -> Result
+        at position: Int64, with buffer: ReadBuffer, _ body: (RawSpan) throws -> Result
     ) throws -> Result {
-        let count = try syscall("read") { ck_read(self.raw, buffer.memory.baseAddress, buffer.memory.count) }
-        return try body(UnsafeRawBufferPointer(rebasing: buffer.memory[..<count]).bytes)
+        let memory = buffer.memory
+        let count = try syscall("pread") { ck_pread(self.raw, memory.baseAddress, memory.count, position) }
+        return try body(UnsafeRawBufferPointer(rebasing: memory[..<count]).bytes)
+    }
+
+    /// The next run of data at or behind a position; nil if nothing but a hole is left (lseek(2), SEEK_DATA and SEEK_HOLE).
+    package func data(from position: Int64) throws(SyscallFailure) -> Range<Int64>? {
+        let start = ck_seek_data(raw, position)
+        if start == -Int64(ENXIO) { return nil }
+        if start < 0 { throw SyscallFailure("lseek", errno: Errno(rawValue: CInt(-start))) }
+        return start..<Int64(try syscall("lseek") { ck_seek_hole(raw, start) })
     }
 
     /// Writes all of it at the file's position.
@@ -130,13 +139,9 @@ extension File {
         if try share(source) { return }
         try truncate(to: size)
         var position: Int64 = 0
-        while position < size {
-            let start = ck_seek_data(source.raw, position)
-            if start == -Int64(ENXIO) { return }
-            if start < 0 { throw SyscallFailure("lseek", errno: Errno(rawValue: CInt(-start))) }
-            let end = Int64(try syscall("lseek") { ck_seek_hole(source.raw, start) })
-            try copy(source, start..<end)
-            position = end
+        while position < size, let data = try source.data(from: position) {
+            try copy(source, data)
+            position = data.upperBound
         }
     }
 

@@ -42,6 +42,10 @@ package final class Budget: Sendable {
     private let entries = Atomic<Int64>(0)
     private let uncompressed = Atomic<Int64>(0)
     private let memory = Atomic<Int64>(0)
+    private let checksums = Atomic<Int64>(0)
+
+    /// Checksums of files that are remembered at a time, over all layers: 24 to 48 MB at most.
+    static let maximumChecksums: Int64 = 1 << 20
 
     package init(_ limits: Limits = Limits()) { self.limits = limits }
 
@@ -52,6 +56,7 @@ package final class Budget: Sendable {
         private let entries = Atomic<Int64>(0)
         private let uncompressed = Atomic<Int64>(0)
         private let memory = Atomic<Int64>(0)
+        private let checksums = Atomic<Int64>(0)
 
         init(_ budget: Budget) { self.budget = budget }
 
@@ -60,6 +65,7 @@ package final class Budget: Sendable {
             budget.entries.subtract(entries.load(ordering: .relaxed), ordering: .relaxed)
             budget.uncompressed.subtract(uncompressed.load(ordering: .relaxed), ordering: .relaxed)
             budget.memory.subtract(memory.load(ordering: .relaxed), ordering: .relaxed)
+            budget.checksums.subtract(checksums.load(ordering: .relaxed), ordering: .relaxed)
         }
 
         /// The layer stays, and what it has taken.
@@ -96,6 +102,11 @@ package final class Budget: Sendable {
         func forget(_ count: Int64) {
             memory.subtract(count, ordering: .relaxed)
             budget.memory.subtract(count, ordering: .relaxed)
+        }
+
+        /// - Returns: whether there is room for one more.
+        func rememberChecksum() -> Bool {
+            Self.spend(1, of: Budget.maximumChecksums, checksums, budget.checksums)
         }
 
         private var limits: Limits { budget.limits }

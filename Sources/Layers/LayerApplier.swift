@@ -15,6 +15,8 @@ struct LayerApplier {
     let form: WhiteoutForm
     let account: Budget.Account
     var writer = MetadataWriter()
+    /// Nil if nobody wants them.
+    var checksums: ContentChecksums?
     private(set) var entries = 0
 
     /// The layers below; nil while they are not needed and not known.
@@ -57,7 +59,7 @@ struct LayerApplier {
     /// - Parameter known: the `misread` of the passes before this one.
     init(
         directory: Directory, below: Promise<LowerView?>, form: WhiteoutForm, account: Budget.Account,
-        known: Set<[FileName]> = [], settlingInterval: Int
+        known: Set<[FileName]> = [], checksums: ContentChecksums? = nil, settlingInterval: Int
     ) {
         tree = LayerTree(directory)
         self.form = form
@@ -65,6 +67,7 @@ struct LayerApplier {
         self.below = below
         lower = below.value ?? nil
         self.known = known
+        self.checksums = checksums
         self.settlingInterval = settlingInterval
         settlingPoint = settlingInterval
     }
@@ -282,14 +285,19 @@ struct LayerApplier {
         from reader: inout LayerReader
     ) throws {
         var written: Int64 = 0
+        var checksum = checksums.map { _ in SparseChecksum() }
         let target = file
         let account = account
         while try reader.nextData({ (offset: Int64, bytes: RawSpan) throws in
+            checksum?.update(bytes, at: offset)
             let count = try target.writeSparsely(bytes, at: offset)
             written += count
             try account.write(count)
         }) {}
         if written < size { try target.truncate(to: size) }
+        if let whole = checksum?.finish(size: size) {
+            try checksums?.remember(whole, of: target, account)
+        }
         try writer.finishFile(target, metadata, entry: path)
         try target.close()
     }

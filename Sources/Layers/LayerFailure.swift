@@ -114,10 +114,13 @@ package struct AppliedLayer: Sendable {
     package let warnings: [LayerWarning]
     /// Entries in the archive.
     package let entries: Int
+    /// Of the files that it has, as far as they were asked for.
+    package let checksums: ContentChecksums
 
-    init(step: LayerStep, warnings: [LayerWarning], entries: Int) {
+    init(step: LayerStep, applied: LayerApplier) {
         self.step = step
-        self.warnings = warnings
-        self.entries = entries
+        warnings = applied.warnings
+        entries = applied.entries
+        checksums = applied.checksums ?? ContentChecksums()
     }
 }

@@ -18,21 +18,25 @@ package struct LayerPipeline: Sendable {
     private let form: WhiteoutForm
     private let budget: Budget
     private let cancellation: Cancellation
+    private let keepsChecksums: Bool
     private let settlingInterval: Int
 
     /// How many directories of a layer are remembered before some are completed early: more than almost all
     /// layers have, in 20 MB.
     package static let defaultSettlingInterval = 65_536
 
-    /// - Parameter form: how the layers' directories say that they hide something.
+    /// - Parameters:
+    ///   - form: how the layers' directories say that they hide something.
+    ///   - keepsChecksums: whether an applied layer is to know the checksums of its files.
     package init(
         _ layout: ImageLayout, form: WhiteoutForm, budget: Budget, cancellation: Cancellation,
-        settlingInterval: Int = defaultSettlingInterval
+        keepsChecksums: Bool = false, settlingInterval: Int = defaultSettlingInterval
     ) {
         self.layout = layout
         self.form = form
         self.budget = budget
         self.cancellation = cancellation
+        self.keepsChecksums = keepsChecksums
         self.settlingInterval = settlingInterval
     }
 
@@ -96,14 +100,14 @@ package struct LayerPipeline: Sendable {
             let account = Budget.Account(budget)
             var applier = LayerApplier(
                 directory: directory, below: lower, form: form, account: account, known: known,
-                settlingInterval: settlingInterval)
+                checksums: keepsChecksums ? ContentChecksums() : nil, settlingInterval: settlingInterval)
             do {
                 try stream(step, into: &applier, progress)
                 streamed()
                 if applier.misread.isEmpty {
                     try applier.finish()
                     account.keep()
-                    return AppliedLayer(step: step, warnings: applier.warnings, entries: applier.entries)
+                    return AppliedLayer(step: step, applied: applier)
                 }
                 known.formUnion(applier.misread)
             } catch is Misread {

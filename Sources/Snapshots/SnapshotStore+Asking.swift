@@ -73,12 +73,13 @@ extension SnapshotStore {
         }
     }
 
-    func measure(_ id: Int64, _ name: String) throws(StoreFailure) -> SnapshotUsage {
+    /// - Parameter tree: as in `SnapshotBackend.usage`.
+    func measure(_ id: Int64, _ name: String, tree: SnapshotUsage? = nil) throws(StoreFailure) -> SnapshotUsage {
         let parent = try read {
             try Int64.fetchOne($0, sql: "SELECT parent FROM snapshot WHERE id = ?", arguments: [id])
         }
         return try attempting("cannot measure '\(name)'") { () throws(SyscallFailure) in
-            try backend.usage(of: id, on: parent)
+            try backend.usage(of: id, on: parent, tree: tree)
         }
     }
 

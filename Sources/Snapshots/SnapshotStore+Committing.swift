@@ -1,5 +1,5 @@
 internal import GRDB
-internal import Kernel
+package import Kernel
 package import OCI
 
 /// Commits: of users' snapshots under any name, and of the unpacker's layers as the chains that they are.
@@ -26,7 +26,7 @@ extension SnapshotStore {
             try finishCommit(
                 Committing(
                     id: row.id, key: key, name: name, parent: parent, labels: labels, isRecorded: isSynced),
-                isSynced: isSynced, {})
+                isSynced: isSynced, { _ in nil }, {})
         }
     }
 
@@ -37,12 +37,13 @@ extension SnapshotStore {
     ///
     /// - Parameters:
     ///   - isRecorded: whether its tree is recorded, so that `verify` can tell later whether it is still the same.
+    ///   - known: checksums of the tree's regular files, as far as the caller has them: the record is made without
+    ///     reading those again.
     ///   - check: asked while the tree is recorded; what it throws ends the work.
     /// - Throws: as `commit(_:as:onto:labels:isSynced:)`, and what `check` throws.
     package func commit(
         _ active: consuming ActiveSnapshot, as chain: ChainID, onto parent: String?, isRecorded: Bool,
-        in run: Run,
-        check: () throws -> Void = {}
+        in run: Run, known: (FileStatus) -> UInt32? = { _ in nil }, check: () throws -> Void = {}
     ) throws {
         let name = chain.description
         let committing = Committing(
@@ -51,7 +52,7 @@ extension SnapshotStore {
             isRecorded: isRecorded)
         do {
             try close(active)
-            try finishCommit(committing, isSynced: false, check)
+            try finishCommit(committing, isSynced: false, known, check)
         } catch {
             discard(committing.id)
             throw error
@@ -75,12 +76,12 @@ extension SnapshotStore {
     }
 
     private func finishCommit(
-        _ wanted: Committing, isSynced: Bool, _ check: () throws -> Void
+        _ wanted: Committing, isSynced: Bool, _ known: (FileStatus) -> UInt32?, _ check: () throws -> Void
     ) throws {
         let labels = try SnapshotLabels.stored(of: wanted.labels)
         try backend.finish(wanted.id)
-        let usage = try measure(wanted.id, wanted.key)
-        let digest = wanted.isRecorded ? try record(wanted, check) : nil
+        let record = wanted.isRecorded ? try record(wanted, known, check) : nil
+        let usage = try measure(wanted.id, wanted.key, tree: record?.usage)
         if isSynced { try syncFileSystem() }
         try write(isSynced ? .durable : .ordinary) { database in
             let row = try self.row(wanted.key, database)
@@ -93,7 +94,7 @@ extension SnapshotStore {
                     """,
                 arguments: [
                     wanted.name, parent, isSynced ? nil : self.boot, wanted.chain?.description, usage.size,
-                    usage.inodes, digest?.description, now, now, row.id,
+                    usage.inodes, record?.digest.description, now, now, row.id,
                 ])
             try SnapshotRow.setLabels(labels, of: row.id, database)
             if let run = wanted.run { try self.pin(row.id, in: run, database) }
@@ -102,9 +103,12 @@ extension SnapshotStore {
         try? backend.seal(wanted.id)
     }
 
-    private func record(_ wanted: Committing, _ check: () throws -> Void) throws -> Digest {
+    private func record(
+        _ wanted: Committing, _ known: (FileStatus) -> UInt32?, _ check: () throws -> Void
+    ) throws -> (digest: Digest, usage: SnapshotUsage) {
         do {
-            return try writeRecord(of: try backend.open(wanted.id, isWritable: false), wanted.id, check)
+            let tree = try backend.open(wanted.id, isWritable: false)
+            return try writeRecord(of: tree, wanted.id, known: known, check: check)
         } catch let failure as SyscallFailure {
             throw StoreFailure(failure, "cannot record the tree of '\(wanted.key)'")
         }

@@ -51,7 +51,7 @@ extension SnapshotStore {
         do {
             let tree = try backend.open(id, isWritable: false)
             guard let digest else {
-                let digest = try writeRecord(of: tree, id, check)
+                let digest = try writeRecord(of: tree, id, check: check).digest
                 try write { try SnapshotRow.remember(digest, of: id, $0) }
                 return .recorded
             }
@@ -69,12 +69,17 @@ extension SnapshotStore {
     }
 
     /// Records the tree of a snapshot that nobody writes to any more.
-    func writeRecord(of tree: SnapshotTree, _ id: Int64, _ check: () throws -> Void = {}) throws -> Digest {
+    ///
+    /// - Returns: as `TreeRecord.write`.
+    func writeRecord(
+        of tree: SnapshotTree, _ id: Int64, known: (FileStatus) -> UInt32? = { _ in nil },
+        check: () throws -> Void = {}
+    ) throws -> (digest: Digest, usage: SnapshotUsage) {
         let file = try backend.folder.open(id).openOrCreateFile(Self.record, mode: 0o600)
         try file.truncate(to: 0)
-        let digest = try TreeRecord.write(tree: tree.directory, to: file, check: check)
+        let record = try TreeRecord.write(tree: tree.directory, to: file, known: known, check: check)
         try file.close()
-        return digest
+        return record
     }
 
     /// Puts a layer that was unpacked again in the place of a damaged one, under the same id: what stands on it stands on
@@ -89,19 +94,19 @@ extension SnapshotStore {
         do {
             try close(active)
             try backend.finish(own)
-            let digest = try translating {
+            let record = try translating {
                 try writeRecord(of: try backend.open(own, isWritable: false), own)
             }
             try? backend.seal(own)
             try syncFileSystem()
-            let usage = try measure(own, key)
+            let usage = try measure(own, key, tree: record.usage)
             try write(.durable) { database in
                 guard let row = try SnapshotRow.holding(chain, self.snapshotter, boot: self.boot, database)
                 else {
                     throw StoreFailure(.notFound, "the chain \(chain) is gone from the store")
                 }
                 try self.refuseMounted(row.id, "cannot replace the chain \(chain)")
-                try SnapshotRow.remember(digest, of: row.id, database)
+                try SnapshotRow.remember(record.digest, of: row.id, database)
                 try SnapshotRow.remember(usage, of: row.id, database)
                 // Both directories are whole: whichever of the two a crash leaves, the row is right of the new one, and the
                 // next verification finds the old one.

@@ -158,7 +158,7 @@ private struct Join: ~Copyable {
         if expectedFirst != nil { return try reader.advance() }
         let found: TreeLine
         do {
-            found = try TreeLine(entry, buffer: buffer, check: check)
+            found = try TreeLine(entry, buffer: buffer, known: { _ in nil }, check: check)
         } catch let failure as SyscallFailure {
             try report(TreeDifference(path, .unreadable, found: "\(failure)"))
             return try reader.advance()

@@ -22,30 +22,38 @@ struct TreeLine {
 
     /// Reads all that is recorded of a path.
     ///
+    /// - Parameter known: a regular file's checksum, where somebody has it already.
     /// - Throws: `SyscallFailure`, and what `check` throws.
-    init(_ entry: TreeWalk.Entry, buffer: ReadBuffer, check: () throws -> Void) throws {
+    init(
+        _ entry: TreeWalk.Entry, buffer: ReadBuffer, known: (FileStatus) -> UInt32?, check: () throws -> Void
+    ) throws {
         let status = entry.status
         addStatus(status)
-        if let directory = entry.directory {
-            try addAttributes(of: directory.file)
-        } else if let name = entry.name, status.kind == .regular {
-            let file = try entry.parent.openFile(name)
+        guard let name = entry.name, entry.directory == nil else {
+            if let directory = entry.directory { try addAttributes(of: directory.file) }
+            return
+        }
+        switch status.kind {
+        case .regular:
             add("size", "\(status.size)")
-            add("cksum", "\(try Self.checksum(of: file, status.size, buffer, check))")
-            try addAttributes(of: file)
-        } else if let name = entry.name {
-            switch status.kind {
-            case .symlink:
-                var target = [UInt8]()
-                Self.escape(try entry.parent.readLink(name), onto: &target)
-                add("link", target)
-            case .character(let device), .block(let device):
-                add("device", "linux,\(device.major),\(device.minor)")
-            case .regular, .directory, .fifo, .socket: break
+            if let checksum = known(status) {
+                add("cksum", "\(checksum)")
+            } else {
+                let file = try entry.parent.openFile(name)
+                add("cksum", "\(try Self.checksum(of: file, status, buffer, check))")
+                try addAttributes(of: file)
+                return
             }
-            for attribute in try entry.parent.extendedAttributeNames(of: name).sorted() {
-                add(attribute, try entry.parent.extendedAttribute(attribute, of: name))
-            }
+        case .symlink:
+            var target = [UInt8]()
+            Self.escape(try entry.parent.readLink(name), onto: &target)
+            add("link", target)
+        case .character(let device), .block(let device):
+            add("device", "linux,\(device.major),\(device.minor)")
+        case .directory, .fifo, .socket: break
+        }
+        for attribute in try entry.parent.extendedAttributeNames(of: name).sorted() {
+            add(attribute, try entry.parent.extendedAttribute(attribute, of: name))
         }
     }
 
@@ -86,20 +94,29 @@ struct TreeLine {
         keywords.append((name, Self.base64(value)))
     }
 
-    /// - Parameter size: the file's, in bytes; at most so many are read.
+    /// Of as many bytes as the status says. Holes are not read.
     private static func checksum(
-        of file: borrowing File, _ size: Int64, _ buffer: ReadBuffer, _ check: () throws -> Void
+        of file: borrowing File, _ status: FileStatus, _ buffer: ReadBuffer, _ check: () throws -> Void
     ) throws -> UInt32 {
         var checksum = Checksum()
-        var rest = size
-        while rest > 0 {
-            try check()
-            let count = try file.read(with: buffer) { bytes in
-                checksum.update(bytes)
-                return Int64(bytes.byteCount)
+        var position: Int64 = 0
+        let mayHaveHoles = status.blocks * FileStatus.blockSize < status.size
+        while position < status.size {
+            let end = status.size..<status.size
+            let data = mayHaveHoles ? try file.data(from: position) ?? end : position..<status.size
+            let start = min(data.lowerBound, status.size)
+            checksum.update(zeros: start - position)
+            position = start
+            while position < min(data.upperBound, status.size) {
+                try check()
+                let count = try file.read(at: position, with: buffer) { bytes in
+                    checksum.update(bytes)
+                    return Int64(bytes.byteCount)
+                }
+                // It has got shorter.
+                if count == 0 { return checksum.finish() }
+                position += count
             }
-            if count == 0 { break }
-            rest -= count
         }
         return checksum.finish()
     }

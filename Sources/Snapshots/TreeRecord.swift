@@ -33,12 +33,16 @@ package enum TreeRecord {
     ///
     /// - Parameters:
     ///   - file: the record goes to its position.
+    ///   - known: checksums of regular files that somebody has already; the others are read.
     ///   - check: asked between paths and every 256 KiB of a file; what it throws ends the work.
-    /// - Returns: the digest of the record, which is that of the tree: equal trees have equal ones.
+    /// - Returns: the digest of the record, which is that of the tree: equal trees have equal ones; and what the tree
+    ///   takes.
     /// - Throws: `SyscallFailure`, and what `check` throws.
     package static func write(
-        tree: Directory, to file: borrowing File, check: () throws -> Void = {}
-    ) throws -> Digest {
+        tree: Directory, to file: borrowing File, known: (FileStatus) -> UInt32? = { _ in nil },
+        check: () throws -> Void = {}
+    ) throws -> (digest: Digest, usage: SnapshotUsage) {
+        var usage = UsageCount()
         var walk = TreeWalk(tree)
         var links = LinkGroups()
         var digester = Digester(.sha256)
@@ -55,11 +59,12 @@ package enum TreeRecord {
             switch step {
             case .unreadable(let failure): throw failure
             case .entry(let entry):
+                usage.add(entry.status)
                 let line =
                     if let first = links.firstName(of: entry, at: walk.escapedPath) {
                         TreeLine(linkTo: first, entry.status)
                     } else {
-                        try TreeLine(entry, buffer: buffer, check: check)
+                        try TreeLine(entry, buffer: buffer, known: known, check: check)
                     }
                 line.write(path: walk.escapedPath, onto: &output)
             }
@@ -68,7 +73,7 @@ package enum TreeRecord {
         }
         output += footer(paths)
         try flush(to: file)
-        return digester.finish()
+        return (digester.finish(), usage.usage)
     }
 }
 

@@ -8,18 +8,29 @@ extension SnapshotUsage {
     init(of tree: Directory, notIn other: Directory? = nil) throws(SyscallFailure) {
         var unchanged = Set<FileStatus.Version>()
         try other?.forEachStatus { unchanged.insert($0.version) }
-        var size: Int64 = 0
-        var inodes: Int64 = 0
-        // Only what has several names can come again.
-        var seen = Set<FileStatus.Identity>()
+        var count = UsageCount()
         try tree.forEachStatus { status in
             // The root is each snapshot's own, whatever it shows.
-            if inodes > 0, unchanged.contains(status.version) { return }
-            if !status.isDirectory, status.linkCount > 1, !seen.insert(status.identity).inserted { return }
-            size += status.blocks * FileStatus.blockSize
-            inodes += 1
+            if count.usage.inodes > 0, unchanged.contains(status.version) { return }
+            count.add(status)
         }
-        self.init(size: size, inodes: inodes)
+        self = count.usage
+    }
+}
+
+/// What the files of a tree take, each inode once.
+struct UsageCount {
+    private var size: Int64 = 0
+    private var inodes: Int64 = 0
+    /// Only what has several names can come again.
+    private var seen = Set<FileStatus.Identity>()
+
+    var usage: SnapshotUsage { SnapshotUsage(size: size, inodes: inodes) }
+
+    mutating func add(_ status: FileStatus) {
+        if !status.isDirectory, status.linkCount > 1, !seen.insert(status.identity).inserted { return }
+        size += status.blocks * FileStatus.blockSize
+        inodes += 1
     }
 }
 

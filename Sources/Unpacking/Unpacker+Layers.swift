@@ -21,7 +21,7 @@ extension Unpacker {
         let form = try attempt { try store.whiteoutForm() }
         var work = try lock(missing, in: store, run)
         guard let lowest = work.first?.step else { return [] }
-        let pipeline = LayerPipeline(layout, form: form, budget: budget, cancellation: cancellation)
+        let pipeline = LayerPipeline(layout, form: form, budget: budget, cancellation: cancellation, keepsChecksums: isRecorded)
         let permits = Permits(request.jobs)
         let lower = try layers(below: lowest, in: store)
         var below = Promise<LowerView?>(LowerView(lower.map(\.directory)))
@@ -65,6 +65,9 @@ extension Unpacker {
             }
         }
     }
+
+    /// To record a tree is to walk through it again, which a store for one boot is not worth.
+    private var isRecorded: Bool { request.durability == .fs }
 
     /// One layer on its thread.
     private struct LayerWork: Sendable {
@@ -205,11 +208,9 @@ extension Unpacker {
         _ run: Run
     ) throws(UnpackError) {
         do {
-            // To record a tree is to read it again, which a store for one boot is not worth.
             try store.commit(
-                active, as: applied.step.chainID, onto: parent,
-                isRecorded: request.durability == .fs,
-                in: run, check: cancellation.check)
+                active, as: applied.step.chainID, onto: parent, isRecorded: isRecorded, in: run,
+                known: { applied.checksums[$0] }, check: cancellation.check)
         } catch {
             // What was consumed cannot be in a closure.
             try attempt { throw error }

@@ -26,4 +26,30 @@ struct ChecksumTests {
             #expect("\(checksum.finish())" == expected)
         }
     }
+
+    @Test("Zeros that are not there count like those that are", arguments: [0, 1, 7, 255, 256, 4096, 100_003])
+    func zeros(count: Int) {
+        var short = Checksum()
+        short.update([1, 2, 3].span.bytes)
+        var long = short
+        short.update(zeros: Int64(count))
+        long.update([UInt8](repeating: 0, count: count).span.bytes)
+        for bytes in [[], [9, 8, 7] as [UInt8]] {
+            short.update(bytes.span.bytes)
+            long.update(bytes.span.bytes)
+            #expect(short.finish() == long.finish())
+        }
+    }
+
+    @Test("So do very many")
+    func manyZeros() {
+        var atOnce = Checksum()
+        var inTwo = Checksum()
+        atOnce.update([1].span.bytes)
+        inTwo.update([1].span.bytes)
+        atOnce.update(zeros: .max)
+        inTwo.update(zeros: .max / 3)
+        inTwo.update(zeros: .max - .max / 3)
+        #expect(atOnce.finish() == inTwo.finish())
+    }
 }

@@ -1,3 +1,4 @@
+import Compression
 import Kernel
 import Layers
 import Layout
@@ -50,6 +51,10 @@ final class Stack {
     /// Lowest first; one alone where they are merged.
     private(set) var layers = [FilePath]()
     private(set) var warnings = [LayerWarning]()
+    /// One a layer; none where they are merged into the one tree.
+    private var checksums = [ContentChecksums]()
+    /// Names of files of which a layer has said the checksum, rightly.
+    private(set) var knownChecksums = 0
 
     /// Modes are what an entry says, whatever the umask of the tests.
     private static let hasClearMask: Bool = {
@@ -69,7 +74,7 @@ final class Stack {
         temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
         self.way = way
         let pipeline = LayerPipeline(
-            layout, form: way.form, budget: Budget(), cancellation: Cancellation(),
+            layout, form: way.form, budget: Budget(), cancellation: Cancellation(), keepsChecksums: true,
             settlingInterval: way.settlesAtOnce ? 0 : LayerPipeline.defaultSettlingInterval)
         let steps = try layout.load(manifest).steps
         if way.backend == .merged {
@@ -78,6 +83,22 @@ final class Stack {
             try applyAtOnce(steps, pipeline)
         } else {
             try apply(steps, pipeline)
+        }
+        for (path, checksums) in zip(layers, checksums) { try check(checksums, in: Directory(opening: path)) }
+    }
+
+    /// Whatever the checksum of a file is said to be, that is what its content has.
+    private func check(_ checksums: ContentChecksums, in directory: Directory) throws {
+        for name in try directory.names() {
+            guard let status = try directory.status(of: name) else { continue }
+            if status.isDirectory { try check(checksums, in: try directory.open(name)) }
+            guard status.kind == .regular, status.size < 1 << 24, let checksum = checksums[status] else { continue }
+            var content = [UInt8]()
+            try directory.openFile(name).read(into: &content, limit: Int(status.size) + 1)
+            var actual = Checksum()
+            actual.update(content.span.bytes)
+            #expect(checksum == actual.finish(), "\(name)")
+            knownChecksums += 1
         }
     }
 
@@ -89,6 +110,7 @@ final class Stack {
                 step, to: try Directory(opening: path), over: Promise(lowers))
             layers.append(path)
             warnings += applied.warnings
+            checksums.append(applied.checksums)
         }
     }
 
@@ -130,7 +152,9 @@ final class Stack {
         }
         promises[0].fulfil(LowerView([]))
         let results = threads.map { thread in Result { try thread.join() } }
-        warnings = try results.flatMap { try $0.get().warnings }
+        let applied = try results.map { try $0.get() }
+        warnings = applied.flatMap(\.warnings)
+        checksums = applied.map(\.checksums)
         layers = paths
     }
 

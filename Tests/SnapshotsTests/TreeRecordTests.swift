@@ -23,10 +23,12 @@ private struct Scratch {
     }
 
     @discardableResult
-    func write(_ tree: Directory? = nil) throws -> OCI.Digest {
+    func write(
+        _ tree: Directory? = nil, known: (FileStatus) -> UInt32? = { _ in nil }
+    ) throws -> OCI.Digest {
         try folder.removeTree(record)
         let file = try folder.openOrCreateFile(record, mode: 0o600)
-        let digest = try TreeRecord.write(tree: tree ?? self.tree, to: file)
+        let digest = try TreeRecord.write(tree: tree ?? self.tree, to: file, known: known).digest
         try file.close()
         return digest
     }
@@ -374,6 +376,37 @@ private struct TreeRecordTests {
             #expect(found.count == 1 && found[0].hasPrefix("\(size): the content's checksum is "))
             try scratch.tree.keepingTime { try $0.write("\(size)", .noise(size)) }
         }
+    }
+
+    @Test func doesNotReadWhatIsKnown() throws {
+        let scratch = try Scratch()
+        try scratch.temporary.write("tree/a", Bytes.noise(1000).array)
+        try scratch.temporary.write("tree/b", [1])
+        let digest = try scratch.write()
+        let text = try scratch.text
+        let cksum = try #require(text.firstMatch(of: /size=1000 cksum=([0-9]+)/)?.output.1)
+        #expect(try scratch.write { $0.size == 1000 ? UInt32(cksum) : nil } == digest)
+        #expect(try scratch.text == text)
+        #expect(try scratch.write { $0.size == 1000 ? 17 : nil } != digest)
+        #expect(try scratch.text == text.replacing(cksum, with: "17"))
+    }
+
+    @Test func readsNoHoles() throws {
+        let scratch = try Scratch()
+        let file = try scratch.tree.openOrCreateFile(FileName(literal: "sparse"), mode: 0o644)
+        try file.truncate(to: 8 << 40)
+        try file.write([1, 2, 3].span.bytes, at: 1 << 40)
+        let digest = try scratch.write()
+        #expect(try scratch.compare(digest) == [])
+        try file.write([4].span.bytes, at: (1 << 40) + 1)
+        #expect(try scratch.compare(digest).count { $0.contains("cksum") } == 1)
+        // What cksum(1) says of so small a one.
+        try file.truncate(to: 1 << 16)
+        try file.write([5].span.bytes, at: 40_000)
+        _ = try scratch.write()
+        let path = scratch.path.appending("sparse").string
+        let expected = try Command.run("cksum", path).succeed().text.split(separator: " ")[0]
+        #expect(try scratch.text.contains("size=65536 cksum=\(expected)"))
     }
 
     @Test func isTheSameForACopy() throws {

@@ -45,8 +45,9 @@ struct OverlayBackend: SnapshotBackend {
         try folder.directory.file.sync()
     }
 
-    func usage(of id: Int64, on parent: Int64?) throws(SyscallFailure) -> SnapshotUsage {
-        try SnapshotUsage(of: try folder.open(id).open(Self.tree))
+    func usage(of id: Int64, on parent: Int64?, tree: SnapshotUsage?) throws(SyscallFailure) -> SnapshotUsage {
+        if let tree { return tree }
+        return try SnapshotUsage(of: try folder.open(id).open(Self.tree))
     }
 
     func mounts(own: Int64?, parents: [Int64], isWritable: Bool) -> [Mount] {

@@ -54,7 +54,9 @@ protocol SnapshotBackend: Sendable {
     func persist(_ id: Int64) throws(SyscallFailure)
 
     /// What a snapshot takes, without its parent.
-    func usage(of id: Int64, on parent: Int64?) throws(SyscallFailure) -> SnapshotUsage
+    ///
+    /// - Parameter tree: what its whole tree takes, where somebody has walked through it already.
+    func usage(of id: Int64, on parent: Int64?, tree: SnapshotUsage?) throws(SyscallFailure) -> SnapshotUsage
 
     /// How a snapshot is mounted.
     ///
