@@ -93,7 +93,8 @@ let package = Package(
         .testTarget(
             name: "LayersTests",
             dependencies: [
-                "Layers", "Layout", "OCI", "Streams", "Archive", "Compression", "Mounts", "Kernel", "TestSupport",
+                "Layers", "Layout", "OCI", "Streams", "Archive", "Compression", "Mounts", "Kernel",
+                "TestSupport",
                 system,
             ],
             swiftSettings: common),

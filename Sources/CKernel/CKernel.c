@@ -108,6 +108,15 @@ int64_t ck_free_bytes(int d) {
     return (int64_t)status.f_bfree * status.f_bsize;
 }
 
+// Processors ---------------------------------------------------------------------------------------------------
+
+int ck_processor_count(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+    // More of them than the set has room for.
+    return (int)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
 // Subvolumes of btrfs -----------------------------------------------------------------------------------------
 
 int ck_is_btrfs(int d) {

@@ -65,6 +65,8 @@ package enum CompressionFailure: Error, Equatable, Sendable, CustomStringConvert
     case truncated(format: CompressionFormat, offset: Int64)
     case trailingGarbage(format: CompressionFormat, offset: Int64)
     case outOfMemory
+    /// It can only be decompressed with more of it in memory than this, in bytes (RFC 8878, section 3.1.1.1.2).
+    case windowTooLarge(limit: Int)
 
     package var description: String {
         switch self {
@@ -77,6 +79,8 @@ package enum CompressionFailure: Error, Equatable, Sendable, CustomStringConvert
         case .trailingGarbage(let format, let offset):
             "garbage behind the \(format.rawValue) stream at byte \(offset) of the blob"
         case .outOfMemory: "no memory for the decompressor"
+        case .windowTooLarge(let limit):
+            "the zstd stream asks for a window of more than \(limit >> 20) MiB (--long of zstd(1))"
         }
     }
 }
@@ -97,12 +101,19 @@ package struct Decompressor: ~Copyable {
 
     private var stream: Stream
 
-    package init(_ format: CompressionFormat) throws(CompressionFailure) {
+    /// What zstd(1) decompresses without being asked for more, in bytes.
+    package static let defaultMaximumWindow = 1 << 27
+
+    /// - Parameter maximumWindow: bytes of output that a stream may have to be kept in memory, a power of two; gzip needs
+    ///   32 KiB.
+    package init(
+        _ format: CompressionFormat, maximumWindow: Int = defaultMaximumWindow
+    ) throws(CompressionFailure) {
         stream =
             switch format {
             case .none: .none
             case .gzip: .gzip(GzipStream())
-            case .zstd: .zstd(try ZstdStream())
+            case .zstd: .zstd(try ZstdStream(maximumWindow: maximumWindow))
             }
     }
 

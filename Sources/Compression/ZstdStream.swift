@@ -6,9 +6,15 @@ final class ZstdStream {
     private var offset: Int64 = 0
     private var isBetweenFrames = false
 
-    init() throws(CompressionFailure) {
+    private let maximumWindow: Int
+
+    /// - Parameter maximumWindow: bytes; a frame that looks back further is refused.
+    init(maximumWindow: Int) throws(CompressionFailure) {
         guard let context = ZSTD_createDCtx() else { throw .outOfMemory }
         self.context = context
+        self.maximumWindow = maximumWindow
+        let exponent = Int32(Int.bitWidth - 1 - maximumWindow.leadingZeroBitCount)
+        ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, exponent)
     }
 
     deinit { ZSTD_freeDCtx(context) }
@@ -20,6 +26,9 @@ final class ZstdStream {
         var output = ZSTD_outBuffer(dst: target.baseAddress, size: target.count, pos: 0)
         let result = ZSTD_decompressStream(context, &output, &input)
         offset += Int64(input.pos)
+        if ZSTD_getErrorCode(result) == ZSTD_error_frameParameter_windowTooLarge {
+            throw .windowTooLarge(limit: maximumWindow)
+        }
         if ZSTD_isError(result) != 0 {
             let reason = String(cString: ZSTD_getErrorName(result)).lowercased()
             throw .corrupt(format: .zstd, reason: reason, offset: offset)

@@ -1,3 +1,4 @@
+internal import CKernel
 internal import SystemPackage
 
 /// What the machine's processor can do, as far as images are built for it.
@@ -18,6 +19,9 @@ package enum Processor {
         let flags = Set(line.split { " \t:".contains($0) })
         return 1 + levels.prefix { flags.isSuperset(of: $0) }.count
     }
+
+    /// How many of them this process may run on (sched_getaffinity(2)), at least 1.
+    package static var count: Int { max(1, Int(ck_processor_count())) }
 
     /// What level 2, 3 and 4 ask for beyond the one below, by Linux's names: `abm` is LZCNT, `pni` SSE3.
     private static let levels: [[Substring]] = [

@@ -10,7 +10,7 @@ package final class Budget: Sendable {
         package var entries: Int64
         /// Bytes of the uncompressed layers.
         package var uncompressed: Int64
-        /// Bytes for what has to be remembered until the end of a layer.
+        /// Bytes for what has to be remembered until the end of a layer, for each.
         package var memory: Int64
 
         package init(
@@ -24,9 +24,13 @@ package final class Budget: Sendable {
             self.memory = memory
         }
 
-        /// Some 300,000 whiteouts, or directories that cannot be completed early: far more than any image has.
-        package static let defaultMemory: Int64 = 96 << 20
+        /// Some 150,000 whiteouts, or directories that cannot be completed early: far more than any image has.
+        package static let defaultMemory: Int64 = 48 << 20
     }
+
+    /// Bytes that layers may remember together while those below them are not there. When there is more, they wait in the
+    /// middle until it is their turn.
+    package static let defaultSharedMemory: Int64 = 16 << 20
 
     /// More than a limit.
     package enum Excess: Error, Equatable, Sendable {
@@ -38,16 +42,20 @@ package final class Budget: Sendable {
     }
 
     private let limits: Limits
+    private let sharedMemory: Int64
     private let bytes = Atomic<Int64>(0)
     private let entries = Atomic<Int64>(0)
     private let uncompressed = Atomic<Int64>(0)
     private let memory = Atomic<Int64>(0)
     private let checksums = Atomic<Int64>(0)
 
-    /// Checksums of files that are remembered at a time, over all layers: 24 to 48 MB at most.
-    static let maximumChecksums: Int64 = 1 << 20
+    /// Checksums of files that are remembered at a time, over all layers: 19 MB.
+    static let maximumChecksums: Int64 = 1 << 19
 
-    package init(_ limits: Limits = Limits()) { self.limits = limits }
+    package init(_ limits: Limits = Limits(), sharedMemory: Int64 = defaultSharedMemory) {
+        self.limits = limits
+        self.sharedMemory = sharedMemory
+    }
 
     /// What one pass over a layer spends; given back when nobody holds it any more, unless it is kept.
     final class Account: Sendable {
@@ -94,10 +102,14 @@ package final class Budget: Sendable {
         }
 
         func remember(_ count: Int64) throws(Excess) {
-            guard Self.spend(count, of: limits.memory, memory, budget.memory) else {
+            budget.memory.add(count, ordering: .relaxed)
+            guard memory.add(count, ordering: .relaxed).newValue <= limits.memory else {
                 throw .memory(limit: limits.memory)
             }
         }
+
+        /// Whether all layers together remember so much that only the lowest should go on.
+        var isCrowded: Bool { budget.memory.load(ordering: .relaxed) > budget.sharedMemory }
 
         func forget(_ count: Int64) {
             memory.subtract(count, ordering: .relaxed)

@@ -78,6 +78,7 @@ struct LayerApplier {
     mutating func apply(_ entry: Entry, from reader: inout LayerReader) throws {
         entries += 1
         try account.addEntry()
+        if lower == nil, account.isCrowded { _ = try openLower() }
         if weight > settlingPoint { try settle() }
         do {
             try take(entry, from: &reader)

@@ -18,6 +18,7 @@ package struct LayerPipeline: Sendable {
     private let form: WhiteoutForm
     private let budget: Budget
     private let cancellation: Cancellation
+    private let layersAtOnce: Int
     private let keepsChecksums: Bool
     private let settlingInterval: Int
 
@@ -27,17 +28,36 @@ package struct LayerPipeline: Sendable {
 
     /// - Parameters:
     ///   - form: how the layers' directories say that they hide something.
+    ///   - layersAtOnce: how many will be applied at a time, which share the memory.
     ///   - keepsChecksums: whether an applied layer is to know the checksums of its files.
     package init(
         _ layout: ImageLayout, form: WhiteoutForm, budget: Budget, cancellation: Cancellation,
-        keepsChecksums: Bool = false, settlingInterval: Int = defaultSettlingInterval
+        layersAtOnce: Int = 1, keepsChecksums: Bool = false, settlingInterval: Int = defaultSettlingInterval
     ) {
         self.layout = layout
         self.form = form
         self.budget = budget
         self.cancellation = cancellation
+        self.layersAtOnce = layersAtOnce
         self.keepsChecksums = keepsChecksums
         self.settlingInterval = settlingInterval
+    }
+
+    /// Bytes of the blocks between the threads, for all layers at once.
+    private static let blockMemory = 24 << 20
+
+    /// As large as it may be, and not so small that the threads only wait for each other.
+    private var blockSize: Int {
+        let share = Self.blockMemory / layersAtOnce / BlockRing.defaultBlockCount
+        return min(BlockRing.defaultBlockSize, max(1 << 16, share & ~0xFFF))
+    }
+
+    /// Bytes of windows, for all layers at once: what zstd's level 19 needs for four.
+    private static let windowMemory = 32 << 20
+
+    /// A layer that needs a larger window waits until it is the lowest.
+    private var sharedWindow: Int {
+        layersAtOnce == 1 ? Decompressor.defaultMaximumWindow : max(1 << 20, Self.windowMemory / layersAtOnce)
     }
 
     private enum Reader {
@@ -96,13 +116,14 @@ package struct LayerPipeline: Sendable {
         _ progress: @escaping Progress, _ streamed: () -> Void
     ) throws -> AppliedLayer {
         var known = Set<[FileName]>()
+        var window = sharedWindow
         for _ in 1...Self.maximumPasses {
             let account = Budget.Account(budget)
             var applier = LayerApplier(
                 directory: directory, below: lower, form: form, account: account, known: known,
                 checksums: keepsChecksums ? ContentChecksums() : nil, settlingInterval: settlingInterval)
             do {
-                try stream(step, into: &applier, progress)
+                try stream(step, into: &applier, over: lower, window: window, progress)
                 streamed()
                 if applier.misread.isEmpty {
                     try applier.finish()
@@ -112,6 +133,9 @@ package struct LayerPipeline: Sendable {
                 known.formUnion(applier.misread)
             } catch is Misread {
                 // The layers below are known now.
+            } catch CompressionFailure.windowTooLarge where window < Decompressor.defaultMaximumWindow {
+                guard lower.wait() != nil else { throw Cancelled(.failure) }
+                window = Decompressor.defaultMaximumWindow
             }
             try directory.removeContents()
         }
@@ -120,10 +144,17 @@ package struct LayerPipeline: Sendable {
 
     /// Applies all entries, and gives the verdict on blob and tar.
     private func stream(
-        _ step: LayerStep, into applier: inout LayerApplier, _ progress: @escaping Progress
+        _ step: LayerStep, into applier: inout LayerApplier, over lower: Promise<LowerView?>, window: Int,
+        _ progress: @escaping Progress
     ) throws {
-        let ring = BlockRing(readers: Reader.count)
-        let producer = Producer(step.descriptor, layout, ring, applier.account, cancellation, progress)
+        let ring = BlockRing(readers: Reader.count, blockSize: blockSize)
+        let producer = Producer(
+            step.descriptor, layout, ring, applier.account, window: window, progress
+        ) { [cancellation] () throws(Cancelled) in
+            try cancellation.check()
+            // Without those below it, it is of no use.
+            if case .some(.none) = lower.value { throw Cancelled(.failure) }
+        }
         let reading = try WorkerThread { try producer.run() }
         let hashing: WorkerThread<Digest>
         do {
@@ -183,20 +214,23 @@ private final class Producer: Sendable {
     private let layout: ImageLayout
     private let ring: BlockRing
     private let account: Budget.Account
-    private let cancellation: Cancellation
+    private let window: Int
+    private let check: @Sendable () throws(Cancelled) -> Void
     private let progress: LayerPipeline.Progress
     private let mustJudge = Atomic<Bool>(false)
 
     init(
         _ descriptor: Descriptor, _ layout: ImageLayout, _ ring: BlockRing, _ account: Budget.Account,
-        _ cancellation: Cancellation, _ progress: @escaping LayerPipeline.Progress
+        window: Int, _ progress: @escaping LayerPipeline.Progress,
+        check: @escaping @Sendable () throws(Cancelled) -> Void
     ) {
         self.descriptor = descriptor
         self.layout = layout
         self.ring = ring
         self.account = account
-        self.cancellation = cancellation
+        self.window = window
         self.progress = progress
+        self.check = check
     }
 
     /// Asks, before the ring is cancelled, for the blob's verdict all the same: a damaged blob explains a
@@ -220,6 +254,9 @@ private final class Producer: Sendable {
         var isWanted = true
         do {
             isWanted = try decompress(&blob)
+        } catch CompressionFailure.windowTooLarge where window < Decompressor.defaultMaximumWindow {
+            // It will be read again, with more.
+            throw CompressionFailure.windowTooLarge(limit: window)
         } catch let failure as CompressionFailure {
             corruption = failure
             ring.cancel()
@@ -233,10 +270,11 @@ private final class Producer: Sendable {
     private func decompress(_ blob: inout VerifiedBlob) throws -> Bool {
         var input = [UInt8]()
         try blob.read(into: &input, limit: Self.chunk)
-        var decompressor = try Decompressor(try input.withRawSpan(CompressionFormat.init(sniffing:)))
+        let format = try input.withRawSpan(CompressionFormat.init(sniffing:))
+        var decompressor = try Decompressor(format, maximumWindow: window)
         var used = 0
         while !input.isEmpty {
-            try cancellation.check()
+            try check()
             let isWanted = try ring.produce { block throws in
                 var filled = 0
                 while filled < block.byteCount, !input.isEmpty {

@@ -74,7 +74,9 @@ extension SnapshotStore {
     }
 
     /// - Parameter tree: as in `SnapshotBackend.usage`.
-    func measure(_ id: Int64, _ name: String, tree: SnapshotUsage? = nil) throws(StoreFailure) -> SnapshotUsage {
+    func measure(_ id: Int64, _ name: String, tree: SnapshotUsage? = nil) throws(StoreFailure)
+        -> SnapshotUsage
+    {
         let parent = try read {
             try Int64.fetchOne($0, sql: "SELECT parent FROM snapshot WHERE id = ?", arguments: [id])
         }

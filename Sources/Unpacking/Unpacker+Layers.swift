@@ -8,74 +8,112 @@ internal import Streams
 
 /// Doors 6 to 12: the missing layers, each on a thread of its own.
 extension Unpacker {
-    /// Unpacks layers on threads of their own, `jobs` of them at once.
+    /// Unpacks layers on threads of their own, `jobs` of them at once, in the order of `LayerQueue`.
     ///
-    /// Each thread makes its snapshot and commits it, so that none crosses a thread. The promise of its directory to
-    /// the layer above keeps the order: nothing is complete, and nothing committed, before what lies below. A layer
-    /// that fails ends those above it; those below go on and stay, so that the error is always the lowest layer's.
+    /// Each thread commits its layer. The promise of its directory to the layer above keeps the order: nothing is complete,
+    /// and nothing committed, before what lies below. A layer that fails ends those above it; those below go on and stay,
+    /// so that the error is always the lowest layer's.
     func unpack(
         _ missing: [LayerStep], of layout: ImageLayout, in store: SnapshotStore, _ run: Run
     ) throws(UnpackError) -> [String] {
         for step in missing { try attempt(in: step) { try layout.check(step.descriptor) } }
         let budget = try budget(for: missing, in: store)
         let form = try attempt { try store.whiteoutForm() }
-        var work = try lock(missing, in: store, run)
-        guard let lowest = work.first?.step else { return [] }
-        let pipeline = LayerPipeline(layout, form: form, budget: budget, cancellation: cancellation, keepsChecksums: isRecorded)
-        let permits = Permits(request.jobs)
-        let lower = try layers(below: lowest, in: store)
-        var below = Promise<LowerView?>(LowerView(lower.map(\.directory)))
-        var threads = [WorkerThread<AppliedLayer>]()
-        var failure: (any Error)?
-        // Each lock goes with its layer's thread, and not with this.
-        while !work.isEmpty {
-            let (step, lock) = work.removeFirst()
-            let permit = permits.take()
-            // The layer below has failed already.
-            if case .some(.none) = below.value { break }
-            let above = Promise<LowerView?>()
-            let prepared = Promise<Void>()
-            do {
-                threads.append(
-                    try WorkerThread { [below] in
-                        defer {
-                            prepared.fulfil(())
-                            above.fulfil(nil)
-                        }
-                        return try withExtendedLifetime((lock, permit)) {
-                            let layer = LayerWork(
-                                step: step, run: run, prepared: prepared, below: below, above: above)
-                            return try unpack(layer, through: pipeline, in: store) { permit.giveBack() }
-                        }
-                    })
-            } catch {
-                failure = error
-                break
-            }
-            below = above
-            // In the order of the layers, so that the same image gets the same ids.
-            prepared.wait()
-        }
-        let results = threads.map { thread in Result { try thread.join() } }
+        let work = try lock(missing, in: store, run)
+        guard let lowest = work.first else { return [] }
+        // A whole tree cannot be begun before the one below it is there.
+        let jobs = store.content == .layer ? min(request.jobs, work.count) : 1
+        let pipeline = LayerPipeline(
+            layout, form: form, budget: budget, cancellation: cancellation, layersAtOnce: jobs,
+            keepsChecksums: isRecorded)
+        let lower = try layers(below: lowest.step, in: store)
+        lowest.below.fulfil(LowerView(lower.map(\.directory)))
+        let results = begin(work, jobs: jobs, through: pipeline, in: store)
         return try attempt {
-            let applied = try results.map { try $0.get() }
-            if let failure { throw failure }
-            return applied.flatMap { layer in
+            try results.map { try $0.get() }.flatMap { layer in
                 layer.warnings.map { "\(layer.step.name): \($0.description)" }
             }
         }
     }
 
+    /// Begins all layers, and waits for their ends.
+    ///
+    /// - Parameter work: the lowest first.
+    /// - Returns: what came of them, the lowest first.
+    private func begin(
+        _ work: [LayerWork], jobs: Int, through pipeline: LayerPipeline, in store: SnapshotStore
+    ) -> [Result<AppliedLayer, any Error>] {
+        let queue = Guarded(LayerQueue(sizes: work.map(\.step.descriptor.size)))
+        let permits = Permits(jobs)
+        var prepared = 0
+        var threads = work.map { _ in WorkerThread<AppliedLayer>?.none }
+        var failure: (index: Int, error: any Error)?
+        for _ in work {
+            let permit = permits.take()
+            guard let index = queue.withLock({ $0.next() }) else { break }
+            let layer = work[index]
+            let hasRead: @Sendable () -> Void = {
+                queue.withLock { $0.hasRead(index) }
+                permit.giveBack()
+            }
+            // The one below has failed already.
+            if case .some(.none) = layer.below.value {
+                layer.above.fulfil(nil)
+                hasRead()
+                continue
+            }
+            do {
+                // In the order of the layers, so that the same image gets the same ids.
+                while store.content == .layer, prepared <= index {
+                    work[prepared].active.give(try prepare(work[prepared], in: store))
+                    prepared += 1
+                }
+                threads[index] = try WorkerThread {
+                    defer {
+                        hasRead()
+                        layer.above.fulfil(nil)
+                    }
+                    // Others may have the layer as soon as it is committed.
+                    return try withExtendedLifetime(layer.lock.take()) {
+                        try unpack(layer, through: pipeline, in: store, streamed: hasRead)
+                    }
+                }
+            } catch {
+                failure = (index, error)
+                break
+            }
+        }
+        // Of what was not begun nothing comes.
+        for (layer, thread) in zip(work, threads) where thread == nil { layer.above.fulfil(nil) }
+        let results = zip(work, threads).map { layer, thread in
+            Result {
+                guard let thread else { throw failure?.error ?? Cancelled(.failure) }
+                return try thread.join()
+            }
+        }
+        for layer in work { if let active = layer.active.take() { abandon(active, in: store) } }
+        return results
+    }
+
     /// To record a tree is to walk through it again, which a store for one boot is not worth.
     private var isRecorded: Bool { request.durability == .fs }
 
-    /// One layer on its thread.
+    /// One layer on its way to its thread.
     private struct LayerWork: Sendable {
         let step: LayerStep
         let run: Run
-        let prepared: Promise<Void>
+        let lock = Handover<ChainLock>()
+        /// Of a whole tree none: that one is made by the thread.
+        let active = Handover<ActiveSnapshot>()
         let below: Promise<LowerView?>
-        let above: Promise<LowerView?>
+        let above = Promise<LowerView?>()
+
+        init(_ step: LayerStep, _ lock: ChainLock, _ run: Run, on below: LayerWork?) {
+            self.step = step
+            self.run = run
+            self.lock.give(lock)
+            self.below = below?.above ?? Promise()
+        }
     }
 
     /// The directories that the lowest missing layer lies on, topmost first.
@@ -115,8 +153,8 @@ extension Unpacker {
     /// wait for each other. What somebody else has committed meanwhile is left out.
     private func lock(
         _ missing: [LayerStep], in store: SnapshotStore, _ run: Run
-    ) throws(UnpackError) -> [(step: LayerStep, lock: ChainLock)] {
-        var work = [(step: LayerStep, lock: ChainLock)]()
+    ) throws(UnpackError) -> [LayerWork] {
+        var work = [LayerWork]()
         for step in missing {
             var hasTold = false
             while true {
@@ -124,7 +162,7 @@ extension Unpacker {
                 let lock = try attempt { try store.tryLock(step.chainID) }
                 if let lock {
                     let found = try attempt { try store.hold([step.chainID], in: run) }
-                    if found.isEmpty { work.append((step, lock)) }
+                    if found.isEmpty { work.append(LayerWork(step, lock, run, on: work.last)) }
                     break
                 }
                 if !hasTold { onEvent(.waiting(step)) }
@@ -141,8 +179,7 @@ extension Unpacker {
     ) throws(UnpackError) -> AppliedLayer {
         try check()
         let step = layer.step
-        let active = try prepare(layer, in: store)
-        layer.prepared.fulfil(())
+        let active = if let ready = layer.active.take() { ready } else { try prepare(layer, in: store) }
         onEvent(.started(step))
         let applied: AppliedLayer
         let parent: String?

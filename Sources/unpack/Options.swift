@@ -139,8 +139,9 @@ struct TalkOptions: ParsableArguments {
 struct LimitOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Layers that are read and applied at once. The result does not depend on it.", valueName: "n"))
-    var jobs: Int = 1
+            "Layers that are read and applied at once. The result does not depend on it. Default: the processors.",
+            valueName: "n"))
+    var jobs: Int?
 
     @Option(
         help: ArgumentHelp(
@@ -167,13 +168,14 @@ struct LimitOptions: ParsableArguments {
     }
 
     func jobCount() throws -> Int {
+        guard let jobs else { return min(Processor.count, Self.maximumJobs) }
         guard (1...Self.maximumJobs).contains(jobs) else {
             throw UnpackError(.usage, "--jobs is 1 to \(Self.maximumJobs), not \(jobs)")
         }
         return jobs
     }
 
-    /// Each job has three threads and 8 MiB of blocks.
+    /// More hardly helps: the kernel makes files in one file system no faster.
     private static let maximumJobs = 16
 }
 

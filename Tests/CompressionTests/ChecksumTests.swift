@@ -27,7 +27,8 @@ struct ChecksumTests {
         }
     }
 
-    @Test("Zeros that are not there count like those that are", arguments: [0, 1, 7, 255, 256, 4096, 100_003])
+    @Test(
+        "Zeros that are not there count like those that are", arguments: [0, 1, 7, 255, 256, 4096, 100_003])
     func zeros(count: Int) {
         var short = Checksum()
         short.update([1, 2, 3].span.bytes)

@@ -1,6 +1,8 @@
+import Compression
 import Kernel
 import Layers
 import Layout
+import OCI
 import Streams
 import SystemPackage
 import TestSupport
@@ -66,5 +68,88 @@ struct BudgetTests {
         let lower = try Directory(opening: temporary.path.appending("lower"))
         #expect(throws: LayerFailure.self) { try apply(files, to: "upper", over: [lower]) }
         try apply(Array(files.prefix(100)), to: "less", over: [lower])
+    }
+
+    /// Applies a layer while the layers below are not there, and gives them when it has begun to wait.
+    ///
+    /// - Returns: whether it had been read to its end by then.
+    private func applyEarly(
+        _ manifest: Descriptor, through pipeline: LayerPipeline, to name: String
+    ) throws -> Bool {
+        let step = try #require(try ImageLayout(opening: builder.path).load(manifest).steps.first)
+        let directory = try Directory(opening: try temporary.makeDirectory(name))
+        let below = Promise<LowerView?>()
+        let isRead = Promise<Bool>()
+        let isDone = Promise<Bool>()
+        let thread = try WorkerThread {
+            defer { isDone.fulfil(true) }
+            return try pipeline.apply(step, to: directory, over: below, streamed: { isRead.fulfil(true) })
+        }
+        while !below.isAwaited, isDone.value == nil { Process.sleep(milliseconds: 1) }
+        let wasRead = isRead.value ?? false
+        below.fulfil(LowerView([]))
+        _ = try thread.join()
+        return wasRead
+    }
+
+    @Test(
+        "While layers remember too much together, those that are not the lowest wait",
+        arguments: [true, false])
+    func crowded(isCrowded: Bool) throws {
+        let shared: Int64 = isCrowded ? 10_000 : 1 << 20
+        let pipeline = LayerPipeline(
+            try ImageLayout(opening: builder.path), form: .device, budget: Budget(sharedMemory: shared),
+            cancellation: Cancellation())
+        let image = try builder.image([LayerBuilder(paths(100) { "d\($0)" }.map { .directory($0) })])
+        #expect(try applyEarly(image, through: pipeline, to: "layer") == !isCrowded)
+    }
+
+    /// A tar as a zstd frame of uncompressed blocks that asks for a window of 1 KiB · 2^exponent (RFC 8878, section 3.1.1).
+    private func frame(_ tar: [UInt8], windowExponent exponent: UInt8) -> [UInt8] {
+        var frame: [UInt8] = [0x28, 0xB5, 0x2F, 0xFD, 0, exponent << 3]
+        var rest = tar[...]
+        while !rest.isEmpty {
+            let block = rest.prefix(1024)
+            rest = rest.dropFirst(1024)
+            let header = block.count << 3 | (rest.isEmpty ? 1 : 0)
+            frame += [UInt8(header & 0xFF), UInt8(header >> 8 & 0xFF), UInt8(header >> 16)] + block
+        }
+        return frame
+    }
+
+    private func image(windowExponent: UInt8) throws -> Descriptor {
+        let layer = LayerBuilder(.file("f", Bytes.noise(10_000)))
+        let config = try builder.config(.host, [layer.diffID])
+        let blob = try builder.blob(frame(layer.tar, windowExponent: windowExponent), Packing.zstd.mediaType)
+        return try builder.manifest(config, [blob])
+    }
+
+    @Test(
+        "A layer that needs a larger window than its share waits until it is the lowest",
+        arguments: [(1, 17), (2, 14), (2, 15), (8, 12), (8, 13)] as [(Int, UInt8)])
+    func windows(layersAtOnce: Int, exponent: UInt8) throws {
+        let pipeline = LayerPipeline(
+            try ImageLayout(opening: builder.path), form: .device, budget: budget,
+            cancellation: Cancellation(),
+            layersAtOnce: layersAtOnce)
+        let fits = layersAtOnce == 1 || (1 << (10 + exponent)) * layersAtOnce <= 32 << 20
+        #expect(
+            try applyEarly(try image(windowExponent: exponent), through: pipeline, to: "layer") == fits)
+    }
+
+    @Test("A window that no layer may have is told as such", arguments: [1, 2])
+    func tooLargeWindow(layersAtOnce: Int) throws {
+        let pipeline = LayerPipeline(
+            try ImageLayout(opening: builder.path), form: .device, budget: budget,
+            cancellation: Cancellation(),
+            layersAtOnce: layersAtOnce)
+        let image = try image(windowExponent: 18)
+        let failure = #expect(throws: LayerFailure.self) {
+            try applyEarly(image, through: pipeline, to: "layer")
+        }
+        guard case .compression(.windowTooLarge(limit: 1 << 27)) = failure?.cause else {
+            Issue.record("\(String(describing: failure))")
+            return
+        }
     }
 }

@@ -177,7 +177,10 @@ struct MetadataTests {
     @Test("Checksums are known of what was written, under all its names, and not of what was brought up")
     func checksums() throws {
         let stack = try Stack([
-            [.file("a", "1"), .file("d/b", "2"), .hardLink("c", to: "a"), .file("d/b", "3"), .symlink("l", to: "a")],
+            [
+                .file("a", "1"), .file("d/b", "2"), .hardLink("c", to: "a"), .file("d/b", "3"),
+                .symlink("l", to: "a"),
+            ],
             [.hardLink("e", to: "a"), .file("f"), .file("z", Bytes([UInt8](repeating: 0, count: 1 << 20)))],
         ])
         #expect(stack.knownChecksums == 5)

@@ -92,7 +92,9 @@ final class Stack {
         for name in try directory.names() {
             guard let status = try directory.status(of: name) else { continue }
             if status.isDirectory { try check(checksums, in: try directory.open(name)) }
-            guard status.kind == .regular, status.size < 1 << 24, let checksum = checksums[status] else { continue }
+            guard status.kind == .regular, status.size < 1 << 24, let checksum = checksums[status] else {
+                continue
+            }
             var content = [UInt8]()
             try directory.openFile(name).read(into: &content, limit: Int(status.size) + 1)
             var actual = Checksum()

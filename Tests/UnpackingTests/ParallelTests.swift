@@ -134,6 +134,51 @@ struct ParallelTests {
         #expect(result?.layers.count == 2)
     }
 
+    @Test("The largest layer is begun early, and the snapshots are still made in the order of the layers")
+    func largestEarly() throws {
+        let layers = (1...6).map {
+            LayerBuilder(.file(Bytes("f\($0)"), Bytes.noise($0 == 5 ? 300_000 : 1000)))
+        }
+        let order = Guarded([Int]())
+        let hasBegun = Promise<Bool>()
+        let result = try unpack(layers, jobs: 2) { event in
+            guard case .started(let step) = event else { return }
+            order.withLock { $0.append(step.number) }
+            if step.number == 5 { hasBegun.fulfil(true) }
+            // Held up, so that the second to begin is seen.
+            if step.number == 1 { _ = hasBegun.wait() }
+        }
+        #expect(order.withLock { Set($0.prefix(2)) } == [1, 5])
+        let folders = result.layers.map { $0.path.removingLastComponent().lastComponent?.string }
+        #expect(folders == ["1", "2", "3", "4", "5", "6"])
+    }
+
+    @Test(
+        "Layers that wait in the middle for those below never wait for each other", .timeLimit(.minutes(2)),
+        arguments: [1, 2, 3, 8])
+    func noDeadlock(jobs: Int) throws {
+        // Each needs the one below at once, and the higher the larger, so that those that must wait are begun first.
+        let layers = (1...8).map { number in
+            let link: [TarEntry] = number == 1 ? [] : [.hardLink("h\(number)", to: Bytes("f\(number - 1)"))]
+            return LayerBuilder(link + [.file(Bytes("f\(number)"), Bytes.noise(number * 2000))])
+        }
+        let expected = try dumps(try unpack(layers, jobs: 1, store: "one"))
+        for round in 1...3 {
+            #expect(try dumps(try unpack(layers, jobs: jobs, store: "store-\(round)")) == expected)
+        }
+    }
+
+    @Test("A layer that was begun before those below it ends when one of those fails", arguments: [2, 3])
+    func failsBelow(jobs: Int) throws {
+        let broken = LayerBuilder(.file(".wh."))
+        let large = LayerBuilder(.file("large", Bytes.noise(3_000_000)))
+        let error = #expect(throws: UnpackError.self) {
+            try unpack([Self.layers[0], broken, Self.layers[1], large], jobs: jobs)
+        }
+        #expect(error?.message.hasPrefix("layer 2 of 4 ") == true, "\(error?.message ?? "")")
+        #expect(try Directory(opening: scratch.path.appending("store/overlayfs")).names().count == 1)
+    }
+
     @Test("The error is the lowest layer's, what lies below it stays, and nothing above it")
     func failure() throws {
         let broken = LayerBuilder(.file("x"), .file(".wh."))

@@ -72,6 +72,9 @@ int ck_syncfs(int d);
 /// Bytes that a file system has free, for root (statfs(2)).
 int64_t ck_free_bytes(int d);
 
+// Processors that the calling thread may run on.
+int ck_processor_count(void);
+
 // Subvolumes of btrfs (linux/btrfs.h, btrfs-ioctl(2)) ----------------------------------------------------------
 
 /// 1 or 0 (statfs(2)).

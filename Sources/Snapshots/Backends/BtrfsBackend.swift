@@ -35,7 +35,8 @@ struct BtrfsBackend: SnapshotBackend {
 
     /// What the parent does not have: a file that is the same there has its inode number and its change time, which a
     /// snapshot takes over and a change renews.
-    func usage(of id: Int64, on parent: Int64?, tree: SnapshotUsage?) throws(SyscallFailure) -> SnapshotUsage {
+    func usage(of id: Int64, on parent: Int64?, tree: SnapshotUsage?) throws(SyscallFailure) -> SnapshotUsage
+    {
         let tree = try folder.open(id).open(Self.tree)
         guard let parent else { return try SnapshotUsage(of: tree) }
         return try SnapshotUsage(of: tree, notIn: try folder.open(parent).open(Self.tree))

@@ -79,7 +79,8 @@ struct LoopBackend: SnapshotBackend {
     func persist(_ id: Int64) throws(SyscallFailure) { try folder.directory.file.syncFileSystem() }
 
     /// Of the image's blocks those that its parent has not: one inode.
-    func usage(of id: Int64, on parent: Int64?, tree: SnapshotUsage?) throws(SyscallFailure) -> SnapshotUsage {
+    func usage(of id: Int64, on parent: Int64?, tree: SnapshotUsage?) throws(SyscallFailure) -> SnapshotUsage
+    {
         func bytes(_ id: Int64) throws(SyscallFailure) -> Int64 {
             try folder.open(id).openFile(Self.tree).status().blocks * 512
         }

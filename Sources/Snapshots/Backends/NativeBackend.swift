@@ -33,7 +33,8 @@ struct NativeBackend: SnapshotBackend {
     func persist(_ id: Int64) throws(SyscallFailure) { try folder.directory.file.syncFileSystem() }
 
     /// Of the whole copy: what of it is shared with the parent, no file system tells.
-    func usage(of id: Int64, on parent: Int64?, tree: SnapshotUsage?) throws(SyscallFailure) -> SnapshotUsage {
+    func usage(of id: Int64, on parent: Int64?, tree: SnapshotUsage?) throws(SyscallFailure) -> SnapshotUsage
+    {
         if let tree { return tree }
         return try SnapshotUsage(of: try folder.open(id).open(Self.tree))
     }

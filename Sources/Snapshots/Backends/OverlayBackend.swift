@@ -45,7 +45,8 @@ struct OverlayBackend: SnapshotBackend {
         try folder.directory.file.sync()
     }
 
-    func usage(of id: Int64, on parent: Int64?, tree: SnapshotUsage?) throws(SyscallFailure) -> SnapshotUsage {
+    func usage(of id: Int64, on parent: Int64?, tree: SnapshotUsage?) throws(SyscallFailure) -> SnapshotUsage
+    {
         if let tree { return tree }
         return try SnapshotUsage(of: try folder.open(id).open(Self.tree))
     }
