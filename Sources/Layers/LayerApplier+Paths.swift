@@ -6,8 +6,8 @@ extension LayerApplier {
     /// The directory that an entry's name stands in, by the merged tree: symlinks of this layer and of those
     /// below are followed inside the root. A directory that this layer does not have is not made yet.
     mutating func resolve(_ path: EntryPath) throws -> DirectoryNode {
+        if let last, last.path.elementsEqual(path.parent) { return last.node }
         let parent = Array(path.parent)
-        if let last, last.path == parent { return last.node }
         let node = try walk(parent, of: path)
         last = (parent, node)
         return node

@@ -258,7 +258,7 @@ private struct RecordReader: ~Copyable {
         guard let path = TreeLine.unescaped(text[..<end]), Self.isPath(path) else {
             throw malformed("has no path")
         }
-        guard let line = TreeLine(parsing: text[end...].dropFirst()) else {
+        guard let line = TreeLine(parsing: text[end...]) else {
             throw malformed("has malformed keywords")
         }
         if let current {

@@ -1,22 +1,46 @@
 internal import Compression
 internal import Kernel
 
-/// One path of a tree as a line of mtree(5): the path and its keywords, each with a value.
+/// One path of a tree as a line of mtree(5), but for the path: its keywords, each with a value.
 struct TreeLine {
-    /// In the order in which they are written. Values are printable ASCII without white space.
-    private(set) var keywords = [(name: [UInt8], value: [UInt8])]()
+    /// ` name=value` each, values printable ASCII without white space.
+    private var text = [UInt8]()
 
-    private mutating func add(_ name: String, _ value: [UInt8]) {
-        keywords.append((Array(name.utf8), value))
+    private mutating func begin(_ name: String) {
+        text.append(UInt8(ascii: " "))
+        text += name.utf8
+        text.append(UInt8(ascii: "="))
     }
 
-    private mutating func add(_ name: String, _ text: String) { add(name, Array(text.utf8)) }
+    private mutating func add(_ name: String, _ value: some Sequence<UInt8>) {
+        begin(name)
+        text += value
+    }
+
+    /// - Parameter digits: at least so many are written.
+    private mutating func add(
+        _ name: String, _ number: some BinaryInteger, radix: Int = 10, digits: Int = 1
+    ) {
+        begin(name)
+        append(number, radix: radix, digits: digits)
+    }
+
+    private mutating func append(_ number: some BinaryInteger, radix: Int = 10, digits: Int = 1) {
+        if number < 0 { text.append(UInt8(ascii: "-")) }
+        let start = text.count
+        var rest = UInt64(number.magnitude)
+        while rest > 0 || text.count < start + digits {
+            text.append(UInt8(ascii: "0") + UInt8(rest % UInt64(radix)))
+            rest /= UInt64(radix)
+        }
+        text[start...].reverse()
+    }
 
     /// A later name of a file that has several: everything else stands where its first name does.
     ///
     /// - Parameter first: escaped. mtree(5) has no keyword for it; this one is the program's own.
     init(linkTo first: [UInt8], _ status: FileStatus) {
-        add("type", Self.type(of: status))
+        add("type", Self.type(of: status).utf8)
         add("hardlink", first)
     }
 
@@ -35,21 +59,20 @@ struct TreeLine {
         }
         switch status.kind {
         case .regular:
-            add("size", "\(status.size)")
+            add("size", status.size)
             if let checksum = known(status) {
-                add("cksum", "\(checksum)")
+                add("cksum", checksum)
             } else {
                 let file = try entry.parent.openFile(name)
-                add("cksum", "\(try Self.checksum(of: file, status, buffer, check))")
+                add("cksum", try Self.checksum(of: file, status, buffer, check))
                 try addAttributes(of: file)
                 return
             }
         case .symlink:
-            var target = [UInt8]()
-            Self.escape(try entry.parent.readLink(name), onto: &target)
-            add("link", target)
+            begin("link")
+            Self.escape(try entry.parent.readLink(name), onto: &text)
         case .character(let device), .block(let device):
-            add("device", "linux,\(device.major),\(device.minor)")
+            add("device", "linux,\(device.major),\(device.minor)".utf8)
         case .directory, .fifo, .socket: break
         }
         for attribute in try entry.parent.extendedAttributeNames(of: name).sorted() {
@@ -70,14 +93,13 @@ struct TreeLine {
     }
 
     private mutating func addStatus(_ status: FileStatus) {
-        add("type", Self.type(of: status))
-        let mode = String(status.mode, radix: 8)
-        add("mode", String(repeating: "0", count: max(0, 4 - mode.count)) + mode)
-        add("uid", "\(status.uid)")
-        add("gid", "\(status.gid)")
-        let fraction = String(status.modificationTime.nanoseconds)
-        let zeros = String(repeating: "0", count: 9 - fraction.count)
-        add("time", "\(status.modificationTime.seconds).\(zeros)\(fraction)")
+        add("type", Self.type(of: status).utf8)
+        add("mode", status.mode, radix: 8, digits: 4)
+        add("uid", status.uid)
+        add("gid", status.gid)
+        add("time", status.modificationTime.seconds)
+        text.append(UInt8(ascii: "."))
+        append(status.modificationTime.nanoseconds, digits: 9)
     }
 
     private mutating func addAttributes(of file: borrowing File) throws(SyscallFailure) {
@@ -89,9 +111,10 @@ struct TreeLine {
     /// As go-mtree writes them. The host's label belongs to where a file lies and not to it.
     private mutating func add(_ attribute: AttributeName, _ value: [UInt8]?) {
         guard let value, attribute != .selinux else { return }
-        var name = Array("xattr.".utf8)
-        Self.escape(attribute.bytes, onto: &name)
-        keywords.append((name, Self.base64(value)))
+        text += " xattr.".utf8
+        Self.escape(attribute.bytes, onto: &text)
+        text.append(UInt8(ascii: "="))
+        text += Self.base64(value)
     }
 
     /// Of as many bytes as the status says. Holes are not read.
@@ -125,40 +148,50 @@ struct TreeLine {
 
     func write(path: [UInt8], onto output: inout [UInt8]) {
         output += path
-        for (name, value) in keywords {
-            output.append(UInt8(ascii: " "))
-            output += name
-            output.append(UInt8(ascii: "="))
-            output += value
-        }
+        output += text
         output.append(UInt8(ascii: "\n"))
     }
 
-    /// Nil unless it is what `write` makes, without the path and the end of the line.
+    /// - Parameter text: behind the path, from its space on; without the end of the line.
+    /// - Returns: nil unless it is what `write` makes.
     init?(parsing text: ArraySlice<UInt8>) {
-        var names = Set<[UInt8]>()
-        for field in text.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false) {
-            guard let equals = field.firstIndex(of: UInt8(ascii: "=")), equals > field.startIndex,
-                field.allSatisfy({ (0x21...0x7E).contains($0) })
-            else { return nil }
-            let name = Array(field[..<equals])
-            guard names.insert(name).inserted else { return nil }
-            keywords.append((name, Array(field[(equals + 1)...])))
-        }
-        guard keywords.first?.name == Array("type".utf8) else { return nil }
+        self.text = Array(text)
+        let keywords = self.keywords
+        guard let keywords, keywords.first?.name.elementsEqual("type".utf8) == true,
+            Set(keywords.map(\.name)).count == keywords.count,
+            text.allSatisfy({ (0x20...0x7E).contains($0) })
+        else { return nil }
     }
 
-    subscript(_ name: String) -> [UInt8]? { keywords.first { $0.name.elementsEqual(name.utf8) }?.value }
+    private typealias Keyword = (name: ArraySlice<UInt8>, value: ArraySlice<UInt8>)
+
+    /// In the order in which they are written; nil if they are not well formed.
+    private var keywords: [Keyword]? {
+        var keywords = [Keyword]()
+        for field in text.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false).dropFirst() {
+            guard let equals = field.firstIndex(of: UInt8(ascii: "=")), equals > field.startIndex else {
+                return nil
+            }
+            keywords.append((field[..<equals], field[(equals + 1)...]))
+        }
+        return keywords
+    }
+
+    subscript(_ name: String) -> [UInt8]? {
+        keywords?.first { $0.name.elementsEqual(name.utf8) }.map { Array($0.value) }
+    }
 
     /// What this line says and another one says otherwise or not at all, or what only the other one says.
     func differences(
         to other: TreeLine
     ) -> [(name: [UInt8], expected: [UInt8]?, found: [UInt8]?)] {
-        if keywords.elementsEqual(other.keywords, by: ==) { return [] }
-        let own = Dictionary(keywords.map { ($0.name, $0.value) }) { first, _ in first }
-        let others = Dictionary(other.keywords.map { ($0.name, $0.value) }) { first, _ in first }
-        return keywords.filter { others[$0.name] != $0.value }.map { ($0.name, $0.value, others[$0.name]) }
-            + other.keywords.filter { own[$0.name] == nil }.map { ($0.name, nil, $0.value) }
+        guard text != other.text, let keywords, let otherKeywords = other.keywords else { return [] }
+        let own = Dictionary(keywords) { first, _ in first }
+        let others = Dictionary(otherKeywords) { first, _ in first }
+        return keywords.filter { others[$0.name] != $0.value }.map {
+            (Array($0.name), Array($0.value), others[$0.name].map { Array($0) })
+        }
+            + otherKeywords.filter { own[$0.name] == nil }.map { (Array($0.name), nil, Array($0.value)) }
     }
 
     /// Bytes as mtree(5) takes them, unprintable ones and those that mean something in it as `\ooo` (vis(3), VIS_OCTAL,
