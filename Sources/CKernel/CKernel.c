@@ -62,6 +62,8 @@ ssize_t ck_readlinkat(int d, const char *n, char *buffer, size_t size) {
 unsigned ck_major(dev_t device) { return major(device); }
 unsigned ck_minor(dev_t device) { return minor(device); }
 
+ssize_t ck_getdents(int d, void *records, size_t size) { CK_RETURN(getdents64(d, records, size)); }
+
 const char *ck_entry_name(const struct dirent *entry) { return entry->d_name; }
 
 // Metadata ----------------------------------------------------------------------------------------------------

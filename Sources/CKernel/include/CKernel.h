@@ -35,6 +35,9 @@ ssize_t ck_readlinkat(int d, const char *n, char *buffer, size_t size);
 unsigned ck_major(dev_t device);
 unsigned ck_minor(dev_t device);
 
+/// Records of the next names (getdents64(2)); 0 behind the last one.
+ssize_t ck_getdents(int d, void *records, size_t size);
+
 const char *ck_entry_name(const struct dirent *entry);
 
 // Metadata ----------------------------------------------------------------------------------------------------
