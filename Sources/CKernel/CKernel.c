@@ -191,6 +191,11 @@ int ck_ofd_lock(int d, int16_t type, int64_t start, int64_t length) {
     struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length, .l_pid = 0};
     CK_RETURN(fcntl(d, F_OFD_SETLK, &lock));
 }
+int ck_ofd_is_locked(int d, int64_t start, int64_t length) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+    if (fcntl(d, F_OFD_GETLK, &lock) < 0) return -errno;
+    return lock.l_type != F_UNLCK;
+}
 
 // Mounts ------------------------------------------------------------------------------------------------------
 

@@ -266,4 +266,9 @@ extension File {
             return false
         }
     }
+
+    /// Whether another opening of the file has that lock.
+    package func isLocked(at offset: Int64) throws(SyscallFailure) -> Bool {
+        try syscall("fcntl", "lock") { ck_ofd_is_locked(raw, offset, 1) } == 1
+    }
 }

@@ -1,8 +1,11 @@
 internal import CKernel
 internal import SystemPackage
 
-/// What the machine's processor can do, as far as images are built for it.
+/// What the machine's processor can do, as far as images are built for it, and how much at once.
 package enum Processor {
+    /// How many threads this process can have running at once (sched_getaffinity(2)).
+    package static let count = max(1, Int(ck_processor_count()))
+
     /// The x86-64 level (psABI, section 3.1.1) of this machine; 1 on any other.
     package static let level: Int = {
         var text = [UInt8]()
@@ -19,9 +22,6 @@ package enum Processor {
         let flags = Set(line.split { " \t:".contains($0) })
         return 1 + levels.prefix { flags.isSuperset(of: $0) }.count
     }
-
-    /// How many of them this process may run on (sched_getaffinity(2)), at least 1.
-    package static var count: Int { max(1, Int(ck_processor_count())) }
 
     /// What level 2, 3 and 4 ask for beyond the one below, by Linux's names: `abm` is LZCNT, `pni` SSE3.
     private static let levels: [[Substring]] = [

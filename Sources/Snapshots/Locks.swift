@@ -79,13 +79,43 @@ package final class ChainLock: Sendable {
     }
 }
 
+/// Who deletes what a snapshotter's removals have set aside: one process at a time, so that it is done once.
+///
+/// A byte of the file that every store has: where the disk is full no other could be made.
+final class SweepLock: Sendable {
+    private let file: File
+
+    private init(_ file: consuming File) { self.file = file }
+
+    /// - Returns: nil while somebody else has it.
+    static func tryTake(_ snapshotter: String, in folder: Directory) throws(SyscallFailure) -> SweepLock? {
+        let file = try open(in: folder)
+        return try file.tryLock(at: offset(of: snapshotter)) ? SweepLock(file) : nil
+    }
+
+    /// Whether somebody has it, found out without keeping anybody from taking it.
+    static func isTaken(_ snapshotter: String, in folder: Directory) throws(SyscallFailure) -> Bool {
+        try open(in: folder).isLocked(at: offset(of: snapshotter))
+    }
+
+    private static func open(in folder: Directory) throws(SyscallFailure) -> File {
+        try folder.openOrCreateFile(SchemaLock.file, mode: 0o600)
+    }
+
+    /// The first byte is the database's.
+    private static func offset(of snapshotter: String) -> Int64 {
+        1 + Int64(SnapshotStore.supported.firstIndex(of: snapshotter) ?? 0)
+    }
+}
+
 /// Who makes or upgrades a store's database: one process at a time.
 final class SchemaLock: Sendable {
+    static let file = FileName(literal: "schema")
     private let file: File
 
     /// Waits until nobody else has it.
     init(in folder: Directory) throws(SyscallFailure) {
-        file = try folder.openOrCreateFile(FileName(literal: "schema"), mode: 0o600)
+        file = try folder.openOrCreateFile(Self.file, mode: 0o600)
         while try !file.tryLock() { Process.sleep(milliseconds: 5) }
     }
 }

@@ -91,9 +91,12 @@ extension SnapshotStore {
 
     /// Forgets an image, and removes those snapshots of its chain that nothing else needs.
     ///
+    /// - Parameter deletion: how much of their trees is gone when this returns.
     /// - Returns: what was removed, topmost first.
     /// - Throws: `.notFound`, `.system`.
-    package func remove(_ image: ImageRecord) throws(StoreFailure) -> [Removal] {
+    package func remove(
+        _ image: ImageRecord, _ deletion: Deletion = .whole
+    ) throws(StoreFailure) -> [Removal] {
         let removals = try write(.durable) { database in
             guard
                 let row = try Row.fetchOne(
@@ -108,7 +111,7 @@ extension SnapshotStore {
             try self.deleteRows(removals.map(\.snapshot.id), database)
             return removals
         }
-        try deleteDirectories(of: removals.map(\.snapshot.id))
+        try deleteDirectories(of: removals.map(\.snapshot.id), deletion)
         return removals
     }
 }

@@ -25,6 +25,7 @@ package struct Leftover: Sendable, Equatable {
     package enum Reason: String, Sendable {
         case unfinished = "the process that was making it has ended"
         case removed = "it was being deleted"
+        case swept = "it is being deleted"
         case orphan = "no snapshot has this directory"
     }
 }
@@ -51,13 +52,14 @@ extension SnapshotStore {
         }
         let leftovers = try attempting("cannot measure leftovers") { () throws(SyscallFailure) in
             var leftovers = [Leftover]()
+            let removed = try SweepLock.isTaken(snapshotter, in: locks) ? Leftover.Reason.swept : .removed
             for name in names {
                 guard let size = try backend.folder.directory.diskUsage(of: name) else { continue }
                 let isUnfinished = Int64(name.description).map(dead.contains) ?? false
                 leftovers.append(
                     Leftover(
                         name: name.description, size: size,
-                        reason: name.isRemoved ? .removed : isUnfinished ? .unfinished : .orphan))
+                        reason: name.isRemoved ? removed : isUnfinished ? .unfinished : .orphan))
             }
             return leftovers
         }
@@ -66,15 +68,17 @@ extension SnapshotStore {
 
     /// Removes every layer that no image, no other snapshot and no running unpack needs.
     ///
-    /// - Parameter run: of the caller's, whose start has removed the leftovers.
+    /// - Parameters:
+    ///   - run: of the caller's, whose start has removed the leftovers.
+    ///   - deletion: how much of their trees is gone when this returns.
     /// - Returns: what was removed.
-    package func prune(in run: Run) throws(StoreFailure) -> [Removal] {
+    package func prune(in run: Run, _ deletion: Deletion = .whole) throws(StoreFailure) -> [Removal] {
         let removals = try write(.durable) { database in
             let removals = try self.unneeded(database)
             try self.deleteRows(removals.map(\.snapshot.id), database)
             return removals
         }
-        try deleteDirectories(of: removals.map(\.snapshot.id))
+        try deleteDirectories(of: removals.map(\.snapshot.id), deletion)
         return removals
     }
 

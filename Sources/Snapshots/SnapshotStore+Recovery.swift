@@ -11,14 +11,17 @@ extension SnapshotStore {
     package func cleanup() throws(StoreFailure) { _ = try startRun() }
 
     /// Removes what no living process is making, what no disk is known to hold, and what no row names.
-    func reap(but run: Run) throws(StoreFailure) {
+    ///
+    /// A process that is only to unpack starts no other one in the background. It deletes what a crash has left, which is
+    /// seldom, by itself; what another process is deleting it leaves to that one.
+    func reap(but run: Run, _ deletion: Deletion) throws(StoreFailure) {
         let doing = "cannot remove leftovers"
         let (living, ended) = try attempting(doing) { () throws(SyscallFailure) in
             try Run.all(in: runs, but: run)
         }
         // Before the first write: where the disk is full, this is what makes room for it.
         let dead = try unfinished(of: ended)
-        try deleteDirectories(of: dead)
+        try deleteDirectories(of: dead, deletion)
         try write { database in
             // Runs that began since are inside: what they have made came after their files.
             let begun = try Run.all(in: self.runs, but: run).living
@@ -32,8 +35,9 @@ extension SnapshotStore {
         try attempting(doing) { () throws(SyscallFailure) in
             // Only now: a crash before this leaves the run to the next reaper.
             for run in ended { try runs.removeTree(run.name) }
-            try removeWhatIsSetAside()
+            if deletion == .begun { try backend.delete(try namesSetAside(), .begun) }
         }
+        if deletion == .whole { try sweep(waits: false) }
     }
 
     /// What a transaction of `reap` and `prune` would delete of the rows, without doing it.
@@ -71,10 +75,6 @@ extension SnapshotStore {
                 database, sql: "SELECT id FROM snapshot WHERE run IN (\(marks))",
                 arguments: StatementArguments(names))
         }
-    }
-
-    private func removeWhatIsSetAside() throws(SyscallFailure) {
-        for name in try backend.folder.directory.names() where name.isRemoved { try backend.delete(name) }
     }
 
     /// What another boot committed and did not sync may be damaged, and so may be what is based on it: it is

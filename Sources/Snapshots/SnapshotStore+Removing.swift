@@ -4,11 +4,11 @@ internal import Kernel
 /// Removals of single snapshots; `prune` and images have their own.
 extension SnapshotStore {
     /// Removes a snapshot of any kind that nothing else needs. It is gone when the transaction is; its directory is then
-    /// renamed, and deleted before this returns.
+    /// renamed, and deleted as far as is asked for before this returns.
     ///
     /// - Throws: `.notFound`, `.failedPrecondition` if it has children, if an image or a running unpack needs it or it is
     ///   mounted, `.unavailable` while it is being made, `.system`.
-    package func remove(_ name: String) throws(StoreFailure) {
+    package func remove(_ name: String, _ deletion: Deletion = .whole) throws(StoreFailure) {
         let id = try write(.durable) { database in
             let row = try self.row(name, database)
             try self.refuseUnfinished(row)
@@ -17,7 +17,7 @@ extension SnapshotStore {
             try database.execute(sql: "DELETE FROM snapshot WHERE id = ?", arguments: [row.id])
             return row.id
         }
-        try deleteDirectories(of: [id])
+        try deleteDirectories(of: [id], deletion)
     }
 
     private func refuseNeeded(_ row: SnapshotRow, _ database: Database) throws {
@@ -59,17 +59,5 @@ extension SnapshotStore {
         guard isRuns else { return }
         try deleteDirectories(of: [id])
         try write { try $0.execute(sql: "DELETE FROM snapshot WHERE id = ?", arguments: [id]) }
-    }
-
-    /// Renames directories aside, all of them first, and then deletes them.
-    ///
-    /// Of what is finished, only after a durable transaction has removed the rows: else a power cut may bring a row back,
-    /// and not its directory.
-    func deleteDirectories(of ids: [Int64]) throws(StoreFailure) {
-        try attempting("cannot remove a snapshot's directory") { () throws(SyscallFailure) in
-            var aside = [FileName]()
-            for id in ids { if let name = try setAside(FileName(id: id)) { aside.append(name) } }
-            for name in aside { try backend.delete(name) }
-        }
     }
 }

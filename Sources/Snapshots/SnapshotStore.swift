@@ -169,13 +169,14 @@ package final class SnapshotStore: Sendable {
 
     /// Begins to make snapshots, and removes what ended runs have left.
     ///
+    /// - Parameter deletion: how much of that is gone when this returns.
     /// - Throws: `.system`, `.busy`.
-    package func startRun() throws(StoreFailure) -> Run {
+    package func startRun(_ deletion: Deletion = .whole) throws(StoreFailure) -> Run {
         let run = try attempting("cannot begin to write to the store \(escaped(root))") {
             () throws(SyscallFailure) in
             try Run(in: runs)
         }
-        try reap(but: run)
+        try reap(but: run, deletion)
         return run
     }
 }

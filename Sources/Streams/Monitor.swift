@@ -1,13 +1,13 @@
 internal import Glibc
 
 /// A mutex with condition variables: state that threads change and wait for.
-final class Monitor: @unchecked Sendable {
+package final class Monitor: @unchecked Sendable {
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private let conditions: UnsafeMutablePointer<pthread_cond_t>
     private let groups: Int
 
     /// - Parameter groups: of those who wait for different things, so that one can be woken without the others.
-    init(groups: Int = 1) {
+    package init(groups: Int = 1) {
         pthread_mutex_init(mutex, nil)
         conditions = .allocate(capacity: groups)
         self.groups = groups
@@ -22,7 +22,7 @@ final class Monitor: @unchecked Sendable {
     }
 
     /// Changes the guarded state and wakes all who wait for it.
-    func change<Result>(_ body: () -> Result) -> Result {
+    package func change<Result>(_ body: () -> Result) -> Result {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
         let result = body()
@@ -42,7 +42,7 @@ final class Monitor: @unchecked Sendable {
 
     /// Waits until `body` finds what it looks for in the guarded state. It is asked at least once, and again whenever the
     /// group is woken.
-    func wait<Result>(in group: Int = 0, _ body: () -> Result?) -> Result {
+    package func wait<Result>(in group: Int = 0, _ body: () -> Result?) -> Result {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
         while true {

@@ -110,6 +110,9 @@ int ck_landlock_confine(int directory, uint64_t rights);
 /// Takes or frees an open-file-description lock on a byte range (fcntl(2), F_OFD_SETLK): never waits.
 int ck_ofd_lock(int d, int16_t type, int64_t start, int64_t length);
 
+/// 1 where somebody else has a lock on some of the range, else 0 (fcntl(2), F_OFD_GETLK).
+int ck_ofd_is_locked(int d, int64_t start, int64_t length);
+
 // Mounts ------------------------------------------------------------------------------------------------------
 
 // linux/mount.h, which cannot be included beside sys/mount.h of every libc.

@@ -51,16 +51,6 @@ struct BtrfsBackend: SnapshotBackend {
         return [.subvolume(device: device, id: subvolume, readOnly: !isWritable)]
     }
 
-    func delete(_ name: FileName) throws(SyscallFailure) {
-        do throws(SyscallFailure) {
-            try folder.directory.open(name).removeSubvolume(Self.tree)
-        } catch {
-            // Somebody else deletes it too.
-            if !error.isMissing { throw error }
-        }
-        try folder.directory.removeTree(name)
-    }
-
     func probe() throws(StoreFailure) -> WhiteoutForm {
         let hint = "put the store on btrfs with --root DIR, or use another --snapshotter"
         let isBtrfs = try attempting("cannot look at the store's file system") { () throws(SyscallFailure) in

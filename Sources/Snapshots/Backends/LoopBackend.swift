@@ -97,8 +97,6 @@ struct LoopBackend: SnapshotBackend {
         ]
     }
 
-    func delete(_ name: FileName) throws(SyscallFailure) { try folder.directory.removeTree(name) }
-
     // MARK: Can it work here
 
     func probe() throws(StoreFailure) -> WhiteoutForm {

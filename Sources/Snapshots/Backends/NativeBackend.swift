@@ -44,8 +44,6 @@ struct NativeBackend: SnapshotBackend {
         return [.bind(source: folder.path(of: id).appending("fs"), readOnly: !isWritable)]
     }
 
-    func delete(_ name: FileName) throws(SyscallFailure) { try folder.directory.removeTree(name) }
-
     func probe() throws(StoreFailure) -> WhiteoutForm {
         do throws(SyscallFailure) {
             return try folder.tryLayers()

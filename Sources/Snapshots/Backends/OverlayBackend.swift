@@ -77,8 +77,6 @@ struct OverlayBackend: SnapshotBackend {
     private static let hasIndexParameter =
         (try? File.open("/sys/module/overlay/parameters/index", .read)) != nil
 
-    func delete(_ name: FileName) throws(SyscallFailure) { try folder.directory.removeTree(name) }
-
     func probe() throws(StoreFailure) -> WhiteoutForm {
         do throws(SyscallFailure) {
             let form = try folder.tryLayers()

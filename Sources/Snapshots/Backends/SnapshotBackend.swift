@@ -66,8 +66,14 @@ protocol SnapshotBackend: Sendable {
     ///   - isWritable: only with `own`.
     func mounts(own: Int64?, parents: [Int64], isWritable: Bool) throws(SyscallFailure) -> [Mount]
 
-    /// Deletes a directory of the folder that is no snapshot's any more.
-    func delete(_ name: FileName) throws(SyscallFailure)
+    /// Deletes directories of the folder that are no snapshots' any more, or some of what is in them.
+    func delete(_ names: [FileName], _ deletion: Deletion) throws(SyscallFailure)
+}
+
+extension SnapshotBackend {
+    func delete(_ names: [FileName], _ deletion: Deletion) throws(SyscallFailure) {
+        try TreeRemoval(of: names, in: folder.directory).run(deletion)
+    }
 }
 
 /// What the tree of a snapshot holds.
