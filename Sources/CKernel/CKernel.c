@@ -286,10 +286,42 @@ actions:
     return failure ? -failure : process;
 }
 
+int ck_spawn_detached(const char *program, char *const arguments[], char *const environment[]) {
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t none, all;
+    pid_t process = 0;
+    int failure = posix_spawn_file_actions_init(&actions);
+    if (failure) return -failure;
+    failure = posix_spawnattr_init(&attributes);
+    if (failure) goto actions;
+    sigemptyset(&none);
+    sigfillset(&all);
+    for (int d = STDIN_FILENO; d <= STDERR_FILENO && !failure; d++)
+        failure = posix_spawn_file_actions_addopen(&actions, d, "/dev/null", O_RDWR, 0);
+    if (!failure) failure = posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
+    if (!failure) failure = posix_spawn_file_actions_addchdir_np(&actions, "/");
+    if (!failure) failure = posix_spawnattr_setsigmask(&attributes, &none);
+    if (!failure) failure = posix_spawnattr_setsigdefault(&attributes, &all);
+    if (!failure)
+        failure = posix_spawnattr_setflags(&attributes,
+                                           POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    if (!failure) failure = posix_spawn(&process, program, &actions, &attributes, arguments, environment);
+    posix_spawnattr_destroy(&attributes);
+actions:
+    posix_spawn_file_actions_destroy(&actions);
+    return failure ? -failure : process;
+}
+
 int ck_wait(int process) {
     int status = 0;
     if (waitpid(process, &status, 0) < 0) return -errno;
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+int ck_processor_count(void) {
+    cpu_set_t processors;
+    CK_RETURN(sched_getaffinity(0, sizeof processors, &processors) < 0 ? -1 : CPU_COUNT(&processors));
 }
 
 int ck_terminal_width(int descriptor) {

@@ -44,4 +44,32 @@ extension Process {
         let raw = errors.raw
         return try syscall("posix_spawnp", escaped(program.utf8)) { ck_spawn(program, words + [nil], raw) }
     }
+
+    /// Starts this program once more, to go on by itself: in a session of its own and in `/`, with nothing of this process
+    /// but the environment. It is not waited for; once this process is over it is nobody's child.
+    ///
+    /// - Throws: EAGAIN, ENOMEM and the like where the system starts nothing more (posix_spawn(3)).
+    package static func startAgain(_ arguments: [String]) throws(SyscallFailure) {
+        let words = (["unpack"] + arguments).map { strdup($0) }
+        // What is to happen to this process's steps is nothing to that one.
+        let environment = environment().filter { !$0.hasPrefix("UNPACK_FAULT") }.map { strdup($0) }
+        defer { (words + environment).forEach { free($0) } }
+        // Its own file, whatever has become of its name.
+        try syscall("posix_spawn", "/proc/self/exe") {
+            ck_spawn_detached("/proc/self/exe", words + [nil], environment + [nil])
+        }
+    }
+
+    /// Whether this is the first process of its PID namespace, with which all others end (pid_namespaces(7)).
+    package static var isFirst: Bool { getpid() == 1 }
+
+    private static func environment() -> [String] {
+        var lines = [String]()
+        var next = environ
+        while let line = next.pointee {
+            lines.append(String(cString: line))
+            next += 1
+        }
+        return lines
+    }
 }

@@ -71,13 +71,18 @@ private struct ImageListing: Encodable {
 struct RmCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "rm", abstract: "Forget images, and remove the layers that nothing else needs.",
-        discussion: "Writable snapshots (--rw) of an image keep its layers until they are removed themselves."
-    )
+        discussion: """
+            Writable snapshots (--rw) of an image keep its layers until they are removed themselves.
+
+            \(WaitOptions.discussion)
+            """)
 
     @Argument(help: "References or manifest digests, as `unpack images` lists them.")
     var images: [String]
 
     @OptionGroup var store: StoreOptions
+
+    @OptionGroup var waiting: WaitOptions
 
     @Flag(help: "Print one JSON document.")
     var json = false
@@ -98,21 +103,24 @@ struct RmCommand: ParsableCommand {
         var documents = [Document]()
         for name in images {
             let image = try find(name, in: store)
-            let removals = try attempt { try store.remove(image) }
+            let removals = try attempt { try store.remove(image, .begun) }
+            let isDeleted = try waiting.finish(store, self.store)
             let document = Document(
                 reference: image.reference, digest: image.manifest, removed: removals.map(\.snapshot.name),
                 kept: image.layers.count - removals.count,
                 bytes: removals.reduce(0) { $0 + ($1.usage?.size ?? 0) })
             // At once: the next one may not be there.
-            if !json { try say(text(of: document)) }
+            if !json { try say(text(of: document, isDeleted: isDeleted)) }
             documents.append(document)
         }
         if json { try say(try attempt { try encoded(documents) }) }
     }
 
-    private func text(of document: Document) -> String {
+    private func text(of document: Document, isDeleted: Bool) -> String {
         let name = document.reference.map { escaped($0.utf8) } ?? "\(document.digest)"
-        let removed = "\(plural(document.removed.count, "layer")) removed, \(binarySize(document.bytes))"
+        let removed =
+            "\(plural(document.removed.count, "layer")) removed, \(binarySize(document.bytes))"
+            + (isDeleted || document.removed.isEmpty ? "" : " being freed")
         if document.kept == 0 { return "\(name): \(removed)" }
         return "\(name): \(removed), \(document.kept) stay: "
             + "other images, snapshots or a running unpack need them, or they are mounted"
@@ -146,10 +154,14 @@ struct PruneCommand: ParsableCommand {
         discussion: """
             Nothing goes that an image, a writable snapshot, a view or a running unpack needs, nor anything that was made \
             with `unpack snapshot` or by a service.
+
+            \(WaitOptions.discussion)
             """)
 
     @Flag(help: "Say what would go, and remove nothing.")
     var dryRun = false
+
+    @OptionGroup var waiting: WaitOptions
 
     @Flag(help: "Print one JSON document.")
     var json = false
@@ -171,7 +183,7 @@ struct PruneCommand: ParsableCommand {
     }
 
     func run() throws {
-        let items = try attempt { try store.openIfExisting().map(prune) ?? [] }
+        let (items, isDeleted) = try attempt { try store.openIfExisting().map(prune) ?? ([], true) }
         let bytes = items.reduce(0) { $0 + $1.bytes }
         if json {
             return try say(try attempt { try encoded(Document(dryRun: dryRun, bytes: bytes, items: items)) })
@@ -179,25 +191,28 @@ struct PruneCommand: ParsableCommand {
         let rows = items.map { [$0.name, binarySize($0.bytes), $0.reason] }
         if rows.isEmpty { return try say("nothing to remove") }
         try say(Table(["NAME", "SIZE", "REASON"], rows).text)
-        try say("\(binarySize(bytes)) \(dryRun ? "would be freed" : "freed")")
+        try say("\(binarySize(bytes)) \(dryRun ? "would be freed" : isDeleted ? "freed" : "being freed")")
     }
 
-    private func prune(_ store: SnapshotStore) throws -> [Item] {
+    private func prune(_ store: SnapshotStore) throws -> (items: [Item], isDeleted: Bool) {
         let plan = try store.prunable()
         // What is really removed may be more or less than what was there a moment ago. What a reboot has taken the
         // trust from goes as the run starts.
         let removals =
             dryRun
             ? plan.snapshots
-            : try plan.snapshots.filter { $0.reason == .distrusted } + store.prune(in: try store.startRun())
-        return removals.map {
-            Item(
-                kind: "snapshot", name: $0.snapshot.name, bytes: $0.usage?.size ?? 0,
-                reason: $0.reason.rawValue)
-        }
+            : try plan.snapshots.filter { $0.reason == .distrusted }
+                + store.prune(in: try store.startRun(.begun), .begun)
+        let items =
+            removals.map {
+                Item(
+                    kind: "snapshot", name: $0.snapshot.name, bytes: $0.usage?.size ?? 0,
+                    reason: $0.reason.rawValue)
+            }
             + plan.leftovers.map {
                 Item(kind: "leftover", name: $0.name, bytes: $0.size, reason: $0.reason.rawValue)
             }
+        return (items, try dryRun || waiting.finish(store, self.store))
     }
 }
 

@@ -44,6 +44,7 @@ struct RootCommand: ParsableCommand {
             UnpackCommand.self, InspectCommand.self, MountCommand.self, UmountCommand.self,
             ImagesCommand.self,
             RmCommand.self, PruneCommand.self, VerifyCommand.self, SnapshotCommand.self,
+            SweepCommand.self,
         ],
         defaultSubcommand: UnpackCommand.self)
 }

@@ -118,16 +118,21 @@ struct SnapshotCommitCommand: ParsableCommand {
 
 struct SnapshotRmCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "rm", abstract: "Remove snapshots that nothing else is based on.")
+        commandName: "rm", abstract: "Remove snapshots that nothing else is based on.",
+        discussion: WaitOptions.discussion)
 
     @Argument(help: "Keys and names, removed in this order.")
     var keys: [String]
 
+    @OptionGroup var waiting: WaitOptions
     @OptionGroup var store: StoreOptions
 
     func run() throws {
         let store = try self.store.openExisting()
-        for key in keys { try attempt { try store.remove(key) } }
+        for key in keys {
+            try attempt { try store.remove(key, .begun) }
+            _ = try waiting.finish(store, self.store)
+        }
     }
 }
 

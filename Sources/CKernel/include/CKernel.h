@@ -146,8 +146,15 @@ int ck_pipe(int ends[2]);
 /// descriptor, no signal blocked, and SIGPIPE ending it (posix_spawnp(3)). Returns its process.
 int ck_spawn(const char *program, char *const arguments[], int errors);
 
+/// Starts a program that goes on by itself: a session of its own, in /, all of its streams /dev/null, no other
+/// descriptor, no signal blocked or ignored (posix_spawn(3)). Nobody waits for it but who comes after this process.
+int ck_spawn_detached(const char *program, char *const arguments[], char *const environment[]);
+
 /// Waits for a child's end: its status, or 128 and the signal that has ended it (waitpid(2)).
 int ck_wait(int process);
+
+/// Processors that this process may use (sched_getaffinity(2)).
+int ck_processor_count(void);
 
 /// Columns; 0 if it is no terminal.
 int ck_terminal_width(int descriptor);

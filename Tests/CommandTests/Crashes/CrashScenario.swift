@@ -119,10 +119,10 @@ struct CrashScenario: Sendable, CustomStringConvertible {
                 description: "snapshot commit", before: used,
                 arguments: ["snapshot", "commit", "done", "mine", "--label", "a=b"], statusWhenDone: 66),
             CrashScenario(
-                description: "snapshot rm", before: used, arguments: ["snapshot", "rm", "mine"],
+                description: "snapshot rm", before: used, arguments: ["snapshot", "rm", "mine", "--wait"],
                 statusWhenDone: 66, keepsLayers: false),
             CrashScenario(
-                description: "rm", before: used + [(second, nil)], arguments: ["rm", "i2"],
+                description: "rm", before: used + [(second, nil)], arguments: ["rm", "i2", "--wait"],
                 statusWhenDone: 66,
                 keepsLayers: false),
             CrashScenario(
@@ -131,7 +131,7 @@ struct CrashScenario: Sendable, CustomStringConvertible {
                 before: used + [
                     (["rm", "i1"], nil), (["snapshot", "rm", "mine"], nil), (second, "45:kill"),
                 ],
-                arguments: ["prune"], keepsLayers: false),
+                arguments: ["prune", "--wait"], keepsLayers: false),
             CrashScenario(
                 description: "verify --repair",
                 // Of whole trees only the topmost layer is recorded before.

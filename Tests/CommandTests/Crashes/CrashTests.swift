@@ -73,7 +73,7 @@ struct Laboratory {
         let run = try undisturbed.run(scenario.arguments, fault: "list")
         #expect(run.status == scenario.success, "\(run.command.report)")
         points = run.points
-        try undisturbed.run(["prune"]).command.succeed()
+        try undisturbed.run(["prune", "--wait"]).command.succeed()
         let end = try StoreState(of: undisturbed)
         for row in end.rows.values where row.chain == nil { reference.users[row.name] = try end.tree(row) }
         for row in try StoreState(of: start).rows.values where row.owner == "user" {
@@ -197,14 +197,14 @@ struct Laboratory {
                     violations.append("\(row.name) was committed, and is gone")
                 }
             }
-            try act(["prune"], [0])
+            try act(["prune", "--wait"], [0])
             let pruned = try look("after prune", isQuiet: true, isMended: again || isDone)
             if !again {
                 if isDone, pruned.summary() != laboratory.wanted {
                     violations.append("it was said to be done, and it is not")
                 }
                 try act(scenario.arguments, [0, scenario.statusWhenDone])
-                try act(["prune"], [0])
+                try act(["prune", "--wait"], [0])
             }
             if let check = scenario.check { try act(check, [0]) }
             // Unless nothing was done since.

@@ -146,13 +146,13 @@ private struct PowerCut {
         let isDone = scenario.isDone(run)
         if FileManager.default.fileExists(atPath: store.root.string) { try act(["images"], [0]) }
         if isDone, isSynced {
-            try act(["prune"], [0])
+            try act(["prune", "--wait"], [0])
             if try look("when it was said to be done", isQuiet: true).summary() != laboratory.wanted {
                 violations.append("it was said to be done, and it is not")
             }
         }
         try act(scenario.arguments, [0, scenario.statusWhenDone])
-        try act(["prune"], [0])
+        try act(["prune", "--wait"], [0])
         if let check = scenario.check { try act(check, [0]) }
         let end = try look("in the end", isQuiet: true)
         if end.summary() != laboratory.wanted {

@@ -1,0 +1,231 @@
+import Foundation
+import Glibc
+import Kernel
+import SystemPackage
+import TestSupport
+import Testing
+
+@Suite("Deleting in the background", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+struct SweepingTests {
+    private let program: Program
+    private let image: FilePath
+
+    /// An image with a layer that is large only in the store.
+    init() throws {
+        program = try Program()
+        image = program.scratch.path.appending("i")
+        let builder = try ImageBuilder(at: image)
+        try builder.writeIndex([try builder.image([LayerBuilder(.file("a", "1"))]).named("one")])
+    }
+
+    private func unpackLarge() throws {
+        _ = try program.run(image.string, "-q").succeed()
+        try program.folder.appending("1/fs").fill()
+    }
+
+    private var setAside: [String] {
+        get throws {
+            try Directory(opening: program.folder).names().map(\.description).filter {
+                $0.hasPrefix(".removed-")
+            }
+        }
+    }
+
+    private func waitUntilAllIsDeleted() throws {
+        for _ in 1...600 where try !setAside.isEmpty { Process.sleep(milliseconds: 50) }
+        #expect(try setAside == [])
+    }
+
+    /// The one that deletes in the background, held still.
+    private func stoppedSweeper() throws -> pid_t {
+        for _ in 1...2000 {
+            let found = try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap { pid_t($0) }
+                .first { pid in
+                    let words = (try? String(contentsOfFile: "/proc/\(pid)/cmdline", encoding: .utf8)) ?? ""
+                    return words.contains("\0sweep-store\0") && words.contains(program.root.string + "\0")
+                }
+            if let found {
+                kill(found, SIGSTOP)
+                return found
+            }
+            Process.sleep(milliseconds: 1)
+        }
+        return try #require(nil as pid_t?, "nobody deletes")
+    }
+
+    @Test(
+        "rm, prune and snapshot rm return while the trees are there, and a process of its own deletes them",
+        arguments: [["rm", "one"], ["prune"], ["snapshot", "rm", "mine"]])
+    func background(command: [String]) throws {
+        if command == ["rm", "one"] {
+            try unpackLarge()
+        } else {
+            _ = try program.run("snapshot", "prepare", "mine").succeed()
+            try program.folder.appending(command == ["prune"] ? ".removed-1" : "1/fs").fill()
+        }
+        let log = program.scratch.path.appending("faults").string
+        let run = try Command.run(
+            // Two descriptors that nobody closes.
+            ["sh", "-c", #"exec "$@" 7>/dev/zero 8</dev/zero"#, "sh", Program.path.string] + command,
+            environment: [
+                "UNPACK_ROOT": program.root.string, "UNPACK_FAULT": "list", "UNPACK_FAULT_LOG": log,
+            ]
+        ).succeed()
+        let sweeper = try stoppedSweeper()
+        defer { kill(sweeper, SIGCONT) }
+        #expect(try setAside.count == 1)
+        switch command[0] {
+        case "rm": #expect(run.text == "one: 1 layer removed, 4.0 KiB being freed\n")
+        case "prune": #expect(run.text.hasSuffix(" being freed\n"), "\(run.text)")
+        default: #expect(run.text == "")
+        }
+        // A session of its own, and nothing of who has started it.
+        #expect(getsid(sweeper) == sweeper)
+        #expect(try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(sweeper)/cwd") == "/")
+        for stream in 0...2 {
+            let target = try FileManager.default.destinationOfSymbolicLink(
+                atPath: "/proc/\(sweeper)/fd/\(stream)")
+            #expect(target == "/dev/null")
+        }
+        let open = try FileManager.default.contentsOfDirectory(atPath: "/proc/\(sweeper)/fd").compactMap {
+            try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(sweeper)/fd/\($0)")
+        }
+        #expect(!open.contains("/dev/zero"), "\(open)")
+        let environment = FileManager.default.contents(atPath: "/proc/\(sweeper)/environ") ?? Data()
+        #expect(!environment.isEmpty)
+        #expect(!String(decoding: environment, as: UTF8.self).contains("UNPACK_FAULT"))
+        kill(sweeper, SIGCONT)
+        try waitUntilAllIsDeleted()
+    }
+
+    @Test("With --wait all is deleted when they return", arguments: [["rm", "one"], ["prune"]])
+    func waiting(command: [String]) throws {
+        try unpackLarge()
+        try program.folder.appending(".removed-1").fill()
+        let said = try program.run(command + ["--wait"]).succeed().text
+        #expect(try setAside == [])
+        #expect(!said.contains("being freed"))
+        _ = try program.run("snapshot", "prepare", "mine").succeed()
+        try program.folder.appending("2/fs").fill()
+        _ = try program.run("snapshot", "rm", "mine", "--wait").succeed()
+        #expect(try setAside == [])
+    }
+
+    @Test("What is small is deleted at once, by nobody else")
+    func small() throws {
+        _ = try program.run(image.string, "-q").succeed()
+        #expect(try program.run("rm", "one").succeed().text == "one: 1 layer removed, 4.0 KiB\n")
+        #expect(try setAside == [])
+    }
+
+    @Test("A killed sweeper leaves its work to the next run or to prune", arguments: [["prune"], ["IMAGE"]])
+    func killed(next: [String]) throws {
+        try unpackLarge()
+        _ = try program.run("rm", "one").succeed()
+        let sweeper = try stoppedSweeper()
+        #expect(try program.run("prune", "--dry-run").succeed().text.contains("being deleted"))
+        kill(sweeper, SIGKILL)
+        #expect(try setAside.count == 1)
+        _ = try program.run(next == ["IMAGE"] ? [image.string] : ["prune", "--wait"]).succeed()
+        #expect(try setAside == [])
+    }
+
+    @Test("Any number may delete at once")
+    func many() throws {
+        _ = try program.run(image.string, "-q").succeed()
+        for round in 1...3 {
+            for tree in 1...8 { try program.folder.appending(".removed-\(round)-\(tree)").fill(2000) }
+            let all = try ["sweep-store", "sweep-store", "prune", "prune"].map {
+                try program.start([$0] + ($0 == "prune" ? ["--wait"] : []))
+            }
+            for command in try RunningCommand.finish(all) {
+                #expect(command.status == 0, "\(command.report)")
+            }
+            try waitUntilAllIsDeleted()
+        }
+        try program.expectNothingLeftOver()
+    }
+
+    @Test("An unpack leaves to another process what that one is deleting; prune tells of it")
+    func leaves() throws {
+        _ = try program.run("snapshot", "prepare", "mine").succeed()
+        try program.folder.appending(".removed-1").fill(10)
+        do {
+            let lock = try File.open(program.root.appending("locks/schema"), .readWrite)
+            #expect(try lock.tryLock(at: 1))
+            _ = try program.run(image.string, "-q").succeed()
+            #expect(try setAside == [".removed-1"])
+            let text = try program.run("prune", "--dry-run").succeed().text
+            #expect(text.contains(" it is being deleted\n"), "\(text)")
+        }
+        #expect(try program.run("prune", "--dry-run").succeed().text.contains(" it was being deleted\n"))
+        _ = try program.run("snapshot", "prepare", "other").succeed()
+        #expect(try setAside == [])
+    }
+
+    @Test(
+        "Where no process can be started all is deleted before the end",
+        .enabled(if: Ability.has("strace"), "needs strace"))
+    func alone() throws {
+        try unpackLarge()
+        let run = try Command.run(
+            // The program itself is not watched before it runs.
+            [
+                "strace", "-f", "-o", "/dev/null", "-e", "trace=execve", "-e", "inject=execve:error=ENOENT",
+                Program.path.string, "rm", "one",
+            ], environment: ["UNPACK_ROOT": program.root.string]
+        ).succeed()
+        #expect(run.text == "one: 1 layer removed, 4.0 KiB\n")
+        #expect(try setAside == [])
+    }
+
+    @Test("The first process of a container, with which all others end, deletes by itself")
+    func first() throws {
+        try unpackLarge()
+        let run = try Command.run(
+            ["unshare", "--pid", "--fork", Program.path.string, "rm", "one"],
+            environment: ["UNPACK_ROOT": program.root.string]
+        ).succeed()
+        #expect(run.text == "one: 1 layer removed, 4.0 KiB\n")
+        #expect(try setAside == [])
+    }
+
+    @Test(
+        "An unpack that lacks room waits for what is being deleted",
+        arguments: [[], ["--max-bytes", "30000000"]])
+    func shortOfSpace(options: [String]) throws {
+        let disk = try LoopFileSystem(type: "ext4", megabytes: 64)
+        let root = disk.path.appending("s")
+        let builder = try ImageBuilder(at: program.scratch.path.appending("large"))
+        try builder.writeIndex([
+            try builder.image([LayerBuilder(.file("noise", Bytes.noise(25_000_000)))], packing: .none)
+        ])
+        func unpack() throws -> RunningCommand {
+            try program.start([builder.path.string, "-q", "--root", root.string] + options)
+        }
+        _ = try program.run("snapshot", "prepare", "mine", "--root", root.string).succeed()
+        let aside = root.appending("overlayfs/.removed-1")
+        try FileManager.default.createDirectory(atPath: aside.string, withIntermediateDirectories: false)
+        try Data(count: 40_000_000).write(to: URL(fileURLWithPath: aside.appending("f").string))
+        let running: RunningCommand
+        do {
+            let lock = try File.open(root.appending("locks/schema"), .readWrite)
+            #expect(try lock.tryLock(at: 1))
+            running = try unpack()
+            for _ in 1...20 where running.isRunning { Process.sleep(milliseconds: 50) }
+            #expect(running.isRunning, "it waits for who has the lock")
+        }
+        _ = try running.finish().succeed()
+        #expect(
+            try !FileManager.default.contentsOfDirectory(atPath: root.appending("overlayfs").string).contains(
+                ".removed-1"))
+    }
+}
+
+extension FilePath {
+    /// Makes it a directory of so many files that nobody deletes them in a moment.
+    fileprivate func fill(_ count: Int = 30_000) throws {
+        let directory = try Directory.makingAll(self, mode: 0o700)
+        for number in 0..<count { _ = try directory.createFile(FileName(literal: "\(number)"), mode: 0o600) }
+    }
+}
