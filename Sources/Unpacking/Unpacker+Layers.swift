@@ -129,10 +129,24 @@ extension Unpacker {
         }
     }
 
+    /// Bytes that are free for the layers. Where they may be too few, what was removed is deleted to its end before.
+    private func freeBytes(for compressed: Int64, in store: SnapshotStore) throws(UnpackError) -> Int64 {
+        let free = try attempt { try store.freeBytes() }
+        // Files seldom have a hundred times what they take compressed.
+        let (likely, isEndless) = compressed.multipliedReportingOverflow(by: request.limits.ratio ?? 100)
+        let most = min(isEndless ? .max : likely, request.limits.bytes ?? .max)
+        // What a copy of the layers below takes is not known here.
+        let isTight = free < most || store.content == .wholeTree
+        guard isTight, try attempt({ try store.hasRemovals() }) else { return free }
+        try attempt { try store.sweep(waits: true, isWanted: { !cancellation.isCancelled }) }
+        try check()
+        return try attempt { try store.freeBytes() }
+    }
+
     /// What the missing layers may take: what was asked for, else what the store has free.
     private func budget(for missing: [LayerStep], in store: SnapshotStore) throws(UnpackError) -> Budget {
-        let free = try attempt { try store.freeBytes() }
         let compressed = missing.reduce(0) { $0 + $1.descriptor.size }
+        let free = try freeBytes(for: compressed, in: store)
         // Files that are stored as they are may have holes; what is compressed seldom gets smaller.
         let least = missing.reduce(0) { $0 + ($1.descriptor.mediaType.isCompressed ? $1.descriptor.size : 0) }
         guard request.limits.bytes != nil || least <= free else {
