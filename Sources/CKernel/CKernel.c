@@ -64,8 +64,6 @@ unsigned ck_minor(dev_t device) { return minor(device); }
 
 ssize_t ck_getdents(int d, void *records, size_t size) { CK_RETURN(getdents64(d, records, size)); }
 
-const char *ck_entry_name(const struct dirent *entry) { return entry->d_name; }
-
 // Metadata ----------------------------------------------------------------------------------------------------
 
 int ck_fchown(int d, uint32_t uid, uint32_t gid) { CK_RETURN(fchown(d, uid, gid)); }
@@ -317,11 +315,6 @@ int ck_wait(int process) {
     int status = 0;
     if (waitpid(process, &status, 0) < 0) return -errno;
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-int ck_processor_count(void) {
-    cpu_set_t processors;
-    CK_RETURN(sched_getaffinity(0, sizeof processors, &processors) < 0 ? -1 : CPU_COUNT(&processors));
 }
 
 int ck_terminal_width(int descriptor) {

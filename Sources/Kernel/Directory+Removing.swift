@@ -36,24 +36,11 @@ extension Directory {
     /// - Parameter count: grows by the files that have gone.
     /// - Returns: the directories among them; nil if there were no more names.
     func removeSomeFiles(_ count: inout Int) throws(SyscallFailure) -> [FileName]? {
-        // Some thousand records of names as they are; one of the longest name has 280 bytes.
-        let records = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 15, alignment: 8)
-        defer { records.deallocate() }
-        let size: Int
-        do throws(SyscallFailure) {
-            size = try syscall("getdents64") { ck_getdents(file.raw, records.baseAddress, records.count) }
-        } catch let error where error.isMissing {
-            // This directory has been removed while it was open.
-            return nil
-        }
-        if size == 0 { return nil }
+        var records = DirectoryRecords()
+        if try !records.read(from: file) { return nil }
         var directories = [FileName]()
-        var rest = UnsafeRawBufferPointer(rebasing: records[..<size])
-        while !rest.isEmpty {
-            let entry = DirectoryEntry(rest)
-            rest = UnsafeRawBufferPointer(rebasing: rest[entry.size...])
-            guard let name = entry.name else { continue }
-            switch entry.isDirectory {
+        while let (name, isDirectory) = records.next() {
+            switch isDirectory {
             case true: directories.append(name)
             case false:
                 try removeIfThere(name)
@@ -121,21 +108,5 @@ extension Directory {
                 isWritable = true
             }
         }
-    }
-}
-
-/// One record of what getdents64(2) writes: inode and offset, 8 bytes each, its own size in 2, the type in 1, the name.
-private struct DirectoryEntry {
-    let size: Int
-    /// Nil where the file system does not say.
-    let isDirectory: Bool?
-    /// Nil for `.` and `..`.
-    let name: FileName?
-
-    init(_ records: UnsafeRawBufferPointer) {
-        size = Int(records.loadUnaligned(fromByteOffset: 16, as: UInt16.self))
-        let type = records[18]
-        isDirectory = type == UInt8(DT_UNKNOWN) ? nil : type == UInt8(DT_DIR)
-        name = FileName(records[19..<size].prefix { $0 != 0 })
     }
 }

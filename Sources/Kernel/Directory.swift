@@ -239,34 +239,22 @@ package final class Directory: Sendable {
     }
 }
 
-/// The names in a directory but `.` and `..`, one by one, in the file system's order.
+/// What a directory lists but `.` and `..`, one by one, in the file system's order.
 struct NameStream: ~Copyable {
-    private let stream: OpaquePointer
+    private let file: File
+    private var records = DirectoryRecords()
 
     init(of directory: Directory) throws(SyscallFailure) {
-        // A descriptor of its own: readdir(3) moves the position that duplicates share.
+        // A descriptor of its own: duplicates share one position.
         let raw = directory.file.raw
-        let copy = try syscall("openat", ".") { ck_openat(raw, ".", O_RDONLY | O_DIRECTORY, 0) }
-        guard let stream = fdopendir(copy) else {
-            _ = ck_close(copy)
-            throw SyscallFailure("fdopendir", errno: Errno(rawValue: Glibc.errno))
-        }
-        self.stream = stream
+        file = File(adopting: try syscall("openat", ".") { ck_openat(raw, ".", O_RDONLY | O_DIRECTORY, 0) })
     }
-
-    deinit { closedir(stream) }
 
     /// - Returns: nil behind the last one.
     mutating func next() throws(SyscallFailure) -> FileName? {
         while true {
-            Glibc.errno = 0
-            guard let entry = readdir(stream) else {
-                if Glibc.errno != 0 { throw SyscallFailure("readdir", errno: Errno(rawValue: Glibc.errno)) }
-                return nil
-            }
-            let cName = ck_entry_name(entry).unsafelyUnwrapped
-            let bytes = UnsafeRawBufferPointer(start: cName, count: strlen(cName))
-            if let name = FileName(bytes) { return name }
+            if let record = records.next() { return record.name }
+            if try !records.read(from: file) { return nil }
         }
     }
 }

@@ -37,7 +37,7 @@ struct UsageCount {
 extension Directory {
     /// This directory and all below it. What goes meanwhile is left out.
     fileprivate func forEachStatus(_ body: (FileStatus) -> Void) throws(SyscallFailure) {
-        var walk = TreeWalk(self)
+        var walk = TreeWalk(self, isOrdered: false)
         while let step = walk.next() {
             switch step {
             case .entry(let entry): body(entry.status)

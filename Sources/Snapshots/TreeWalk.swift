@@ -37,13 +37,18 @@ struct TreeWalk {
     private static let openLevels = 64
 
     private let root: Directory
+    private let isOrdered: Bool
     private var levels = [Level]()
     private var isBegun = false
     /// Of the last step, `.` or `./a/b`: as it is, and as mtree(5) writes it.
     private(set) var path = [UInt8(ascii: ".")]
     private(set) var escapedPath = [UInt8(ascii: ".")]
 
-    init(_ root: Directory) { self.root = root }
+    /// - Parameter isOrdered: whether names come in the order of their bytes, and not in the file system's.
+    init(_ root: Directory, isOrdered: Bool = true) {
+        self.root = root
+        self.isOrdered = isOrdered
+    }
 
     /// - Returns: nil at the end.
     mutating func next() -> Step? {
@@ -90,7 +95,8 @@ struct TreeWalk {
     }
 
     private mutating func descend(_ directory: Directory, _ name: FileName?) throws(SyscallFailure) {
-        let names = try directory.names().sorted { $1.bytes.lexicographicallyPrecedes($0.bytes) }
+        var names = try directory.names()
+        if isOrdered { names.sort { $1.bytes.lexicographicallyPrecedes($0.bytes) } }
         if levels.count >= Self.openLevels { levels[levels.count - Self.openLevels].directory = nil }
         levels.append(
             Level(

@@ -38,8 +38,6 @@ unsigned ck_minor(dev_t device);
 /// Records of the next names (getdents64(2)); 0 behind the last one.
 ssize_t ck_getdents(int d, void *records, size_t size);
 
-const char *ck_entry_name(const struct dirent *entry);
-
 // Metadata ----------------------------------------------------------------------------------------------------
 
 int ck_fchown(int d, uint32_t uid, uint32_t gid);
@@ -75,7 +73,7 @@ int ck_syncfs(int d);
 /// Bytes that a file system has free, for root (statfs(2)).
 int64_t ck_free_bytes(int d);
 
-// Processors that the calling thread may run on.
+/// Processors that this process may use (sched_getaffinity(2)).
 int ck_processor_count(void);
 
 // Subvolumes of btrfs (linux/btrfs.h, btrfs-ioctl(2)) ----------------------------------------------------------
@@ -134,7 +132,6 @@ int ck_umount(const char *target);
 
 // Process -----------------------------------------------------------------------------------------------------
 
-
 /// Blocks SIGINT and SIGTERM in the calling thread and in all that it will start.
 int ck_block_termination(sigset_t *set);
 int ck_wait_signal(const sigset_t *set);
@@ -152,9 +149,6 @@ int ck_spawn_detached(const char *program, char *const arguments[], char *const 
 
 /// Waits for a child's end: its status, or 128 and the signal that has ended it (waitpid(2)).
 int ck_wait(int process);
-
-/// Processors that this process may use (sched_getaffinity(2)).
-int ck_processor_count(void);
 
 /// Columns; 0 if it is no terminal.
 int ck_terminal_width(int descriptor);
