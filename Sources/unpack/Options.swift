@@ -67,12 +67,12 @@ struct StoreOptions: ParsableArguments {
     var root: String?
 
     var snapshotterName: String {
-        snapshotter ?? Self.environment("UNPACK_SNAPSHOTTER") ?? Self.defaultSnapshotter
+        snapshotter ?? environment("UNPACK_SNAPSHOTTER") ?? Self.defaultSnapshotter
     }
 
     /// Absolute: it stands in mount lines that somebody runs elsewhere.
     func rootPath() throws -> FilePath {
-        let text = root ?? Self.environment("UNPACK_ROOT") ?? "/var/lib/unpack"
+        let text = root ?? environment("UNPACK_ROOT") ?? "/var/lib/unpack"
         return try absolutePath(text, of: "--root")
     }
 
@@ -113,11 +113,6 @@ struct StoreOptions: ParsableArguments {
     }
 
     private static let defaultSnapshotter = "overlayfs"
-
-    private static func environment(_ name: String) -> String? {
-        let value = ProcessInfo.processInfo.environment[name]
-        return value?.isEmpty == false ? value : nil
-    }
 }
 
 /// A directory that was typed, absolute. An empty one is a script's unset variable, not the working directory.
@@ -139,8 +134,10 @@ struct TalkOptions: ParsableArguments {
 struct LimitOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Layers that are read and applied at once. The result does not depend on it. Default: the processors.",
-            valueName: "n"))
+            """
+            Layers that are read and applied at once. The result does not depend on it. Default: $UNPACK_JOBS, else as many \
+            as there are processors.
+            """, valueName: "n"))
     var jobs: Int?
 
     @Option(
@@ -168,11 +165,13 @@ struct LimitOptions: ParsableArguments {
     }
 
     func jobCount() throws -> Int {
-        guard let jobs else { return min(Processor.count, Self.maximumJobs) }
-        guard (1...Self.maximumJobs).contains(jobs) else {
-            throw UnpackError(.usage, "--jobs is 1 to \(Self.maximumJobs), not \(jobs)")
+        let text = jobs.map(String.init) ?? environment("UNPACK_JOBS")
+        guard let text else { return min(Processor.count, Self.maximumJobs) }
+        guard let count = Int(text), (1...Self.maximumJobs).contains(count) else {
+            let name = jobs == nil ? "UNPACK_JOBS" : "--jobs"
+            throw UnpackError(.usage, "\(name) is 1 to \(Self.maximumJobs), not \(escaped(text.utf8))")
         }
-        return jobs
+        return count
     }
 
     /// More hardly helps: the kernel makes files in one file system no faster.
@@ -197,4 +196,10 @@ extension FilePath {
         let path = isAbsolute ? self : try FilePath.workingDirectory().pushing(self)
         return path.lexicallyNormalized()
     }
+}
+
+/// An empty variable is none.
+private func environment(_ name: String) -> String? {
+    let value = ProcessInfo.processInfo.environment[name]
+    return value?.isEmpty == false ? value : nil
 }

@@ -57,6 +57,20 @@ struct LimitTests {
             "--jobs", "\(jobs)")
     }
 
+    @Test("How many jobs there are can be told by the environment, and the option goes before it")
+    func environmentJobs() throws {
+        let program = try Program()
+        let image = try program.image(Self.layers).path.string
+        let wrong = try Command.run(
+            [Program.path.string, image, "--root", program.root.string], environment: ["UNPACK_JOBS": "many"])
+        #expect(wrong.status == 64)
+        #expect(wrong.errorText.contains("UNPACK_JOBS is 1 to 16, not many"), "\(wrong.report)")
+        let right = try Command.run(
+            [Program.path.string, image, "--root", program.root.string, "--jobs", "2"],
+            environment: ["UNPACK_JOBS": "many"])
+        #expect(right.status == 0, "\(right.report)")
+    }
+
     @Test("Holes take nothing of the limit, and a layer that is applied twice counts once")
     func counting() throws {
         let program = try Program()

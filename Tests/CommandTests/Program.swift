@@ -74,7 +74,9 @@ struct Program {
     }
 
     private var environment: [String: String] {
-        ["UNPACK_ROOT": root.string, "UNPACK_SNAPSHOTTER": snapshotter.rawValue]
+        var environment = ["UNPACK_ROOT": root.string, "UNPACK_SNAPSHOTTER": snapshotter.rawValue]
+        environment["UNPACK_JOBS"] = ProcessInfo.processInfo.environment["UNPACK_TEST_JOBS"]
+        return environment
     }
 
     /// What the program prints for an image: one line.
