@@ -8,16 +8,24 @@ BINDIR ?= $(PREFIX)/bin
 BUILD_PACKAGES := libarchive-dev libzstd-dev libisal-dev libsqlite3-dev pkg-config
 TEST_PACKAGES := umoci zstd sqlite3 strace libcap2-bin attr acl btrfs-progs e2fsprogs xfsprogs libarchive-tools
 
-# Where the large image is kept.
+# What `make bench` measures beside the program, and what it makes images with.
+BENCH_PACKAGES := isal zstd libarchive-tools umoci mmdebstrap buildah skopeo jq openssl time e2fsprogs
+
+# Where the large image is kept; one with zstd beside it, for `make bench`.
 LARGE_IMAGE ?= /var/tmp/unpack-large
+# What else `make bench` makes once: a chroot of Debian's sid, images. BENCH_OUTPUT may name a file for its tables.
+BENCH_CACHE ?= /var/tmp/unpack-bench
+export LARGE_IMAGE BENCH_CACHE BENCH_OUTPUT BENCH_ROUNDS BENCH_ONLY
 
 # What `make fuzz` runs, and how long each.
 FUZZERS ?= FuzzTar FuzzLayers FuzzStreams FuzzDocuments
 FUZZ_SECONDS ?= 60
 
+BENCH = $(SUDO) env BENCH_PROGRAM="$$($(SWIFT) build -c release --show-bin-path)/unpack" .ci/bench
+
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: run build test test-large crash mutants sanitize fuzz check fmt install uninstall clean help build-packages test-packages
+.PHONY: run build test test-large bench bench-scale bench-micro crash mutants sanitize fuzz check fmt install uninstall clean help build-packages test-packages bench-packages
 
 run: build-packages ## build for release, unpack a fixture, mount it, look at it, unmount it
 	$(SWIFT) build -c release --product unpack
@@ -34,6 +42,16 @@ test-large: build-packages test-packages ## build a large image outside the repo
 	Fixtures/make-large.sh $(LARGE_IMAGE)
 	$(SWIFT) build -c release --build-tests -Xswiftc -enable-testing
 	UNPACK_LARGE_IMAGE=$(LARGE_IMAGE) $(SWIFT) test -c release --skip-build --filter LargeImageTests
+
+bench: build bench-packages ## the large image beside other programs, against the budgets (as root; half an hour)
+	$(SUDO) Fixtures/make-large.sh --zstd $(LARGE_IMAGE)-zstd $(LARGE_IMAGE)
+	@$(BENCH) images
+
+bench-scale: build bench-packages ## images that are large in one way each (as root; 14 GB of disk, 16 GB of memory)
+	@$(BENCH) scale
+
+bench-micro: build-packages ## a stage at a time: inflating, hashing, reading archives, applying
+	cd Tests/Benchmarks && $(SWIFT) package --allow-writing-to-package-directory benchmark
 
 crash: build-packages test-packages ## kill, fail and power off every step that reaches the disk; a report of each
 	$(SWIFT) build --build-tests
@@ -71,6 +89,9 @@ help: ## list the targets
 
 build-packages:
 	@.ci/install-packages $(BUILD_PACKAGES)
+
+bench-packages:
+	@.ci/install-packages $(BENCH_PACKAGES)
 
 test-packages:
 	@.ci/install-packages $(TEST_PACKAGES)
