@@ -50,8 +50,10 @@ bench: build bench-packages ## the large image beside other programs, against th
 bench-scale: build bench-packages ## images that are large in one way each (as root; 14 GB of disk, 16 GB of memory)
 	@$(BENCH) scale
 
-bench-micro: build-packages ## a stage at a time: inflating, hashing, reading archives, applying
-	cd Tests/Benchmarks && $(SWIFT) package --allow-writing-to-package-directory benchmark
+bench-micro: build-packages bench-packages ## a stage at a time: inflating, hashing, reading archives, applying (as root)
+	for case in mixed-64 small-10000; do Fixtures/make-scale.sh $$case $(BENCH_CACHE)/scale/$$case; done
+	UNPACK_BENCHMARKS=1 UNPACK_BENCHMARK_IMAGES=$(BENCH_CACHE)/scale \
+		$(SWIFT) package --scratch-path .build/benchmarks --allow-writing-to-package-directory benchmark $(BENCHMARK)
 
 crash: build-packages test-packages ## kill, fail and power off every step that reaches the disk; a report of each
 	$(SWIFT) build --build-tests

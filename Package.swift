@@ -137,3 +137,21 @@ if Context.environment["UNPACK_FUZZ"] != nil {
         fuzzer("FuzzDocuments", ["OCI"]),
     ]
 }
+
+// `make bench-micro` asks for these, and for what they bring with them.
+if Context.environment["UNPACK_BENCHMARKS"] != nil {
+    package.dependencies += [
+        .package(url: "https://github.com/ordo-one/benchmark", from: "1.38.1", traits: [])
+    ]
+    package.targets += [
+        .executableTarget(
+            name: "Stages",
+            dependencies: [
+                "Archive", "Compression", "Kernel", "Layers", "Layout", "OCI", "Streams", "TestSupport", system,
+                .product(name: "Benchmark", package: "benchmark"),
+            ],
+            path: "Tests/Benchmarks/Stages",
+            swiftSettings: [.swiftLanguageMode(.v6)],
+            plugins: [.plugin(name: "BenchmarkPlugin", package: "benchmark")])
+    ]
+}
