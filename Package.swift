@@ -147,7 +147,8 @@ if Context.environment["UNPACK_BENCHMARKS"] != nil {
         .executableTarget(
             name: "Stages",
             dependencies: [
-                "Archive", "Compression", "Kernel", "Layers", "Layout", "OCI", "Streams", "TestSupport", system,
+                "Archive", "Compression", "Kernel", "Layers", "Layout", "OCI", "Streams", "TestSupport",
+                system,
                 .product(name: "Benchmark", package: "benchmark"),
             ],
             path: "Tests/Benchmarks/Stages",

@@ -21,7 +21,8 @@ struct Sample: Sendable {
     let tar: [UInt8]
 
     private init(_ name: String) throws {
-        let folder = ProcessInfo.processInfo.environment["UNPACK_BENCHMARK_IMAGES"] ?? "/var/tmp/unpack-bench/scale"
+        let folder =
+            ProcessInfo.processInfo.environment["UNPACK_BENCHMARK_IMAGES"] ?? "/var/tmp/unpack-bench/scale"
         layout = try ImageLayout(opening: FilePath(folder).appending(name))
         step = try layout.load(try layout.select(Selector()).descriptor).steps[0]
         gzip = Array(try Data(contentsOf: URL(fileURLWithPath: path(of: step.descriptor.digest, in: layout))))

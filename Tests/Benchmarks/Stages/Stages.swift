@@ -78,7 +78,7 @@ private func apply(_ benchmark: Benchmark, _ sample: Sample) throws {
     let pipeline = LayerPipeline(
         sample.layout, form: .device, budget: Budget(), cancellation: Cancellation())
     benchmark.startMeasurement()
-    blackHole(try pipeline.apply(sample.step, to: target, over: Promise(nil)))
+    blackHole(try pipeline.apply(sample.step, to: target, over: Promise(LowerView([]))))
     benchmark.stopMeasurement()
     try folder.removeTree(name)
 }
