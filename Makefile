@@ -15,15 +15,16 @@ BENCH_PACKAGES := isal zstd libarchive-tools umoci mmdebstrap buildah skopeo jq 
 LARGE_IMAGE ?= /var/tmp/unpack-large
 # What else `make bench` makes once: a chroot of Debian's sid, images. BENCH_OUTPUT may name a file for its tables.
 BENCH_CACHE ?= /var/tmp/unpack-bench
-export LARGE_IMAGE BENCH_CACHE BENCH_OUTPUT BENCH_ROUNDS BENCH_ONLY
 
 # What `make fuzz` runs, and how long each.
 FUZZERS ?= FuzzTar FuzzLayers FuzzStreams FuzzDocuments
 FUZZ_SECONDS ?= 60
 
-BENCH = $(SUDO) env BENCH_PROGRAM="$$($(SWIFT) build -c release --show-bin-path)/unpack" .ci/bench
-
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+BENCH = $(SUDO) env LARGE_IMAGE="$(LARGE_IMAGE)" BENCH_CACHE="$(BENCH_CACHE)" BENCH_OUTPUT="$(BENCH_OUTPUT)" \
+	BENCH_ROUNDS="$(BENCH_ROUNDS)" BENCH_ONLY="$(BENCH_ONLY)" BENCH_TIMEOUT="$(BENCH_TIMEOUT)" \
+	BENCH_PROGRAM="$$($(SWIFT) build -c release --show-bin-path)/unpack" .ci/bench
 
 .PHONY: run build test test-large bench bench-scale bench-micro crash mutants sanitize fuzz check fmt install uninstall clean help build-packages test-packages bench-packages
 
