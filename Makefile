@@ -48,7 +48,7 @@ bench: build bench-packages ## the large image beside other programs, against th
 	$(SUDO) Fixtures/make-large.sh --zstd $(LARGE_IMAGE)-zstd $(LARGE_IMAGE)
 	@$(BENCH) images
 
-bench-scale: build bench-packages ## images that are large in one way each (as root; 14 GB of disk, 16 GB of memory)
+bench-scale: build bench-packages ## images that are large in one way each (as root; 14 GB of disk, 12 GB of memory)
 	@$(BENCH) scale
 
 bench-micro: build-packages bench-packages ## a stage at a time: inflating, hashing, reading archives, applying (as root)
