@@ -99,7 +99,7 @@ let package = Package(
             ],
             swiftSettings: common),
         .testTarget(
-            name: "MountsTests", dependencies: ["Mounts", "Kernel", "TestSupport", system],
+            name: "MountsTests", dependencies: ["Mounts", "Streams", "Kernel", "TestSupport", system],
             swiftSettings: common),
         .testTarget(
             name: "SnapshotsTests",

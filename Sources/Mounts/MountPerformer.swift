@@ -69,17 +69,29 @@ package enum MountPerformer {
         }
     }
 
+    /// Makes sure that nobody else can write to an image. A device that was unmounted a moment ago may still be on its way:
+    /// the kernel lets go of it later (loop(4), LO_FLAGS_AUTOCLEAR).
+    private static func waitForOthers(than device: LoopDevice, of file: FilePath) throws {
+        for _ in 0..<patience {
+            let writers = try LoopTable.read().devices(of: file, onlyWriters: true)
+            guard let other = writers.first(where: { $0 != device.path }) else { return }
+            if let target = try MountTable.read().target(ofSource: other) {
+                throw Failure.inUse(target: target)
+            }
+            Process.sleep(milliseconds: 10)
+        }
+        throw Failure.inUse(target: nil)
+    }
+
+    /// Times 10 ms.
+    private static let patience = 200
+
     private static func mountImage(
         _ file: FilePath, _ type: String, readOnly: Bool, _ options: [String], on target: FilePath
     ) throws {
         let device = try LoopDevice(of: file, readOnly: readOnly)
         // Looked for when the own device is there: of two who mount at the same time, none overlooks the other.
-        if !readOnly {
-            let writers = try LoopTable.read().devices(of: file, onlyWriters: true)
-            if let other = writers.first(where: { $0 != device.path }) {
-                throw Failure.inUse(target: try MountTable.read().target(ofSource: other))
-            }
-        }
+        if !readOnly { try waitForOthers(than: device, of: file) }
         let context = try MountCalls.Context(type: type)
         try context.set("source", device.path)
         if readOnly { try context.set("ro", nil) }

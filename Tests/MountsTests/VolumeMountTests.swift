@@ -1,5 +1,6 @@
 import Kernel
 import Mounts
+import Streams
 import SystemPackage
 import TestSupport
 import Testing
@@ -161,5 +162,21 @@ struct ImageMountTests {
             try mounted([mount(readOnly: true)], way, on: second) { _ in }
         }
         try mounted([mount(readOnly: false)], way, on: second) { _ in }
+    }
+
+    @Test("What was unmounted a moment ago is waited for")
+    func lateRelease() throws {
+        let isHeld = Promise<Bool>()
+        let late = try WorkerThread { [image] in
+            let device = try LoopDevice(of: image, readOnly: false)
+            let detached = try DetachedMount(
+                type: "ext4", source: device.path, readOnly: false, options: [])
+            isHeld.fulfil(true)
+            Process.sleep(milliseconds: 300)
+            withExtendedLifetime((device, detached)) {}
+        }
+        _ = isHeld.wait()
+        try mounted([mount(readOnly: false)], .performed, on: target) { _ in }
+        try late.join()
     }
 }
