@@ -10,7 +10,9 @@ extension Directory {
     }
 
     /// Removes all that is in this directory.
-    package func removeContents() throws(SyscallFailure) { try DoomedDirectory(contentsOf: self).remove() }
+    package func removeContents() throws(SyscallFailure) {
+        repeat { try DoomedDirectory(contentsOf: self).remove() } while try !names(atMost: 1).isEmpty
+    }
 
     /// - Returns: false for a directory.
     private func removeIfNotDirectory(_ name: FileName) throws(SyscallFailure) -> Bool {

@@ -20,14 +20,14 @@ package final class DoomedDirectory: @unchecked Sendable {
     /// The directories in it, and one until all of its names have been read.
     private let unfinished = Atomic<Int>(1)
 
-    /// So many are open at once, and two more for each thread: what lies deeper is moved up.
+    /// So many are open at once, and one more, for each thread: what lies deeper is moved up.
     private static let deepest = 64
 
     package convenience init(_ name: FileName, in folder: Directory) throws(SyscallFailure) {
         self.init(name, in: folder, parent: nil, isOnBtrfs: try folder.isBtrfs)
     }
 
-    /// - Parameter directory: stays, and is empty then.
+    /// - Parameter directory: stays. What has been moved up to it, too.
     convenience init(contentsOf directory: Directory) throws(SyscallFailure) {
         self.init(nil, in: directory, parent: nil, isOnBtrfs: try directory.isBtrfs)
     }
@@ -83,17 +83,16 @@ package final class DoomedDirectory: @unchecked Sendable {
         return directory
     }
 
-    /// - Returns: nil if it is gone.
+    /// - Returns: nil where it has been moved up to where all began, which is read again before it goes.
     private func inner(_ name: FileName, of directory: Directory) throws(SyscallFailure) -> DoomedDirectory? {
         if depth < Self.deepest { return DoomedDirectory(name, of: directory, parent: self) }
-        // It stays open for as long as this one is not finished.
-        guard let top = top.directory else { return nil }
         do throws(SyscallFailure) {
-            let lifted = try top.lift(name, from: directory)
-            return DoomedDirectory(lifted, of: top, parent: self.top)
+            // Open for as long as this one is not finished.
+            try top.directory?.lift(name, from: directory)
         } catch let error where error.isMissing {
-            return nil
+            // Somebody else removes it, too.
         }
+        return nil
     }
 
     private convenience init(_ name: FileName, of directory: Directory, parent: DoomedDirectory) {
@@ -115,7 +114,7 @@ package final class DoomedDirectory: @unchecked Sendable {
         } catch let error where error.isMissing {
             // Somebody else was faster.
         } catch let error where error.errno == .directoryNotEmpty {
-            // Somebody else who removes it too has moved something up.
+            // Something has been moved up, by this or by somebody else who removes it too.
             return [DoomedDirectory(name, in: folder, parent: parent, isOnBtrfs: isOnBtrfs)]
         }
         return try parent?.finish() ?? []

@@ -35,6 +35,15 @@ extension SnapshotStore {
         }
     }
 
+    /// Waits until all that is set aside is deleted, and its room can be used.
+    ///
+    /// - Parameter isWanted: asked while waiting; where it is not any more, this returns.
+    package func makeRoom(isWanted: () -> Bool) throws(StoreFailure) {
+        try sweep(waits: true, isWanted: isWanted)
+        // ext4 counts freed blocks at once, and gives them out again when its journal has been written.
+        try syncFileSystem()
+    }
+
     /// Whether anything is left to be deleted.
     package func hasRemovals() throws(StoreFailure) -> Bool {
         try attempting("cannot look at what was removed") { () throws(SyscallFailure) in

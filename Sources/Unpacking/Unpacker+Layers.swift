@@ -138,7 +138,7 @@ extension Unpacker {
         // What a copy of the layers below takes is not known here.
         let isTight = free < most || store.content == .wholeTree
         guard isTight, try attempt({ try store.hasRemovals() }) else { return free }
-        try attempt { try store.sweep(waits: true, isWanted: { !cancellation.isCancelled }) }
+        try attempt { try store.makeRoom { !cancellation.isCancelled } }
         try check()
         return try attempt { try store.freeBytes() }
     }

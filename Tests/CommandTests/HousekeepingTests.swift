@@ -233,7 +233,7 @@ struct HousekeepingTests {
             let before = try everything()
             let dry = try prune("--dry-run")
             #expect(try everything() == before)
-            let really = try prune()
+            let really = try prune("--wait")
             #expect(really.items == dry.items, "after \(delay) ms")
             kinds.formUnion(really.items.map { $0[0] + ": " + $0[2] })
             #expect(try directories() == [])

@@ -19,8 +19,8 @@ struct SweepingTests {
     }
 
     private func unpackLarge() throws {
-        _ = try program.run(image.string, "-q").succeed()
-        try program.folder.appending("1/fs").fill()
+        let path = try program.run(image.string, "-q", "--format", "path").succeed().text
+        try FilePath(path.trimmingCharacters(in: .newlines)).fill()
     }
 
     private var setAside: [String] {
@@ -36,42 +36,54 @@ struct SweepingTests {
         #expect(try setAside == [])
     }
 
-    /// The one that deletes in the background, held still.
-    private func stoppedSweeper() throws -> pid_t {
-        for _ in 1...2000 {
-            let found = try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap { pid_t($0) }
-                .first { pid in
-                    let words = (try? String(contentsOfFile: "/proc/\(pid)/cmdline", encoding: .utf8)) ?? ""
-                    return words.contains("\0sweep-store\0") && words.contains(program.root.string + "\0")
+    /// Runs what is to leave something to a sweeper, and holds that one still. It may be over too soon: then again.
+    private func stoppedSweeper(
+        after body: () throws -> Command
+    ) throws -> (run: Command, sweeper: pid_t) {
+        for _ in 1...20 {
+            let run = try body().succeed()
+            for _ in 1...1000 where try !setAside.isEmpty {
+                guard let sweeper = try sweeper(), kill(sweeper, SIGSTOP) == 0 else {
+                    Process.sleep(milliseconds: 1)
+                    continue
                 }
-            if let found {
-                kill(found, SIGSTOP)
-                return found
+                if try !setAside.isEmpty { return (run, sweeper) }
+                kill(sweeper, SIGCONT)
             }
-            Process.sleep(milliseconds: 1)
         }
-        return try #require(nil as pid_t?, "nobody deletes")
+        return try #require(nil, "nobody deletes")
+    }
+
+    private func sweeper() throws -> pid_t? {
+        try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap { pid_t($0) }.first { pid in
+            let words = (try? String(contentsOfFile: "/proc/\(pid)/cmdline", encoding: .utf8)) ?? ""
+            return words.contains("\0sweep-store\0") && words.contains(program.root.string + "\0")
+        }
     }
 
     @Test(
         "rm, prune and snapshot rm return while the trees are there, and a process of its own deletes them",
         arguments: [["rm", "one"], ["prune"], ["snapshot", "rm", "mine"]])
     func background(command: [String]) throws {
-        if command == ["rm", "one"] {
-            try unpackLarge()
-        } else {
-            _ = try program.run("snapshot", "prepare", "mine").succeed()
-            try program.folder.appending(command == ["prune"] ? ".removed-1" : "1/fs").fill()
-        }
         let log = program.scratch.path.appending("faults").string
-        let run = try Command.run(
-            // Two descriptors that nobody closes.
-            ["sh", "-c", #"exec "$@" 7>/dev/zero 8</dev/zero"#, "sh", Program.path.string] + command,
-            environment: [
-                "UNPACK_ROOT": program.root.string, "UNPACK_FAULT": "list", "UNPACK_FAULT_LOG": log,
-            ]
-        ).succeed()
-        let sweeper = try stoppedSweeper()
+        let (run, sweeper) = try stoppedSweeper {
+            switch command[0] {
+            case "rm": try unpackLarge()
+            case "prune":
+                _ = try program.run(image.string, "-q").succeed()
+                try program.folder.appending(".removed-1").fill()
+            default:
+                let mount = try program.run("snapshot", "prepare", "mine", "--json").succeed().text
+                let path = try #require(mount.split(separator: "\"").first { $0.hasSuffix("/fs") })
+                try FilePath(String(path)).fill()
+            }
+            return try Command.run(
+                // Two descriptors that nobody closes.
+                ["sh", "-c", #"exec "$@" 7>/dev/zero 8</dev/zero"#, "sh", Program.path.string] + command,
+                environment: [
+                    "UNPACK_ROOT": program.root.string, "UNPACK_FAULT": "list", "UNPACK_FAULT_LOG": log,
+                ])
+        }
         defer { kill(sweeper, SIGCONT) }
         #expect(try setAside.count == 1)
         switch command[0] {
@@ -111,6 +123,23 @@ struct SweepingTests {
         #expect(try setAside == [])
     }
 
+    @Test("Deep trees and wide ones need few descriptors")
+    func descriptors() throws {
+        _ = try program.run(image.string, "-q").succeed()
+        for tree in 1...4 {
+            var inner = try Directory.makingAll(program.folder.appending(".removed-\(tree)"), mode: 0o700)
+            for _ in 0..<2000 {
+                try inner.makeDirectory(FileName(literal: "beside"), mode: 0o700)
+                inner = try inner.ensureDirectory("d")
+            }
+        }
+        let script = #"ulimit -n 400 && exec "$0" prune --wait"#
+        try Command.run(
+            "sh", "-ec", script, Program.path.string, environment: ["UNPACK_ROOT": program.root.string]
+        ).succeed()
+        #expect(try setAside == [])
+    }
+
     @Test("What is small is deleted at once, by nobody else")
     func small() throws {
         _ = try program.run(image.string, "-q").succeed()
@@ -120,9 +149,10 @@ struct SweepingTests {
 
     @Test("A killed sweeper leaves its work to the next run or to prune", arguments: [["prune"], ["IMAGE"]])
     func killed(next: [String]) throws {
-        try unpackLarge()
-        _ = try program.run("rm", "one").succeed()
-        let sweeper = try stoppedSweeper()
+        let (_, sweeper) = try stoppedSweeper {
+            try unpackLarge()
+            return try program.run("rm", "one")
+        }
         #expect(try program.run("prune", "--dry-run").succeed().text.contains("being deleted"))
         kill(sweeper, SIGKILL)
         #expect(try setAside.count == 1)

@@ -42,7 +42,7 @@ private func name(_ text: String) -> FileName { FileName(literal: text) }
         #expect(try Directory(opening: canary.path).names() == [name("file")])
     }
 
-    @Test("Trees of any depth go, with few descriptors")
+    @Test("Trees of any depth go")
     func deep() throws {
         for tree in ["a", "b"] { try folder.makeChain(tree, depth: 5000) }
         try remove("a", "b")
