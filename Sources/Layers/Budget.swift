@@ -57,6 +57,9 @@ package final class Budget: Sendable {
         self.sharedMemory = sharedMemory
     }
 
+    /// Bytes that have been written, by layers that stay or are being applied.
+    package var written: Int64 { bytes.load(ordering: .relaxed) }
+
     /// What one pass over a layer spends; given back when nobody holds it any more, unless it is kept.
     final class Account: Sendable {
         private let budget: Budget

@@ -40,7 +40,7 @@ extension SnapshotStore {
         }
     }
 
-    func syncFileSystem() throws(StoreFailure) {
+    package func syncFileSystem() throws(StoreFailure) {
         try attempting("cannot write the store to disk") { () throws(SyscallFailure) in
             try rootDirectory.file.syncFileSystem()
         }

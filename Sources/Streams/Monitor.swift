@@ -50,4 +50,22 @@ package final class Monitor: @unchecked Sendable {
             pthread_cond_wait(conditions + group, mutex)
         }
     }
+
+    /// Waits until `body` finds what it looks for, or so long at most.
+    func wait<Result>(atMost milliseconds: Int, _ body: () -> Result?) -> Result? {
+        var end = timespec()
+        clock_gettime(CLOCK_REALTIME, &end)
+        end.tv_sec += milliseconds / 1000
+        end.tv_nsec += milliseconds % 1000 * 1_000_000
+        if end.tv_nsec >= 1_000_000_000 {
+            end.tv_sec += 1
+            end.tv_nsec -= 1_000_000_000
+        }
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        while true {
+            if let result = body() { return result }
+            if pthread_cond_timedwait(conditions, mutex, &end) == ETIMEDOUT { return body() }
+        }
+    }
 }

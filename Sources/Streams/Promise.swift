@@ -24,6 +24,11 @@ package final class Promise<Value: Sendable>: @unchecked Sendable {
         return monitor.wait { given }
     }
 
+    /// Waits so long at most.
+    ///
+    /// - Returns: nil if the value was not given until then.
+    package func wait(milliseconds: Int) -> Value? { monitor.wait(atMost: milliseconds) { given } }
+
     /// Whether somebody waits for the value now.
     package var isAwaited: Bool { monitor.change { waiting > 0 } }
 }

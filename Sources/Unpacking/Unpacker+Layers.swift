@@ -28,7 +28,9 @@ extension Unpacker {
             keepsChecksums: isRecorded)
         let lower = try layers(below: lowest.step, in: store)
         lowest.below.fulfil(LowerView(lower.map(\.directory)))
+        let writeback = request.durability == .fs ? EarlyWriteback(of: budget, to: store) : nil
         let results = begin(work, jobs: jobs, through: pipeline, in: store)
+        writeback?.end()
         return try attempt {
             try results.map { try $0.get() }.flatMap { layer in
                 layer.warnings.map { "\(layer.step.name): \($0.description)" }

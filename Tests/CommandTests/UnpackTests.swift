@@ -251,6 +251,29 @@ struct UnpackTests {
     }
 
     @Test(
+        "The disk begins to write while a large image is unpacked, and one sync is enough for a small one",
+        .enabled(if: Ability.has("strace"), "needs strace"),
+        arguments: [("fs", 1, 1...1), ("fs", 160, 2...20), ("none", 80, 0...0)]
+            as [(String, Int, ClosedRange<Int>)])
+    func syncs(durability: String, megabytes: Int, expected: ClosedRange<Int>) throws {
+        let program = try Program()
+        let trace = program.scratch.path.appending("trace").string
+        let megabyte = Bytes.noise(1 << 20).array
+        var content = [UInt8]()
+        for _ in 1...megabytes { content += megabyte }
+        let image = try program.image([LayerBuilder(.file("one", Bytes(content)))], packing: .none)
+        _ = try Command.run(
+            "strace", "-f", "-e", "trace=syncfs,pwrite64", "-o", trace, Program.path.string,
+            image.path.string,
+            "--root", program.root.string, "-q", "--sync", durability,
+            environment: ["ASAN_OPTIONS": "detect_leaks=0"]
+        ).succeed()
+        let syncs =
+            try String(contentsOfFile: trace, encoding: .utf8).components(separatedBy: "syncfs(").count - 1
+        #expect(expected.contains(syncs), "\(syncs) of them")
+    }
+
+    @Test(
         "Each thread that applies entries confines itself first",
         .enabled(if: Ability.has("strace") && Landlock.isAvailable, "needs strace and Landlock"))
     func confined() throws {
