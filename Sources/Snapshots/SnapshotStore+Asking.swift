@@ -73,6 +73,18 @@ extension SnapshotStore {
         }
     }
 
+    /// Measures the committed snapshots that were not yet, so that can be said what their removal frees.
+    package func measureAll() throws(StoreFailure) {
+        let names = try read { database in
+            try String.fetchAll(
+                database,
+                sql: """
+                    SELECT name FROM snapshot WHERE snapshotter = ? AND kind = 'committed' AND size IS NULL
+                    """, arguments: [self.snapshotter])
+        }
+        for name in names { _ = try usageIfPresent(of: name) }
+    }
+
     /// - Parameter tree: as in `SnapshotBackend.usage`.
     func measure(_ id: Int64, _ name: String, tree: SnapshotUsage? = nil) throws(StoreFailure)
         -> SnapshotUsage

@@ -81,7 +81,9 @@ extension SnapshotStore {
         let labels = try SnapshotLabels.stored(of: wanted.labels)
         try backend.finish(wanted.id)
         let record = wanted.isRecorded ? try record(wanted, known, check) : nil
-        let usage = try measure(wanted.id, wanted.key, tree: record?.usage)
+        // What is to stay for this boot only is measured when somebody asks.
+        let isMeasured = wanted.isRecorded || wanted.chain == nil
+        let usage = isMeasured ? try measure(wanted.id, wanted.key, tree: record?.usage) : nil
         if isSynced { try syncFileSystem() }
         try write(isSynced ? .durable : .ordinary) { database in
             let row = try self.row(wanted.key, database)
@@ -93,8 +95,8 @@ extension SnapshotStore {
                         verified_chain = ?, size = ?, inodes = ?, tree_digest = ?, created = ?, updated = ? WHERE id = ?
                     """,
                 arguments: [
-                    wanted.name, parent, isSynced ? nil : self.boot, wanted.chain?.description, usage.size,
-                    usage.inodes, record?.digest.description, now, now, row.id,
+                    wanted.name, parent, isSynced ? nil : self.boot, wanted.chain?.description, usage?.size,
+                    usage?.inodes, record?.digest.description, now, now, row.id,
                 ])
             try SnapshotRow.setLabels(labels, of: row.id, database)
             if let run = wanted.run { try self.pin(row.id, in: run, database) }

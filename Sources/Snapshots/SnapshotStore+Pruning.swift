@@ -63,7 +63,13 @@ extension SnapshotStore {
             }
             return leftovers
         }
-        return (snapshots, leftovers)
+        return (snapshots.map(measured), leftovers)
+    }
+
+    /// One that was not measured when it was committed is now, unless it goes meanwhile.
+    private func measured(_ removal: Removal) -> Removal {
+        let usage = removal.usage ?? (try? measure(removal.snapshot.id, removal.snapshot.name))
+        return Removal(snapshot: removal.snapshot, usage: usage, reason: removal.reason)
     }
 
     /// Removes every layer that no image, no other snapshot and no running unpack needs.

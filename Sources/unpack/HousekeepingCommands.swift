@@ -101,6 +101,7 @@ struct RmCommand: ParsableCommand {
     func run() throws {
         let store = try self.store.openExisting()
         var documents = [Document]()
+        try attempt { try store.measureAll() }
         for name in images {
             let image = try find(name, in: store)
             let removals = try attempt { try store.remove(image, .begun) }
@@ -203,10 +204,12 @@ struct PruneCommand: ParsableCommand {
             ? plan.snapshots
             : try plan.snapshots.filter { $0.reason == .distrusted }
                 + store.prune(in: try store.startRun(.begun), .begun)
+        let planned = Dictionary(plan.snapshots.map { ($0.snapshot.name, $0.usage) }) { first, _ in first }
         let items =
             removals.map {
                 Item(
-                    kind: "snapshot", name: $0.snapshot.name, bytes: $0.usage?.size ?? 0,
+                    kind: "snapshot", name: $0.snapshot.name,
+                    bytes: ($0.usage ?? planned[$0.snapshot.name] ?? nil)?.size ?? 0,
                     reason: $0.reason.rawValue)
             }
             + plan.leftovers.map {

@@ -39,6 +39,18 @@ struct HousekeepingTests {
         try JSONSerialization.jsonObject(with: Data(program.run(arguments).succeed().output))
     }
 
+    @Test(
+        "What was not measured when it was committed is when somebody asks",
+        arguments: ["images", "rm", "prune"])
+    func measuredLate(command: String) throws {
+        _ = try unpack("one", "--sync", "none")
+        #expect(try program.rows("SELECT count(*) FROM snapshot WHERE size IS NULL") == "2\n")
+        if command == "prune" { _ = try program.rows("DELETE FROM image") }
+        let text = try program.run(command == "rm" ? ["rm", "one"] : [command]).succeed().text
+        // Two files of 50,000 bytes and four directories, in blocks.
+        #expect(text.contains(/1[0-9][0-9]\.[0-9] KiB/), "\(text)")
+    }
+
     private struct Pruned {
         let bytes: Int
         let isDryRun: Bool
