@@ -49,7 +49,7 @@ extension Unpacker {
         let permits = Permits(jobs)
         var prepared = 0
         var threads = work.map { _ in WorkerThread<AppliedLayer>?.none }
-        var failure: (index: Int, error: any Error)?
+        var failure: (any Error)?
         for _ in work {
             let permit = permits.take()
             guard let index = queue.withLock({ $0.next() }) else { break }
@@ -81,7 +81,7 @@ extension Unpacker {
                     }
                 }
             } catch {
-                failure = (index, error)
+                failure = error
                 break
             }
         }
@@ -89,7 +89,7 @@ extension Unpacker {
         for (layer, thread) in zip(work, threads) where thread == nil { layer.above.fulfil(nil) }
         let results = zip(work, threads).map { layer, thread in
             Result {
-                guard let thread else { throw failure?.error ?? Cancelled(.failure) }
+                guard let thread else { throw failure ?? Cancelled(.failure) }
                 return try thread.join()
             }
         }
