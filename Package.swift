@@ -47,7 +47,9 @@ let package = Package(
         .target(name: "Streams", dependencies: ["CKernel", "Kernel", "OCI", crypto], swiftSettings: wet),
         .target(name: "Compression", dependencies: ["CZstd", "CISAL"], swiftSettings: wet),
         .target(name: "Archive", dependencies: ["CArchive", "Kernel", "Streams"], swiftSettings: wet),
-        .target(name: "Layout", dependencies: ["OCI", "Kernel", "Streams", system], swiftSettings: dry),
+        .target(
+            name: "Layout", dependencies: ["OCI", "Kernel", "Streams", "Compression", "Archive", system],
+            swiftSettings: dry),
         .target(
             name: "Layers",
             dependencies: ["OCI", "Layout", "Archive", "Compression", "Streams", "Kernel"],
@@ -88,7 +90,7 @@ let package = Package(
             name: "ArchiveTests", dependencies: ["Archive", "Streams", "Kernel", "TestSupport", system],
             swiftSettings: common),
         .testTarget(
-            name: "LayoutTests", dependencies: ["Layout", "OCI", "Kernel", "TestSupport", system],
+            name: "LayoutTests", dependencies: ["Layout", "OCI", "Streams", "Kernel", "TestSupport", system],
             swiftSettings: common),
         .testTarget(
             name: "LayersTests",

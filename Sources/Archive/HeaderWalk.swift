@@ -65,6 +65,16 @@ struct HeaderWalk {
         }
     }
 
+    /// Passes over bytes that come next and that it need not see: content, and what fills up its last block.
+    mutating func skip() {
+        guard case .skip(let count) = state else { return }
+        offset += count
+        state = .header
+    }
+
+    /// Whether the end of the archive has been seen.
+    var hasEnded: Bool { if case .ended = state { true } else { false } }
+
     /// The header of libarchive's next entry; nil if the walk has seen none.
     mutating func next() -> Header? {
         guard taken < found.count else { return nil }

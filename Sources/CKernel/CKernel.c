@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/btrfs.h>
 #include <linux/btrfs_tree.h>
 #include <linux/fs.h>
@@ -41,6 +42,19 @@ int ck_openat2(int directory, const char *path, int flags, uint64_t resolve) {
 }
 
 int ck_close(int descriptor) { CK_RETURN(close(descriptor)); }
+
+int ck_duplicate(int descriptor) { CK_RETURN(fcntl(descriptor, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)); }
+
+int ck_temporary(const char *folder) {
+    int descriptor = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (descriptor >= 0 || (errno != EOPNOTSUPP && errno != EISDIR)) return descriptor < 0 ? -errno : descriptor;
+    char name[PATH_MAX];
+    if (snprintf(name, sizeof name, "%s/unpack-XXXXXX", folder) >= (int)sizeof name) return -ENAMETOOLONG;
+    descriptor = mkostemp(name, O_CLOEXEC);
+    if (descriptor < 0) return -errno;
+    unlink(name);
+    return descriptor;
+}
 
 // Names in a directory ----------------------------------------------------------------------------------------
 

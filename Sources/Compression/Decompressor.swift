@@ -137,6 +137,22 @@ package struct Decompressor: ~Copyable {
         }
     }
 
+    /// Takes all of the input, and lends what it becomes, a buffer at a time.
+    package mutating func decompress(
+        _ input: [UInt8], through buffer: inout [UInt8], _ body: (RawSpan) throws -> Void
+    ) throws {
+        var used = 0
+        while true {
+            var output = buffer.mutableSpan
+            var bytes = output.mutableBytes
+            let step = try step(input.span.bytes.extracting(droppingFirst: used), into: &bytes, at: 0)
+            used += step.consumed
+            if step.produced > 0 { try body(buffer.span.bytes.extracting(first: step.produced)) }
+            // With room left there is nothing more to come of what was given.
+            if used == input.count, step.produced < buffer.count { return }
+        }
+    }
+
     /// Says that the input has ended.
     ///
     /// - Throws: `.truncated` if the stream has not.

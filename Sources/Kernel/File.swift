@@ -56,6 +56,15 @@ extension File {
         if count < limit { buffer.removeLast(limit - count) }
     }
 
+    /// Reads as `read(into:limit:)` does, from a place in the file and not from where the last reading has ended.
+    package func read(
+        into buffer: inout [UInt8], limit: Int, at position: Int64
+    ) throws(SyscallFailure) {
+        if buffer.count != limit { buffer = [UInt8](repeating: 0, count: limit) }
+        let count = try syscall("pread") { ck_pread(self.raw, &buffer, limit, position) }
+        if count < limit { buffer.removeLast(limit - count) }
+    }
+
     /// Lends the bytes from `position` on, as many as the buffer holds or the file still has; none at its end.
     package func read<Result>(
         at position: Int64, with buffer: ReadBuffer, _ body: (RawSpan) throws -> Result

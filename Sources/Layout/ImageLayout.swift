@@ -1,9 +1,10 @@
+internal import Compression
 internal import Kernel
 package import OCI
-internal import Streams
+package import Streams
 package import SystemPackage
 
-/// An OCI image layout in a directory (OCI image spec, image-layout.md). It is input from outside: nothing in
+/// An OCI image layout, in a directory or an archive (OCI image spec, image-layout.md). It is input from outside: nothing in
 /// it is believed before its size and digest are.
 package struct ImageLayout: Sendable {
     /// Manifests and configs; containerd and Docker refuse larger ones too.
@@ -11,140 +12,128 @@ package struct ImageLayout: Sendable {
     /// Indexes list every platform and attestation of an image.
     package static let largestIndex: Int64 = 16 << 20
 
+    /// For messages and documents; `-` is standard input.
     package let path: FilePath
-    private let directory: Directory
     package let index: ImageIndex
+    private let files: any LayoutFiles
 
-    /// - Throws: `.notFound`, `.notADirectory`, `.notALayout`, `.document`, `.system`.
-    package init(opening path: FilePath) throws(LayoutFailure) {
-        self.path = path
+    /// - Parameters:
+    ///   - folder: where a stream, or what a compressed archive holds, is kept meanwhile, in a file without a name.
+    ///   - cancellation: looked at ten times a second while a stream is waited for.
+    /// - Throws: `.notFound`, `.notADirectory`, `.isADirectory`, `.notALayout`, `.unreadable`, `.inputIsTerminal`, `.document`,
+    ///   `.cancelled`, `.system`.
+    package init(
+        opening source: ImageSource, in folder: FilePath = Process.temporaryFolder,
+        cancellation: Cancellation = Cancellation()
+    ) throws(LayoutFailure) {
+        path = source.path
+        let files: any LayoutFiles
         do {
-            directory = try Directory(opening: path)
+            files = try Self.files(of: source, in: folder, cancellation)
         } catch {
-            switch error.errno {
-            case .noSuchFileOrDirectory: throw .notFound(path)
-            case .notDirectory: throw .notADirectory(path)
-            default: throw .system(error)
-            }
+            throw LayoutFailure(error, reading: source.path)
         }
-        do {
-            _ = try LayoutMarker(parsing: try Self.readFile("oci-layout", in: directory, of: path))
-            index = try ImageIndex(parsing: try Self.readFile("index.json", in: directory, of: path))
-        } catch let error as LayoutFailure {
+        if let archive = files as? ImageArchive {
+            (self.files, index) = try Self.open(archive, source.transport)
+        } else {
+            self.files = files
+            index = try Self.index(of: files, path)
+        }
+    }
+
+    package init(opening path: FilePath) throws(LayoutFailure) { try self.init(opening: ImageSource(path)) }
+
+    private static func files(
+        of source: ImageSource, in folder: FilePath, _ cancellation: Cancellation
+    ) throws -> any LayoutFiles {
+        let path = source.path
+        let file: File
+        do throws(SyscallFailure) {
+            file = try source.isStandardInput ? File.standardInput() : File.open(path, .read)
+        } catch {
+            if error.isMissing || error.errno == .notDirectory { throw LayoutFailure.notFound(path) }
             throw error
+        }
+        switch (try file.status().kind, source.transport) {
+        case (.directory, nil), (.directory, .oci): return LayoutDirectory(path, Directory(adopting: file))
+        case (.directory, _): throw LayoutFailure.isADirectory(path)
+        case (_, .oci): throw LayoutFailure.notADirectory(path)
+        case (.character, _) where file.isTerminal: throw LayoutFailure.inputIsTerminal
+        case (.regular, _):
+            var start = [UInt8]()
+            try file.read(into: &start, limit: 512, at: 0)
+            if try start.withRawSpan(CompressionFormat.init(sniffing:)) == .none {
+                return try ImageArchive(path, inPlace: file, cancellation: cancellation)
+            }
+            fallthrough
+        default:
+            return try ImageArchive(
+                path, arriving: ArchiveStream(file), in: folder, cancellation: cancellation)
+        }
+    }
+
+    /// `docker save` has written OCI image layouts since its version 25, with the old `manifest.json` beside.
+    private static func open(
+        _ archive: ImageArchive, _ transport: ImageSource.Transport?
+    ) throws(LayoutFailure) -> (any LayoutFiles, ImageIndex) {
+        if transport == .ociArchive { return (archive, try index(of: archive, archive.path)) }
+        if try archive.document("index.json") != nil {
+            let index = try index(of: archive, archive.path)
+            if !index.manifests.isEmpty { return (archive, index) }
+        }
+        guard let documents = try archive.document("manifest.json") else {
+            let missing = transport == .dockerArchive ? "manifest.json" : "index.json and no manifest.json"
+            throw .notALayout(archive.path, reason: "it has no \(missing)")
+        }
+        let docker = try DockerArchive(archive, documents)
+        return (docker, docker.index)
+    }
+
+    private static func index(of files: any LayoutFiles, _ path: FilePath) throws(LayoutFailure) -> ImageIndex
+    {
+        func document(_ name: String) throws(LayoutFailure) -> [UInt8] {
+            guard let bytes = try files.document(name) else {
+                throw .notALayout(path, reason: "it has no \(name)")
+            }
+            return bytes
+        }
+        let (marker, index) = (try document("oci-layout"), try document("index.json"))
+        do {
+            _ = try LayoutMarker(parsing: marker)
+            return try ImageIndex(parsing: index)
         } catch {
             throw .notALayout(path, reason: "\(error)")
         }
     }
 
-    private static func readFile(
-        _ name: String, in directory: Directory, of layout: FilePath
-    ) throws(LayoutFailure) -> [UInt8] {
-        do {
-            let file = try directory.openFollowing(FilePath(name))
-            guard try file.status().kind == .regular else {
-                throw LayoutFailure.notALayout(layout, reason: "\(name) is not a file")
-            }
-            var bytes = [UInt8]()
-            var chunk = [UInt8]()
-            repeat {
-                try file.read(into: &chunk, limit: 1 << 16)
-                bytes += chunk
-                if Int64(bytes.count) > largestIndex {
-                    throw LayoutFailure.documentTooLarge(
-                        name: name, size: Int64(bytes.count), limit: largestIndex)
-                }
-            } while !chunk.isEmpty
-            return bytes
-        } catch let error as LayoutFailure {
-            throw error
-        } catch let error as SyscallFailure where error.errno == .noSuchFileOrDirectory {
-            throw .notALayout(layout, reason: "it has no \(name)")
-        } catch let error as SyscallFailure {
-            throw .system(error)
-        } catch {
-            throw .notALayout(layout, reason: "\(name): \(error)")
-        }
-    }
+    /// Takes what is left of a stream, so that whoever writes it comes to its end.
+    package func finish() { files.finish() }
 
     // MARK: Blobs
 
-    /// Opens a blob to be read once, checked as it is read. What the descriptor has embedded needs no file. Symlinks to regular files are followed, as some
-    /// publishers keep their blobs elsewhere; a FIFO or a device is refused without waiting for it.
+    /// Opens a blob to be read once, checked as it is read. What the descriptor has embedded needs no file. Of a stream it
+    /// waits until the blob comes.
     ///
-    /// - Throws: `.blobMissing`, `.blobNotAFile`, `.wrongSize`, `.system`.
+    /// - Throws: `.blobMissing`, `.blobNotAFile`, `.wrongSize`, `.unreadable`, `.cancelled`, `.system`.
     package func open(_ descriptor: Descriptor) throws(LayoutFailure) -> VerifiedBlob {
         VerifiedBlob(descriptor, from: try source(of: descriptor))
     }
 
-    /// Whether a blob is there and as large as its descriptor says, without reading it.
+    /// Whether a blob is there and as large as its descriptor says, without reading it, and without waiting for a stream.
     ///
     /// - Throws: as `open`.
-    package func check(_ descriptor: Descriptor) throws(LayoutFailure) { _ = try source(of: descriptor) }
+    package func check(_ descriptor: Descriptor) throws(LayoutFailure) {
+        if descriptor.data == nil { try files.check(descriptor) } else { _ = try source(of: descriptor) }
+    }
 
     private func source(of descriptor: Descriptor) throws(LayoutFailure) -> VerifiedBlob.Source {
-        guard let bytes = descriptor.data?.bytes else { return .file(try openBlob(descriptor)) }
+        guard let bytes = descriptor.data?.bytes else { return try files.open(descriptor) }
         guard bytes.count == descriptor.size else {
             throw .wrongSize(
                 descriptor.digest, expected: descriptor.size, found: Int64(bytes.count))
         }
         return .memory(bytes)
     }
-
-    private func openBlob(_ descriptor: Descriptor) throws(LayoutFailure) -> File {
-        let digest = descriptor.digest
-        do {
-            let file = try directory.openFollowing(
-                FilePath("blobs/\(digest.algorithm.rawValue)/\(digest.hex)"))
-            let status = try file.status()
-            switch status.kind {
-            case .regular: break
-            case .directory: throw LayoutFailure.blobNotAFile(digest, what: "a directory")
-            case .fifo: throw LayoutFailure.blobNotAFile(digest, what: "a FIFO")
-            case .symlink, .socket, .character, .block:
-                throw LayoutFailure.blobNotAFile(digest, what: "a device")
-            }
-            if status.size == descriptor.size { return file }
-            if let target = try followText(file, status.size, descriptor) { return target }
-            throw LayoutFailure.wrongSize(digest, expected: descriptor.size, found: status.size)
-        } catch let error as LayoutFailure {
-            throw error
-        } catch let error as SyscallFailure {
-            switch error.errno {
-            case .noSuchFileOrDirectory, .notDirectory: throw .blobMissing(digest)
-            case .noSuchAddressOrDevice: throw .blobNotAFile(digest, what: "a socket or a device")
-            default: throw .system(error)
-            }
-        } catch {
-            throw .document(name: "\(digest)", reason: "\(error)")
-        }
-    }
-
-    /// Where symlinks are not possible, git checks one out as a small file with the link's text: layouts that
-    /// are published in git come like that. Such a text is followed inside the layout only, and to a file of
-    /// the right size.
-    private func followText(
-        _ file: borrowing File, _ size: Int64, _ descriptor: Descriptor
-    ) throws(SyscallFailure) -> File? {
-        guard (1..<Self.longestLink).contains(size) else { return nil }
-        var text = [UInt8]()
-        try file.read(into: &text, limit: Int(size))
-        guard let link = String(validating: text, as: UTF8.self), !text.contains(where: { $0 < 0x20 }) else {
-            return nil
-        }
-        do {
-            let path = FilePath("blobs/\(descriptor.digest.algorithm.rawValue)").pushing(FilePath(link))
-            let target = try directory.openBeneath(path)
-            let status = try target.status()
-            guard status.kind == .regular, status.size == descriptor.size else { return nil }
-            return target
-        } catch {
-            return nil
-        }
-    }
-
-    /// PATH_MAX: no link is longer.
-    private static let longestLink: Int64 = 4096
 
     /// Reads a whole document, verified.
     func read(_ descriptor: Descriptor, limit: Int64) throws(LayoutFailure) -> [UInt8] {

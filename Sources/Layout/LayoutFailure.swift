@@ -1,11 +1,18 @@
 package import Kernel
 package import OCI
+package import Streams
 package import SystemPackage
 
 /// An image on disk that is not there, not whole, or not what it says.
 package enum LayoutFailure: Error, Sendable {
     case notFound(FilePath)
     case notADirectory(FilePath)
+    /// A directory where an archive was asked for.
+    case isADirectory(FilePath)
+    /// An archive that breaks off, or is none.
+    case unreadable(FilePath, reason: String)
+    /// Nothing is piped into the program.
+    case inputIsTerminal
     /// A directory without a usable `oci-layout` or `index.json`.
     case notALayout(FilePath, reason: String)
     /// An index, manifest or config that is not valid; named by its file or digest.
@@ -20,8 +27,11 @@ package enum LayoutFailure: Error, Sendable {
     case noImage(FilePath)
     case noReference(String, candidates: [Candidate])
     case noDigest(Digest, candidates: [Candidate])
+    /// Of so many images.
+    case noPosition(Int, count: Int)
     case noPlatform(Platform, candidates: [Candidate])
     case ambiguous([Candidate])
 
+    case cancelled(Cancelled)
     case system(SyscallFailure)
 }

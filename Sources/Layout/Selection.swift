@@ -33,14 +33,27 @@ package struct Selector: Sendable {
     package let reference: String?
     /// Of a manifest, or of an index that holds it.
     package let digest: Digest?
+    /// The number of a descriptor in the index, from 0.
+    package let position: Int?
     /// Nil is this machine's.
     package let platform: Platform?
 
-    package init(reference: String? = nil, digest: Digest? = nil, platform: Platform? = nil) {
+    package init(
+        reference: String? = nil, digest: Digest? = nil, position: Int? = nil, platform: Platform? = nil
+    ) {
         self.reference = reference
         self.digest = digest
+        self.position = position
         self.platform = platform
     }
+}
+
+extension Selector {
+    /// Whether it names an image, not only a platform.
+    fileprivate var isOneImage: Bool { reference != nil || digest != nil || position != nil }
+
+    /// Whether anything was chosen.
+    package var isChoice: Bool { isOneImage || platform != nil }
 }
 
 extension ImageLayout {
@@ -68,7 +81,7 @@ extension ImageLayout {
 
     /// All manifests that fit, of each image the platform that fits best.
     ///
-    /// - Throws: `.noImage`, `.noReference`, `.noDigest`, `.noPlatform`.
+    /// - Throws: `.noImage`, `.noReference`, `.noDigest`, `.noPosition`, `.noPlatform`.
     package func fitting(
         _ selector: Selector, on machine: Platform = .machine
     ) throws(LayoutFailure) -> [Candidate] {
@@ -76,12 +89,21 @@ extension ImageLayout {
         let all = walk.candidates
         if all.isEmpty { throw .noImage(path) }
         var fitting = all
-        if let digest = selector.digest {
+        if let position = selector.position, !index.manifests.indices.contains(position) {
+            throw .noPosition(position, count: index.manifests.count)
+        }
+        for digest in [selector.digest, selector.position.map { index.manifests[$0].digest }] {
+            guard let digest else { continue }
             fitting = walk.candidates(in: digest) + all.filter { $0.descriptor.digest == digest }
             if fitting.isEmpty { throw .noDigest(digest, candidates: all) }
         }
         if let reference = selector.reference {
-            fitting = fitting.filter { $0.isCalled(reference) }
+            let called = fitting
+            // The short form of a name goes for the full one too, as Docker has it.
+            fitting =
+                [reference, DockerReference.normalized(reference)].lazy.map { name in
+                    called.filter { $0.isCalled(name) }
+                }.first { !$0.isEmpty } ?? []
             if fitting.isEmpty { throw .noReference(reference, candidates: all) }
         }
         let wanted = selector.platform ?? machine
@@ -91,7 +113,7 @@ extension ImageLayout {
             }
         }
         if ranked.isEmpty { throw .noPlatform(wanted, candidates: fitting) }
-        return Self.best(of: ranked, areOneImage: selector.reference != nil || selector.digest != nil)
+        return Self.best(of: ranked, areOneImage: selector.isOneImage)
     }
 
     /// Images of different names are different images: of each the nearest, that the user may choose among them.

@@ -11,6 +11,7 @@ package struct VerifiedBlob: ~Copyable {
     enum Source: ~Copyable {
         case file(File)
         case memory([UInt8])
+        case member(ImageArchive, Range<Int64>)
     }
 
     init(_ descriptor: Descriptor, from source: consuming Source) {
@@ -34,6 +35,8 @@ package struct VerifiedBlob: ~Copyable {
                 throw .system(error)
             }
         case .memory(let bytes): buffer = Array(bytes[Int(position)...].prefix(limit))
+        case .member(let archive, let range):
+            try archive.read(into: &buffer, limit: limit, at: range.lowerBound + position, of: range)
         }
         digester.update(buffer)
         try checkSize()

@@ -73,7 +73,7 @@ package struct Descriptor: Codable, Hashable, Sendable {
         annotations?[Annotation.dockerReferenceType] != nil || platform?.isUnknown == true
     }
 
-    private enum Annotation {
+    enum Annotation {
         static let referenceName = "org.opencontainers.image.ref.name"
         static let containerdImageName = "io.containerd.image.name"
         static let dockerReferenceType = "vnd.docker.reference.type"

@@ -8,7 +8,7 @@ package struct DocumentError: Error, Equatable, Sendable, CustomStringConvertibl
 
 extension String {
     /// Without what would steer a terminal or begin a line: text from a document may stand in a message.
-    var printable: String {
+    package var printable: String {
         String(
             String.UnicodeScalarView(
                 unicodeScalars.map { scalar in

@@ -2,6 +2,11 @@
 package struct ImageIndex: Codable, Sendable {
     package let mediaType: MediaType?
     package let manifests: [Descriptor]
+
+    package init(mediaType: MediaType? = nil, manifests: [Descriptor]) {
+        self.mediaType = mediaType
+        self.manifests = manifests
+    }
 }
 
 /// One image for one platform (OCI image spec, manifest.md).
@@ -10,6 +15,12 @@ package struct ImageManifest: Codable, Sendable {
     package let config: Descriptor
     /// Lowest layer first.
     package let layers: [Descriptor]
+
+    package init(mediaType: MediaType? = nil, config: Descriptor, layers: [Descriptor]) {
+        self.mediaType = mediaType
+        self.config = config
+        self.layers = layers
+    }
 }
 
 /// What the image spec's config.md says, as far as unpacking needs it.

@@ -16,6 +16,11 @@ package struct MediaType: RawRepresentable, Hashable, Codable, Sendable, CustomS
         rawValue: "application/vnd.docker.distribution.manifest.v2+json")
     package static let dockerConfig = MediaType(rawValue: "application/vnd.docker.container.image.v1+json")
 
+    /// - Parameter compression: `gzip` or `zstd`; nil for none.
+    package static func ociLayer(compression: String?) -> MediaType {
+        MediaType(rawValue: "application/vnd.oci.image.layer.v1.tar" + (compression.map { "+" + $0 } ?? ""))
+    }
+
     package var isIndex: Bool { self == .ociIndex || self == .dockerIndex }
     package var isManifest: Bool { self == .ociManifest || self == .dockerManifest }
     package var isConfig: Bool { self == .ociConfig || self == .dockerConfig }

@@ -40,17 +40,28 @@ extension UnpackError {
         case .notFound(let path):
             self.init(
                 .notFound, "no image at '\(escaped(path))'",
-                hint: "IMAGE is the directory of an OCI image layout")
+                hint:
+                    "IMAGE is the directory of an OCI image layout, an archive of one or of `docker save`, or - for stdin"
+            )
         case .notADirectory(let path):
             self.init(
                 .notFound, "'\(escaped(path))' is not a directory",
-                hint: """
-                    IMAGE is the directory of an OCI image layout; \
-                    `skopeo copy oci-archive:FILE oci:DIR:TAG` makes one from an archive
-                    """)
+                hint: "an archive is named without oci:, or with oci-archive: or docker-archive:")
+        case .isADirectory(let path):
+            self.init(
+                .notFound, "'\(escaped(path))' is a directory, not an archive",
+                hint: "name it without the transport, or with oci:")
+        case .unreadable(let path, let reason):
+            self.init(
+                .data, "\(Self.shown(path)) cannot be read as an archive of an image: \(reason)",
+                hint: "it is damaged, or was cut off: fetch or save it again")
+        case .inputIsTerminal:
+            self.init(
+                .usage, "standard input is a terminal, and no archive",
+                hint: "pipe one into it: docker save NAME | unpack -")
         case .notALayout(let path, let reason):
             self.init(
-                .data, "'\(escaped(path))' is not an OCI image layout: \(reason)",
+                .data, "\(Self.shown(path)) is not an OCI image layout: \(reason)",
                 hint: "`skopeo copy docker://NAME oci:DIR:TAG` makes one")
         case .document(let name, let reason):
             self.init(
@@ -71,7 +82,7 @@ extension UnpackError {
             self.init(
                 .data, "the blob's digest is \(found), its descriptor says \(expected)", hint: Self.damaged)
         case .noImage(let path):
-            self.init(.notFound, "the layout '\(escaped(path))' holds no image")
+            self.init(.notFound, "\(Self.shown(path)) holds no image")
         case .noReference(let name, let candidates):
             self.init(
                 .notFound,
@@ -79,6 +90,10 @@ extension UnpackError {
                 hint: "choose with --ref NAME or DIR:NAME")
         case .noDigest(let digest, let candidates):
             self.init(.notFound, "no image has the digest \(digest); there are:\(Self.list(candidates))")
+        case .noPosition(let position, let count):
+            self.init(
+                .notFound, "there is no image @\(position): the index has \(count)",
+                hint: "they are counted from 0; `unpack inspect IMAGE` shows them")
         case .noPlatform(let platform, let candidates):
             self.init(
                 .unavailable, "no image is for the platform \(platform); there are:\(Self.list(candidates))",
@@ -87,8 +102,13 @@ extension UnpackError {
             self.init(
                 .usage, "\(candidates.count) images fit:\(Self.list(candidates))",
                 hint: "choose with --ref NAME (or DIR:NAME), --digest DIGEST or --platform OS/ARCH[/VARIANT]")
+        case .cancelled(let cause): self.init(cause)
         case .system(let failure): self.init(failure)
         }
+    }
+
+    private static func shown(_ path: FilePath) -> String {
+        path == ImageSource.standardInput.path ? "standard input" : "'\(escaped(path))'"
     }
 
     private static let damaged = "the image is damaged: fetch it again"

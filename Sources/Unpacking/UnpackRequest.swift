@@ -6,7 +6,7 @@ package import SystemPackage
 
 /// What to unpack, and where to.
 package struct UnpackRequest: Sendable {
-    package let image: FilePath
+    package let image: ImageSource
     package let selector: Selector
     package let root: FilePath
     package let snapshotter: String
@@ -43,7 +43,7 @@ package struct UnpackRequest: Sendable {
     }
 
     package init(
-        image: FilePath, selector: Selector, root: FilePath, snapshotter: String, durability: Durability,
+        image: ImageSource, selector: Selector, root: FilePath, snapshotter: String, durability: Durability,
         writableKey: String?, limits: Limits = Limits(), jobs: Int = 1
     ) {
         self.image = image

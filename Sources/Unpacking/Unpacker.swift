@@ -45,6 +45,7 @@ package struct Unpacker: Sendable {
             let result = try describe(plan, in: store, cached: Set(image.steps.map(\.chainID)))
         {
             onEvent(.planned(image.steps, cached: Set(image.steps.map(\.chainID))))
+            layout.finish()
             return result
         }
         let run = try attempt { try store.startRun() }
@@ -54,6 +55,7 @@ package struct Unpacker: Sendable {
         guard let result = try describe(plan, in: store, cached: cached, warnings: warnings) else {
             throw UnpackError(.internal, "the unpacked chain \(top) is not in the store")
         }
+        layout.finish()
         return result
     }
 
@@ -100,7 +102,7 @@ package struct Unpacker: Sendable {
     /// Doors 1 to 4: layout, selection, manifest and config, plan.
     private func read() throws(UnpackError) -> (ImageLayout, Candidate, Image) {
         try attempt {
-            let layout = try ImageLayout(opening: request.image)
+            let layout = try ImageLayout(opening: request.image, cancellation: cancellation)
             let candidate = try layout.select(request.selector)
             let image = try layout.load(candidate.descriptor)
             logger.debug("selected \(candidate.descriptor.digest), \(image.steps.count) layers")

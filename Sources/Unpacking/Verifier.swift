@@ -15,10 +15,10 @@ package struct Verifier: Sendable {
 
     /// An image that damaged layers are taken from.
     package struct Repair: Sendable {
-        package let image: FilePath
+        package let image: ImageSource
         package let selector: Selector
 
-        package init(image: FilePath, selector: Selector) {
+        package init(image: ImageSource, selector: Selector) {
             self.image = image
             self.selector = selector
         }
@@ -53,7 +53,7 @@ package struct Verifier: Sendable {
     /// - Throws: `.notFound` for a name, whatever keeps the work itself from being done; not what it finds.
     package func run(_ names: [String], onEvent: (Event) -> Void) throws(UnpackError) {
         let store = try openStore(root, snapshotter: snapshotter)
-        let source = try repair.map { repair throws(UnpackError) in try Source(repair) }
+        let source = try repair.map { repair throws(UnpackError) in try Source(repair, cancellation) }
         let run = try attempt { try store.startRun() }
         defer { try? store.release(run) }
         let snapshots = try choose(names, in: store)
@@ -124,9 +124,9 @@ package struct Verifier: Sendable {
         let layout: ImageLayout
         let image: Image
 
-        init(_ repair: Repair) throws(UnpackError) {
+        init(_ repair: Repair, _ cancellation: Cancellation) throws(UnpackError) {
             (layout, image) = try attempt {
-                let layout = try ImageLayout(opening: repair.image)
+                let layout = try ImageLayout(opening: repair.image, cancellation: cancellation)
                 return (layout, try layout.load(layout.select(repair.selector).descriptor))
             }
         }

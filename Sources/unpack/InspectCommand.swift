@@ -21,11 +21,11 @@ struct InspectCommand: ParsableCommand {
     var json = false
 
     func run() throws {
-        let (path, selector) = try selection.resolve(image)
-        let images = try attempt { try describe(path, selector) }
+        let (source, selector) = try selection.resolve(image)
+        let images = try attempt { try describe(source, selector) }
         let (opening, separator, closing) =
             json
-            ? (#"{"images":["#, ",", #"],"layout":\#(try attempt { try encoded(path.string) })}"#)
+            ? (#"{"images":["#, ",", #"],"layout":\#(try attempt { try encoded(source.path.string) })}"#)
             : ("", "\n\n", "")
         try attempt {
             try Console.write(opening)
@@ -38,12 +38,12 @@ struct InspectCommand: ParsableCommand {
 
     /// Every image of a layout that fits what was asked for. Each becomes text at once, so that no more than one
     /// config is held.
-    private func describe(_ path: FilePath, _ selector: Selector) throws -> [String] {
-        let layout = try ImageLayout(opening: path)
+    private func describe(_ source: ImageSource, _ selector: Selector) throws -> [String] {
+        let layout = try ImageLayout(opening: source)
         var candidates = try layout.candidates()
-        if candidates.isEmpty { throw LayoutFailure.noImage(path) }
+        if candidates.isEmpty { throw LayoutFailure.noImage(source.path) }
         // Everything is shown unless something was asked for.
-        if selector.reference != nil || selector.digest != nil || selector.platform != nil {
+        if selector.isChoice {
             candidates = try layout.fitting(selector)
         }
         var total: Int64 = 0

@@ -8,7 +8,11 @@ internal import SystemPackage
 internal import Unpacking
 
 /// What IMAGE is, for `--help`.
-let imageHelp = ArgumentHelp("The directory of an OCI image layout: DIR, DIR:REF or DIR@sha256:….")
+let imageHelp = ArgumentHelp(
+    """
+    An OCI image layout, as a directory or a tar, or what `docker save` writes; compressed with gzip or zstd or not; - is \
+    stdin. PATH, PATH:REF, PATH@sha256:… or PATH@NUMBER, or as skopeo writes it: oci:, oci-archive: or docker-archive:.
+    """)
 
 /// Which image of a layout.
 struct SelectionOptions: ParsableArguments {
@@ -24,10 +28,10 @@ struct SelectionOptions: ParsableArguments {
 
     /// What was typed, as one choice.
     ///
-    /// - Parameter image: `DIR`, `DIR:REF` or `DIR@sha256:…`.
-    func resolve(_ image: String) throws -> (path: FilePath, selector: Selector) {
+    /// - Parameter image: as `ImageArgument` has it.
+    func resolve(_ image: String) throws -> (source: ImageSource, selector: Selector) {
         if image.isEmpty { throw UnpackError(.usage, "IMAGE is empty", hint: "name a directory") }
-        let argument = try usage { try ImageArgument(parsing: image) { (try? $0.resolved()) != nil } }
+        let argument = try parse(image)
         let digest = try digest.map { text in try usage { try Digest(parsing: text) } }
         if argument.reference != nil, ref != nil {
             throw UnpackError(.usage, "the reference is given twice", hint: "use either IMAGE:REF or --ref")
@@ -38,8 +42,22 @@ struct SelectionOptions: ParsableArguments {
         }
         let selector = Selector(
             reference: argument.reference ?? ref, digest: argument.digest ?? digest,
+            position: argument.position,
             platform: try platform.map { text in try usage { try Platform(parsing: text) } })
-        return (argument.path, selector)
+        return (argument.source, selector)
+    }
+
+    private func parse(_ image: String) throws -> ImageArgument {
+        do {
+            return try ImageArgument(parsing: image) { (try? $0.resolved()) != nil }
+        } catch let foreign as ForeignTransport {
+            throw UnpackError(
+                .usage,
+                "'\(foreign.name):' is nothing that unpack reads: it takes images that are on this machine's disk",
+                hint: "skopeo copy \(escaped(foreign.text.utf8)) oci:image:latest && unpack image")
+        } catch {
+            throw UnpackError(.usage, "\(error)")
+        }
     }
 
     private func usage<Value>(_ body: () throws -> Value) throws -> Value {

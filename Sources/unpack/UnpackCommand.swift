@@ -106,9 +106,9 @@ struct UnpackJob {
     let writableKey: String?
 
     func run() throws -> UnpackResult {
-        let (path, selector) = try selection.resolve(image)
+        let (source, selector) = try selection.resolve(image)
         let request = UnpackRequest(
-            image: path, selector: selector, root: try store.rootPath(), snapshotter: store.snapshotterName,
+            image: source, selector: selector, root: try store.rootPath(), snapshotter: store.snapshotterName,
             durability: durability.sync, writableKey: writableKey, limits: try limits.limits(),
             jobs: try limits.jobCount())
         // Before the first thread starts. A wish to stop is heard between two entries, and leaves a clean store.

@@ -63,8 +63,8 @@ struct VerifyCommand: ParsableCommand {
 
     private func verify(_ report: inout VerificationReport) throws {
         let source = try repair.map { image in
-            let (path, selector) = try selection.resolve(image)
-            return Verifier.Repair(image: path, selector: selector)
+            let (source, selector) = try selection.resolve(image)
+            return Verifier.Repair(image: source, selector: selector)
         }
         if source == nil, selection.ref != nil || selection.digest != nil || selection.platform != nil {
             throw UnpackError(.usage, "--ref, --digest and --platform go with --repair IMAGE")

@@ -28,7 +28,7 @@ import Testing
         #expect(failure.map { "\($0)".contains(reason) } == true, "\(String(describing: failure))")
     }
 
-    @Test("A path that is missing or no directory is told as such")
+    @Test("A path that is missing, or not what its transport says, is told as such")
     func paths() throws {
         let directory = try TemporaryDirectory()
         let file = try directory.write("file", [])
@@ -36,8 +36,14 @@ import Testing
             try ImageLayout(opening: directory.path.appending("x"))
         }
         #expect(kind(missing) == "notFound")
-        let other = #expect(throws: LayoutFailure.self) { try ImageLayout(opening: file) }
-        #expect(kind(other) == "notADirectory")
+        let empty = #expect(throws: LayoutFailure.self) { try ImageLayout(opening: file) }
+        #expect(kind(empty) == "notALayout")
+        let wrong = #expect(throws: LayoutFailure.self) { try ImageLayout(opening: ImageSource(file, .oci)) }
+        #expect(kind(wrong) == "notADirectory")
+        let folder = #expect(throws: LayoutFailure.self) {
+            try ImageLayout(opening: ImageSource(directory.path, .ociArchive))
+        }
+        #expect(kind(folder) == "isADirectory")
     }
 
     @Test("An index.json without end is refused at the limit")
@@ -76,9 +82,41 @@ import Testing
         ])
     func arguments(text: String, path: String, reference: String?, digest: String?) throws {
         let argument = try ImageArgument(parsing: text) { Self.present.contains($0) }
-        #expect(argument.path == FilePath(path))
+        #expect(argument.source == ImageSource(FilePath(path)))
         #expect(argument.reference == reference)
         #expect(argument.digest?.description == digest)
+        #expect(argument.position == nil)
+    }
+
+    @Test(
+        "skopeo's spellings are understood, and the number of an image",
+        arguments: [
+            ("oci:img", .oci, "img", nil, nil), ("oci:img:1.0", .oci, "img", "1.0", nil),
+            ("oci:img:@2", .oci, "img", nil, 2), ("img@2", nil, "img", nil, 2),
+            ("img:@2", nil, "img", nil, 2),
+            ("oci-archive:img:host:5000/x:1", .ociArchive, "img", "host:5000/x:1", nil),
+            ("docker-archive:img:busybox:1.37", .dockerArchive, "img", "busybox:1.37", nil),
+            ("docker-archive:img:@0", .dockerArchive, "img", nil, 0),
+            ("oci:missing:tag", .oci, "missing", nil, nil), ("-", nil, "-", nil, nil),
+            ("-:1.0", nil, "-", "1.0", nil), ("docker-archive:-:@1", .dockerArchive, "-", nil, 1),
+            ("img:@home", nil, "img", "@home", nil),
+        ] as [(String, ImageSource.Transport?, FilePath, String?, Int?)])
+    func transports(
+        text: String, transport: ImageSource.Transport?, path: FilePath, reference: String?, position: Int?
+    ) throws {
+        let argument = try ImageArgument(parsing: text) { Self.present.contains($0) }
+        #expect(argument.source == ImageSource(path, transport))
+        #expect(argument.reference == reference)
+        #expect(argument.position == position)
+    }
+
+    @Test(
+        "What only another program can fetch is told as such", arguments: ["docker://debian:12", "dir:img"])
+    func foreign(text: String) throws {
+        let foreign = #expect(throws: ForeignTransport.self) {
+            try ImageArgument(parsing: text) { Self.present.contains($0) }
+        }
+        #expect(foreign?.text == text)
     }
 
     @Test("A digest that is none is refused", arguments: ["img@sha256:12", "img@md5:00", "img@"])

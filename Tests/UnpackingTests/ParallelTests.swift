@@ -34,7 +34,7 @@ struct ParallelTests {
     ) throws -> UnpackResult {
         try builder.writeIndex([try builder.image(layers)])
         let request = UnpackRequest(
-            image: builder.path, selector: Selector(), root: scratch.path.appending(store),
+            image: ImageSource(builder.path), selector: Selector(), root: scratch.path.appending(store),
             snapshotter: "overlayfs", durability: .none, writableKey: nil, jobs: jobs)
         return try Unpacker(
             request, cancellation: Cancellation(), logger: Logger(label: "test"), onEvent: onEvent
@@ -105,7 +105,7 @@ struct ParallelTests {
         let other = try ImageBuilder(at: scratch.path.appending("other"))
         try other.writeIndex([try other.image([Self.layers[0], LayerBuilder(.file("other"))])])
         let request = UnpackRequest(
-            image: other.path, selector: Selector(), root: scratch.path.appending("store"),
+            image: ImageSource(other.path), selector: Selector(), root: scratch.path.appending("store"),
             snapshotter: "overlayfs", durability: .none, writableKey: nil)
         let hasWaited = Promise<Bool>()
         let cancellation = Cancellation()

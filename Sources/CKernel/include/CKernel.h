@@ -19,6 +19,13 @@ int ck_openat2(int directory, const char *path, int flags, uint64_t resolve);
 
 int ck_close(int descriptor);
 
+/// Another descriptor of the same open file (fcntl(2), F_DUPFD_CLOEXEC).
+int ck_duplicate(int descriptor);
+
+/// A file without a name for reading and writing (open(2), O_TMPFILE); where the file system has none, one whose name is
+/// removed at once.
+int ck_temporary(const char *folder);
+
 // Names in a directory ----------------------------------------------------------------------------------------
 
 int ck_mkdirat(int d, const char *n, uint32_t mode);

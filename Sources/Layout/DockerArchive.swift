@@ -1,0 +1,110 @@
+internal import Compression
+internal import Kernel
+internal import OCI
+internal import Streams
+
+/// A `docker-archive`: what `docker save` wrote before version 25, `podman save` by default, and Bazel and crane. It has no
+/// manifests, and its layers no digests but their diff IDs: both are made up here, as whoever converts it would.
+struct DockerArchive: LayoutFiles {
+    private let archive: ImageArchive
+    private var places = [Digest: Range<Int64>]()
+    private(set) var index = ImageIndex(manifests: [])
+
+    /// - Throws: `.notALayout`, `.document`, `.unreadable`.
+    init(_ archive: ImageArchive, _ documents: [UInt8]) throws(LayoutFailure) {
+        self.archive = archive
+        let items: [DockerArchiveItem]
+        do {
+            items = try DockerArchiveItem.parse(documents)
+        } catch {
+            throw .document(name: "manifest.json", reason: "\(error)")
+        }
+        var manifests = [Descriptor]()
+        for item in items {
+            let manifest = try manifest(of: item)
+            manifests += item.names.isEmpty ? [manifest] : item.names.map { manifest.named(byDocker: $0) }
+        }
+        index = ImageIndex(manifests: manifests)
+    }
+
+    private mutating func manifest(of item: DockerArchiveItem) throws(LayoutFailure) -> Descriptor {
+        let place = try place(of: item.config)
+        guard place.count <= ImageLayout.largestDocument else {
+            throw .documentTooLarge(
+                name: item.config, size: Int64(place.count), limit: ImageLayout.largestDocument)
+        }
+        let bytes = try archive.bytes(of: place)
+        let config: ImageConfig
+        do {
+            config = try ImageConfig(parsing: bytes)
+        } catch {
+            throw .document(name: "config \(item.config.printable)", reason: "\(error)")
+        }
+        let diffIDs = config.rootfs.diffIDs
+        guard diffIDs.count == item.layers.count else {
+            throw .document(
+                name: "manifest.json",
+                reason: "it lists \(item.layers.count) layers, and the config has \(diffIDs.count) diff IDs")
+        }
+        var layers = [Descriptor]()
+        for (name, diffID) in zip(item.layers, diffIDs) { layers.append(try layer(name, diffID)) }
+        let descriptor = Descriptor(describing: bytes, .ociConfig)
+        places[descriptor.digest] = place
+        let manifest = ImageManifest(config: descriptor, layers: layers).encoded
+        return Descriptor(describing: manifest, .ociManifest, data: EmbeddedData(manifest))
+    }
+
+    /// A plain layer's digest is its diff ID; what somebody has compressed is read once more for one.
+    private mutating func layer(_ name: String, _ diffID: DiffID) throws(LayoutFailure) -> Descriptor {
+        let place = try place(of: name)
+        var start = [UInt8]()
+        try archive.read(into: &start, limit: 512, at: place.lowerBound, of: place)
+        // What it is if it is nothing known, its unpacking tells.
+        let format = (try? start.withRawSpan(CompressionFormat.init(sniffing:))) ?? .none
+        let digest = format == .none ? diffID.digest : try self.digest(of: place)
+        places[digest] = place
+        return Descriptor(
+            mediaType: .ociLayer(compression: format == .none ? nil : format.rawValue), digest: digest,
+            size: Int64(place.count))
+    }
+
+    private func digest(of place: Range<Int64>) throws(LayoutFailure) -> Digest {
+        var digester = Digester(.sha256)
+        var chunk = [UInt8]()
+        repeat {
+            try archive.read(
+                into: &chunk, limit: 1 << 18, at: place.lowerBound + digester.count, of: place)
+            digester.update(chunk)
+        } while !chunk.isEmpty
+        return digester.finish()
+    }
+
+    private func place(of name: String) throws(LayoutFailure) -> Range<Int64> {
+        guard let place = try archive.place(of: name) else {
+            throw .notALayout(
+                archive.path, reason: "it has no \(name.printable), which its manifest.json lists")
+        }
+        return place
+    }
+
+    // MARK: LayoutFiles
+
+    func document(_ name: String) throws(LayoutFailure) -> [UInt8]? { try archive.document(name) }
+
+    func open(_ descriptor: Descriptor) throws(LayoutFailure) -> VerifiedBlob.Source {
+        guard let place = places[descriptor.digest] else { throw .blobMissing(descriptor.digest) }
+        return try archive.source(place, descriptor)
+    }
+
+    func check(_ descriptor: Descriptor) throws(LayoutFailure) { _ = try open(descriptor) }
+
+    func finish() { archive.finish() }
+}
+
+extension Descriptor {
+    fileprivate init(describing bytes: [UInt8], _ mediaType: MediaType, data: EmbeddedData? = nil) {
+        var digester = Digester(.sha256)
+        digester.update(bytes)
+        self.init(mediaType: mediaType, digest: digester.finish(), size: digester.count, data: data)
+    }
+}
