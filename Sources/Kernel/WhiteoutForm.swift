@@ -53,3 +53,20 @@ extension Directory {
         try file.setExtendedAttribute(WhiteoutForm.opaqueMark, [opacity.rawValue])
     }
 }
+
+extension Directory {
+    /// Makes whiteouts and marks in this directory, which should be nobody's.
+    ///
+    /// - Returns: the form in which whiteouts can be made.
+    package func tryLayer() throws(SyscallFailure) -> WhiteoutForm {
+        try mark(.opaque)
+        do throws(SyscallFailure) {
+            try makeWhiteout(FileName(literal: "device"), .device)
+            return .device
+        } catch {
+            if error.isDiskFault { throw error }
+            try makeWhiteout(FileName(literal: "attribute"), .attribute)
+            return .attribute
+        }
+    }
+}

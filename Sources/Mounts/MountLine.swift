@@ -10,6 +10,10 @@ package struct MountLine: Equatable, Sendable {
     package enum Failure: Error, Equatable, Sendable {
         /// A path that a shell or mount(8) would read as something else.
         case unprintable(FilePath)
+        /// More bytes of options than mount(8) can pass on, or more in one of them.
+        case tooLong(bytes: Int)
+        /// What the form cannot say.
+        case unsupported(String)
     }
 
     package let words: [String]
@@ -20,13 +24,11 @@ package struct MountLine: Equatable, Sendable {
     package init(
         _ mount: Mount, form: Mount.LowerForm, target: FilePath?, performed: [String]
     ) throws(Failure) {
-        try Self.check(mount.paths + (target.map { [$0] } ?? []))
-        if case .image(_, let type, _, let options) = mount {
-            for word in [type] + options where !Self.isOption(word) { throw .unprintable(FilePath(word)) }
-        }
+        try Self.check(mount)
+        try Self.check(target.map { [$0] } ?? [])
         let options = mount.options(form)
         let targetWords = target.map { [$0.string] } ?? []
-        guard Self.fits(options, form) else {
+        guard Self.fits(options) else {
             words = performed + targetWords
             return
         }
@@ -57,10 +59,16 @@ package struct MountLine: Equatable, Sendable {
         for path in paths where !isPrintable(path.string) { throw .unprintable(path) }
     }
 
+    static func check(_ mount: Mount) throws(Failure) {
+        try check(mount.paths)
+        guard case .image(_, let type, _, let options) = mount else { return }
+        for word in [type] + options where !isOption(word) { throw .unprintable(FilePath(word)) }
+    }
+
     package var text: String { words.joined(separator: " ") }
 
     /// Whether mount(8) passes these options on whole, old or new: from 2.39 on it sets each by fsconfig(2).
-    private static func fits(_ options: [String], _ form: Mount.LowerForm) -> Bool {
+    static func fits(_ options: [String]) -> Bool {
         let total = options.reduce(0) { $0 + $1.utf8.count + 1 } - 1
         return total <= longestOptions
             && options.allSatisfy { option in

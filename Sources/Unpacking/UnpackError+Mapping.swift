@@ -213,6 +213,12 @@ extension UnpackError {
             self.init(
                 .usage, "'\(escaped(path))' cannot stand in a mount line: a shell or mount(8) would split it",
                 hint: "use a --root and a --target of letters, digits and / . _ - + @, or --format json")
+        case .tooLong(let bytes):
+            self.init(
+                .unavailable,
+                "the mount has \(bytes) bytes of options, and mount(8) passes on \(MountLine.longestOptions) at most",
+                hint: "use the line that --format mount prints: unpack performs it")
+        case .unsupported(let reason): self.init(.usage, reason, hint: "choose another --format")
         }
     }
 

@@ -16,28 +16,32 @@ struct MountDocument: Encodable {
     }
 }
 
-/// A mount in JSON, as containerd writes one (`ctr snapshots prepare --mounts`).
-struct ContainerdMountDocument: Encodable {
-    private let mount: Mount
-    private let target: FilePath?
+/// Mounts in JSON, byte for byte as `ctr snapshots prepare --mounts` prints them (containerd 2.1): Go's indented form, which
+/// escapes what HTML would not take.
+struct ContainerdMounts {
+    let text: String
 
-    private enum CodingKeys: String, CodingKey {
-        case type = "Type"
-        case source = "Source"
-        case target = "Target"
-        case options = "Options"
+    init(_ mounts: [Mount], target: FilePath?) throws {
+        let documents = try mounts.map { mount in
+            let options = try mount.containerdOptions.map { "            " + (try Self.quoted($0)) }
+            return """
+                    {
+                        "Type": \(try Self.quoted(mount.type)),
+                        "Source": \(try Self.quoted(mount.source)),
+                        "Target": \(try Self.quoted(target?.string ?? "")),
+                        "Options": [
+                \(options.joined(separator: ",\n"))
+                        ]
+                    }
+                """
+        }
+        text = "[\n" + documents.joined(separator: ",\n") + "\n]"
     }
 
-    init(_ mount: Mount, target: FilePath?) {
-        self.mount = mount
-        self.target = target
-    }
-
-    func encode(to encoder: any Encoder) throws {
-        var container = encoder.container(keyedBy: CodingKeys.self)
-        try container.encode(mount.type, forKey: .type)
-        try container.encode(mount.source, forKey: .source)
-        try container.encode(target?.string ?? "", forKey: .target)
-        try container.encode(mount.containerdOptions, forKey: .options)
+    private static func quoted(_ text: String) throws -> String {
+        let escapes = [
+            ("<", "003c"), (">", "003e"), ("&", "0026"), ("\u{2028}", "2028"), ("\u{2029}", "2029"),
+        ]
+        return try escapes.reduce(encoded(text)) { $0.replacing($1.0, with: "\\u" + $1.1) }
     }
 }

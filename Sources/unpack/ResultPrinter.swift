@@ -20,8 +20,68 @@ struct ResultPrinter {
         self.target = target
     }
 
+    func text(_ format: UnpackCommand.Format) throws -> String {
+        switch format {
+        case .mount: try mountLine()
+        case .shell: try shellScript()
+        case .json: try json()
+        case .containerd: try ContainerdMounts(result.mounts, target: target).text
+        case .fstab:
+            try inFile { mount, target throws(MountLine.Failure) in
+                try FstabLine(mount, form: .ofThisKernel, target: target).text
+            }
+        case .systemd: try systemdUnit()
+        case .mstack:
+            try inFile { mount, target throws(MountLine.Failure) in
+                try MountStackScript(mount, target: target).text
+            }
+        case .path: paths()
+        }
+    }
+
+    /// A script whose argument is the target, unless that is known.
+    private func shellScript() throws -> String {
+        let place = target.map { "target=\($0.string)" } ?? #"target=${1:?usage: sh SCRIPT DIR}"#
+        let performed = try store.performedMount(of: writableKey ?? result.chainID.description)
+        let lines = try result.mounts.map { mount in
+            try attempt { try MountLine(mount, form: .ofThisKernel, target: nil, performed: []).words }
+        }
+        // What mount(8) cannot do is performed whole.
+        let calls = lines.contains([]) ? [performed] : lines
+        return
+            (["#!/bin/sh", "# \(title)", "set -e", place]
+            + calls.map { $0.joined(separator: " ") + #" "$target""# }).joined(separator: "\n")
+    }
+
+    private func systemdUnit() throws -> String {
+        guard result.mounts.count == 1 else {
+            throw UnpackError(
+                .usage, "several mounts on one directory are no unit", hint: "choose --format shell")
+        }
+        let root = try store.rootPath()
+        return try inFile { mount, target throws(MountLine.Failure) in
+            try SystemdMountUnit(
+                mount, form: .ofThisKernel, target: target, description: title, store: root
+            ).text
+        }
+    }
+
+    /// What it is, on one line.
+    private var title: String {
+        let name = result.reference.map { escaped($0.utf8) + ", " } ?? ""
+        return "Root file system of \(name)\(result.image.descriptor.digest)"
+    }
+
+    private func inFile(_ text: (Mount, FilePath) throws(MountLine.Failure) -> String) throws -> String {
+        guard let target else {
+            throw UnpackError(.usage, "it needs to know where", hint: "add --target DIR")
+        }
+        return try result.mounts.map { mount in try attempt { try text(mount, target) } }.joined(
+            separator: "\n")
+    }
+
     /// One line of words that a shell needs no quotes for.
-    func mountLine() throws -> String {
+    private func mountLine() throws -> String {
         // A chain ID has one colon, which is nothing special to a shell.
         let performed = try store.performedMount(of: writableKey ?? result.chainID.description)
         return try attempt {
@@ -30,9 +90,9 @@ struct ResultPrinter {
     }
 
     /// Topmost first, like `lowerdir`.
-    func paths() -> String { result.layers.reversed().map(\.path.string).joined(separator: "\n") }
+    private func paths() -> String { result.layers.reversed().map(\.path.string).joined(separator: "\n") }
 
-    func json() throws -> String {
+    private func json() throws -> String {
         let document = ResultDocument(
             image: .init(
                 name: result.reference, digest: result.image.descriptor.digest,

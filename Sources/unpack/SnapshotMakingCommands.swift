@@ -25,7 +25,7 @@ struct MountOptions: ParsableArguments {
     func text(of mounts: [Mount], _ key: String, in store: StoreOptions) throws -> String {
         let target = try target.map { try absolutePath($0, of: "--target") }
         if json {
-            return try attempt { try encoded(mounts.map { ContainerdMountDocument($0, target: target) }) }
+            return try attempt { try ContainerdMounts(mounts, target: target).text }
         }
         let performed = try store.performedMount(of: key)
         return try attempt {

@@ -34,7 +34,13 @@ struct UnpackCommand: ParsableCommand {
         shouldDisplay: false)
 
     enum Format: String, ExpressibleByArgument, CaseIterable {
-        case mount, json, path
+        case mount, shell, json, containerd, fstab, systemd, mstack, path
+
+        /// Whether paths stand in it as words.
+        var isWords: Bool { ![.json, .containerd, .path].contains(self) }
+
+        /// Whether it makes no sense without a place to mount on.
+        var needsTarget: Bool { [.fstab, .systemd, .mstack].contains(self) }
     }
 
     @Argument(help: imageHelp)
@@ -51,12 +57,30 @@ struct UnpackCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "mount: one line for a shell. json: everything. path: the layers' directories, topmost first.",
-            valueName: "mount|json|path"))
+            """
+            mount: one line for a shell. shell: a script, whose argument is the target. json: everything. containerd: the mounts \
+            as `ctr snapshots prepare --mounts` prints them. fstab, systemd: for those, with --target. mstack: a script that \
+            makes the directory of systemd.mstack(7) that --target names. path: the layers' directories, topmost first.
+            """, valueName: "name"))
     var format: Format = .mount
 
     @Option(help: ArgumentHelp("Where it will be mounted; printed into the line.", valueName: "dir"))
     var target: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            Make an OCI runtime bundle: config.json, and rootfs as the target of the line. Writable, with a snapshot of the \
+            bundle's own, unless --rw names another.
+            """, valueName: "dir"))
+    var bundle: String?
+
+    @Option(
+        name: [.customShort("o"), .long],
+        help: ArgumentHelp(
+            "Unpack into one plain directory, with no store and no snapshots; it must be empty or not there yet.",
+            valueName: "dir"))
+    var output: String?
 
     @OptionGroup var limits: LimitOptions
     @OptionGroup var durability: DurabilityOptions
@@ -64,23 +88,47 @@ struct UnpackCommand: ParsableCommand {
 
     func run() throws {
         try refuseCommand()
+        try checkDestinations()
+        if let output { return try write(to: try absolutePath(output, of: "--output")) }
         let root = try store.rootPath()
-        let target = try target.map { try absolutePath($0, of: "--target") }
+        let bundle = try bundle.map { Bundle(try absolutePath($0, of: "--bundle")) }
+        let target = try bundle?.rootfs ?? target.map { try absolutePath($0, of: "--target") }
         // Before any work: a line that cannot be printed is no surprise for the end of it.
-        if format == .mount { try attempt { try MountLine.check([root] + (target.map { [$0] } ?? [])) } }
-        let result = try UnpackJob(
+        if format.isWords { try attempt { try MountLine.check([root] + (target.map { [$0] } ?? [])) } }
+        let key = writableKey ?? bundle?.key
+        let result = try job(key).run()
+        if let bundle,
+            try !bundle.write(result, root: try store.rootPath(), snapshotter: store.snapshotterName),
+            !talk.quiet
+        {
+            Console.say("unpack: the bundle's config.json is kept as it is\n")
+        }
+        try say(try ResultPrinter(result, in: store, writableKey: key, target: target).text(format))
+    }
+
+    private func job(_ key: String?) -> UnpackJob {
+        UnpackJob(
             image: image, selection: selection, store: store, limits: limits, durability: durability,
-            talk: talk, writableKey: writableKey
-        ).run()
-        let printer = ResultPrinter(
-            result, in: store, writableKey: writableKey, target: target)
-        let text =
-            switch format {
-            case .mount: try printer.mountLine()
-            case .json: try printer.json()
-            case .path: printer.paths()
-            }
-        try attempt { try Console.write(text + "\n") }
+            talk: talk, writableKey: key)
+    }
+
+    private func write(to output: FilePath) throws { _ = try job(nil).write(to: output) }
+
+    private func checkDestinations() throws {
+        let given = [("--target", target), ("--bundle", bundle), ("--output", output)].filter { $1 != nil }
+            .map(\.0)
+        if given.count > 1 {
+            throw UnpackError(
+                .usage, "\(given.joined(separator: " and ")) exclude each other", hint: "run it once for each"
+            )
+        }
+        if output != nil, writableKey != nil || format != .mount {
+            throw UnpackError(.usage, "--rw and --format are about snapshots, and --output makes none")
+        }
+        if format.needsTarget, target == nil, bundle == nil {
+            throw UnpackError(
+                .usage, "--format \(format.rawValue) needs to know where", hint: "add --target DIR")
+        }
     }
 }
 
@@ -106,6 +154,28 @@ struct UnpackJob {
     let writableKey: String?
 
     func run() throws -> UnpackResult {
+        try watched { request, cancellation, progress in
+            try Unpacker(
+                request, cancellation: cancellation, logger: talk.logger, onEvent: { progress.take($0) }
+            ).run()
+        }
+    }
+
+    /// Into a plain directory.
+    ///
+    /// - Returns: what was said about the image.
+    func write(to output: FilePath) throws -> [String] {
+        try watched { request, cancellation, progress in
+            try TreeOutput(
+                request, to: output, cancellation: cancellation, logger: talk.logger,
+                onEvent: { progress.take($0) }
+            ).run()
+        }
+    }
+
+    private func watched<Result>(
+        _ body: (UnpackRequest, Cancellation, ProgressReport) throws -> Result
+    ) throws -> Result {
         let (source, selector) = try selection.resolve(image)
         let request = UnpackRequest(
             image: source, selector: selector, root: try store.rootPath(), snapshotter: store.snapshotterName,
@@ -116,8 +186,6 @@ struct UnpackJob {
         Process.onTermination { cancellation.cancel(signal: $0) }
         let progress = ProgressReport(talk)
         defer { progress.end() }
-        let unpacker = Unpacker(
-            request, cancellation: cancellation, logger: talk.logger, onEvent: { progress.take($0) })
-        return try unpacker.run()
+        return try body(request, cancellation, progress)
     }
 }

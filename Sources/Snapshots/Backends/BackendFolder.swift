@@ -21,21 +21,6 @@ struct BackendFolder: Sendable {
     }
 }
 
-extension Directory {
-    /// Makes whiteouts and marks in this directory, which should be nobody's.
-    func tryLayer() throws(SyscallFailure) -> WhiteoutForm {
-        try mark(.opaque)
-        do throws(SyscallFailure) {
-            try makeWhiteout(FileName(literal: "device"), .device)
-            return .device
-        } catch {
-            if error.isDiskFault { throw error }
-            try makeWhiteout(FileName(literal: "attribute"), .attribute)
-            return .attribute
-        }
-    }
-}
-
 extension StoreFailure {
     /// Why a snapshotter cannot work.
     init(unable cause: SyscallFailure, _ backend: any SnapshotBackend.Type, at path: FilePath, hint: String) {

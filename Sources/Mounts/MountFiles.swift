@@ -1,0 +1,110 @@
+package import SystemPackage
+
+/// A mount as a line of fstab(5).
+package struct FstabLine: Equatable, Sendable {
+    package let text: String
+
+    /// - Throws: `.unprintable`; `.tooLong` for what mount(8) would cut.
+    package init(_ mount: Mount, form: Mount.LowerForm, target: FilePath) throws(MountLine.Failure) {
+        let fields = try MountFields(mount, form, target)
+        text = "\(fields.source) \(target.string) \(fields.type) \(fields.options) 0 0"
+    }
+}
+
+/// A mount as a unit of systemd.mount(5).
+package struct SystemdMountUnit: Equatable, Sendable {
+    /// What its file must be called: the unit's name follows from where it mounts.
+    package let name: String
+    package let text: String
+
+    /// - Parameters:
+    ///   - description: what is mounted, on one line.
+    ///   - store: the directory that everything mounted lies below; what it lies on is mounted first.
+    /// - Throws: as `FstabLine`.
+    package init(
+        _ mount: Mount, form: Mount.LowerForm, target: FilePath, description: String, store: FilePath
+    ) throws(MountLine.Failure) {
+        let fields = try MountFields(mount, form, target)
+        name = Self.escaped(target) + ".mount"
+        text = """
+            # /etc/systemd/system/\(name)
+            [Unit]
+            Description=\(description.replacing("%", with: "%%"))
+            RequiresMountsFor=\(store.string)
+
+            [Mount]
+            What=\(fields.source)
+            Where=\(target.string)
+            Type=\(fields.type)
+            Options=\(fields.options)
+
+            [Install]
+            WantedBy=multi-user.target
+            """
+    }
+
+    /// As `systemd-escape --path` has it (systemd.unit(5), "String Escaping for Inclusion in Unit Names").
+    static func escaped(_ path: FilePath) -> String {
+        let components = path.components.map(\.string)
+        if components.isEmpty { return "-" }
+        return components.enumerated().map { number, component in
+            component.utf8.enumerated().map { index, byte in
+                let isPlain =
+                    (0x30...0x39).contains(byte) || (0x41...0x5A).contains(byte)
+                    || (0x61...0x7A).contains(byte)
+                    || byte == UInt8(ascii: ":") || byte == UInt8(ascii: "_")
+                    || byte == UInt8(ascii: ".") && (index > 0 || number > 0)
+                if isPlain { return String(Unicode.Scalar(byte)) }
+                let digits = String(byte, radix: 16)
+                return "\\x" + (digits.count < 2 ? "0" : "") + digits
+            }.joined()
+        }.joined(separator: "-")
+    }
+}
+
+/// Layers as a shell script that makes a directory of systemd.mstack(7) (systemd ≥ 260): symlinks to them.
+package struct MountStackScript: Equatable, Sendable {
+    package let text: String
+
+    /// - Parameter target: of the directory, `NAME.mstack`.
+    /// - Throws: `.unprintable`, `.unsupported` for what is no directory, or can be written to: systemd puts a writable
+    ///   layer of its own on top.
+    package init(_ mount: Mount, target: FilePath) throws(MountLine.Failure) {
+        try MountLine.check(mount.paths + [target])
+        let layers: [FilePath]
+        switch mount {
+        case .overlay(let lowers, nil, _, _): layers = lowers.reversed()
+        case .bind(let source, true): layers = [source]
+        case .overlay, .bind:
+            throw .unsupported("an mstack has a writable layer of its own, in its folder rw")
+        case .subvolume, .image:
+            throw .unsupported("an mstack has directories, and this snapshotter has none")
+        }
+        var lines = ["mkdir -p \(target.string)"]
+        // The kernel refuses an overlay of one layer, so that nothing lies below it.
+        if layers.count == 1 { lines.append("mkdir -p \(target.string)/layer@0") }
+        for (number, layer) in layers.enumerated() {
+            lines.append("ln -sfn \(layer.string) \(target.string)/layer@\(number + 1)")
+        }
+        text = lines.joined(separator: "\n")
+    }
+}
+
+/// What fstab(5) and systemd.mount(5) have in common.
+private struct MountFields {
+    let source: String
+    let type: String
+    let options: String
+
+    init(_ mount: Mount, _ form: Mount.LowerForm, _ target: FilePath) throws(MountLine.Failure) {
+        try MountLine.check(mount)
+        try MountLine.check([target])
+        let list = mount.options(form)
+        guard MountLine.fits(list) else {
+            throw .tooLong(bytes: list.reduce(0) { $0 + $1.utf8.count + 1 } - 1)
+        }
+        source = mount.source
+        type = if case .bind = mount { "none" } else { mount.type }
+        options = list.joined(separator: ",")
+    }
+}

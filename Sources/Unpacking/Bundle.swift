@@ -1,0 +1,89 @@
+internal import Kernel
+internal import Layers
+internal import Layout
+internal import Mounts
+internal import OCI
+internal import Snapshots
+package import SystemPackage
+
+/// A runtime bundle around an unpacked image (OCI runtime spec, bundle.md): `config.json`, and the directory that the root file
+/// system will be mounted on.
+package struct Bundle: Sendable {
+    private let path: FilePath
+
+    package init(_ path: FilePath) { self.path = path }
+
+    /// Where the root file system belongs.
+    package var rootfs: FilePath { path.appending(Self.rootfs) }
+
+    private static let rootfs = "rootfs"
+    private static let config = FileName(literal: "config.json")
+
+    /// The writable snapshot that is this bundle's, where nobody names one.
+    package var key: String {
+        "bundle" + path.components.map { "-" + $0.string }.joined()
+    }
+
+    /// Makes the directories and the config. One that is there stays: somebody may have changed it. It is this image's, for the
+    /// bundle's snapshot is.
+    ///
+    /// - Returns: whether the config is a new one.
+    package func write(_ result: UnpackResult, root: FilePath, snapshotter: String) throws(UnpackError)
+        -> Bool
+    {
+        let user = try user(of: result, root, snapshotter)
+        let document = RuntimeConfig.document(
+            of: result.image.config, rootfs: Self.rootfs, isReadOnly: result.mounts.allSatisfy(\.isReadOnly),
+            user: user)
+        return try attempt {
+            let folder = try Directory.makingAll(path, mode: 0o755)
+            _ = try folder.ensureDirectory(Self.rootfs, mode: 0o755)
+            if try folder.status(of: Self.config) != nil { return false }
+            try write(document.indented, to: folder)
+            return true
+        }
+    }
+
+    private func write(_ text: [UInt8], to folder: Directory) throws {
+        // Whole or not at all.
+        let draft = FileName(literal: ".config.json-\(UInt32.random(in: .min ... .max))")
+        guard let file = try folder.createFile(draft, mode: 0o644) else { return }
+        do {
+            try text.withRawSpan { span throws(SyscallFailure) in try file.write(span) }
+            try file.close()
+            try folder.rename(draft, to: Self.config, in: folder)
+        } catch {
+            try? folder.removeFile(draft)
+            throw error
+        }
+    }
+
+    /// The image's own accounts decide who `config.User` is.
+    private func user(
+        of result: UnpackResult, _ root: FilePath, _ snapshotter: String
+    ) throws(UnpackError) -> ContainerUser {
+        try attempt {
+            let store = try openStore(root, snapshotter: snapshotter)
+            guard let snapshot = try store.verified(result.chainID) else {
+                throw UnpackError(
+                    .notFound, "the image was removed from the store meanwhile", hint: "run it again")
+            }
+            // The trees are open as long as the list is.
+            let layers = try store.layers(of: snapshot.name)
+            let view = LowerView(layers.map(\.directory))
+            return try withExtendedLifetime(layers) {
+                do {
+                    return try ContainerUser(
+                        result.image.config.execution?["User"]?.text ?? "",
+                        passwd: try view.contents(of: "etc/passwd", limit: Self.largestAccounts) ?? [],
+                        group: try view.contents(of: "etc/group", limit: Self.largestAccounts) ?? [])
+                } catch let failure as ContainerUser.Failure {
+                    throw UnpackError(.data, "\(failure)", hint: "report it to whoever built the image")
+                }
+            }
+        }
+    }
+
+    /// What is read of passwd and group, in bytes.
+    private static let largestAccounts = 4 << 20
+}

@@ -1,0 +1,105 @@
+internal import Kernel
+internal import Layers
+internal import Layout
+package import Logging
+internal import OCI
+package import Streams
+package import SystemPackage
+
+/// Unpacks an image into one plain directory, with no store and no snapshots: the layers one after the other into the same tree.
+package struct TreeOutput: Sendable {
+    private let request: UnpackRequest
+    private let target: FilePath
+    private let cancellation: Cancellation
+    private let logger: Logger
+    private let onEvent: @Sendable (UnpackEvent) -> Void
+
+    /// - Parameters:
+    ///   - request: of which image, selector, durability and limits count.
+    ///   - target: a directory that is empty or not there yet.
+    package init(
+        _ request: UnpackRequest, to target: FilePath, cancellation: Cancellation, logger: Logger,
+        onEvent: @escaping @Sendable (UnpackEvent) -> Void
+    ) {
+        self.request = request
+        self.target = target
+        self.cancellation = cancellation
+        self.logger = logger
+        self.onEvent = onEvent
+    }
+
+    /// Where the tree grows, inside of the target: no layer can have the name.
+    private static let staged = FileName(literal: ".wh..wh.output")
+
+    /// - Returns: what was said about the image.
+    /// - Throws: `.usage` for a directory that is not empty. Nothing is left of a run that fails.
+    package func run() throws(UnpackError) -> [String] {
+        let (layout, image) = try attempt {
+            let layout = try ImageLayout(opening: request.image, cancellation: cancellation)
+            return (layout, try layout.load(layout.select(request.selector).descriptor))
+        }
+        for step in image.steps { try attempt(in: step) { try layout.check(step.descriptor) } }
+        let isNew = try attempt { try !target.exists() }
+        let folder = try attempt { try Directory.makingAll(target, mode: 0o755) }
+        guard try attempt({ try folder.names(atMost: 1).isEmpty }) else {
+            throw UnpackError(
+                .usage, "'\(escaped(target))' is not empty",
+                hint: "name a directory that is, or that is not there yet")
+        }
+        do throws(UnpackError) {
+            let warnings = try fill(folder, with: image, of: layout)
+            layout.finish()
+            return warnings
+        } catch {
+            try? folder.removeContents()
+            if isNew { try? Directory.removing(target) }
+            throw error
+        }
+    }
+
+    private func fill(
+        _ folder: Directory, with image: Image, of layout: ImageLayout
+    ) throws(UnpackError) -> [String] {
+        let (form, free) = try attempt {
+            try folder.makeDirectory(Self.staged, mode: 0o700)
+            // What hides something is gone at the end, but must be possible meanwhile.
+            let form = try folder.open(Self.staged).tryLayer()
+            try folder.open(Self.staged).removeContents()
+            return (form, try folder.file.freeBytes())
+        }
+        let limits = request.limits
+        let compressed = image.steps.reduce(0) { $0 + $1.descriptor.size }
+        let (uncompressed, isEndless) = compressed.multipliedReportingOverflow(by: limits.ratio ?? .max)
+        let budget = Budget(
+            Budget.Limits(
+                bytes: limits.bytes ?? free, isFreeSpace: limits.bytes == nil, entries: limits.entries,
+                uncompressed: isEndless ? .max : uncompressed))
+        let pipeline = LayerPipeline(layout, form: form, budget: budget, cancellation: cancellation)
+        onEvent(.planned(image.steps, cached: []))
+        var warnings = [String]()
+        let tree = try attempt { try folder.open(Self.staged) }
+        for step in image.steps {
+            onEvent(.started(step))
+            let applied = try attempt(in: step) { [onEvent] in
+                try pipeline.apply(step, into: tree, progress: { onEvent(.progressed(step, $0)) })
+            }
+            for warning in applied.warnings {
+                onEvent(.warned(step, warning))
+                warnings.append("\(step.name): \(warning.description)")
+            }
+            onEvent(.committed(step))
+            logger.debug("\(step.name): \(applied.entries) entries")
+        }
+        try attempt {
+            let status = try tree.file.status()
+            try folder.merge(tree)
+            try folder.removeEmptyDirectory(Self.staged)
+            try folder.file.setTimes(access: status.accessTime, modification: status.modificationTime)
+            if request.durability == .fs {
+                onEvent(.syncing)
+                try folder.file.syncFileSystem()
+            }
+        }
+        return warnings
+    }
+}

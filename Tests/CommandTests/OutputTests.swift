@@ -1,0 +1,254 @@
+import Foundation
+import Kernel
+import OCI
+import SystemPackage
+import TestSupport
+import Testing
+
+/// Every form of the result, given to the program that it is for.
+@Suite(.enabled(if: Ability.canMountOverlay, "it needs to mount an overlay")) struct OutputTests {
+    private let program: Program
+    private let image: String
+    private static let fixture = Program.fixtures.appending("busybox").string
+
+    init() throws {
+        program = try Program()
+        image = Self.fixture
+    }
+
+    /// One layer, which is a bind mount, and several.
+    private func images() throws -> [String] {
+        [image, try program.image([LayerBuilder(.file("only", "one"))]).path.string]
+    }
+
+    /// What is on the target, and unmounts it.
+    private func takeTree() throws -> TreeDump {
+        defer { try? unmountWhenFree(program.target) }
+        return try TreeDump(of: try Directory(opening: program.target))
+    }
+
+    @Test("shell: a script for sh -e, whose argument is the target unless that is known")
+    func shell() throws {
+        for image in try images() {
+            let expected = try program.tree(try program.line(image))
+            let script = try program.run(image, "--format", "shell").succeed().output
+            try Command.run("sh", "-es", "--", program.target.string, input: script).succeed()
+            #expect(try takeTree() == expected)
+            let none = try Command.run("sh", "-es", input: script)
+            #expect(none.status != 0 && none.errorText.contains("usage: sh SCRIPT DIR"))
+            let known = try program.run(image, "--format", "shell", "--target", program.target.string)
+                .succeed()
+            try Command.run("sh", "-es", input: known.output).succeed()
+            #expect(try takeTree() == expected)
+        }
+    }
+
+    @Test("fstab: a line for mount -a -T")
+    func fstab() throws {
+        for image in try images() {
+            let expected = try program.tree(try program.line(image))
+            let line = try program.run(image, "--format", "fstab", "--target", program.target.string)
+                .succeed()
+            let file = try program.scratch.write("fstab", line.output)
+            try Command.run("mount", "-a", "-T", file.string).succeed()
+            #expect(try takeTree() == expected)
+        }
+    }
+
+    @Test("systemd: a unit that systemd-analyze verify has nothing to say about, and whose options mount")
+    func systemd() throws {
+        for image in try images() {
+            let text = try program.run(
+                image, "--format", "systemd", "--target", program.target.string
+            ).succeed().text
+            let first = try #require(text.split(separator: "\n").first)
+            let name = try #require(first.split(separator: "/").last)
+            let unit = try program.scratch.write(String(name), Array(text.utf8))
+            let verdict = try Command.run("systemd-analyze", "verify", "--man=no", unit.string)
+            // What the machine's own units make it say is not about this one.
+            let remarks = verdict.errorText.split(separator: "\n").filter { $0.contains(name) }
+            #expect(remarks.isEmpty, "\(verdict.report)")
+            func value(_ key: String) -> String {
+                text.split(separator: "\n").first { $0.hasPrefix(key + "=") }.map {
+                    String($0.dropFirst(key.count + 1))
+                } ?? ""
+            }
+            let expected = try program.tree(try program.line(image))
+            // As systemd does.
+            try Command.run(
+                "mount", value("What"), value("Where"), "-t", value("Type"), "-o", value("Options")
+            ).succeed()
+            #expect(try takeTree() == expected)
+        }
+    }
+
+    @Test("json: one line for jq, with all that the line of the mount has")
+    func json() throws {
+        let output = try program.run(image, "--format", "json").succeed().output
+        #expect(output.filter { $0 == 0x0A }.count == 1)
+        let filter = #".mounts[] | "mount -t \(.type) \(.source) -o \(.options | join(","))""#
+        let line = try Command.run("jq", "-r", filter, input: output).succeed().text
+        #expect(line == (try program.line(image)) + "\n")
+        #expect(try program.tree(String(line.dropLast())) == (try program.tree(try program.line(image))))
+    }
+
+    @Test("path: the layers' directories, topmost first, for whoever mounts them")
+    func path() throws {
+        let paths = try program.run(image, "--format", "path").succeed().text.split(separator: "\n")
+        #expect(paths.count == 5)
+        let expected = try program.tree(try program.line(image))
+        let options = "ro," + paths.map { "lowerdir+=" + $0 }.joined(separator: ",")
+        #expect(try program.tree("mount -t overlay overlay -o \(options)") == expected)
+    }
+
+    @Test("A line that mount(8) would cut is refused for files, and performed by the script")
+    func long() throws {
+        let layers = (0..<130).map { LayerBuilder(.file(Bytes("f\($0)"))) }
+        let image = try program.image(layers).path.string
+        for format in ["fstab", "systemd"] {
+            let refused = try program.run(image, "--format", format, "--target", program.target.string)
+            #expect(refused.status == 69 && refused.text.isEmpty)
+            #expect(refused.errorText.contains("mount(8) passes on 4095 at most\nhint: "))
+        }
+        let script = try program.run(image, "--format", "shell").succeed().output
+        let folder = try #require(Program.path.removingLastComponent().string as String?)
+        let path = "\(folder):\(ProcessInfo.processInfo.environment["PATH"] ?? "")"
+        try Command.run(
+            "sh", "-es", "--", program.target.string, input: script, environment: ["PATH": path]
+        ).succeed()
+        #expect(try takeTree().lines.count > 130)
+    }
+
+    // MARK: containerd
+
+    @Test("containerd: byte for byte what ctr prints for the same mounts, in the form of its version")
+    func containerd() throws {
+        let other = try ContainerdDaemon()
+        defer { other.stop() }
+        for parent in [nil, "a", "b"] {
+            for (command, isWritable) in [("prepare", true), ("view", false)]
+            where isWritable || parent != nil {
+                let key = "\(command)-\(parent ?? "none")"
+                let theirs = try other.ctr(
+                    ["snapshots", command, "--mounts", key] + (parent.map { [$0] } ?? []))
+                let ours = try program.run(
+                    ["snapshot", command, "--json", key] + (parent.map { [$0] } ?? [])
+                )
+                .succeed().text
+                #expect(try other.translated(theirs, to: program.folder) == ours)
+                if isWritable, parent != "b" {
+                    let name = parent == nil ? "a" : "b"
+                    _ = try other.ctr(
+                        ["snapshots", "prepare", "draft-\(name)"] + (parent.map { [$0] } ?? []))
+                    _ = try other.ctr(["snapshots", "commit", name, "draft-\(name)"])
+                    try program.run(["snapshot", "prepare", "draft-\(name)"] + (parent.map { [$0] } ?? []))
+                        .succeed()
+                    try program.run("snapshot", "commit", name, "draft-\(name)").succeed()
+                }
+            }
+        }
+        let mounts = try program.run(image, "--format", "containerd").succeed().output
+        let decoded = try Command.run("jq", "-r", ".[0].Options[0]", input: mounts).succeed().text
+        #expect(decoded.hasPrefix("lowerdir=\(program.folder)/"))
+    }
+
+    // MARK: Bundles
+
+    @Test("A bundle is run by runc and crun, read-write, with the image's command, environment and folder")
+    func bundle() throws {
+        let bundle = program.scratch.path.appending("bundle")
+        let line = try program.line(image, "--bundle", bundle.string)
+        #expect(line.hasSuffix(" \(bundle)/rootfs"))
+        // The same again, with the same snapshot.
+        #expect(try program.line(image, "--bundle", bundle.string) == line)
+        try Command.run("sh", "-ec", line).succeed()
+        defer { try? unmountWhenFree(bundle.appending("rootfs")) }
+        for (runtime, prelude) in Self.runtimes {
+            let run = try Command.run(
+                "unshare", "-m", "sh", "-ec",
+                "\(prelude); exec \(runtime) run --bundle \(bundle) t-\(UInt32.random(in: .min ... .max))")
+            #expect(run.status == 0 && run.text == "hello world\n", "\(run.report)")
+        }
+    }
+
+    /// Where both hierarchies of control groups are mounted, crun wants to see the second alone.
+    private static let runtimes = [
+        ("runc", "true"),
+        (
+            "crun --cgroup-manager=disabled",
+            "[ ! -d /sys/fs/cgroup/unified ] || { umount -l -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup; }"
+        ),
+    ]
+
+    @Test("A config that somebody has changed is kept, and a bundle of another image is refused")
+    func keptConfig() throws {
+        let bundle = program.scratch.path.appending("bundle")
+        _ = try program.line(image, "--bundle", bundle.string)
+        let config = bundle.appending("config.json").string
+        try Data("{}".utf8).write(to: URL(fileURLWithPath: config))
+        let again = try program.run(image, "--bundle", bundle.string).succeed()
+        #expect(again.errorText.contains("config.json is kept"))
+        #expect(try Data(contentsOf: URL(fileURLWithPath: config)) == Data("{}".utf8))
+        let other = try program.run(try images()[1], "--bundle", bundle.string)
+        #expect(other.status == 64)
+        #expect(other.errorText.contains("the snapshot 'bundle-"))
+    }
+
+    // MARK: Plain directories
+
+    @Test("--output: one plain tree, the same as the mounted one, and no store")
+    func output() throws {
+        for image in try images() {
+            let expected = try program.tree(try program.line(image))
+            let folder = program.scratch.path.appending("tree-\(UInt32.random(in: .min ... .max))")
+            let other = program.scratch.path.appending("no-store")
+            let run = try program.run(image, "--output", folder.string, "--root", other.string).succeed()
+            #expect(run.text.isEmpty)
+            let tree = try TreeDump(of: try Directory(opening: folder))
+            #expect(tree == expected, "\(tree.difference(from: expected))")
+            #expect(!FileManager.default.fileExists(atPath: other.string))
+            let again = try program.run(image, "--output", folder.string)
+            #expect(again.status == 64 && again.errorText.contains("is not empty"))
+        }
+    }
+
+    @Test("--output leaves nothing of an image that is damaged, and what was there before")
+    func damagedOutput() throws {
+        let layer = LayerBuilder(.file("c", Bytes.noise(100_000)))
+        let builder = try program.image([LayerBuilder(.file("a")), layer])
+        let size = layer.tar.count
+        let blob = try #require(
+            try FileManager.default.contentsOfDirectory(atPath: builder.path.appending("blobs/sha256").string)
+                .first {
+                    let path = builder.path.appending("blobs/sha256/\($0)").string
+                    return try FileManager.default.attributesOfItem(atPath: path)[.size] as? Int ?? 0 > size
+                        / 2
+                })
+        let url = URL(fileURLWithPath: builder.path.appending("blobs/sha256/\(blob)").string)
+        var data = try Data(contentsOf: url)
+        data[data.count / 2] ^= 1
+        try data.write(to: url)
+        let folder = program.scratch.path.appending("tree")
+        let failed = try program.run(builder.path.string, "--output", folder.string)
+        #expect(failed.status == 65)
+        #expect(!FileManager.default.fileExists(atPath: folder.string))
+        let present = try program.scratch.makeDirectory("present")
+        #expect(try program.run(builder.path.string, "--output", present.string).status == 65)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: present.string).isEmpty)
+    }
+
+    @Test(
+        "Options that exclude each other are told as such",
+        arguments: [
+            (["--target", "/a", "--bundle", "/b"], "--target and --bundle exclude"),
+            (["--bundle", "/b", "--output", "/c"], "--bundle and --output exclude"),
+            (["--output", "/c", "--rw", "k"], "--output makes none"),
+            (["--format", "fstab"], "add --target DIR"),
+            (["--format", "systemd"], "add --target DIR"), (["--output", ""], "--output is empty"),
+        ])
+    func excluded(arguments: [String], message: String) throws {
+        let refused = try program.run([image] + arguments)
+        #expect(refused.status == 64 && refused.text.isEmpty)
+        #expect(refused.errorText.contains(message), "\(refused.errorText)")
+    }
+}
