@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
 #include <linux/btrfs.h>
 #include <linux/btrfs_tree.h>
@@ -116,10 +117,16 @@ int ck_clone(int to, int from) { CK_RETURN(ioctl(to, FICLONE, from)); }
 int ck_fsync(int d) { CK_RETURN(fsync(d)); }
 int ck_syncfs(int d) { CK_RETURN(syncfs(d)); }
 
-int64_t ck_free_bytes(int d) {
+int64_t ck_free_bytes(int d, int with_reserved) {
     struct statfs status;
     if (fstatfs(d, &status) < 0) return -errno;
-    return (int64_t)status.f_bfree * status.f_bsize;
+    return (int64_t)(with_reserved ? status.f_bfree : status.f_bavail) * status.f_bsize;
+}
+
+int64_t ck_file_system_magic(int d) {
+    struct statfs status;
+    if (fstatfs(d, &status) < 0) return -errno;
+    return (uint32_t)status.f_type;
 }
 
 // Processors ---------------------------------------------------------------------------------------------------
@@ -224,6 +231,11 @@ int ck_move_mount(int d, const char *target) {
 }
 int ck_open_tree(const char *path) {
     CK_RETURN((int)syscall(SYS_open_tree, AT_FDCWD, path, 1 /* OPEN_TREE_CLONE */ | O_CLOEXEC));
+}
+int ck_mount_set_owners(int d, int namespace_) {
+    struct { uint64_t set, clear, propagation, userns; } attributes = {
+        .set = 0x00100000 /* MOUNT_ATTR_IDMAP */, .userns = (uint64_t)namespace_};
+    CK_RETURN((int)syscall(SYS_mount_setattr, d, "", AT_EMPTY_PATH, &attributes, sizeof attributes));
 }
 int ck_mount_set_readonly(int d) {
     struct { uint64_t set, clear, propagation, userns; } attributes = {.set = 1 /* MOUNT_ATTR_RDONLY */};
@@ -334,4 +346,57 @@ int ck_wait(int process) {
 int ck_terminal_width(int descriptor) {
     struct winsize size;
     return ioctl(descriptor, TIOCGWINSZ, &size) < 0 ? 0 : size.ws_col;
+}
+
+// User namespaces ---------------------------------------------------------------------------------------------
+
+static void ck_tell(int descriptor, int number) {
+    while (write(descriptor, &number, sizeof number) < 0 && errno == EINTR) {}
+}
+
+int ck_start_in_namespace(const char *program, char *const arguments[], char *const environment[], const sigset_t *mask,
+                          int ready, int go) {
+    pid_t parent = getpid();
+    pid_t child = fork();
+    if (child) return child < 0 ? -errno : child;
+    // A process of one thread, which other calls than these need not expect.
+    char byte;
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0) goto failed;
+    ck_tell(ready, 0);
+    ssize_t got;
+    while ((got = read(go, &byte, 1)) < 0 && errno == EINTR) {}
+    if (got != 1) _exit(127);
+    if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0) goto failed;
+    // Not permitted where only one id is there; then there are no other groups either.
+    (void)!setgroups(0, NULL);
+    if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0) goto failed;
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) goto failed;
+    if (getppid() != parent) _exit(127);
+    ck_tell(ready, 0);
+    signal(SIGPIPE, SIG_DFL);
+    sigprocmask(SIG_SETMASK, mask, NULL);
+    execvpe(program, arguments, environment);
+failed:
+    ck_tell(ready, errno);
+    _exit(127);
+}
+
+int ck_block_for_child(sigset_t *set, sigset_t *previous) {
+    sigemptyset(set);
+    for (const int *number = (const int[]){SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCHLD, 0}; *number; number++)
+        sigaddset(set, *number);
+    int failure = pthread_sigmask(SIG_BLOCK, set, previous);
+    return failure ? -failure : 0;
+}
+
+int ck_wait_as_parent(int child, const sigset_t *set) {
+    for (;;) {
+        int status = 0;
+        pid_t ended = waitpid(child, &status, WNOHANG);
+        if (ended < 0) return -errno;
+        if (ended == child) return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+        siginfo_t info;
+        int number = sigwaitinfo(set, &info);
+        if (number > 0 && number != SIGCHLD && info.si_code <= 0) kill(child, number);
+    }
 }

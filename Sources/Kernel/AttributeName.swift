@@ -23,7 +23,9 @@ package struct AttributeName: Hashable, Comparable, Sendable, CustomStringConver
     package static let selinux = AttributeName(literal: "security.selinux")
 
     /// Whether it belongs to where a file lies and not to the file: the host's label, overlay's marks.
-    package var isStoresOwn: Bool { self == Self.selinux || hasPrefix("trusted.overlay.") }
+    package var isStoresOwn: Bool {
+        self == Self.selinux || hasPrefix("trusted.overlay.") || hasPrefix("user.overlay.")
+    }
 
     package static func < (left: Self, right: Self) -> Bool {
         left.terminated.lexicographicallyPrecedes(right.terminated)

@@ -20,6 +20,12 @@ package enum Landlock {
 
     package static let isAvailable = ck_landlock_abi() >= oldestVersion
 
+    /// The version of the kernel's interface; nil where there is none, or none that is switched on.
+    package static var version: Int? {
+        let version = ck_landlock_abi()
+        return version > 0 ? Int(version) : nil
+    }
+
     /// From now on the calling thread, and each that it starts, can change names and contents below one
     /// directory alone, and can mount nothing. Owners, modes, times and attributes are not covered
     /// (landlock(7), "Current limitations").

@@ -60,10 +60,22 @@ extension Process {
         }
     }
 
+    /// Becomes another program (execvp(3)), with nothing but the standard streams.
+    ///
+    /// - Throws: ENOENT, EACCES and the like; otherwise it does not return.
+    package static func become(_ program: String, _ arguments: [String]) throws(SyscallFailure) {
+        let words = ([program] + arguments).map { strdup($0) }
+        defer { words.forEach { free($0) } }
+        signal(SIGPIPE, SIG_DFL)
+        execvp(program, words + [nil])
+        throw SyscallFailure("execvp", path: escaped(program.utf8), code: errno)
+    }
+
     /// Whether this is the first process of its PID namespace, with which all others end (pid_namespaces(7)).
     package static var isFirst: Bool { getpid() == 1 }
 
-    private static func environment() -> [String] {
+    /// `NAME=VALUE`, each.
+    static func environment() -> [String] {
         var lines = [String]()
         var next = environ
         while let line = next.pointee {

@@ -26,6 +26,8 @@ package struct SyscallFailure: Error, Equatable, Sendable, CustomStringConvertib
 
     package var isMissing: Bool { errno == .noSuchFileOrDirectory }
     package var isTaken: Bool { errno == .fileExists }
+    /// Whether the kernel could make nothing of an argument.
+    package var isInvalid: Bool { errno == .invalidArgument }
     package var isUnsupported: Bool { errno == .notSupported }
     /// Whether the device or the quota is full.
     package var isOutOfSpace: Bool { errno == .noSpace || errno == .diskQuotaExceeded }

@@ -10,8 +10,14 @@ package enum WhiteoutForm: String, Sendable, CaseIterable {
     /// for lower directories only, never for the upper one of a writable mount.
     case attribute
 
-    package static let whiteoutMark = AttributeName(literal: "trusted.overlay.whiteout")
-    package static let opaqueMark = AttributeName(literal: "trusted.overlay.opaque")
+    package static let whiteoutMark = AttributeName(literal: attributePrefix + "whiteout")
+    package static let opaqueMark = AttributeName(literal: attributePrefix + "opaque")
+
+    /// Whether overlay keeps its marks in `user.overlay.*`, which it must be told at the mount (`userxattr`, kernel ≥ 5.11):
+    /// where the trusted ones cannot be set.
+    package static let usesUserAttributes = !Privileges.current.hasTrustedAttributes
+
+    private static let attributePrefix = usesUserAttributes ? "user.overlay." : "trusted.overlay."
 
     /// What `opaqueMark` says of a directory.
     package enum Opacity: UInt8 {

@@ -23,9 +23,18 @@ extension Directory {
 }
 
 extension Metadata {
+    /// Of a file as it lies on the disk, whose owner may be told by an attribute.
     init(_ status: FileStatus, _ attributes: [ExtendedAttribute]) {
+        var attributes = attributes
+        var owner = FileOwner(uid: status.uid, gid: status.gid)
+        if !Privileges.current.isInitialNamespace,
+            let index = attributes.firstIndex(where: { $0.name == FileOwner.attribute }),
+            let kept = FileOwner(attributes.remove(at: index).value)
+        {
+            owner = kept
+        }
         self.init(
-            uid: status.uid, gid: status.gid, mode: status.mode, modificationTime: status.modificationTime,
+            uid: owner.uid, gid: owner.gid, mode: status.mode, modificationTime: status.modificationTime,
             accessTime: status.accessTime, extendedAttributes: attributes)
     }
 }

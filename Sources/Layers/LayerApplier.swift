@@ -251,14 +251,17 @@ struct LayerApplier {
                 last = nil
                 try directory.removeFile(name)
             }
-        case .character(let device):
-            try replacing(name, in: directory) {
-                try directory.makeNode(name, .character(device), mode: plainMode)
+        case .character, .block:
+            guard Privileges.current.isInitialNamespace else {
+                writer.warn(.lostDevice, entry: path, "the device")
+                return try createFile(name, in: directory, size: 0, metadata, path, from: &reader)
             }
-            try writer.finishSpecial(name, in: directory, metadata, isSymlink: false, entry: path)
-        case .block(let device):
             try replacing(name, in: directory) {
-                try directory.makeNode(name, .block(device), mode: plainMode)
+                if case .character(let device) = entry.content {
+                    try directory.makeNode(name, .character(device), mode: plainMode)
+                } else if case .block(let device) = entry.content {
+                    try directory.makeNode(name, .block(device), mode: plainMode)
+                }
             }
             try writer.finishSpecial(name, in: directory, metadata, isSymlink: false, entry: path)
         case .directory, .hardLink:

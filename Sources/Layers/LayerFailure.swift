@@ -82,6 +82,12 @@ package struct LayerWarning: Sendable, Equatable {
         case overlayControl
         /// The file system has no such extended attributes.
         case unsupportedAttribute
+        /// The user namespace does not have these ids, and the file can have no attribute that tells them.
+        case lostOwner
+        /// `user.rootlesscontainers` in a user namespace, where this program keeps owners in it.
+        case ownerAttribute
+        /// No device can be made in a user namespace: an empty file stands in its place.
+        case lostDevice
     }
 
     package let kind: Kind
@@ -100,6 +106,10 @@ package struct LayerWarning: Sendable, Equatable {
             case .overlayControl: "\(detail) is not applied: it would steer the overlay file system"
             case .unsupportedAttribute:
                 "extended attribute \(detail) is not supported by the store's file system"
+            case .lostOwner:
+                "its owner \(detail) is no id of this user namespace, and is lost on what is no file or directory"
+            case .ownerAttribute: "extended attribute \(detail) is not applied: it would forge owners here"
+            case .lostDevice: "\(detail) cannot be made in a user namespace: an empty file is in its place"
             }
         return "entry '\(entry)': \(what)\(more)"
     }

@@ -4,6 +4,7 @@ internal import Kernel
 /// Sets owners, extended attributes, modes and times, in the order that the kernel's side effects ask for:
 /// chown clears setuid and capabilities (chown(2), capabilities(7)), writing and linking change times.
 struct MetadataWriter {
+    private let privileges = Privileges.current
     private(set) var warnings = [LayerWarning.Kind: LayerWarning]()
 
     mutating func warn(_ kind: LayerWarning.Kind, entry: EntryPath, _ detail: String) {
@@ -13,7 +14,9 @@ struct MetadataWriter {
 
     /// A regular file just created by root with the plain bits of its mode.
     mutating func finishFile(_ file: borrowing File, _ metadata: Metadata, entry: EntryPath) throws {
-        if metadata.uid != 0 || metadata.gid != 0 { try file.setOwner(uid: metadata.uid, gid: metadata.gid) }
+        try setOwner(
+            metadata, entry: entry, set: { try file.setOwner(uid: $0, gid: $1) },
+            keep: { try file.setExtendedAttribute($0, $1) })
         for attribute in allowed(metadata.extendedAttributes, entry: entry) {
             try apply(attribute, entry: entry) { try file.setExtendedAttribute($0, $1) }
         }
@@ -28,7 +31,9 @@ struct MetadataWriter {
         for name in try directory.file.extendedAttributeNames() where name != .selinux {
             try directory.file.removeExtendedAttribute(name)
         }
-        try directory.file.setOwner(uid: metadata.uid, gid: metadata.gid)
+        try setOwner(
+            metadata, entry: entry, isNew: false, set: { try directory.file.setOwner(uid: $0, gid: $1) },
+            keep: { try directory.file.setExtendedAttribute($0, $1) })
         for attribute in allowed(metadata.extendedAttributes, entry: entry) {
             try apply(attribute, entry: entry) { try directory.file.setExtendedAttribute($0, $1) }
         }
@@ -41,9 +46,10 @@ struct MetadataWriter {
     mutating func finishSpecial(
         _ name: FileName, in directory: Directory, _ metadata: Metadata, isSymlink: Bool, entry: EntryPath
     ) throws {
-        if metadata.uid != 0 || metadata.gid != 0 {
-            try directory.setOwner(of: name, uid: metadata.uid, gid: metadata.gid)
-        }
+        try setOwner(
+            metadata, entry: entry, takesUserAttributes: false,
+            set: { try directory.setOwner(of: name, uid: $0, gid: $1) },
+            keep: { try directory.setExtendedAttribute($0, $1, of: name) })
         for attribute in allowed(metadata.extendedAttributes, entry: entry) {
             try apply(attribute, entry: entry, takesUserAttributes: false) {
                 try directory.setExtendedAttribute($0, $1, of: name)
@@ -64,9 +70,16 @@ struct MetadataWriter {
         guard let status = try directory.status(of: name) else { return }
         let isSymlink = status.kind == .symlink
         if status.uid != metadata.uid || status.gid != metadata.gid {
-            let capability = try directory.extendedAttribute(Self.capability, of: name)
-            try directory.setOwner(of: name, uid: metadata.uid, gid: metadata.gid)
-            if let capability { try directory.setExtendedAttribute(Self.capability, capability, of: name) }
+            try setOwner(
+                metadata, entry: entry, isNew: false, takesUserAttributes: status.kind == .regular,
+                set: { uid, gid in
+                    let capability = try directory.extendedAttribute(Self.capability, of: name)
+                    try directory.setOwner(of: name, uid: uid, gid: gid)
+                    if let capability {
+                        try directory.setExtendedAttribute(Self.capability, capability, of: name)
+                    }
+                },
+                keep: { try directory.setExtendedAttribute($0, $1, of: name) })
         }
         for attribute in allowed(metadata.extendedAttributes, entry: entry) {
             try apply(attribute, entry: entry, takesUserAttributes: status.kind == .regular) {
@@ -80,6 +93,28 @@ struct MetadataWriter {
             try directory.setTimes(
                 of: name, access: metadata.accessTime, modification: metadata.modificationTime)
         }
+    }
+
+    /// Gives a file to its owner. Where that cannot be, who it is is written down beside the file, or lost.
+    ///
+    /// - Parameters:
+    ///   - isNew: whether it is root's, as this program makes files.
+    ///   - takesUserAttributes: whether it is a file or a directory, which alone can have `user.*` (xattr(7)).
+    private mutating func setOwner(
+        _ metadata: Metadata, entry: EntryPath, isNew: Bool = true, takesUserAttributes: Bool = true,
+        set: (UInt32, UInt32) throws -> Void, keep: (AttributeName, [UInt8]) throws -> Void
+    ) throws {
+        let owner = FileOwner(uid: metadata.uid, gid: metadata.gid)
+        if privileges.canOwn(uid: owner.uid, gid: owner.gid) {
+            if !isNew || owner.uid != 0 || owner.gid != 0 { try set(owner.uid, owner.gid) }
+            return
+        }
+        do {
+            if takesUserAttributes { return try keep(FileOwner.attribute, owner.encoded) }
+        } catch let failure as SyscallFailure where failure.isUnsupported {
+            // Then it is lost here too.
+        }
+        warn(.lostOwner, entry: entry, "\(owner.uid):\(owner.gid)")
     }
 
     /// Whether a file that was made with the plain bits of its mode has others by now: chown has cleared setuid,
@@ -99,6 +134,11 @@ struct MetadataWriter {
             if attribute.name == .selinux { return false }
             if attribute.name.hasPrefix("trusted.overlay.") || attribute.name.hasPrefix("user.overlay.") {
                 warn(.overlayControl, entry: entry, "extended attribute \(attribute.name)")
+                return false
+            }
+            // Where it means something, only this program says it.
+            if attribute.name == FileOwner.attribute, !privileges.isInitialNamespace {
+                warn(.ownerAttribute, entry: entry, attribute.name.description)
                 return false
             }
             if attribute.name.hasPrefix("trusted.") {
@@ -121,9 +161,16 @@ struct MetadataWriter {
             try set(attribute.name, attribute.value)
         } catch let failure as SyscallFailure
             where failure.isUnsupported || (failure.isPermission && !takesUserAttributes && attribute.isUser)
+            || isUnmapped(attribute, failure)
         {
             warn(.unsupportedAttribute, entry: entry, attribute.name.description)
         }
+    }
+
+    /// Whether an access control list is refused because it names ids that the user namespace does not have.
+    private func isUnmapped(_ attribute: ExtendedAttribute, _ failure: SyscallFailure) -> Bool {
+        !privileges.isInitialNamespace && failure.isInvalid
+            && attribute.name.hasPrefix("system.posix_acl_")
     }
 }
 

@@ -7,23 +7,8 @@ final class ArchiveStream: Sendable {
     private static let chunk = 1 << 18
 
     private let input: File
-    private let format: CompressionFormat
-    /// What was read to tell the format.
-    private let start: [UInt8]
 
-    /// - Throws: `CompressionFailure.unknownFormat`, `SyscallFailure`.
-    init(_ input: consuming File) throws {
-        self.input = input
-        var start = [UInt8]()
-        var chunk = [UInt8]()
-        // A pipe gives little at a time.
-        repeat {
-            try self.input.read(into: &chunk, limit: Self.chunk)
-            start += chunk
-        } while start.count < Self.leastStart && !chunk.isEmpty
-        self.start = start
-        format = try start.withRawSpan(CompressionFormat.init(sniffing:))
-    }
+    init(_ input: consuming File) { self.input = input }
 
     /// A tar's first block.
     private static let leastStart = 512
@@ -32,6 +17,14 @@ final class ArchiveStream: Sendable {
     ///
     /// - Throws: `CompressionFailure`, `SyscallFailure`, what `body` throws.
     func read(_ body: (RawSpan) throws -> Void) throws {
+        var start = [UInt8]()
+        var chunk = [UInt8]()
+        // A pipe gives little at a time.
+        repeat {
+            try input.read(into: &chunk, limit: Self.chunk)
+            start += chunk
+        } while start.count < Self.leastStart && !chunk.isEmpty
+        let format = try start.withRawSpan(CompressionFormat.init(sniffing:))
         var decompressor = try Decompressor(format)
         var output = [UInt8](repeating: 0, count: Self.chunk)
         var piece = start

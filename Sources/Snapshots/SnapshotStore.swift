@@ -125,7 +125,10 @@ package final class SnapshotStore: Sendable {
     /// One ROOT is one mode and one class of extended attributes: recorded when it is made, the same ever
     /// after.
     private func checkKind() throws(StoreFailure) {
-        let own = ["mode": "root", "attributes": "trusted"]
+        let own = [
+            ("mode", Privileges.current.mode),
+            ("attributes", Privileges.current.isInitialNamespace ? "trusted" : "user"),
+        ]
         let found = try read { database in
             try Row.fetchAll(database, sql: "SELECT name, value FROM store").reduce(into: [String: String]())
             {
@@ -136,7 +139,7 @@ package final class SnapshotStore: Sendable {
             if let other = found[name], other != value {
                 throw StoreFailure(
                     .failedPrecondition,
-                    "the store \(escaped(root)) was made with \(name) '\(other)', not '\(value)'",
+                    "the store \(escaped(root)) was made with \(name) '\(other)', and this is '\(value)'",
                     hint: "use another store with --root DIR")
             }
         }
@@ -154,6 +157,14 @@ package final class SnapshotStore: Sendable {
     /// - Throws: `.unavailable` with the reason if they cannot, `.system`, `.busy`.
     package func whiteoutForm() throws(StoreFailure) -> WhiteoutForm {
         if let form = probed.withLock({ $0 }) { return form }
+        guard Privileges.current.canMount else {
+            throw StoreFailure(
+                .system(SyscallFailure("mount", errno: .notPermitted)),
+                "this root has no CAP_SYS_ADMIN: it can mount nothing, and not write layers for others to mount",
+                hint:
+                    "start the container with --privileged or --cap-add SYS_ADMIN, or unpack with --output DIR"
+            )
+        }
         // In a transaction nobody takes the probe's own directory for an orphan.
         let form = try write { _ in try self.backend.probe() }
         probed.withLock { $0 = form }
@@ -178,5 +189,13 @@ package final class SnapshotStore: Sendable {
         }
         try reap(but: run, deletion)
         return run
+    }
+}
+
+extension Privileges {
+    /// What the owners in a store mean.
+    fileprivate var mode: String {
+        if isInitialNamespace { return "root" }
+        return idCount > 1 ? "user namespace" : "user namespace of one id"
     }
 }

@@ -4,7 +4,7 @@ internal import OCI
 internal import Snapshots
 internal import Unpacking
 
-struct ImagesCommand: ParsableCommand {
+struct ImagesCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
         commandName: "images", abstract: "List the images that were unpacked into the store, oldest first.")
 
@@ -68,7 +68,7 @@ private struct ImageListing: Encodable {
     }
 }
 
-struct RmCommand: ParsableCommand {
+struct RmCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
         commandName: "rm", abstract: "Forget images, and remove the layers that nothing else needs.",
         discussion: """
@@ -148,7 +148,7 @@ struct RmCommand: ParsableCommand {
     }
 }
 
-struct PruneCommand: ParsableCommand {
+struct PruneCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
         commandName: "prune",
         abstract: "Remove layers that no image needs, and what crashes have left.",

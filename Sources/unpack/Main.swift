@@ -17,6 +17,9 @@ struct Main {
         }
         do {
             var command = try RootCommand.parseAsRoot(arguments)
+            if let status = try (command as? any NamespacedCommand)?.runElsewhere(arguments) {
+                RootCommand.exit(withError: ExitCode(status))
+            }
             try command.run()
         } catch let error as UnpackError {
             ErrorReport(error).say()
@@ -44,6 +47,7 @@ struct RootCommand: ParsableCommand {
             UnpackCommand.self, InspectCommand.self, MountCommand.self, UmountCommand.self,
             ImagesCommand.self,
             RmCommand.self, PruneCommand.self, VerifyCommand.self, SnapshotCommand.self,
+            RunInNamespaceCommand.self, DoctorCommand.self,
             SweepCommand.self,
         ],
         defaultSubcommand: UnpackCommand.self)

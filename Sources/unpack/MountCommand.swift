@@ -39,6 +39,7 @@ struct MountCommand: ParsableCommand {
     @OptionGroup var talk: TalkOptions
 
     func run() throws {
+        try refuseMountOutsideNamespace()
         let target = try attempt { try FilePath(directory).resolved() }
         let mounts = try describe(try store.rootPath())
         // As the store itself sees it, now that it exists.

@@ -81,7 +81,8 @@ struct StoreOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "The store's directory. Default: $UNPACK_ROOT, else /var/lib/unpack.", valueName: "dir"))
+            "The store's directory. Default: $UNPACK_ROOT, else /var/lib/unpack, or ~/.local/share/unpack if you are not root.",
+            valueName: "dir"))
     var root: String?
 
     var snapshotterName: String {
@@ -90,8 +91,16 @@ struct StoreOptions: ParsableArguments {
 
     /// Absolute: it stands in mount lines that somebody runs elsewhere.
     func rootPath() throws -> FilePath {
-        let text = root ?? environment("UNPACK_ROOT") ?? "/var/lib/unpack"
+        let text = root ?? environment("UNPACK_ROOT") ?? Self.defaultRoot
         return try absolutePath(text, of: "--root")
+    }
+
+    /// The system's for root, and one's own for an ordinary user (XDG Base Directory Specification), also where they are root
+    /// of a namespace of this program's.
+    private static var defaultRoot: String {
+        if Process.effectiveUserID == 0, !UserNamespace.isEntered { return "/var/lib/unpack" }
+        let data = environment("XDG_DATA_HOME") ?? (environment("HOME") ?? "") + "/.local/share"
+        return data + "/unpack"
     }
 
     func open() throws -> SnapshotStore { try openStore(rootPath(), snapshotter: snapshotterName) }
@@ -217,7 +226,7 @@ extension FilePath {
 }
 
 /// An empty variable is none.
-private func environment(_ name: String) -> String? {
+func environment(_ name: String) -> String? {
     let value = ProcessInfo.processInfo.environment[name]
     return value?.isEmpty == false ? value : nil
 }

@@ -18,7 +18,7 @@ struct FilterOptions: ParsableArguments {
     }
 }
 
-struct SnapshotLsCommand: ParsableCommand {
+struct SnapshotLsCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
         commandName: "ls", abstract: "List snapshots, oldest first.")
 
@@ -36,7 +36,7 @@ struct SnapshotLsCommand: ParsableCommand {
     }
 }
 
-struct SnapshotTreeCommand: ParsableCommand {
+struct SnapshotTreeCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
         commandName: "tree", abstract: "Show which snapshot is based on which.")
 
@@ -74,7 +74,7 @@ struct SnapshotTreeCommand: ParsableCommand {
     }
 }
 
-struct SnapshotStatCommand: ParsableCommand {
+struct SnapshotStatCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
         commandName: "stat", abstract: "Print what the store knows of a snapshot, as JSON.")
 
@@ -92,7 +92,7 @@ struct SnapshotStatCommand: ParsableCommand {
     }
 }
 
-struct SnapshotUsageCommand: ParsableCommand {
+struct SnapshotUsageCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
         commandName: "usage", abstract: "Show how much snapshots take, without their parents.")
 
@@ -133,7 +133,7 @@ struct SnapshotUsageCommand: ParsableCommand {
     }
 }
 
-struct SnapshotMountsCommand: ParsableCommand {
+struct SnapshotMountsCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
         commandName: "mounts", abstract: "Print how an active snapshot or a view is mounted.")
 
@@ -149,7 +149,7 @@ struct SnapshotMountsCommand: ParsableCommand {
     }
 }
 
-struct SnapshotLabelCommand: ParsableCommand {
+struct SnapshotLabelCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
         commandName: "label", abstract: "Show or change the labels of a snapshot.")
 

@@ -57,7 +57,7 @@ struct NewSnapshotOptions: ParsableArguments {
     }
 }
 
-struct SnapshotPrepareCommand: ParsableCommand {
+struct SnapshotPrepareCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
         commandName: "prepare", abstract: "Make a snapshot that can be written to, and print how to mount it."
     )
@@ -71,7 +71,7 @@ struct SnapshotPrepareCommand: ParsableCommand {
     }
 }
 
-struct SnapshotViewCommand: ParsableCommand {
+struct SnapshotViewCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
         commandName: "view", abstract: "Make a snapshot that nobody can write to, and print how to mount it.")
 
@@ -84,7 +84,7 @@ struct SnapshotViewCommand: ParsableCommand {
     }
 }
 
-struct SnapshotCommitCommand: ParsableCommand {
+struct SnapshotCommitCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
         commandName: "commit", abstract: "Turn an active snapshot into a committed one, under a new name.",
         discussion: "Labels are not taken over from the active snapshot: it has those that are given here.")
@@ -116,7 +116,7 @@ struct SnapshotCommitCommand: ParsableCommand {
     }
 }
 
-struct SnapshotRmCommand: ParsableCommand {
+struct SnapshotRmCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
         commandName: "rm", abstract: "Remove snapshots that nothing else is based on.",
         discussion: WaitOptions.discussion)

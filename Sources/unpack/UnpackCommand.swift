@@ -7,7 +7,7 @@ internal import SystemPackage
 internal import Unpacking
 
 /// The main job, `unpack IMAGE`.
-struct UnpackCommand: ParsableCommand {
+struct UnpackCommand: NamespacedCommand {
     static let hiddenName = "unpack-image"
 
     static let configuration = CommandConfiguration(
@@ -85,6 +85,11 @@ struct UnpackCommand: ParsableCommand {
     @OptionGroup var limits: LimitOptions
     @OptionGroup var durability: DurabilityOptions
     @OptionGroup var talk: TalkOptions
+
+    var farewell: String? {
+        guard !talk.quiet, output == nil, format.isWords else { return nil }
+        return "that is for a user namespace: run it inside of 'unpack run-in-namespace -- sh'"
+    }
 
     func run() throws {
         try refuseCommand()

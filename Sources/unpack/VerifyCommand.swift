@@ -5,7 +5,7 @@ internal import Snapshots
 internal import Streams
 internal import Unpacking
 
-struct VerifyCommand: ParsableCommand {
+struct VerifyCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
         commandName: "verify",
         abstract: "Read committed snapshots, and name everything that is not as it was recorded.",

@@ -118,7 +118,7 @@ private let brokenImages = [
     },
     BrokenImage(
         description: "a manifest that is missing", status: 66,
-        message: "unpack: the layout '*' holds no image\n"
+        message: "unpack: '*' holds no image\n"
     ) { builder, layers in
         let image = try builder.image(layers)
         try builder.writeIndex([image])
@@ -189,7 +189,7 @@ struct FailureTests {
         "A wrong command line ends with 64, a wrong path with 66, and both say what to do",
         arguments: [
             (["/nowhere/at/all"], Int32(66), "no image at '/nowhere/at/all'"),
-            (["/etc/passwd"], 66, "is not a directory"),
+            (["/etc/passwd"], 65, "it is neither gzip nor zstd nor tar"),
             (["/proc/self"], 65, "is not an OCI image layout: it has no oci-layout"),
             (["/etc", "--platform", "linux"], 64, "'linux' is not a platform"),
             (["/etc", "--digest", "md5:00"], 64, "digest algorithm 'md5' is not supported"),

@@ -77,8 +77,11 @@ int ck_clone(int to, int from);
 int ck_fsync(int d);
 int ck_syncfs(int d);
 
-/// Bytes that a file system has free, for root (statfs(2)).
-int64_t ck_free_bytes(int d);
+/// Bytes that a file system has free, with or without those that are kept for root (statfs(2)).
+int64_t ck_free_bytes(int d, int with_reserved);
+
+/// Tells the type of a file system: f_type of statfs(2).
+int64_t ck_file_system_magic(int d);
 
 /// Processors that this process may use (sched_getaffinity(2)).
 int ck_processor_count(void);
@@ -132,6 +135,9 @@ int ck_fsmount(int d, unsigned attributes);
 int ck_move_mount(int d, const char *target);
 int ck_open_tree(const char *path);
 int ck_mount_set_readonly(int d);
+
+/// Maps the owners of a detached mount as a user namespace does (mount_setattr(2), MOUNT_ATTR_IDMAP, kernel >= 5.12).
+int ck_mount_set_owners(int d, int namespace_);
 /// mount(2) as seen from a directory: on a thread of its own, so that the process keeps its working directory.
 int ck_mount_from(int directory, const char *source, const char *target, const char *type, unsigned long flags,
                   const char *data);
@@ -159,3 +165,22 @@ int ck_wait(int process);
 
 /// Columns; 0 if it is no terminal.
 int ck_terminal_width(int descriptor);
+
+// User namespaces ---------------------------------------------------------------------------------------------
+
+/// Starts a program as root of a user namespace of its own, with mounts of its own (user_namespaces(7)). It ends with its
+/// parent. Whatever number comes through `ready` is an errno; 0 comes once when the namespace is there, for its maps to
+/// be written, and once more when it can mount; then the pipe's end, or the errno of what could not be executed. It goes on
+/// once a byte has come through `go`.
+///
+/// - mask: the signals that the program is to have blocked.
+/// - Returns: the process, or -errno of fork(2).
+int ck_start_in_namespace(const char *program, char *const arguments[], char *const environment[], const sigset_t *mask,
+                          int ready, int go);
+
+/// Blocks the signals that end a process, and SIGCHLD; `previous` gets what was blocked before.
+int ck_block_for_child(sigset_t *set, sigset_t *previous);
+
+/// Waits for a child's end, and passes on to it what is sent to this process alone: what a terminal sends, the child gets too.
+/// Returns its exit status, or 128 and the signal that has ended it; or -errno.
+int ck_wait_as_parent(int child, const sigset_t *set);

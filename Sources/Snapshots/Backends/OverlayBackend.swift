@@ -60,7 +60,8 @@ struct OverlayBackend: SnapshotBackend {
             if layers.count == 1 { return [.bind(source: layers[0], readOnly: true)] }
             return [
                 .overlay(
-                    lowers: layers, writable: nil, userAttributes: false, noIndex: Self.hasIndexParameter)
+                    lowers: layers, writable: nil, userAttributes: WhiteoutForm.usesUserAttributes,
+                    noIndex: Self.hasIndexParameter)
             ]
         }
         let path = folder.path(of: own)
@@ -68,7 +69,8 @@ struct OverlayBackend: SnapshotBackend {
         let writable = Mount.Writable(upper: path.appending("fs"), work: path.appending("work"))
         return [
             .overlay(
-                lowers: layers, writable: writable, userAttributes: false, noIndex: Self.hasIndexParameter)
+                lowers: layers, writable: writable, userAttributes: WhiteoutForm.usesUserAttributes,
+                noIndex: Self.hasIndexParameter)
         ]
     }
 

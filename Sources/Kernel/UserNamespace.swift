@@ -1,0 +1,238 @@
+internal import CKernel
+internal import Glibc
+internal import SystemPackage
+
+/// A user namespace for a program that needs to be root over its own files (user_namespaces(7)).
+package enum UserNamespace {
+    /// How much of the machine's ids it has.
+    package enum Kind: String, Sendable, CaseIterable {
+        /// One's own as root, and behind it those that subuid(5) and subgid(5) give.
+        case subordinate
+        /// One's own as root, and no other.
+        case single
+    }
+
+    package struct Failure: Error, Sendable {
+        /// What was refused.
+        package let cause: SyscallFailure
+        /// Whether the program itself could not be started; the namespace was there.
+        package let isProgram: Bool
+    }
+
+    /// Tells a program that is started in one, by its environment; the value is a `Kind`.
+    package static let variable = "UNPACK_NAMESPACE"
+
+    /// Whether this process was started in one of this program's.
+    package static var isEntered: Bool { kind != nil }
+
+    package static var kind: Kind? {
+        getenv(variable).flatMap { Kind(rawValue: String(cString: $0)) }
+    }
+
+    /// Runs a program in one to its end. Signals that are sent to this process go on to it.
+    ///
+    /// - Parameters:
+    ///   - program: looked up in PATH, unless it has a slash; nil is this program itself.
+    ///   - arguments: without the program's own name.
+    /// - Returns: its exit status, or 128 and the signal that has ended it.
+    /// - Throws: why there can be none, of the kind that needs least.
+    package static func run(_ program: String?, _ arguments: [String]) throws(Failure) -> Int32 {
+        var set = sigset_t()
+        var previous = sigset_t()
+        _ = ck_block_for_child(&set, &previous)
+        let ranges = SubordinateIDs.ofThisUser()
+        if let ranges, let child = try? start(program, arguments, .subordinate, ranges, &previous) {
+            return try wait(child, &set)
+        }
+        return try wait(try start(program, arguments, .single, nil, &previous), &set)
+    }
+
+    /// Whether one of a kind can be made here: tries it.
+    package static func tryOut(_ kind: Kind) throws(Failure) {
+        var set = sigset_t()
+        var previous = sigset_t()
+        _ = ck_block_for_child(&set, &previous)
+        let ranges = SubordinateIDs.ofThisUser()
+        if kind == .subordinate, ranges == nil {
+            throw Failure(
+                cause: SyscallFailure("open", path: "/etc/subuid", errno: .noSuchFileOrDirectory),
+                isProgram: false)
+        }
+        let child = try start("true", [], kind, ranges, &previous)
+        _ = try wait(child, &set)
+        pthread_sigmask(SIG_SETMASK, &previous, nil)
+    }
+
+    private static func wait(_ child: CInt, _ set: inout sigset_t) throws(Failure) -> Int32 {
+        let status = ck_wait_as_parent(child, &set)
+        if status < 0 { throw Failure(cause: SyscallFailure("waitpid", code: -status), isProgram: true) }
+        return status
+    }
+
+    private static func start(
+        _ program: String?, _ arguments: [String], _ kind: Kind, _ ranges: SubordinateIDs?,
+        _ mask: inout sigset_t
+    ) throws(Failure) -> CInt {
+        do {
+            var (ready, go): ([CInt], [CInt]) = ([-1, -1], [-1, -1])
+            try syscall("pipe2") { ck_pipe(&ready) }
+            try syscall("pipe2") { ck_pipe(&go) }
+            let answers = File(adopting: ready[0])
+            let toAnswer = File(adopting: ready[1])
+            let toGo = File(adopting: go[0])
+            let starter = File(adopting: go[1])
+            let words = ([program ?? "unpack"] + arguments).map { strdup($0) }
+            let own = Process.environment().filter { !$0.hasPrefix(variable + "=") }
+            let environment = (own + ["\(variable)=\(kind.rawValue)"]).map { strdup($0) }
+            defer { (words + environment).forEach { free($0) } }
+            let child = try syscall("fork") {
+                ck_start_in_namespace(
+                    program ?? "/proc/self/exe", words + [nil], environment + [nil], &mask, toAnswer.raw,
+                    toGo.raw)
+            }
+            do throws(SyscallFailure) {
+                try toAnswer.close()
+                try toGo.close()
+                try check(try answer(answers), "unshare")
+                try writeMaps(kind, ranges, of: child)
+                try [UInt8(1)].withRawSpan { span throws(SyscallFailure) in try starter.write(span) }
+                try check(try answer(answers), "mount")
+            } catch {
+                _ = kill(child, SIGKILL)
+                _ = ck_wait(child)
+                throw error
+            }
+            if let failure = try answer(answers) {
+                _ = ck_wait(child)
+                throw Failure(
+                    cause: SyscallFailure("execve", path: escaped((program ?? "").utf8), code: failure),
+                    isProgram: true)
+            }
+            return child
+        } catch let failure as Failure {
+            throw failure
+        } catch let failure as SyscallFailure {
+            throw Failure(cause: failure, isProgram: false)
+        } catch {
+            throw Failure(cause: SyscallFailure("unshare", code: EINVAL), isProgram: false)
+        }
+    }
+
+    private static func check(_ errno: CInt?, _ call: String) throws(SyscallFailure) {
+        // The pipe's end: somebody has killed it.
+        if errno != 0 { throw SyscallFailure(call, path: "user namespace", code: errno ?? ECHILD) }
+    }
+
+    /// The next number; nil at the pipe's end.
+    private static func answer(_ pipe: borrowing File) throws(SyscallFailure) -> CInt? {
+        var bytes = [UInt8]()
+        try pipe.read(into: &bytes, limit: 4)
+        return bytes.count == 4 ? bytes.reversed().reduce(0) { $0 << 8 | CInt($1) } : nil
+    }
+
+    private static func writeMaps(
+        _ kind: Kind, _ ranges: SubordinateIDs?, of child: CInt
+    ) throws(SyscallFailure) {
+        if kind == .subordinate, let ranges {
+            for (program, own, ranges) in [
+                ("newuidmap", geteuid(), ranges.users), ("newgidmap", getegid(), ranges.groups),
+            ] {
+                var words = ["\(child)", "0", "\(own)", "1"]
+                var next: UInt64 = 1
+                for range in ranges {
+                    words += ["\(next)", "\(range.first)", "\(range.count)"]
+                    next += range.count
+                }
+                let (status, _) = try Process.run(program, words)
+                if status != 0 { throw SyscallFailure(program, errno: .notPermitted) }
+            }
+            return
+        }
+        // Without this no group could be mapped by an ordinary user (user_namespaces(7)).
+        for (name, text) in [
+            ("setgroups", "deny"), ("uid_map", "0 \(geteuid()) 1"), ("gid_map", "0 \(getegid()) 1"),
+        ] {
+            let file = try File.open(FilePath("/proc/\(child)/\(name)"), .readWrite)
+            try Array(text.utf8).withRawSpan { span throws(SyscallFailure) in try file.write(span) }
+        }
+    }
+}
+
+/// The ids that an ordinary user may use beside their own (subuid(5), subgid(5)).
+package struct SubordinateIDs: Sendable {
+    package struct Range: Equatable, Sendable {
+        package let first: UInt64
+        package let count: UInt64
+
+        package init(first: UInt64, count: UInt64) {
+            self.first = first
+            self.count = count
+        }
+    }
+
+    package let users: [Range]
+    package let groups: [Range]
+
+    /// - Returns: nil where there are none.
+    package static func ofThisUser() -> SubordinateIDs? {
+        func lines(_ path: FilePath) -> String {
+            String(decoding: (try? File.contents(of: path)) ?? [], as: UTF8.self)
+        }
+        let uid = geteuid()
+        let name = getpwuid(uid).flatMap { $0.pointee.pw_name.map { String(cString: $0) } }
+        let ids = SubordinateIDs(
+            users: ranges(lines("/etc/subuid"), of: name, uid),
+            groups: ranges(lines("/etc/subgid"), of: name, uid))
+        return ids.users.isEmpty || ids.groups.isEmpty ? nil : ids
+    }
+
+    /// Lines of `name:first:count`, where the name may be a number.
+    package static func ranges(_ text: String, of name: String?, _ uid: UInt32) -> [Range] {
+        text.split(separator: "\n").compactMap { line in
+            let fields = line.split(separator: ":", omittingEmptySubsequences: false)
+            guard fields.count == 3, String(fields[0]) == name || fields[0] == "\(uid)",
+                let first = UInt64(fields[1]), let count = UInt64(fields[2]), count > 0
+            else { return nil }
+            return Range(first: first, count: count)
+        }
+    }
+}
+
+extension UserNamespace {
+    /// What on this machine may forbid user namespaces to ordinary users, and how that is changed.
+    package struct Obstacle: Sendable {
+        package let description: String
+        package let remedy: String
+    }
+
+    /// - Returns: what is known to forbid them here; nil where nothing of that is found.
+    package static func obstacle() -> Obstacle? {
+        func setting(_ path: FilePath) -> String? {
+            (try? File.contents(of: path)).map { String(decoding: $0.filter { $0 > 0x20 }, as: UTF8.self) }
+        }
+        if setting("/proc/sys/kernel/unprivileged_userns_clone") == "0" {
+            return Obstacle(
+                description: "kernel.unprivileged_userns_clone is 0",
+                remedy: "sudo sysctl -w kernel.unprivileged_userns_clone=1")
+        }
+        if setting("/proc/sys/user/max_user_namespaces") == "0" {
+            return Obstacle(
+                description: "user.max_user_namespaces is 0",
+                remedy: "sudo sysctl -w user.max_user_namespaces=10000")
+        }
+        if setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1" {
+            return Obstacle(
+                description: "AppArmor restricts them (kernel.apparmor_restrict_unprivileged_userns is 1)",
+                remedy:
+                    "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for unpack"
+            )
+        }
+        let status = String(decoding: (try? File.contents(of: "/proc/self/status")) ?? [], as: UTF8.self)
+        if status.contains("\nSeccomp:\t2") {
+            return Obstacle(
+                description: "a seccomp filter is in force, as in a container without privileges",
+                remedy: "start the container with --security-opt seccomp=unconfined, or --privileged")
+        }
+        return nil
+    }
+}

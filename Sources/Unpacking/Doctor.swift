@@ -1,0 +1,239 @@
+internal import Kernel
+internal import Mounts
+package import SystemPackage
+
+/// Looks at what this machine lets the program do, and at what would help where that is less than all.
+package struct Doctor: Sendable {
+    package struct Finding: Sendable {
+        package enum State: String, Sendable {
+            case ok
+            /// The program does without, or does less.
+            case limited
+            /// Without this it cannot unpack here.
+            case missing
+        }
+
+        package let name: String
+        package let state: State
+        package let detail: String
+        /// What to do about it; nil where nothing is to be done.
+        package let remedy: String?
+    }
+
+    private let root: FilePath
+    private let snapshotter: String
+
+    package init(root: FilePath, snapshotter: String) {
+        self.root = root
+        self.snapshotter = snapshotter
+    }
+
+    package func run() -> [Finding] {
+        [kernel, rights] + namespaces + [mountCalls, overlay, appended, userAttributes, attributeWhiteouts]
+            + [mappedMounts, landlock] + store + [temporary] + programs
+    }
+
+    // MARK: Rights
+
+    private var kernel: Finding {
+        let release = KernelRelease.current
+        let isOld = release < KernelRelease(major: 5, minor: 8)
+        return Finding(
+            name: "kernel", state: isOld ? .missing : .ok, detail: "Linux \(release.major).\(release.minor)",
+            remedy: isOld ? "use Linux 5.8 or later" : nil)
+    }
+
+    private var rights: Finding {
+        let privileges = Privileges.current
+        if privileges.hasTrustedAttributes, Process.effectiveUserID == 0 {
+            return Finding(name: "rights", state: .ok, detail: "root", remedy: nil)
+        }
+        if privileges.canMount, Process.effectiveUserID == 0 {
+            let ids = privileges.idCount
+            return Finding(
+                name: "rights", state: ids > 1 ? .ok : .limited,
+                detail:
+                    "root of a user namespace with \(ids) \(ids == 1 ? "id: other owners are kept in user.rootlesscontainers" : "ids")",
+                remedy: ids > 1 ? nil : Self.giveIDs)
+        }
+        if Process.effectiveUserID == 0 {
+            return Finding(
+                name: "rights", state: .missing, detail: "root without CAP_SYS_ADMIN: nothing can be mounted",
+                remedy:
+                    "start the container with --privileged or --cap-add SYS_ADMIN, or unpack with --output DIR"
+            )
+        }
+        return Finding(
+            name: "rights", state: .missing, detail: "an ordinary user, and there can be no user namespace",
+            remedy: "run it as root, or see below")
+    }
+
+    private static let giveIDs =
+        "install newuidmap (Debian: uidmap) and give ids: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER"
+
+    private var namespaces: [Finding] {
+        // Root of the machine needs none, and who is in one has it.
+        if Process.effectiveUserID == 0 { return [] }
+        return UserNamespace.Kind.allCases.map { kind in
+            let name = kind == .subordinate ? "namespace with subordinate ids" : "namespace with one id"
+            do throws(UserNamespace.Failure) {
+                try UserNamespace.tryOut(kind)
+                return Finding(name: name, state: .ok, detail: "can be made", remedy: nil)
+            } catch {
+                let obstacle = UserNamespace.obstacle()
+                return Finding(
+                    name: name, state: .limited, detail: obstacle?.description ?? "\(error.cause)",
+                    remedy: obstacle?.remedy ?? (kind == .subordinate ? Self.giveIDs : nil))
+            }
+        }
+    }
+
+    // MARK: Kernel
+
+    private func capability(
+        _ name: String, _ answer: Bool?, _ yes: String, without: Finding.State = .limited, _ no: String,
+        _ remedy: String
+    ) -> Finding {
+        switch answer {
+        case true: Finding(name: name, state: .ok, detail: yes, remedy: nil)
+        case false: Finding(name: name, state: without, detail: no, remedy: remedy)
+        case nil: Finding(name: name, state: .limited, detail: "it is not permitted to ask", remedy: nil)
+        }
+    }
+
+    private var mountCalls: Finding {
+        capability(
+            "mount API", KernelProbes.hasMountCalls(), "fsopen, fsconfig, move_mount", without: .missing,
+            "missing",
+            "use Linux 5.12 or later, or allow these calls in the container's seccomp profile")
+    }
+
+    private var overlay: Finding {
+        capability(
+            "overlay", KernelProbes.hasOverlay(), "there",
+            "missing: use --snapshotter native, or --output DIR",
+            "sudo modprobe overlay")
+    }
+
+    private var appended: Finding {
+        capability(
+            "lowerdir+", MountCalls.takesAppendedLowers(), "up to 500 layers in a line of mount(8)",
+            "no: images of many layers are mounted by 'unpack mount', up to what 4 KiB of short paths take",
+            "use Linux 6.7 or later")
+    }
+
+    private var userAttributes: Finding {
+        capability(
+            "userxattr", KernelRelease.current >= KernelRelease(major: 5, minor: 11),
+            "overlay in user namespaces",
+            "no overlay in user namespaces", "use Linux 5.11 or later")
+    }
+
+    private var attributeWhiteouts: Finding {
+        capability(
+            "whiteouts as attributes", KernelRelease.current >= KernelRelease(major: 6, minor: 7),
+            "a store may lie on overlay, as inside a container", "a store cannot lie on overlay",
+            "use Linux 6.7 or later")
+    }
+
+    private var mappedMounts: Finding {
+        capability(
+            "idmapped mounts", KernelProbes.hasMappedMounts(), "there; not needed yet", "no; not needed yet",
+            "use Linux 5.12 or later")
+    }
+
+    private var landlock: Finding {
+        guard Landlock.isAvailable, let version = Landlock.version else {
+            return Finding(
+                name: "Landlock", state: .limited, detail: "no second fence around what layers write",
+                remedy: "use Linux 6.2 or later, with landlock in the kernel's lsm=")
+        }
+        return Finding(name: "Landlock", state: .ok, detail: "version \(version)", remedy: nil)
+    }
+
+    // MARK: Places
+
+    /// The store, or where it would be made.
+    private var store: [Finding] {
+        var place = root
+        while (try? place.exists()) == false, place.removeLastComponent() {}
+        let shown = escaped(root) + (place == root ? "" : " (to be made)")
+        do throws(SyscallFailure) {
+            let directory = try Directory(opening: place)
+            let type = try directory.file.fileSystemType()
+            let free = try directory.file.freeBytes()
+            let space = Finding(
+                name: "store", state: free < Self.littleSpace ? .limited : .ok,
+                detail: "\(shown), on \(type), \(free >> 20) MiB free",
+                remedy: free < Self.littleSpace
+                    ? "free some space, or put the store elsewhere with --root DIR" : nil)
+            return [space, whiteouts(in: place, type), reflink(in: place)]
+        } catch {
+            return [
+                Finding(
+                    name: "store", state: .missing, detail: "\(shown): \(error)",
+                    remedy: "choose another place with --root DIR")
+            ]
+        }
+    }
+
+    private static let littleSpace: Int64 = 1 << 30
+
+    private func whiteouts(in place: FilePath, _ type: String) -> Finding {
+        let name = "layers in the store"
+        do throws(SyscallFailure) {
+            switch try KernelProbes.whiteoutForm(in: place) {
+            case .device:
+                return Finding(name: name, state: .ok, detail: "whiteouts as devices", remedy: nil)
+            case .attribute:
+                return Finding(
+                    name: name, state: .limited, detail: "whiteouts as attributes: read-only mounts alone",
+                    remedy: "put the store on ext4, xfs, btrfs or tmpfs with --root DIR")
+            }
+        } catch {
+            return Finding(
+                name: name, state: .missing, detail: "\(error)",
+                remedy: "put the store on a file system that keeps extended attributes, with --root DIR")
+        }
+    }
+
+    private func reflink(in place: FilePath) -> Finding {
+        capability(
+            "reflink in the store", KernelProbes.sharesBlocks(in: place), "copies share blocks",
+            "copies take space: of --snapshotter native every layer takes all",
+            "put the store on btrfs or xfs")
+    }
+
+    private var temporary: Finding {
+        let folder = Process.temporaryFolder
+        do throws(SyscallFailure) {
+            let file = try File.temporary(in: folder)
+            return Finding(
+                name: "temporary files", state: .ok,
+                detail:
+                    "\(escaped(folder)), \(try file.freeBytes() >> 20) MiB free, for archives that come as streams",
+                remedy: nil)
+        } catch {
+            return Finding(
+                name: "temporary files", state: .limited,
+                detail: "\(error): no archives from stdin, or compressed ones",
+                remedy: "set TMPDIR to a directory that can be written to")
+        }
+    }
+
+    // MARK: Programs
+
+    private var programs: [Finding] {
+        [
+            ("mount", ["--version"], "what the printed lines are for", "install util-linux"),
+            ("mkfs.ext4", ["-V"], "for --snapshotter loop", "install e2fsprogs"),
+            ("newuidmap", [], "for subordinate ids", "install uidmap"),
+        ].map { name, arguments, purpose, remedy in
+            let isThere = (try? Process.run(name, arguments)) != nil
+            return Finding(
+                name: name, state: isThere ? .ok : .limited,
+                detail: isThere ? "there, \(purpose)" : "not in PATH; \(purpose)",
+                remedy: isThere ? nil : remedy)
+        }
+    }
+}

@@ -1,0 +1,69 @@
+internal import ArgumentParser
+internal import Kernel
+internal import Unpacking
+
+struct DoctorCommand: NamespacedCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "doctor", abstract: "Tell what this machine lets unpack do, and what would help.",
+        discussion: """
+            Tries out what the kernel, the rights, the store's place and other programs offer; nothing stays of it. As an ordinary \
+            user it looks from inside the user namespace that unpack would use, if there can be one.
+
+            Exit status: 0 if images can be unpacked here, 69 if something is missing.
+            """)
+
+    @OptionGroup var store: StoreOptions
+
+    @Flag(help: "Print one JSON document.")
+    var json = false
+
+    /// In a namespace, if there can be one.
+    func runElsewhere(_ arguments: [String]) throws -> Int32? {
+        guard Process.effectiveUserID != 0 else { return nil }
+        return try? UserNamespace.run(nil, arguments)
+    }
+
+    func run() throws {
+        let findings = Doctor(root: try store.rootPath(), snapshotter: store.snapshotterName).run()
+        let works = !findings.contains { $0.state == .missing }
+        if json {
+            try say(try attempt { try encoded(Document(works: works, checks: findings.map(Check.init))) })
+        } else {
+            let width = findings.map(\.name.count).max() ?? 0
+            for finding in findings {
+                let mark =
+                    switch finding.state {
+                    case .ok: "ok  "
+                    case .limited: "less"
+                    case .missing: "NO  "
+                    }
+                let name = finding.name + String(repeating: " ", count: width - finding.name.count)
+                try say("\(mark)  \(name)  \(finding.detail)")
+                if let remedy = finding.remedy {
+                    try say(String(repeating: " ", count: width + 8) + "-> \(remedy)")
+                }
+            }
+        }
+        if !works { throw ExitCode(UnpackError.Code.unavailable.exitStatus) }
+    }
+
+    private struct Document: Encodable {
+        let works: Bool
+        let checks: [Check]
+    }
+
+    private struct Check: Encodable {
+        let name: String
+        /// `ok`, `limited` or `missing`.
+        let state: String
+        let detail: String
+        let remedy: String?
+
+        init(_ finding: Doctor.Finding) {
+            name = finding.name
+            state = finding.state.rawValue
+            detail = finding.detail
+            remedy = finding.remedy
+        }
+    }
+}

@@ -1,0 +1,89 @@
+import Foundation
+import Kernel
+import SystemPackage
+import TestSupport
+import Testing
+
+@Suite(.enabled(if: Ability.canMountOverlay, "it needs to mount an overlay")) struct DoctorTests {
+    private struct Document: Decodable {
+        let works: Bool
+        let checks: [Check]
+
+        struct Check: Decodable {
+            let name: String
+            let state: String
+            let detail: String
+            let remedy: String?
+        }
+
+        func state(_ name: String) -> String? { checks.first { $0.name == name }?.state }
+    }
+
+    private func document(_ run: Command) throws -> Document {
+        try JSONDecoder().decode(Document.self, from: Data(run.output))
+    }
+
+    @Test("As root it finds what it tries, and leaves nothing where it looked")
+    func root() throws {
+        let program = try Program()
+        let found = try document(try program.run("doctor", "--json").succeed())
+        #expect(found.works)
+        for name in ["rights", "mount API", "overlay", "layers in the store", "mount"] {
+            #expect(found.state(name) == "ok", "\(name)")
+        }
+        #expect(found.checks.allSatisfy { ["ok", "limited", "missing"].contains($0.state) })
+        let appended = KernelRelease.current >= KernelRelease(major: 6, minor: 7)
+        #expect(found.state("lowerdir+") == (appended ? "ok" : "limited"))
+        // The store was not made by looking for its place.
+        #expect(try Command.run("ls", "-A", program.scratch.path.string).succeed().text == "m\n")
+        let text = try program.run("doctor").succeed().text
+        #expect(text.split(separator: "\n").filter { $0.hasPrefix("ok  ") }.count >= 5)
+    }
+
+    @Test("What is missing is said with its remedy, and in the exit status")
+    func contained() throws {
+        let program = try Program()
+        let run = try Command.run(
+            "capsh", "--drop=cap_sys_admin", "--", "-c",
+            "\(Program.path) doctor --json --root \(program.root)")
+        #expect(run.status == 69)
+        let found = try document(run)
+        #expect(!found.works && found.state("rights") == "missing")
+        #expect(found.checks.first { $0.name == "rights" }?.remedy?.contains("--output DIR") == true)
+        // And so it is.
+        let image = Program.fixtures.appending("busybox")
+        let refused = try Command.run(
+            "capsh", "--drop=cap_sys_admin", "--", "-c", "\(Program.path) \(image) --root \(program.root)")
+        #expect(
+            refused.status == 77 && refused.errorText.contains("hint: start the container with --privileged"))
+        let tree = program.scratch.path.appending("tree")
+        try Command.run(
+            "capsh", "--drop=cap_sys_admin", "--", "-c", "\(Program.path) \(image) --output \(tree)"
+        ).succeed()
+        let expected = try program.tree(try program.line(image.string))
+        let found2 = try TreeDump(of: try Directory(opening: tree))
+        #expect(found2 == expected, "\(found2.difference(from: expected))")
+    }
+
+    @Test(
+        "As an ordinary user it looks from inside of the namespace", .enabled(if: Ability.canBeOrdinary),
+        arguments: OrdinaryUser.IDs.allCases)
+    func ordinary(ids: OrdinaryUser.IDs) throws {
+        let user = try OrdinaryUser(ids)
+        let found = try document(try user.run("unpack", "doctor", "--json").succeed())
+        #expect(found.works)
+        #expect(found.state("rights") == (ids == .single ? "limited" : "ok"))
+        #expect(found.checks.first { $0.name == "store" }?.detail.contains(user.store.string) == true)
+    }
+
+    @Test(
+        "Where there can be no namespace, both kinds are told with their obstacle",
+        .enabled(if: Ability.canBeOrdinary))
+    func forbidden() throws {
+        let user = try OrdinaryUser(.subordinate, prelude: OrdinaryUser.withoutNamespaces)
+        let run = try user.run("unpack", "doctor", "--json")
+        #expect(run.status == 69)
+        let found = try document(run)
+        #expect(found.checks.filter { $0.detail == "user.max_user_namespaces is 0" }.count == 2)
+    }
+}

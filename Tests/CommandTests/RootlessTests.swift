@@ -1,0 +1,186 @@
+import Foundation
+import Kernel
+import OCI
+import SystemPackage
+import TestSupport
+import Testing
+
+@Suite(
+    .enabled(if: Ability.canBeOrdinary, "it needs user namespaces for ordinary users, setpriv and newuidmap"))
+struct RootlessTests {
+    /// Everything about a tree but its devices, which nobody but root can make.
+    private static let listing = #"find . -path ./dev -prune -o -printf '%y %m %U:%G %s %T@ %p %l\n' | sort"#
+
+    /// As root sees the fixture.
+    private func expected() throws -> [Substring] {
+        let program = try Program()
+        let line = try program.line(Program.fixtures.appending("busybox").string)
+        return try program.mounted(line) { _ in
+            try Command.run("sh", "-ec", "cd \(program.target); \(Self.listing)").succeed().text.split(
+                separator: "\n")
+        }
+    }
+
+    private func expectSame(_ listed: String, _ ids: OrdinaryUser.IDs) throws {
+        let (own, root) = (comparable(listed.split(separator: "\n"), ids), comparable(try expected(), ids))
+        let difference = own.difference(from: root).map { "\($0)" }.joined(separator: "\n")
+        #expect(own == root, "\(difference)")
+    }
+
+    /// Without the owners that one id cannot have, and without the sizes of directories, which are the file system's.
+    private func comparable(_ lines: [Substring], _ ids: OrdinaryUser.IDs) -> [String] {
+        lines.map { line in
+            var fields = line.split(separator: " ", omittingEmptySubsequences: false).map(String.init)
+            // A name may have a newline in it.
+            guard fields.count > 4 else { return String(line) }
+            let owner = fields[2].split(separator: ":").compactMap { Int($0) }
+            if ids == .single || owner.contains(where: { $0 > 65536 }) { fields[2] = "0:0" }
+            if fields[0] == "d" { fields[3] = "" }
+            return fields.joined(separator: " ")
+        }.sorted()
+    }
+
+    @Test(
+        "What is printed mounts in the same namespace, and shows the image",
+        arguments: OrdinaryUser.IDs.allCases)
+    func line(ids: OrdinaryUser.IDs) throws {
+        let user = try OrdinaryUser(ids)
+        let target = try user.makeDirectory("rootfs")
+        let run = try user.run("unpack", "busybox", "--target", target.string).succeed()
+        #expect(run.errorText.contains("unpack run-in-namespace -- sh"))
+        let line = run.text.dropLast()
+        #expect(line.hasPrefix("mount -t overlay overlay -o ro,lowerdir+=\(user.store)/overlayfs/"))
+        #expect(line.contains(",userxattr"))
+        let listed = try user.inNamespace("\(line); cd \(target); \(Self.listing)").succeed().text
+        try expectSame(listed, ids)
+        let again = try user.run("unpack", "-q", "busybox", "--target", target.string).succeed()
+        #expect(again.text == run.text)
+        // One line a kind, and the same in the JSON.
+        let kinds = ["the device cannot be made in a user namespace", "is no id of this user namespace"]
+        for kind in kinds { #expect(run.errorText.ranges(of: kind).count == 1, "\(run.errorText)") }
+        let performed = try user.inNamespace(
+            "unpack mount -q busybox \(target); cd \(target); \(Self.listing)")
+        #expect(performed.text == listed)
+        #expect(try user.run("unpack", "verify").succeed().errorText.contains("as recorded"))
+    }
+
+    @Test(
+        "Owners that cannot be set are kept where umoci and others find them",
+        arguments: OrdinaryUser.IDs.allCases)
+    func owners(ids: OrdinaryUser.IDs) throws {
+        let user = try OrdinaryUser(ids)
+        let target = try user.makeDirectory("tree")
+        let run = try user.run("unpack", "busybox", "--output", target.string).succeed()
+        #expect(run.text.isEmpty)
+        func owner(_ name: String) throws -> String? {
+            let found = try Command.run(
+                "getfattr", "--only-values", "-n", "user.rootlesscontainers", "\(target)/opt/owners/\(name)")
+            guard found.status == 0, let owner = FileOwner(found.output) else { return nil }
+            return "\(owner.uid):\(owner.gid)"
+        }
+        #expect(try owner("file-3000000-4000000") == "3000000:4000000")
+        #expect(try owner("file-1000-100") == (ids == .single ? "1000:100" : nil))
+        let listed = try user.inNamespace("cd \(target); \(Self.listing)").succeed().text
+        try expectSame(listed, ids)
+        try user.inNamespace("rm -rf \(target)").succeed()
+    }
+
+    @Test(
+        "A writable snapshot keeps what was written, and what was removed",
+        arguments: OrdinaryUser.IDs.allCases)
+    func writable(ids: OrdinaryUser.IDs) throws {
+        let user = try OrdinaryUser(ids)
+        let target = try user.makeDirectory("rootfs")
+        let line = try user.run("unpack", "-q", "busybox", "--rw", "k", "--target", target.string).succeed()
+            .text.dropLast()
+        try user.inNamespace(
+            "\(line); cd \(target); echo new > etc/new; rm bin/cat; rm -rf opt; mkdir opt; touch opt/x"
+        ).succeed()
+        let look = "ls opt; cat etc/new; ! test -e bin/cat"
+        #expect(try user.inNamespace("\(line); cd \(target); \(look)").succeed().text == "x\nnew\n")
+        try user.run("unpack", "snapshot", "commit", "c", "k").succeed()
+        let view = try user.run("unpack", "snapshot", "view", "v", "c", "--target", target.string).succeed()
+            .text.dropLast()
+        #expect(try user.inNamespace("\(view); cd \(target); \(look)").succeed().text == "x\nnew\n")
+        for command in [["snapshot", "rm", "v"], ["snapshot", "rm", "c"], ["rm", "--wait", "busybox:1.0"]] {
+            try user.run(["unpack"] + command).succeed()
+        }
+        #expect(try user.run("unpack", "snapshot", "ls").succeed().text.split(separator: "\n").count == 1)
+    }
+
+    @Test("A store is of one kind: root's is not an ordinary user's", arguments: [OrdinaryUser.IDs.single])
+    func kinds(ids: OrdinaryUser.IDs) throws {
+        let user = try OrdinaryUser(ids)
+        try user.run("unpack", "-q", "busybox").succeed()
+        let program = try Program()
+        let refused = try program.run("images", "--root", user.store.string)
+        #expect(refused.status == 69)
+        #expect(
+            refused.errorText.contains(
+                "was made with mode 'user namespace of one id', and this is 'root'\nhint: "))
+    }
+
+    @Test("A mount that would go with its namespace at once is refused")
+    func mount() throws {
+        let user = try OrdinaryUser(.single)
+        let target = try user.makeDirectory("rootfs")
+        let refused = try user.run("unpack", "mount", "busybox", target.string)
+        #expect(refused.status == 77)
+        #expect(
+            refused.errorText.contains("hint: run it as root, or inside of 'unpack run-in-namespace -- sh'"))
+    }
+
+    @Test("Where namespaces are forbidden, what forbids them is told, and how to change it")
+    func forbidden() throws {
+        let user = try OrdinaryUser(.subordinate, prelude: OrdinaryUser.withoutNamespaces)
+        let refused = try user.run("unpack", "busybox")
+        #expect(refused.status == 77 && refused.text.isEmpty, "\(refused.report)")
+        #expect(refused.errorText.contains("user.max_user_namespaces is 0\n"), "\(refused.errorText)")
+        #expect(refused.errorText.contains("hint: sudo sysctl -w user.max_user_namespaces="))
+    }
+
+    @Test("A program runs in the namespace with its words, its input and its status")
+    func program() throws {
+        let user = try OrdinaryUser(.single)
+        let run = try user.run(
+            "unpack", "run-in-namespace", "--", "sh", "-c", #"id -u; cat; printf '%s|' "$@"; exit 7"#, "sh",
+            "a b", "--",
+            "-x", input: Array("in\n".utf8))
+        #expect(run.status == 7 && run.text == "0\nin\na b|--|-x|", "\(run.report)")
+        let missing = try user.run("unpack", "run-in-namespace", "no-such-program")
+        #expect(missing.status == 66)
+        // Root needs none.
+        let root = try Command.run(
+            Program.path.string, "run-in-namespace", "--", "readlink", "/proc/self/ns/user")
+        #expect(root.text == (try Command.run("readlink", "/proc/self/ns/user").text))
+    }
+
+    @Test("A signal to the program reaches what runs in the namespace, and leaves a clean store")
+    func signals() throws {
+        let user = try OrdinaryUser(.single)
+        try user.run("mkfifo", "pipe").succeed()
+        let running = try user.start(
+            "sh", "-c", "unpack -q pipe & p=$!; exec 3>pipe; sleep 0.5; kill -TERM $p; wait $p")
+        #expect(try running.finish().status == 143)
+        #expect(try user.run("unpack", "-q", "busybox").succeed().text.hasPrefix("mount "))
+    }
+
+    @Test("A store on an overlay file system works in a namespace, as inside a container")
+    func nested() throws {
+        let user = try OrdinaryUser(.single)
+        let script = """
+            mkdir lower upper work merged rootfs
+            mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work,userxattr merged
+            line=$(unpack -q busybox --root ~/merged/store --target ~/rootfs)
+            sh -ec "$line"
+            cd rootfs; \(Self.listing)
+            """
+        guard KernelRelease.current >= KernelRelease(major: 6, minor: 7) else { return }
+        let listed = try user.inNamespace("cd ~; \(script)").succeed().text
+        try expectSame(listed, .single)
+        let refused = try user.inNamespace(
+            "cd ~; mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work,userxattr merged; "
+                + "unpack -q busybox --root ~/merged/store --rw k")
+        #expect(refused.status == 69)
+    }
+}
