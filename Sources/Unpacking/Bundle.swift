@@ -24,7 +24,13 @@ package struct Bundle: Sendable {
         "bundle" + path.components.map { "-" + $0.string }.joined()
     }
 
-    /// Makes the directories and the config. One that is there stays: somebody may have changed it. It is this image's, for the
+    /// Makes the directories: before any work, for nothing is gained by it if they cannot be.
+    package func prepare() throws(UnpackError) {
+        let folder = try makeDirectory(path)
+        _ = try attempt { try folder.ensureDirectory(Self.rootfs, mode: 0o755) }
+    }
+
+    /// Makes the config. One that is there stays: somebody may have changed it. It is this image's, for the
     /// bundle's snapshot is.
     ///
     /// - Returns: whether the config is a new one.
@@ -36,8 +42,7 @@ package struct Bundle: Sendable {
             of: result.image.config, rootfs: Self.rootfs, isReadOnly: result.mounts.allSatisfy(\.isReadOnly),
             user: user)
         return try attempt {
-            let folder = try Directory.makingAll(path, mode: 0o755)
-            _ = try folder.ensureDirectory(Self.rootfs, mode: 0o755)
+            let folder = try Directory(opening: path)
             if try folder.status(of: Self.config) != nil { return false }
             try write(document.indented, to: folder)
             return true

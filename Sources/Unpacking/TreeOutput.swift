@@ -40,7 +40,7 @@ package struct TreeOutput: Sendable {
         }
         for step in image.steps { try attempt(in: step) { try layout.check(step.descriptor) } }
         let isNew = try attempt { try !target.exists() }
-        let folder = try attempt { try Directory.makingAll(target, mode: 0o755) }
+        let folder = try makeDirectory(target)
         guard try attempt({ try folder.names(atMost: 1).isEmpty }) else {
             throw UnpackError(
                 .usage, "'\(escaped(target))' is not empty",
@@ -101,5 +101,16 @@ package struct TreeOutput: Sendable {
             }
         }
         return warnings
+    }
+}
+
+/// Opens a directory of the user's, made with those above it if it is not there.
+func makeDirectory(_ path: FilePath) throws(UnpackError) -> Directory {
+    do throws(SyscallFailure) {
+        return try Directory.makingAll(path, mode: 0o755)
+    } catch {
+        let inner = UnpackError(error)
+        throw UnpackError(
+            inner.code, "cannot make the directory '\(escaped(path))': \(error)", hint: inner.hint)
     }
 }

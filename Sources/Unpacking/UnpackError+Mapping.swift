@@ -253,6 +253,11 @@ extension UnpackError {
             self.init(.permission, "\(failure)", hint: "run it as root, e.g. with sudo")
         } else if failure.isMissing {
             self.init(.notFound, "\(failure)")
+        } else if failure.errno == .readOnlyFileSystem {
+            self.init(
+                .io, "\(failure)", hint: "choose a place that can be written to: the store's with --root DIR")
+        } else if failure.errno == .notDirectory {
+            self.init(.io, "\(failure)", hint: "name a directory")
         } else if failure.errno == .tooManyOpenFiles {
             self.init(.io, "\(failure)", hint: "raise the limit of open files (ulimit -n)")
         } else {

@@ -1,0 +1,196 @@
+import Foundation
+import Kernel
+import OCI
+import SystemPackage
+import TestSupport
+import Testing
+
+/// Makes everything happen that `docs/errors.md` lists, and compares what is said.
+@Suite(.enabled(if: Ability.canBeOrdinary, "it needs root, and user namespaces for ordinary users"))
+struct ErrorTableTests {
+    struct Row: Sendable, CustomTestStringConvertible {
+        let situation: String
+        let status: Int32
+        let message: String
+        let hint: String
+
+        var testDescription: String { situation }
+    }
+
+    private static let document = Program.fixtures.appending("../docs/errors.md").lexicallyNormalized()
+
+    static let rows: [Row] = {
+        let text = (try? String(contentsOfFile: document.string, encoding: .utf8)) ?? ""
+        return text.split(separator: "\n").filter { $0.hasPrefix("| ") }.dropFirst().compactMap { line in
+            let bar = "\u{1}"
+            let cells = line.replacing(#"\|"#, with: bar).dropFirst().dropLast().split(
+                separator: "|", omittingEmptySubsequences: false
+            ).map { $0.trimmingCharacters(in: .whitespaces).replacing(bar, with: "|") }
+            guard cells.count == 4, let status = Int32(cells[1]) else { return nil }
+            return Row(situation: cells[0], status: status, message: cells[2], hint: cells[3])
+        }
+    }()
+
+    @Test("The table has at least thirty rows, each once")
+    func complete() {
+        #expect(Self.rows.count >= 30)
+        #expect(Set(Self.rows.map(\.situation)).count == Self.rows.count)
+    }
+
+    @Test("What goes wrong is said as the table has it", arguments: rows)
+    func row(row: Row) throws {
+        let program = try Program()
+        let run = try #require(try Self.make(row.situation, with: program))
+        #expect(run.status == row.status, "\(run.report)")
+        #expect(run.text.isEmpty, "\(run.report)")
+        let lines = run.errorText.split(separator: "\n", omittingEmptySubsequences: false).dropLast().map(
+            String.init)
+        let message = lines.last { $0.hasPrefix("unpack: ") } ?? ""
+        func fits(_ text: String, _ pattern: String) -> Bool {
+            text.matches(pattern.replacing("…", with: "*"))
+        }
+        #expect(fits(message, "unpack: " + row.message), "\(run.errorText)")
+        let hint = lines.last { $0.hasPrefix("hint: ") } ?? "hint: "
+        #expect(fits(hint, "hint: " + row.hint), "\(run.errorText)")
+    }
+
+    // MARK: Situations
+
+    private static let busybox = Program.fixtures.appending("busybox").string
+
+    private static func tar(
+        _ program: Program, _ name: String, _ members: [TarEntry], atMost count: Int = .max
+    ) throws -> String {
+        try program.scratch.write(name, Array(LayerBuilder(members).tar.prefix(count))).string
+    }
+
+    /// A layout of one layer, and that layer's blob.
+    private static func image(_ program: Program) throws -> (ImageBuilder, Descriptor) {
+        let builder = try ImageBuilder(at: program.scratch.path.appending("image"))
+        let layer = LayerBuilder(.file("a", "content"))
+        let blob = try builder.layer(layer)
+        try builder.writeIndex([try builder.manifest(try builder.config(.host, [layer.diffID]), [blob])])
+        return (builder, blob)
+    }
+
+    private static func withoutAdmin(_ program: Program, _ arguments: String) throws -> Command {
+        try Command.run("capsh", "--drop=cap_sys_admin", "--", "-c", "\(Program.path) \(arguments)")
+    }
+
+    /// Runs the program with a file system of its own for ROOT.
+    private static func mounted(_ program: Program, _ mount: String, _ arguments: String...) throws -> Command
+    {
+        let root = try program.scratch.makeDirectory("fs")
+        return try Command.run(
+            ["unshare", "-m", "sh", "-ec", "\(mount) \(root); exec \"$@\"", "sh", Program.path.string]
+                + arguments
+                + ["--root", root.string])
+    }
+
+    /// - Returns: nil for a situation that nobody makes.
+    private static func make(_ situation: String, with program: Program) throws -> Command? {
+        switch situation {
+        case "a wrong path":
+            return try program.run("/no/such/image")
+        case "a file that is no archive":
+            return try program.run("/etc/passwd")
+        case "a directory that is no layout":
+            return try program.run("/etc")
+        case "a tar where oci: says directory":
+            return try program.run("oci:" + (try tar(program, "x.tar", [.file("a")])))
+        case "a directory where oci-archive: says tar":
+            return try program.run("oci-archive:" + busybox)
+        case "a name in a registry":
+            return try program.run("docker://debian:12")
+        case "an archive that was cut off":
+            let members = try image(program).0.members()
+            return try program.run(try tar(program, "cut.tar", members, atMost: 2000))
+        case "an archive compressed with xz":
+            return try program.run(
+                try program.scratch.write("x.tar.xz", [0xFD, 0x37, 0x7A, 0x58, 0x5A, 0, 0, 4]).string)
+        case "an archive without an image":
+            return try program.run(try tar(program, "x.tar", [.file("a")]))
+        case "nothing on stdin":
+            return try program.run("-")
+        case "a terminal as stdin":
+            // script(1) gives a terminal to all three streams, and passes the status on.
+            return try Command.run(
+                "sh", "-c",
+                #"script -qec "$0 - --root $1/s >$1/out 2>$1/err" /dev/null; status=$?; cat $1/out; cat $1/err >&2; exit $status"#,
+                Program.path.string, program.scratch.path.string)
+        case "several images and no choice":
+            return try program.run(Program.fixtures.appending("edge").string)
+        case "a reference that is not there":
+            return try program.run(busybox + ":nothing")
+        case "a number beyond the last image":
+            return try program.run(busybox + "@7")
+        case "a platform that is not there":
+            return try program.run(busybox, "--platform", "linux/s390x")
+        case "a digest that is none":
+            return try program.run(busybox, "--digest", "sha256:12")
+        case "a download with wrong bytes":
+            let (builder, blob) = try image(program)
+            try builder.damageBlob(blob) { $0[$0.count - 4] ^= 1 }
+            return try program.run(builder.path.string)
+        case "a download with a missing blob":
+            let (builder, blob) = try image(program)
+            try builder.removeBlob(blob)
+            return try program.run(builder.path.string)
+        case "more than was allowed":
+            return try program.run(busybox, "--max-bytes", "1000", "--jobs", "1")
+        case "no space":
+            return try mounted(program, "mount -t tmpfs -o size=1m tmpfs", busybox)
+        case "a read-only ROOT":
+            return try mounted(program, "mount -t tmpfs -o ro tmpfs", busybox)
+        case "ROOT is a file":
+            return try program.run(busybox, "--root", try program.scratch.write("file", []).string)
+        case "a file system without extended attributes":
+            return try mounted(program, "mount -t ramfs ramfs", busybox, "--max-bytes", "99999999")
+        case "a container without privileges":
+            return try withoutAdmin(program, "\(busybox) --root \(program.root)")
+        case "no user namespaces":
+            let user = try OrdinaryUser(.single, prelude: OrdinaryUser.withoutNamespaces)
+            return try user.run("unpack", "busybox")
+        case "a mount as an ordinary user":
+            return try OrdinaryUser(.single).run("unpack", "mount", "busybox", "/mnt")
+        case "a store of another kind":
+            let user = try OrdinaryUser(.single)
+            try user.run("unpack", "-q", "busybox").succeed()
+            return try program.run(busybox, "--root", user.store.string)
+        case "a ROOT that no mount line can carry":
+            return try program.run(busybox, "--root", "/tmp/a b")
+        case "a snapshotter that does not exist":
+            return try program.run(busybox, "--snapshotter", "zfs")
+        case "a key that is another image's":
+            try program.run(busybox, "--rw", "job").succeed()
+            return try program.run(try image(program).0.path.string, "--rw", "job")
+        case "a writable snapshot that is mounted already":
+            let line = try program.line(busybox, "--rw", "job")
+            return try program.mounted(line) { _ in
+                let other = try program.scratch.makeDirectory("other")
+                return try program.run("mount", busybox, other.string, "--rw", "job")
+            }
+        case "fstab without a place":
+            return try program.run(busybox, "--format", "fstab")
+        case "more layers than fstab can carry":
+            let layers = (0..<130).map { LayerBuilder(.file(Bytes("f\($0)"))) }
+            return try program.run(
+                "-q", try program.image(layers).path.string, "--format", "fstab", "--target",
+                program.target.string)
+        case "two places at once":
+            return try program.run(busybox, "--target", "/a", "--bundle", "/b")
+        case "an output that is not empty":
+            return try program.run(busybox, "--output", "/etc")
+        case "nothing is mounted there":
+            return try program.run("umount", program.target.string)
+        case "an image that was never unpacked":
+            try program.run("-q", busybox).succeed()
+            return try program.run("rm", "nothing:1")
+        case "a directory that cannot be made":
+            return try program.run(busybox, "--bundle", "/proc/x/y")
+        case "a script's variable that was never set":
+            return try program.run(busybox, "--root", "")
+        default: return nil
+        }
+    }
+}
