@@ -13,52 +13,12 @@ extension LayerApplier {
         return node
     }
 
-    /// One step of a walk. A symlink's target has `..`, which a `FileName` cannot be.
-    private enum Step {
-        case up
-        case down(FileName)
-    }
-
-    /// As many links as the kernel follows at most (path_resolution(7)).
-    private static let maximumLinks = 40
-
     mutating func walk(_ components: [FileName], of path: EntryPath) throws -> DirectoryNode {
-        var node = tree.root
-        var steps = components.reversed().map(Step.down)
-        var links = 0
-        while let step = steps.popLast() {
-            guard case .down(let name) = step else {
-                node = node.parent ?? tree.root
-                continue
-            }
-            if let next = node.children[name], next.exists {
-                node = next
-                continue
-            }
-            if let target = try linkTarget(name, in: node, of: path) {
-                links += 1
-                guard links <= Self.maximumLinks else {
-                    throw LayerFailure(refusing: path, "too many symlinks on its path")
-                }
-                if target.first == UInt8(ascii: "/") { node = tree.root }
-                for part in target.split(separator: UInt8(ascii: "/")).reversed() {
-                    if let name = FileName(part) {
-                        if Whiteout.isReserved(name) {
-                            throw LayerFailure(refusing: path, "a symlink on its path leads to a whiteout")
-                        }
-                        steps.append(.down(name))
-                    } else if part.count == 2 {
-                        steps.append(.up)
-                    } else if part.count > FileName.maximumLength {
-                        throw LayerFailure(
-                            refusing: path, "a symlink on its path has a component over 255 bytes")
-                    }
-                }
-                continue
-            }
-            node = try child(name, of: node)
+        try tree.root.walk(components, of: path) { name, node in
+            if let next = node.children[name], next.exists { return .directory(next) }
+            if let target = try linkTarget(name, in: node, of: path) { return .link(target) }
+            return .directory(try child(name, of: node))
         }
-        return node
     }
 
     /// Where a name that is no directory of this layer leads, if it is a symlink.
@@ -75,7 +35,7 @@ extension LayerApplier {
                 }
             }
         }
-        guard let lower, !lower.isEmpty, !isHidden(name, in: node) else { return nil }
+        guard let lower, !lower.isEmpty, !node.isHidden(name) else { return nil }
         let place = node.path + [name]
         guard !known.contains(place), case .file(let layer, let status) = try lower.lookUp(place),
             status.kind == .symlink
@@ -130,13 +90,5 @@ extension LayerApplier {
         account.forget((node.name.map(Self.cost) ?? 0) + DirectoryNode.cost)
         // The list of open directories may hold on to it for a while.
         try describe(node, nil)
-    }
-
-    /// Whether this layer hides the lower layers' file of a name, or one of the directories that it stands
-    /// in.
-    func isHidden(_ name: FileName, in node: DirectoryNode) -> Bool {
-        if node.hides(name) { return true }
-        guard let own = node.name, let parent = node.parent else { return false }
-        return isHidden(own, in: parent)
     }
 }

@@ -10,7 +10,7 @@ struct Misread: Error {}
 ///
 /// Directories stay 0700 and owned by us until `finish`: nothing below one can inherit a group, a setgid bit
 /// or a default ACL from it, and its times are not touched any more.
-struct LayerApplier {
+struct LayerApplier: LayerVisitor {
     var tree: LayerTree
     let form: WhiteoutForm
     let account: Budget.Account
@@ -75,13 +75,13 @@ struct LayerApplier {
     /// Applies one entry; its data comes from the reader.
     ///
     /// - Throws: `Misread`, `LayerFailure` and whatever the work on it throws.
-    mutating func apply(_ entry: Entry, from reader: inout LayerReader) throws {
+    mutating func take(_ entry: Entry, from reader: inout LayerReader) throws {
         entries += 1
         try account.addEntry()
         if lower == nil, account.isCrowded { _ = try openLower() }
         if weight > settlingPoint { try settle() }
         do {
-            try take(entry, from: &reader)
+            try apply(entry, from: &reader)
         } catch let failure as LayerFailure {
             guard case .refused = failure.cause else { throw failure }
             try postpone(failure.placed(at: entry))
@@ -101,7 +101,7 @@ struct LayerApplier {
         if misread.isEmpty, let refusal { throw refusal }
     }
 
-    private mutating func take(_ entry: Entry, from reader: inout LayerReader) throws {
+    private mutating func apply(_ entry: Entry, from reader: inout LayerReader) throws {
         let whiteout = try Whiteout(entry)
         guard let name = entry.path.name else {
             guard entry.content == .directory else {

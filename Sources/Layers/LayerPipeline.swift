@@ -4,7 +4,6 @@ package import Kernel
 package import Layout
 package import OCI
 package import Streams
-internal import Synchronization
 
 /// Reads a blob once and does everything with it in that one pass: one thread reads, hashes and decompresses
 /// into a ring, a second hashes the tar, a third parses and writes.
@@ -58,12 +57,6 @@ package struct LayerPipeline: Sendable {
     /// A layer that needs a larger window waits until it is the lowest.
     private var sharedWindow: Int {
         layersAtOnce == 1 ? Decompressor.defaultMaximumWindow : max(1 << 20, Self.windowMemory / layersAtOnce)
-    }
-
-    private enum Reader {
-        static let archive = 0
-        static let digest = 1
-        static let count = 2
     }
 
     /// Applies one layer to an empty directory.
@@ -123,7 +116,14 @@ package struct LayerPipeline: Sendable {
                 directory: directory, below: lower, form: form, account: account, known: known,
                 checksums: keepsChecksums ? ContentChecksums() : nil, settlingInterval: settlingInterval)
             do {
-                try stream(step, into: &applier, over: lower, window: window, progress)
+                let stream = LayerStream(
+                    step, of: layout, account, cancellation: cancellation, window: window,
+                    blockSize: blockSize
+                ) { () throws(Cancelled) in
+                    // Without those below it, it is of no use.
+                    if case .some(.none) = lower.value { throw Cancelled(.failure) }
+                }
+                try stream.read(into: &applier, progress)
                 streamed()
                 if applier.misread.isEmpty {
                     try applier.finish()
@@ -140,161 +140,5 @@ package struct LayerPipeline: Sendable {
             try directory.removeContents()
         }
         throw LayerFailure(.refused("its whiteouts and the symlinks below hide each other without end"))
-    }
-
-    /// Applies all entries, and gives the verdict on blob and tar.
-    private func stream(
-        _ step: LayerStep, into applier: inout LayerApplier, over lower: Promise<LowerView?>, window: Int,
-        _ progress: @escaping Progress
-    ) throws {
-        let ring = BlockRing(readers: Reader.count, blockSize: blockSize)
-        let producer = Producer(
-            step.descriptor, layout, ring, applier.account, window: window, progress
-        ) { [cancellation] () throws(Cancelled) in
-            try cancellation.check()
-            // Without those below it, it is of no use.
-            if case .some(.none) = lower.value { throw Cancelled(.failure) }
-        }
-        let reading = try WorkerThread { try producer.run() }
-        let hashing: WorkerThread<Digest>
-        do {
-            hashing = try WorkerThread {
-                var digester = Digester(step.diffID.digest.algorithm)
-                ring.consume(reader: Reader.digest) { digester.update($0) }
-                return digester.finish()
-            }
-        } catch {
-            ring.cancel()
-            try reading.join()
-            throw error
-        }
-
-        let applied = Result { try applyEntries(of: ring, with: &applier) }
-        if case .failure(let failure) = applied {
-            if (failure as? LayerFailure)?.isAboutContent == true { producer.judgeBlob() }
-            ring.cancel()
-        }
-        // Both are joined whatever happened: they use the ring and the blob. What the reader found is the
-        // reason behind what the applier found.
-        let read = Result { try reading.join() }
-        let diffID = DiffID(try hashing.join())
-        try read.get()
-        try applied.get()
-        guard diffID == step.diffID else {
-            throw LayerFailure(.wrongDiffID(expected: step.diffID, found: diffID))
-        }
-    }
-
-    private func applyEntries(of ring: BlockRing, with applier: inout LayerApplier) throws {
-        var entry: Entry?
-        do {
-            var reader = try LayerReader(ring, reader: Reader.archive)
-            while let next = try reader.next() {
-                entry = next
-                try cancellation.check()
-                try applier.apply(next, from: &reader)
-            }
-            entry = nil
-            try reader.finish()
-            try applier.endEntries()
-        } catch let misread as Misread {
-            throw misread
-        } catch {
-            throw LayerFailure.wrapping(error).placed(at: entry)
-        }
-    }
-}
-
-/// The first stage: a blob's bytes, hashed and decompressed, into the ring.
-private final class Producer: Sendable {
-    /// Compressed bytes read at once.
-    private static let chunk = 1 << 18
-
-    private let descriptor: Descriptor
-    private let layout: ImageLayout
-    private let ring: BlockRing
-    private let account: Budget.Account
-    private let window: Int
-    private let check: @Sendable () throws(Cancelled) -> Void
-    private let progress: LayerPipeline.Progress
-    private let mustJudge = Atomic<Bool>(false)
-
-    init(
-        _ descriptor: Descriptor, _ layout: ImageLayout, _ ring: BlockRing, _ account: Budget.Account,
-        window: Int, _ progress: @escaping LayerPipeline.Progress,
-        check: @escaping @Sendable () throws(Cancelled) -> Void
-    ) {
-        self.descriptor = descriptor
-        self.layout = layout
-        self.ring = ring
-        self.account = account
-        self.window = window
-        self.progress = progress
-        self.check = check
-    }
-
-    /// Asks, before the ring is cancelled, for the blob's verdict all the same: a damaged blob explains a
-    /// malformed archive.
-    func judgeBlob() { mustJudge.store(true, ordering: .releasing) }
-
-    /// - Throws: `LayoutFailure` about the blob, which goes before a `CompressionFailure` that it explains;
-    ///   `Cancelled`.
-    func run() throws {
-        do {
-            try produce()
-        } catch {
-            ring.cancel()
-            throw error
-        }
-    }
-
-    private func produce() throws {
-        var blob = try layout.open(descriptor)
-        var corruption: CompressionFailure?
-        var isWanted = true
-        do {
-            isWanted = try decompress(&blob)
-        } catch CompressionFailure.windowTooLarge where window < Decompressor.defaultMaximumWindow {
-            // It will be read again, with more.
-            throw CompressionFailure.windowTooLarge(limit: window)
-        } catch let failure as CompressionFailure {
-            corruption = failure
-            ring.cancel()
-        }
-        if isWanted, corruption == nil { ring.finish() }
-        if isWanted || mustJudge.load(ordering: .acquiring) { try blob.finish() }
-        if let corruption { throw corruption }
-    }
-
-    /// - Returns: false if the ring was cancelled before the end.
-    private func decompress(_ blob: inout VerifiedBlob) throws -> Bool {
-        var input = [UInt8]()
-        try blob.read(into: &input, limit: Self.chunk)
-        let format = try input.withRawSpan(CompressionFormat.init(sniffing:))
-        var decompressor = try Decompressor(format, maximumWindow: window)
-        var used = 0
-        while !input.isEmpty {
-            try check()
-            let isWanted = try ring.produce { block throws in
-                var filled = 0
-                while filled < block.byteCount, !input.isEmpty {
-                    let step = try input.withRawSpan { span throws(CompressionFailure) in
-                        try decompressor.step(span.extracting(droppingFirst: used), into: &block, at: filled)
-                    }
-                    filled += step.produced
-                    used += step.consumed
-                    if used == input.count, filled < block.byteCount {
-                        try blob.read(into: &input, limit: Self.chunk)
-                        used = 0
-                        progress(blob.position)
-                    }
-                }
-                try account.decompress(Int64(filled))
-                return filled
-            }
-            if !isWanted { return false }
-        }
-        try decompressor.finish()
-        return true
     }
 }

@@ -1,0 +1,203 @@
+internal import Archive
+internal import Compression
+internal import Kernel
+internal import Layout
+internal import OCI
+internal import Streams
+internal import Synchronization
+
+/// Who takes a layer's entries as they come.
+protocol LayerVisitor {
+    mutating func take(_ entry: Entry, from reader: inout LayerReader) throws
+    /// Behind the last entry.
+    mutating func endEntries() throws
+}
+
+/// One pass over a layer's blob: one thread reads, hashes and decompresses into a ring, a second hashes the tar, and
+/// the caller's parses and hands the entries on. They are true when `read` returns.
+struct LayerStream {
+    /// Bytes of compressed input that have been read of the layer so far.
+    typealias Progress = @Sendable (Int64) -> Void
+
+    private let step: LayerStep
+    private let layout: ImageLayout
+    private let account: Budget.Account
+    private let window: Int
+    private let blockSize: Int
+    private let cancellation: Cancellation
+    private let check: @Sendable () throws(Cancelled) -> Void
+
+    /// - Parameter check: asked between two pieces of the blob whether it is still of use.
+    init(
+        _ step: LayerStep, of layout: ImageLayout, _ account: Budget.Account,
+        cancellation: Cancellation, window: Int = Decompressor.defaultMaximumWindow,
+        blockSize: Int = BlockRing.defaultBlockSize,
+        check: @escaping @Sendable () throws(Cancelled) -> Void = {}
+    ) {
+        self.step = step
+        self.layout = layout
+        self.account = account
+        self.window = window
+        self.blockSize = blockSize
+        self.cancellation = cancellation
+        self.check = check
+    }
+
+    private enum Reader {
+        static let archive = 0
+        static let digest = 1
+        static let count = 2
+    }
+
+    /// Hands on all entries, and gives the verdict on blob and tar.
+    func read(into visitor: inout some LayerVisitor, _ progress: @escaping Progress) throws {
+        let ring = BlockRing(readers: Reader.count, blockSize: blockSize)
+        let producer = Producer(
+            step.descriptor, layout, ring, account, window: window, progress
+        ) { [cancellation, check] () throws(Cancelled) in
+            try cancellation.check()
+            try check()
+        }
+        let reading = try WorkerThread { try producer.run() }
+        let hashing: WorkerThread<Digest>
+        do {
+            hashing = try WorkerThread { [step] in
+                var digester = Digester(step.diffID.digest.algorithm)
+                ring.consume(reader: Reader.digest) { digester.update($0) }
+                return digester.finish()
+            }
+        } catch {
+            ring.cancel()
+            try reading.join()
+            throw error
+        }
+
+        let visited = Result { try visitEntries(of: ring, with: &visitor) }
+        if case .failure(let failure) = visited {
+            if (failure as? LayerFailure)?.isAboutContent == true { producer.judgeBlob() }
+            ring.cancel()
+        }
+        // Both are joined whatever happened: they use the ring and the blob. What the reader found is the
+        // reason behind what the visitor found.
+        let read = Result { try reading.join() }
+        let diffID = DiffID(try hashing.join())
+        try read.get()
+        try visited.get()
+        guard diffID == step.diffID else {
+            throw LayerFailure(.wrongDiffID(expected: step.diffID, found: diffID))
+        }
+    }
+
+    private func visitEntries(of ring: BlockRing, with visitor: inout some LayerVisitor) throws {
+        var entry: Entry?
+        do {
+            var reader = try LayerReader(ring, reader: Reader.archive)
+            while let next = try reader.next() {
+                entry = next
+                try cancellation.check()
+                try visitor.take(next, from: &reader)
+            }
+            entry = nil
+            try reader.finish()
+            try visitor.endEntries()
+        } catch let misread as Misread {
+            throw misread
+        } catch {
+            throw LayerFailure.wrapping(error).placed(at: entry)
+        }
+    }
+}
+
+/// The first stage: a blob's bytes, hashed and decompressed, into the ring.
+private final class Producer: Sendable {
+    /// Compressed bytes read at once.
+    private static let chunk = 1 << 18
+
+    private let descriptor: Descriptor
+    private let layout: ImageLayout
+    private let ring: BlockRing
+    private let account: Budget.Account
+    private let window: Int
+    private let check: @Sendable () throws(Cancelled) -> Void
+    private let progress: LayerStream.Progress
+    private let mustJudge = Atomic<Bool>(false)
+
+    init(
+        _ descriptor: Descriptor, _ layout: ImageLayout, _ ring: BlockRing, _ account: Budget.Account,
+        window: Int, _ progress: @escaping LayerStream.Progress,
+        check: @escaping @Sendable () throws(Cancelled) -> Void
+    ) {
+        self.descriptor = descriptor
+        self.layout = layout
+        self.ring = ring
+        self.account = account
+        self.window = window
+        self.progress = progress
+        self.check = check
+    }
+
+    /// Asks, before the ring is cancelled, for the blob's verdict all the same: a damaged blob explains a
+    /// malformed archive.
+    func judgeBlob() { mustJudge.store(true, ordering: .releasing) }
+
+    /// - Throws: `LayoutFailure` about the blob, which goes before a `CompressionFailure` that it explains;
+    ///   `Cancelled`.
+    func run() throws {
+        do {
+            try produce()
+        } catch {
+            ring.cancel()
+            throw error
+        }
+    }
+
+    private func produce() throws {
+        var blob = try layout.open(descriptor)
+        var corruption: CompressionFailure?
+        var isWanted = true
+        do {
+            isWanted = try decompress(&blob)
+        } catch CompressionFailure.windowTooLarge where window < Decompressor.defaultMaximumWindow {
+            // It will be read again, with more.
+            throw CompressionFailure.windowTooLarge(limit: window)
+        } catch let failure as CompressionFailure {
+            corruption = failure
+            ring.cancel()
+        }
+        if isWanted, corruption == nil { ring.finish() }
+        if isWanted || mustJudge.load(ordering: .acquiring) { try blob.finish() }
+        if let corruption { throw corruption }
+    }
+
+    /// - Returns: false if the ring was cancelled before the end.
+    private func decompress(_ blob: inout VerifiedBlob) throws -> Bool {
+        var input = [UInt8]()
+        try blob.read(into: &input, limit: Self.chunk)
+        let format = try input.withRawSpan(CompressionFormat.init(sniffing:))
+        var decompressor = try Decompressor(format, maximumWindow: window)
+        var used = 0
+        while !input.isEmpty {
+            try check()
+            let isWanted = try ring.produce { block throws in
+                var filled = 0
+                while filled < block.byteCount, !input.isEmpty {
+                    let step = try input.withRawSpan { span throws(CompressionFailure) in
+                        try decompressor.step(span.extracting(droppingFirst: used), into: &block, at: filled)
+                    }
+                    filled += step.produced
+                    used += step.consumed
+                    if used == input.count, filled < block.byteCount {
+                        try blob.read(into: &input, limit: Self.chunk)
+                        used = 0
+                        progress(blob.position)
+                    }
+                }
+                try account.decompress(Int64(filled))
+                return filled
+            }
+            if !isWanted { return false }
+        }
+        try decompressor.finish()
+        return true
+    }
+}
