@@ -7,13 +7,15 @@ struct AccessControlList {
     /// more than the 500 that ext4 holds.
     static let longestText = 16 << 10
 
-    private struct Item {
+    struct Item {
         let tag: UInt16
         let permissions: UInt16
         let id: UInt32
     }
 
-    private let items: [Item]
+    let items: [Item]
+
+    init(items: [Item]) { self.items = items }
 
     var count: Int { items.count }
 

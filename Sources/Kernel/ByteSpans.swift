@@ -13,7 +13,7 @@ extension [UInt8] {
 
 extension RawSpan {
     /// Whether all bytes of a range that is not empty are 0.
-    func isZero(_ range: Range<Int>) -> Bool {
+    package func isZero(_ range: Range<Int>) -> Bool {
         withUnsafeBytes { memory in
             let bytes = UnsafeRawBufferPointer(rebasing: memory[range])
             // Almost all data differs at its beginning; the rest is compared with itself, one byte further on.

@@ -35,7 +35,8 @@ extension Metadata {
         }
         self.init(
             uid: owner.uid, gid: owner.gid, mode: status.mode, modificationTime: status.modificationTime,
-            accessTime: status.accessTime, extendedAttributes: attributes)
+            accessTime: status.accessTime,
+            extendedAttributes: attributes.sorted { $0.name < $1.name })
     }
 }
 

@@ -17,6 +17,10 @@ final class DirectoryNode {
     var isOpaque = false
     /// Names X of `.wh.X`.
     var whiteouts = Set<FileName>()
+    /// What it has beside directories, where that is not looked up on a disk.
+    var files = [FileName: ImageTree.FileID]()
+    /// The number of the entry that has listed it, where anybody asks.
+    var entry: Int32?
 
     /// Bytes that one takes without attributes, with its place among its parent's children.
     static let cost: Int64 = 240

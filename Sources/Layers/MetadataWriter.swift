@@ -123,11 +123,10 @@ struct MetadataWriter {
         metadata.mode > 0o777 || !metadata.extendedAttributes.isEmpty
     }
 
-    private static let capability = AttributeName(literal: "security.capability")
+    static let capability = AttributeName(literal: "security.capability")
 
     /// What an image may set: nothing that belongs to the host or steers overlay.
-    private mutating func allowed(_ attributes: [ExtendedAttribute], entry: EntryPath) -> [ExtendedAttribute]
-    {
+    mutating func allowed(_ attributes: [ExtendedAttribute], entry: EntryPath) -> [ExtendedAttribute] {
         if attributes.isEmpty { return [] }
         return attributes.filter { attribute in
             // A label of the image's own policy means nothing to the host's.
@@ -155,7 +154,7 @@ struct MetadataWriter {
     ) throws {
         do {
             // The kernel would set an empty one, and then not read it again: neither could a layer above.
-            if attribute.name == Self.capability, attribute.value.isEmpty {
+            if attribute.isEmptyCapability {
                 throw SyscallFailure("setxattr", path: "\(attribute.name)", code: 22)
             }
             try set(attribute.name, attribute.value)
@@ -176,5 +175,7 @@ struct MetadataWriter {
 
 extension ExtendedAttribute {
     /// `user.*`, which only files and directories have: the kernel refuses it elsewhere with EPERM (xattr(7)).
-    fileprivate var isUser: Bool { name.hasPrefix("user.") }
+    var isUser: Bool { name.hasPrefix("user.") }
+
+    var isEmptyCapability: Bool { name == MetadataWriter.capability && value.isEmpty }
 }

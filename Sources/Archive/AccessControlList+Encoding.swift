@@ -1,0 +1,79 @@
+internal import Kernel
+
+extension AccessControlList {
+    /// What setxattr(2) takes, and what `encoded` gives; nil if the bytes are none.
+    init?(encoded bytes: [UInt8]) {
+        guard bytes.count >= 4, (bytes.count - 4) % 8 == 0, bytes.prefix(4) == [2, 0, 0, 0] else {
+            return nil
+        }
+        func number(_ range: Range<Int>) -> UInt32 {
+            bytes[range].reversed().reduce(0) { $0 << 8 | UInt32($1) }
+        }
+        items = stride(from: 4, to: bytes.count, by: 8).map { start in
+            Item(
+                tag: UInt16(number(start..<start + 2)), permissions: UInt16(number(start + 2..<start + 4)),
+                id: number(start + 4..<start + 8))
+        }
+        guard items.allSatisfy({ Self.names[$0.tag] != nil && $0.permissions <= 7 }) else { return nil }
+    }
+
+    private static let names: [UInt16: String] = [
+        0x01: "user", 0x02: "user", 0x04: "group", 0x08: "group", 0x10: "mask", 0x20: "other",
+    ]
+
+    /// As PAX records have it, all of whose readers take a number for a name: star's form, the number behind the name too.
+    var text: [UInt8] {
+        let lines = items.map { item in
+            let isNamed = item.tag == 0x02 || item.tag == 0x08
+            let bits =
+                (item.permissions & 4 != 0 ? "r" : "-") + (item.permissions & 2 != 0 ? "w" : "-")
+                + (item.permissions & 1 != 0 ? "x" : "-")
+            let name = isNamed ? "\(item.id)" : ""
+            return "\(Self.names[item.tag] ?? ""):\(name):\(bits)" + (isNamed ? ":\(item.id)" : "")
+        }
+        return Array(lines.joined(separator: ",").utf8)
+    }
+
+    /// Whether it says no more than a mode does.
+    var isPlain: Bool { items.allSatisfy { [0x01, 0x04, 0x20].contains($0.tag) } }
+
+    /// As chmod(2) leaves it: the group's bits of the mode are the mask's where there is one.
+    func changed(to mode: UInt32) -> AccessControlList {
+        let hasMask = items.contains { $0.tag == 0x10 }
+        return AccessControlList(
+            items: items.map { item in
+                let shift: UInt32? =
+                    switch item.tag {
+                    case 0x01: 6
+                    case 0x04 where !hasMask: 3
+                    case 0x10: 3
+                    case 0x20: 0
+                    default: nil
+                    }
+                guard let shift else { return item }
+                return Item(tag: item.tag, permissions: UInt16(mode >> shift & 7), id: item.id)
+            })
+    }
+}
+
+extension AttributeName {
+    static let accessControl = AttributeName(literal: "system.posix_acl_access")
+    static let defaultAccessControl = AttributeName(literal: "system.posix_acl_default")
+}
+
+extension Metadata {
+    /// With an access control list that fits the mode, as the kernel keeps the two in step when the mode is set last;
+    /// without one that only says what the mode does.
+    package func withAccessControlOfMode() -> Metadata {
+        guard let index = extendedAttributes.firstIndex(where: { $0.name == .accessControl }),
+            let list = AccessControlList(encoded: extendedAttributes[index].value)?.changed(to: mode)
+        else { return self }
+        var changed = self
+        if list.isPlain {
+            changed.extendedAttributes.remove(at: index)
+        } else {
+            changed.extendedAttributes[index] = ExtendedAttribute(name: .accessControl, value: list.encoded)
+        }
+        return changed
+    }
+}

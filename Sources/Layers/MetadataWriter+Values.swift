@@ -1,0 +1,40 @@
+internal import Archive
+internal import Kernel
+
+/// What a file would have after its metadata was written, where no file is.
+extension MetadataWriter {
+    /// - Parameters:
+    ///   - isSymlink: the kernel gives every symlink the mode 0777.
+    ///   - takesUserAttributes: whether it is a regular file or a directory.
+    mutating func result(
+        of metadata: Metadata, isSymlink: Bool = false, takesUserAttributes: Bool = true, entry: EntryPath
+    ) throws -> Metadata {
+        var result = metadata
+        if isSymlink { result.mode = 0o777 }
+        if metadata.extendedAttributes.isEmpty { return result }
+        result.extendedAttributes = try allowed(metadata.extendedAttributes, entry: entry).filter {
+            attribute in
+            if attribute.isEmptyCapability {
+                throw SyscallFailure("setxattr", path: "\(attribute.name)", code: 22)
+            }
+            if takesUserAttributes || !attribute.isUser { return true }
+            warn(.unsupportedAttribute, entry: entry, attribute.name.description)
+            return false
+        }
+        return result.withAccessControlOfMode()
+    }
+
+    /// What a hard link's entry leaves of what the file had: attributes are only added.
+    mutating func result(
+        of metadata: Metadata, onto old: Metadata, isSymlink: Bool, takesUserAttributes: Bool,
+        entry: EntryPath
+    ) throws -> Metadata {
+        var result = try result(
+            of: metadata, isSymlink: isSymlink, takesUserAttributes: takesUserAttributes, entry: entry)
+        let new = Set(result.extendedAttributes.map(\.name))
+        let kept = old.extendedAttributes.filter { !new.contains($0.name) }
+        if kept.isEmpty { return result }
+        result.extendedAttributes = (result.extendedAttributes + kept).sorted { $0.name < $1.name }
+        return result.withAccessControlOfMode()
+    }
+}

@@ -1,0 +1,110 @@
+internal import Archive
+package import Kernel
+internal import Streams
+
+extension ImageTree {
+    /// The tree of a directory, as it is: what a snapshot shows where it is mounted. Contents are read and digested.
+    ///
+    /// - Parameter check: asked between two files and two pieces of one.
+    /// - Throws: `SyscallFailure`, `Budget.Excess`, what `check` throws.
+    package init(
+        walking root: Directory, memory: TreeMemory = TreeMemory(), check: () throws -> Void = {}
+    ) throws {
+        self.init()
+        var walk = DirectoryReading(tree: self, memory: memory)
+        try walk.read(root, check)
+        self = walk.tree
+    }
+}
+
+private struct DirectoryReading {
+    var tree: ImageTree
+    let memory: TreeMemory
+    private var known = [FileStatus.Identity: ImageTree.FileID]()
+    private let buffer = ReadBuffer(size: 1 << 18)
+
+    init(tree: ImageTree, memory: TreeMemory) {
+        self.tree = tree
+        self.memory = memory
+    }
+
+    private static let origin = ImageTree.Origin(layer: 0, entry: nil)
+
+    /// A directory is opened from the one above it, and closed before its own are read: a deep tree takes few descriptors.
+    mutating func read(_ root: Directory, _ check: () throws -> Void) throws {
+        tree.files[0].metadata = try root.metadata()
+        var pending = [(path: [FileName], id: ImageTree.FileID)]()
+        pending.append(([], ImageTree.root))
+        while let (path, id) = pending.popLast() {
+            try check()
+            let directory = try path.reduce(root) { try $0.open($1) }
+            for name in try directory.names() {
+                guard let status = try directory.status(of: name) else { continue }
+                try memory.add(LayerApplier.cost(of: name) + 224)
+                if status.isDirectory {
+                    let child = tree.addDirectory(try directory.open(name).metadata(), Self.origin)
+                    tree.setChild(name, of: id, to: child)
+                    pending.append((path + [name], child))
+                } else {
+                    tree.setChild(name, of: id, to: try file(name, in: directory, status, check))
+                }
+            }
+        }
+    }
+
+    private mutating func file(
+        _ name: FileName, in directory: Directory, _ status: FileStatus, _ check: () throws -> Void
+    ) throws -> ImageTree.FileID {
+        if let id = known[status.identity] { return id }
+        var detail: Int32 = -1
+        let content: ImageTree.Content
+        switch status.kind {
+        case .regular:
+            content = .regular(size: status.size)
+            detail = Int32(tree.data.count)
+            let digest = try digest(of: try directory.openFile(name), status, check)
+            tree.data.append(ImageTree.Data(digest: digest, ranges: nil))
+        case .symlink: content = .symlink(try directory.readLink(name))
+        case .fifo: content = .fifo
+        case .socket: content = .socket
+        case .character(let device): content = .character(device)
+        case .block(let device): content = .block(device)
+        case .directory: throw SyscallFailure("fstatat", path: name.description, code: 21)
+        }
+        var attributes = [ExtendedAttribute]()
+        for attribute in try directory.extendedAttributeNames(of: name) where !attribute.isStoresOwn {
+            if let value = try directory.extendedAttribute(attribute, of: name) {
+                attributes.append(ExtendedAttribute(name: attribute, value: value))
+            }
+        }
+        let metadata = Metadata(status, attributes)
+        try memory.add(metadata.attributesSize)
+        let id = tree.add(
+            ImageTree.File(content: content, metadata: metadata, origin: Self.origin, detail: detail))
+        if status.linkCount > 1 { known[status.identity] = id }
+        return id
+    }
+
+    private func digest(
+        of file: borrowing File, _ status: FileStatus, _ check: () throws -> Void
+    ) throws -> ContentDigest {
+        var digester = ContentDigester()
+        var position: Int64 = 0
+        let mayHaveHoles = status.blocks * FileStatus.blockSize < status.size
+        while position < status.size {
+            try check()
+            if mayHaveHoles {
+                guard let next = try file.data(from: position) else { break }
+                position = max(position, next.lowerBound)
+            }
+            let count = try file.read(at: position, with: buffer) { bytes in
+                digester.update(bytes, at: position)
+                return Int64(bytes.byteCount)
+            }
+            if count == 0 { break }
+            position += count
+        }
+        // It may have grown meanwhile: what was read counts.
+        return digester.finish(size: max(status.size, position))
+    }
+}

@@ -1,0 +1,115 @@
+internal import Archive
+package import Kernel
+
+extension ImageTree {
+    /// One name of the tree.
+    package struct Item: Sendable {
+        /// From the root down; empty for the root.
+        package let path: [FileName]
+        package let id: FileID
+
+        package init(path: [FileName], id: FileID) {
+            self.path = path
+            self.id = id
+        }
+    }
+
+    /// All names below a file, each directory before what is in it, names in the order of their bytes.
+    ///
+    /// - Parameters:
+    ///   - start: itself the first item.
+    ///   - filesFirst: whether a directory's other files come before its directories.
+    package func forEach(
+        from start: Item = Item(path: [], id: root), filesFirst: Bool = false, _ body: (Item) throws -> Void
+    ) rethrows {
+        var pending = [start]
+        while let item = pending.popLast() {
+            try body(item)
+            guard self[item.id].isDirectory else { continue }
+            var children = children(of: item.id)
+            if filesFirst {
+                children =
+                    children.filter { !self[$0.id].isDirectory } + children.filter { self[$0.id].isDirectory }
+            }
+            pending += children.reversed().map { Item(path: item.path + [$0.name], id: $0.id) }
+        }
+    }
+
+    /// How many names each file has, by the number of its id.
+    package struct LinkCounts: Sendable {
+        private var counts: [Int32]
+
+        init(of tree: ImageTree) {
+            counts = [Int32](repeating: 0, count: tree.files.count)
+            // In no order: nothing is sorted for it.
+            var pending = [ImageTree.root]
+            while let directory = pending.popLast() {
+                for id in tree.listing(of: directory).values {
+                    counts[Int(id.index)] += 1
+                    if tree[id].isDirectory { pending.append(id) }
+                }
+            }
+        }
+
+        package subscript(_ id: FileID) -> Int { Int(counts[Int(id.index)]) }
+    }
+
+    package func linkCounts() -> LinkCounts { LinkCounts(of: self) }
+
+    // MARK: Resolving
+
+    /// Where a path leads.
+    package enum Resolution: Sendable {
+        case found(Item)
+        /// - Parameter path: as far as symlinks lead, and what was asked for behind that.
+        case missing(path: [FileName])
+        case tooManyLinks
+
+        /// Nil where symlinks lead nowhere.
+        package var place: [FileName]? {
+            switch self {
+            case .found(let item): item.path
+            case .missing(let path): path
+            case .tooManyLinks: nil
+            }
+        }
+    }
+
+    /// Where a path of a person's leads: symlinks on the way are followed inside the root, the last component only if
+    /// a `/` stands behind it. `..` goes up from where a symlink has led, as the kernel has it.
+    package func resolve(_ path: [UInt8]) -> Resolution {
+        var parts = Self.parts(of: path)
+        let followsLast = path.last == UInt8(ascii: "/")
+        var items = [Item(path: [], id: Self.root)]
+        var links = 0
+        while let part = parts.popLast() {
+            guard let name = FileName(part) else {
+                // `..`: `.` and nothing are no parts.
+                if part.count == 2, items.count > 1 { items.removeLast() }
+                if part.count > FileName.maximumLength { return .missing(path: items[items.count - 1].path) }
+                continue
+            }
+            let here = items[items.count - 1]
+            let place = here.path + [name]
+            guard let id = child(name, of: here.id) else {
+                return .missing(path: place + parts.reversed().compactMap { FileName($0) })
+            }
+            if case .symlink(let target) = self[id].content, followsLast || !parts.isEmpty {
+                links += 1
+                if links > DirectoryNode.maximumLinks { return .tooManyLinks }
+                if target.first == UInt8(ascii: "/") { items.removeLast(items.count - 1) }
+                parts += Self.parts(of: target)
+                continue
+            }
+            items.append(Item(path: place, id: id))
+        }
+        let found = items[items.count - 1]
+        if followsLast, !self[found.id].isDirectory { return .missing(path: found.path) }
+        return .found(found)
+    }
+
+    /// The last one first.
+    private static func parts(of path: [UInt8]) -> [ArraySlice<UInt8>] {
+        path.split(separator: UInt8(ascii: "/")).filter { $0 != [UInt8(ascii: ".")] }.reversed()
+    }
+}

@@ -1,0 +1,124 @@
+internal import Archive
+package import Kernel
+
+/// One name in which two trees differ.
+package struct TreeChange: Sendable {
+    package enum Kind: Sendable {
+        case added, deleted, modified
+    }
+
+    /// What a name has otherwise.
+    package enum Aspect: String, Sendable, CaseIterable {
+        /// Another kind of file altogether.
+        case type
+        case content, size, target, device, mode, owner, attributes
+        /// Other names of the same file.
+        case links
+        case time
+    }
+
+    package let kind: Kind
+    package let path: [FileName]
+    /// In the old tree; nil for what was added.
+    package let old: ImageTree.FileID?
+    package let new: ImageTree.FileID?
+    /// None but of what is modified.
+    package let aspects: [Aspect]
+}
+
+/// Compares two trees by what they show: a content is the same if its bytes are, whatever layer it comes from.
+package struct TreeChanges {
+    private let old: ImageTree
+    private let new: ImageTree
+    private let comparesTimes: Bool
+    private let oldGroups: LinkGroupNames
+    private let newGroups: LinkGroupNames
+
+    /// Tells all differences in the order of the paths, each directory before what is in it.
+    ///
+    /// - Parameters:
+    ///   - old: like `new` read with digests.
+    ///   - comparesTimes: whether a modification time alone is a difference.
+    package static func compare(
+        _ old: ImageTree, _ new: ImageTree, comparesTimes: Bool, report: (TreeChange) throws -> Void
+    ) rethrows {
+        let changes = TreeChanges(
+            old: old, new: new, comparesTimes: comparesTimes, oldGroups: LinkGroupNames(of: old),
+            newGroups: LinkGroupNames(of: new))
+        try changes.run(report)
+    }
+
+    private struct Pair {
+        let path: [FileName]
+        let old: ImageTree.FileID?
+        let new: ImageTree.FileID?
+    }
+
+    private func run(_ report: (TreeChange) throws -> Void) rethrows {
+        var pending = [Pair(path: [], old: ImageTree.root, new: ImageTree.root)]
+        while let pair = pending.popLast() {
+            if let change = change(of: pair) { try report(change) }
+            pending += children(of: pair).reversed()
+        }
+    }
+
+    private func children(of pair: Pair) -> [Pair] {
+        let olds = pair.old.map(old.listing) ?? [:]
+        let news = pair.new.map(new.listing) ?? [:]
+        return Set(olds.keys).union(news.keys)
+            .sorted { $0.bytes.lexicographicallyPrecedes($1.bytes) }
+            .map { Pair(path: pair.path + [$0], old: olds[$0], new: news[$0]) }
+    }
+
+    private func change(of pair: Pair) -> TreeChange? {
+        guard let oldID = pair.old, let newID = pair.new else {
+            return TreeChange(
+                kind: pair.old == nil ? .added : .deleted, path: pair.path, old: pair.old, new: pair.new,
+                aspects: [])
+        }
+        var aspects = aspects(oldID, newID)
+        if oldGroups[oldID] != newGroups[newID] { aspects.append(.links) }
+        if comparesTimes, old[oldID].metadata.modificationTime != new[newID].metadata.modificationTime {
+            aspects.append(.time)
+        }
+        if aspects.isEmpty { return nil }
+        return TreeChange(kind: .modified, path: pair.path, old: oldID, new: newID, aspects: aspects)
+    }
+
+    private func aspects(_ oldID: ImageTree.FileID, _ newID: ImageTree.FileID) -> [TreeChange.Aspect] {
+        let (before, after) = (old[oldID], new[newID])
+        var aspects = [TreeChange.Aspect]()
+        switch (before.content, after.content) {
+        case (.regular(let size), .regular(let newSize)):
+            if old.contentDigest(of: oldID) != new.contentDigest(of: newID) { aspects.append(.content) }
+            if size != newSize { aspects.append(.size) }
+        case (.symlink(let target), .symlink(let newTarget)):
+            if target != newTarget { aspects.append(.target) }
+        case (.character(let device), .character(let newDevice)), (.block(let device), .block(let newDevice)):
+            if device != newDevice { aspects.append(.device) }
+        case (.directory, .directory), (.fifo, .fifo), (.socket, .socket): break
+        default: aspects.append(.type)
+        }
+        let (metadata, newMetadata) = (before.metadata, after.metadata)
+        if metadata.mode != newMetadata.mode { aspects.append(.mode) }
+        if metadata.uid != newMetadata.uid || metadata.gid != newMetadata.gid { aspects.append(.owner) }
+        if metadata.extendedAttributes != newMetadata.extendedAttributes { aspects.append(.attributes) }
+        return aspects
+    }
+}
+
+/// The first name of each file that has several.
+private struct LinkGroupNames {
+    private var names = [ImageTree.FileID: [FileName]]()
+
+    init(of tree: ImageTree) {
+        let counts = tree.linkCounts()
+        tree.forEach { item in
+            if !tree[item.id].isDirectory, counts[item.id] > 1, names[item.id] == nil {
+                names[item.id] = item.path
+            }
+        }
+    }
+
+    subscript(_ id: ImageTree.FileID) -> [FileName]? { names[id] }
+}

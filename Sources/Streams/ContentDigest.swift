@@ -1,0 +1,93 @@
+internal import Kernel
+internal import OCI
+
+/// Tells the contents of files apart, whether holes are written as holes or as zeros.
+///
+/// No digest of the plain bytes: a hole costs nothing, however large somebody says that it is.
+package struct ContentDigest: Hashable, Sendable {
+    private let first: UInt64
+    private let second: UInt64
+    private let third: UInt64
+    private let fourth: UInt64
+
+    fileprivate init(_ digest: Digest) {
+        var words = [UInt64](repeating: 0, count: 4)
+        for (index, digit) in digest.hex.utf8.enumerated() {
+            let value = digit < UInt8(ascii: "a") ? digit - UInt8(ascii: "0") : digit - UInt8(ascii: "a") + 10
+            words[index / 16] = words[index / 16] << 4 | UInt64(value)
+        }
+        (first, second, third, fourth) = (words[0], words[1], words[2], words[3])
+    }
+}
+
+/// Takes a file's data in pieces: SHA-256 over each block that is not all zeros, behind its number, and over the size.
+package struct ContentDigester {
+    private static let blockSize = 1 << 16
+
+    private var digester = Digester(.sha256)
+    /// The block that `position` stands in, up to there.
+    private var begun = [UInt8]()
+    private var position: Int64 = 0
+
+    package init() {}
+
+    /// - Parameter offset: not before the end of the last piece.
+    package mutating func update(_ bytes: RawSpan, at offset: Int64) {
+        skip(to: offset)
+        var used = 0
+        while used < bytes.byteCount {
+            let room = Self.blockSize - begun.count
+            let count = min(room, bytes.byteCount - used)
+            let piece = bytes.extracting(used..<used + count)
+            if count == Self.blockSize {
+                add(piece, at: position)
+                position += Int64(count)
+            } else {
+                piece.withUnsafeBytes { begun += $0 }
+                position += Int64(count)
+                if count == room { endBlock() }
+            }
+            used += count
+        }
+    }
+
+    /// - Parameter size: of the whole file.
+    package mutating func finish(size: Int64) -> ContentDigest {
+        skip(to: size)
+        if !begun.isEmpty { endBlock() }
+        digester.update(littleEndian(-1))
+        digester.update(littleEndian(size))
+        return ContentDigest(digester.finish())
+    }
+
+    /// Blocks of zeros only are passed over without being made.
+    private mutating func skip(to offset: Int64) {
+        if !begun.isEmpty {
+            let rest = min(Int64(Self.blockSize - begun.count), offset - position)
+            if rest <= 0 { return }
+            begun += [UInt8](repeating: 0, count: Int(rest))
+            position += rest
+            if begun.count < Self.blockSize { return }
+            endBlock()
+        }
+        guard offset > position else { return }
+        begun = [UInt8](repeating: 0, count: Int(offset % Int64(Self.blockSize)))
+        position = offset
+    }
+
+    private mutating func endBlock() {
+        let block = begun
+        begun = []
+        block.withRawSpan { add($0, at: position - Int64(block.count)) }
+    }
+
+    private mutating func add(_ block: RawSpan, at start: Int64) {
+        if block.isZero(0..<block.byteCount) { return }
+        digester.update(littleEndian(start))
+        digester.update(block)
+    }
+
+    private func littleEndian(_ number: Int64) -> [UInt8] {
+        (0..<8).map { UInt8(truncatingIfNeeded: number >> (8 * $0)) }
+    }
+}
