@@ -62,13 +62,14 @@ let package = Package(
         .target(
             name: "Unpacking",
             dependencies: [
-                "OCI", "Kernel", "Streams", "Layout", "Layers", "Mounts", "Snapshots", logging, system,
+                "OCI", "Kernel", "Archive", "Streams", "Layout", "Layers", "Mounts", "Snapshots", logging,
+                system,
             ],
             swiftSettings: dry),
         .executableTarget(
             name: "unpack",
             dependencies: [
-                "Unpacking", "Snapshots", "Mounts", "Layers", "Layout", "Streams", "OCI", "Kernel",
+                "Unpacking", "Snapshots", "Mounts", "Layers", "Layout", "Archive", "Streams", "OCI", "Kernel",
                 argumentParser, logging,
                 system,
             ],

@@ -68,6 +68,8 @@ package enum UnpackEvent: Sendable {
     case progressed(LayerStep, Int64)
     case warned(LayerStep, LayerWarning)
     case committed(LayerStep)
+    /// The layer was read and verified, by who only looks at it.
+    case read(LayerStep)
     case syncing
 }
 

@@ -44,7 +44,8 @@ struct RootCommand: ParsableCommand {
         abstract: "Unpack an OCI image into verified snapshots, and print how to mount it.",
         version: Version.text,
         subcommands: [
-            UnpackCommand.self, InspectCommand.self, MountCommand.self, UmountCommand.self,
+            UnpackCommand.self, InspectCommand.self, LsCommand.self, WhyCommand.self, DiffCommand.self,
+            MountCommand.self, UmountCommand.self,
             ImagesCommand.self,
             RmCommand.self, PruneCommand.self, VerifyCommand.self, SnapshotCommand.self,
             RunInNamespaceCommand.self, DoctorCommand.self,

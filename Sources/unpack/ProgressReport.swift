@@ -60,6 +60,9 @@ final class ProgressReport: Sendable {
                 state.done += step.descriptor.size
                 let seconds = Double(Process.nanosecondsSinceEpoch() - running.started) / 1e9
                 say("\(step.name): \(megabytes(step.descriptor.size)) in \(tenths(seconds)) s", &state)
+            case .read(let step):
+                state.running.removeAll { $0.step == step }
+                state.done += step.descriptor.size
             case .syncing: break
             }
         }

@@ -1,0 +1,72 @@
+package import Kernel
+internal import SystemPackage
+
+/// A mount's tree to be read, attached nowhere.
+package final class MountedTree: Sendable {
+    package let root: Directory
+    /// What the root lies on.
+    private let mount: DetachedMount?
+    private let device: LoopDevice?
+
+    fileprivate init(_ root: Directory, _ mount: DetachedMount? = nil, _ device: LoopDevice? = nil) {
+        self.root = root
+        self.mount = mount
+        self.device = device
+    }
+}
+
+extension Mount {
+    /// Opens the tree that is shown where this is mounted, without changing anything: a writable one too is only read,
+    /// and may be mounted elsewhere at the same time. What changes meanwhile is seen or not.
+    ///
+    /// - Throws: `.inUse` for an image that somebody writes to, `.tooManyLayers` where the kernel takes all layers in one
+    ///   short option only.
+    package func openTree() throws(MountPerformer.Failure) -> MountedTree {
+        do {
+            switch self {
+            case .bind(let source, _): return MountedTree(try Directory(opening: source))
+            case .overlay(let lowers, let writable, let userAttributes, _):
+                // Overlay reads an upper directory like any other layer.
+                let layers = (writable.map { [$0.upper] } ?? []) + lowers
+                return MountedTree(try Self.overlay(layers, userAttributes).root)
+            case .subvolume(let device, let id, _):
+                let mount = try DetachedMount(
+                    type: type, source: device, readOnly: true, options: [("subvolid", "\(id)")])
+                return MountedTree(mount.root, mount)
+            case .image(let file, let type, _, let options):
+                if let writer = try LoopTable.read().devices(of: file, onlyWriters: true).first {
+                    throw MountPerformer.Failure.inUse(target: try MountTable.read().target(ofSource: writer))
+                }
+                let device = try LoopDevice(of: file, readOnly: true)
+                let mount = try DetachedMount(
+                    type: type, source: device.path, readOnly: true, options: options.map(Self.keyAndValue))
+                return MountedTree(mount.root, mount, device)
+            }
+        } catch let failure as MountPerformer.Failure {
+            throw failure
+        } catch let failure as SyscallFailure {
+            throw .system(failure)
+        } catch {
+            throw .system(SyscallFailure("mount", path: "\(error)", code: 22))
+        }
+    }
+
+    private static func keyAndValue(_ option: String) -> (String, String?) {
+        let parts = option.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        return (String(parts[0]), parts.count > 1 ? String(parts[1]) : nil)
+    }
+
+    private static func overlay(_ layers: [FilePath], _ userAttributes: Bool) throws -> DetachedMount {
+        var options: [(String, String?)] = userAttributes ? [("userxattr", nil)] : []
+        switch Mount.LowerForm.ofThisKernel {
+        case .appended: options = layers.map { ("lowerdir+", $0.string) } + options
+        case .joined:
+            let joined = layers.map(\.string).joined(separator: ":")
+            guard joined.utf8.count <= MountCalls.longestValue else {
+                throw MountPerformer.Failure.tooManyLayers(count: layers.count)
+            }
+            options.append(("lowerdir", joined))
+        }
+        return try DetachedMount(type: "overlay", source: "overlay", readOnly: true, options: options)
+    }
+}

@@ -1,0 +1,119 @@
+internal import Kernel
+package import Layers
+package import Layout
+internal import OCI
+package import Streams
+
+/// An image whose documents are read and verified, and the layout with its layers.
+package struct OpenedImage: Sendable {
+    package let layout: ImageLayout
+    package let image: Image
+
+    package init(layout: ImageLayout, image: Image) {
+        self.layout = layout
+        self.image = image
+    }
+}
+
+/// Looks into images without unpacking them: reads all layers, verified, and writes nothing.
+package struct ImageLook: Sendable {
+    private let cancellation: Cancellation
+    private let onEvent: @Sendable (UnpackEvent) -> Void
+    /// One for all trees.
+    private let memory = TreeMemory()
+
+    package init(cancellation: Cancellation, onEvent: @escaping @Sendable (UnpackEvent) -> Void) {
+        self.cancellation = cancellation
+        self.onEvent = onEvent
+    }
+
+    /// What an image shows.
+    ///
+    /// - Parameter digests: whether contents will be compared.
+    package func tree(of opened: OpenedImage, digests: Bool = false) throws(UnpackError) -> ImageTree {
+        onEvent(.planned(opened.image.steps, cached: []))
+        var tree = ImageTree()
+        try add(opened.image.steps, of: opened, to: &tree, reader(of: opened, digests: digests))
+        return tree
+    }
+
+    /// What two images show, to be compared. The layers that both begin with are read once.
+    package func trees(
+        of old: OpenedImage, _ new: OpenedImage
+    ) throws(UnpackError) -> (ImageTree, ImageTree) {
+        let shared = zip(old.image.steps, new.image.steps).prefix { $0.diffID == $1.diffID }.count
+        let rest = Array(new.image.steps[shared...])
+        onEvent(.planned(old.image.steps + rest, cached: []))
+        var tree = ImageTree()
+        let reader = reader(of: old, digests: true)
+        try add(Array(old.image.steps[..<shared]), of: old, to: &tree, reader)
+        var other = tree
+        try add(Array(old.image.steps[shared...]), of: old, to: &tree, reader)
+        try add(rest, of: new, to: &other, self.reader(of: new, digests: true))
+        return (tree, other)
+    }
+
+    /// What the layers have done about a path of a person's.
+    ///
+    /// - Throws: `.notFound` if no layer has.
+    package func history(of path: [UInt8], in opened: OpenedImage) throws(UnpackError) -> PathHistory {
+        onEvent(.planned(opened.image.steps, cached: []))
+        // Where it leads is known at the end. Mostly just there.
+        let plain = ImageTree().resolve(path).place ?? []
+        let history = try history(ofPlace: plain, in: opened)
+        guard let place = history.tree.resolve(path).place else {
+            throw UnpackError(.data, "too many symlinks on the path")
+        }
+        return place == plain ? history : try self.history(ofPlace: place, in: opened)
+    }
+
+    private func history(
+        ofPlace place: [FileName], in opened: OpenedImage
+    ) throws(UnpackError) -> PathHistory {
+        let reader = reader(of: opened, digests: false)
+        var tree = ImageTree()
+        var layers = [PathHistory.Layer]()
+        var before: PathHistory.State?
+        for step in opened.image.steps {
+            let added = try add(step, of: opened, to: &tree, reader, watching: place)
+            let after = PathHistory.State(of: place, in: tree)
+            layers.append(
+                PathHistory.Layer(step: step, of: place, touches: added.touches, before: before, after: after)
+            )
+            before = after
+        }
+        return PathHistory(path: place, layers: layers.filter(\.isOfInterest), tree: tree)
+    }
+
+    // MARK: Reading
+
+    private func reader(of opened: OpenedImage, digests: Bool) -> TreeReader {
+        TreeReader(
+            opened.layout, budget: Budget(Budget.Limits(entries: UnpackRequest.Limits.entries)),
+            memory: memory,
+            digests: digests, cancellation: cancellation)
+    }
+
+    private func add(
+        _ steps: [LayerStep], of opened: OpenedImage, to tree: inout ImageTree, _ reader: TreeReader
+    ) throws(UnpackError) {
+        for step in steps { _ = try add(step, of: opened, to: &tree, reader) }
+    }
+
+    @discardableResult
+    private func add(
+        _ step: LayerStep, of opened: OpenedImage, to tree: inout ImageTree, _ reader: TreeReader,
+        watching path: [FileName]? = nil
+    ) throws(UnpackError) -> TreeReader.Added {
+        onEvent(.started(step))
+        do {
+            let added = try reader.add(step, to: &tree, watching: path) { [onEvent] in
+                onEvent(.progressed(step, $0))
+            }
+            onEvent(.read(step))
+            return added
+        } catch {
+            throw UnpackError(error, in: step)
+        }
+    }
+}

@@ -1,0 +1,172 @@
+internal import Archive
+internal import ArgumentParser
+internal import Kernel
+internal import Layers
+internal import Layout
+internal import OCI
+internal import Unpacking
+
+/// Why a path of an image is as it is.
+struct WhyCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "why",
+        abstract: "Tell which layers of an image wrote, changed, replaced or hid a path. Writes nothing.",
+        discussion: """
+            Names every layer with an entry about PATH, or that hides or replaces a directory that it stands in, the \
+            lowest first, and in the end what is there. Of a directory it is about itself, and not what is in it.
+
+            \(pathDiscussion)
+            """)
+
+    @Argument(help: imageHelp)
+    var image: String
+
+    @Argument(help: "The path; it need not be there any more.")
+    var path: String
+
+    @Flag(help: "Print one JSON document.")
+    var json = false
+
+    @OptionGroup var selection: SelectionOptions
+    @OptionGroup var talk: TalkOptions
+
+    func run() throws {
+        let opened = try openImage(image, selection)
+        let history = try looking(talk) { look, _ in try look.history(of: unescaped(path), in: opened) }
+        if history.layers.isEmpty, history.verdict == nil {
+            throw UnpackError(.notFound, "no layer of the image has '\(shown(history.path))'")
+        }
+        let steps = opened.image.config.layerHistory
+        let report = HistoryReport(history, commands: steps.map(\.createdBy))
+        try say(json ? try attempt { try encoded(report.document) } : report.text)
+    }
+}
+
+/// A history as it is printed.
+private struct HistoryReport {
+    private let history: PathHistory
+    /// Of each layer, where the image tells.
+    private let commands: [String?]
+
+    init(_ history: PathHistory, commands: [String?]) {
+        self.history = history
+        self.commands = commands
+    }
+
+    private func command(_ step: LayerStep) -> String? {
+        step.number <= commands.count ? commands[step.number - 1] : nil
+    }
+
+    // MARK: For people
+
+    var text: String {
+        var lines = [String]()
+        for layer in history.layers {
+            lines.append("\(layer.step.name)  \(layer.change.rawValue)")
+            if let command = command(layer.step) { lines.append("    made by  \(escaped(command.utf8))") }
+            lines += layer.touches.map { "    entry \($0.entry)  \(describe($0, in: layer))" }
+            if layer.touches.isEmpty { lines.append("    \(withoutEntry(layer))") }
+        }
+        return (lines + [verdict]).joined(separator: "\n")
+    }
+
+    private func describe(_ touch: PathTouch, in layer: PathHistory.Layer) -> String {
+        let isItself = touch.path == history.path
+        let hidden = layer.before == nil ? "hides nothing" : "hides what was below"
+        switch touch.what {
+        case .file(let content, _):
+            return isItself
+                ? content.summary : "\(content.summary) at '\(shown(touch.path))', a directory on its path"
+        case .directory: return "directory"
+        case .hardLink(let target, _):
+            return "hard link to '/\(target)'" + (isItself ? "" : " at '\(shown(touch.path))'")
+        case .linked(let name):
+            return "hard link '/\(name)' to the same file, which says its owner, mode and time"
+        case .whiteout: return "whiteout of '\(shown(touch.path))', \(hidden)"
+        case .opaque: return "opaque mark in '\(shown(touch.path))', \(hidden)"
+        case .nothing: return "character device 0:0, which is not made"
+        }
+    }
+
+    /// What happened to it by entries of other paths.
+    private func withoutEntry(_ layer: PathHistory.Layer) -> String {
+        switch layer.change {
+        case .added: "implied by what is in it"
+        case .removed, .replaced: "a directory on its path is another one"
+        case .changed, .unchanged: "another name of the same file was written"
+        }
+    }
+
+    private var verdict: String {
+        guard let state = history.verdict else { return "'\(shown(history.path))' is not in the image" }
+        let metadata = state.file.metadata
+        let what =
+            "\(state.file.content.summary), mode \(octal(metadata.mode)), owner \(metadata.uid):\(metadata.gid)"
+        let origin = state.file.origin
+        let source = origin.layer > 0 ? ", from layer \(origin.layer)" : ""
+        return "'\(shown(history.path))' is a \(what)\(source)"
+    }
+
+    // MARK: For programs
+
+    struct Document: Encodable {
+        let path: String
+        /// What is there at the end.
+        let file: FileDocument?
+        let layers: [Layer]
+    }
+
+    struct Layer: Encodable {
+        let layer: Int
+        let digest: Digest
+        let diffID: DiffID
+        let createdBy: String?
+        let change: String
+        let entries: [Touch]
+        let before: FileDocument?
+        let after: FileDocument?
+    }
+
+    struct Touch: Encodable {
+        let entry: Int32
+        let path: String
+        let what: String
+        let type: String?
+        let size: Int64?
+        let target: String?
+    }
+
+    var document: Document {
+        let links = history.tree.linkCounts()
+        func file(_ state: PathHistory.State?) -> FileDocument? {
+            state.map { FileDocument($0.file, at: history.path, links: links[$0.id]) }
+        }
+        return Document(
+            path: shown(history.path), file: file(history.verdict),
+            layers: history.layers.map { layer in
+                Layer(
+                    layer: layer.step.number, digest: layer.step.descriptor.digest, diffID: layer.step.diffID,
+                    createdBy: command(layer.step), change: layer.change.rawValue,
+                    entries: layer.touches.map(Self.touch), before: file(layer.before),
+                    after: file(layer.after))
+            })
+    }
+
+    private static func touch(_ touch: PathTouch) -> Touch {
+        func made(_ what: String, _ content: ImageTree.Content? = nil, target: String? = nil) -> Touch {
+            let size: Int64? = if case .regular(let size)? = content { size } else { nil }
+            return Touch(
+                entry: touch.entry, path: shown(touch.path), what: what, type: content?.name, size: size,
+                target: target)
+        }
+        return switch touch.what {
+        case .file(let content, _): made("file", content)
+        case .directory: made("directory", .directory)
+        case .hardLink(let target, _): made("hardlink", target: "/\(target)")
+        case .linked(let name): made("linked", target: "/\(name)")
+        case .whiteout: made("whiteout")
+        case .opaque: made("opaque")
+        case .nothing: made("ignored")
+        }
+    }
+}
