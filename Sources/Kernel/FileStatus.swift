@@ -87,7 +87,7 @@ package struct DeviceNumber: Hashable, Sendable {
 }
 
 /// Seconds since 1970-01-01 UTC, negative before, and 0 to 999,999,999 nanoseconds that always count forward.
-package struct Timestamp: Hashable, Sendable {
+package struct Timestamp: Hashable, Comparable, Sendable {
     package static let epoch = Timestamp(seconds: 0, nanoseconds: 0)
 
     package let seconds: Int64
@@ -96,6 +96,10 @@ package struct Timestamp: Hashable, Sendable {
     package init(seconds: Int64, nanoseconds: UInt32) {
         self.seconds = seconds
         self.nanoseconds = nanoseconds
+    }
+
+    package static func < (left: Self, right: Self) -> Bool {
+        (left.seconds, left.nanoseconds) < (right.seconds, right.nanoseconds)
     }
 
     var timespec: Glibc.timespec { Glibc.timespec(tv_sec: Int(seconds), tv_nsec: Int(nanoseconds)) }

@@ -16,22 +16,15 @@ extension ImageTree {
 
     /// All names below a file, each directory before what is in it, names in the order of their bytes.
     ///
-    /// - Parameters:
-    ///   - start: itself the first item.
-    ///   - filesFirst: whether a directory's other files come before its directories.
+    /// - Parameter start: itself the first item.
     package func forEach(
-        from start: Item = Item(path: [], id: root), filesFirst: Bool = false, _ body: (Item) throws -> Void
+        from start: Item = Item(path: [], id: root), _ body: (Item) throws -> Void
     ) rethrows {
         var pending = [start]
         while let item = pending.popLast() {
             try body(item)
             guard self[item.id].isDirectory else { continue }
-            var children = children(of: item.id)
-            if filesFirst {
-                children =
-                    children.filter { !self[$0.id].isDirectory } + children.filter { self[$0.id].isDirectory }
-            }
-            pending += children.reversed().map { Item(path: item.path + [$0.name], id: $0.id) }
+            pending += children(of: item.id).reversed().map { Item(path: item.path + [$0.name], id: $0.id) }
         }
     }
 

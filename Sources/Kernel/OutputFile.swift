@@ -1,0 +1,26 @@
+internal import Glibc
+
+/// A file that is written from its beginning to its end, perhaps a pipe, by whoever holds this.
+package final class OutputFile: Sendable {
+    private let file: File
+
+    package init(_ file: consuming File) { self.file = file }
+
+    /// Another descriptor of the process's standard output.
+    package static func standardOutput() throws(SyscallFailure) -> OutputFile {
+        OutputFile(
+            File(
+                adopting: try syscall("fcntl", "stdout") { fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3).orErrno })
+        )
+    }
+
+    /// Waits until all of it is taken.
+    package func write(_ bytes: RawSpan) throws(SyscallFailure) { try file.write(bytes) }
+
+    package func sync() throws(SyscallFailure) { try file.sync() }
+}
+
+extension CInt {
+    /// As the calls of `CKernel` return it.
+    fileprivate var orErrno: CInt { self < 0 ? -errno : self }
+}

@@ -1,0 +1,215 @@
+internal import Archive
+package import Kernel
+package import Layout
+package import OCI
+package import Streams
+
+/// Writes the tree of an image as one tar, without a file system: the same bytes for the same image and time.
+///
+/// What comes first is the content, as the layers have it: so nothing has to be kept anywhere.
+///
+/// 1. Regular files: the lowest layer's first, in the order of its archive; each under the first of its names.
+/// 2. Each directory behind the directories in it and its FIFOs, its devices and, as hard links, its names of what stands
+///    before; all in the order of their names' bytes. Symlinks come last, and then their directory comes twice: before
+///    them and behind.
+///
+/// So nothing inherits from a directory, and whatever is made in it is made before its time is set. GNU tar makes some
+/// symlinks only at its end, and sets their directory's time behind that if the directory stands before them; bsdtar sets
+/// the time of a directory that is there at once.
+package struct ImageTarWriter: Sendable {
+    private let tree: ImageTree
+    /// Of each regular file, under the number of its id.
+    private let firstNames: [[FileName]?]
+    private let counts: ImageTree.LinkCounts
+    private let latest: Timestamp?
+
+    /// - Parameters:
+    ///   - tree: as `TreeReader` has read it.
+    ///   - latest: no file is newer (`SOURCE_DATE_EPOCH`); nil leaves every time as it is.
+    package init(_ tree: ImageTree, latest: Timestamp? = nil) {
+        self.tree = tree
+        self.latest = latest
+        counts = tree.linkCounts()
+        var names = [[FileName]?](repeating: nil, count: tree.files.count)
+        tree.forEach { item in
+            if tree[item.id].content.isRegular, names[Int(item.id.index)] == nil {
+                names[Int(item.id.index)] = item.path
+            }
+        }
+        firstNames = names
+    }
+
+    /// Whether a layer has content that shows, so that it has to be read once more.
+    package func needs(_ step: LayerStep) -> Bool { !wanted(of: step).isEmpty }
+
+    /// The files whose content comes from a layer, by entry.
+    private func wanted(of step: LayerStep) -> [Int32: ImageTree.FileID] {
+        var wanted = [Int32: ImageTree.FileID]()
+        for (index, name) in firstNames.enumerated() where name != nil {
+            let origin = tree.files[index].origin
+            if Int(origin.layer) == step.number, let entry = origin.entry {
+                wanted[entry] = ImageTree.FileID(index: Int32(index))
+            }
+        }
+        return wanted
+    }
+
+    /// A tar that is being written, piece by piece.
+    package struct Output {
+        fileprivate var writer: TarWriter
+
+        /// - Parameter write: takes the bytes in order, and returns when they are written.
+        package init(to write: @escaping (RawSpan) throws -> Void) { writer = TarWriter(to: write) }
+    }
+
+    /// Writes the files whose content comes from a layer, which is read and verified once more while it is written.
+    ///
+    /// - Throws: `LayerFailure`; what has been written then is worth nothing.
+    package func writeContent(
+        of step: LayerStep, in layout: ImageLayout, budget: Budget, cancellation: Cancellation,
+        to output: inout Output, progress: @escaping @Sendable (Int64) -> Void = { _ in }
+    ) throws(LayerFailure) {
+        do {
+            let account = Budget.Account(budget)
+            var visitor = ContentVisitor(
+                wanted: wanted(of: step), tar: self, writer: output.writer, cancellation: cancellation)
+            try LayerStream(step, of: layout, account, cancellation: cancellation).read(
+                into: &visitor, progress)
+            account.keep()
+            output.writer = visitor.writer
+        } catch {
+            throw LayerFailure.wrapping(error)
+        }
+    }
+
+    /// Writes everything else, and the end.
+    ///
+    /// - Throws: what the output throws, `LayerFailure` for what no tar can say, `Cancelled`.
+    package func writeRest(to output: inout Output, cancellation: Cancellation) throws(LayerFailure) {
+        /// Where files of several names, and without content, were written first.
+        var places = [ImageTree.FileID: [FileName]]()
+        var pending = [(item: ImageTree.Item(path: [], id: ImageTree.root), isBehind: false)]
+        do {
+            while let (item, isBehind) = pending.popLast() {
+                try cancellation.check()
+                guard isBehind else {
+                    pending.append((item, true))
+                    pending += children(of: item) { $0.isDirectory }.reversed().map { ($0, false) }
+                    continue
+                }
+                for child in children(of: item, { !$0.isDirectory && !$0.content.isSymlink }) {
+                    try write(child, &places, &output.writer)
+                }
+                let symlinks = children(of: item) { $0.content.isSymlink }
+                if !symlinks.isEmpty { try write(item, &places, &output.writer) }
+                for link in symlinks { try write(link, &places, &output.writer) }
+                try write(item, &places, &output.writer)
+            }
+            try output.writer.finish()
+        } catch {
+            throw LayerFailure.wrapping(error)
+        }
+    }
+
+    private func children(
+        of item: ImageTree.Item, _ isWanted: (ImageTree.File) -> Bool
+    ) -> [ImageTree.Item] {
+        tree.children(of: item.id).filter { isWanted(tree[$0.id]) }.map {
+            ImageTree.Item(path: item.path + [$0.name], id: $0.id)
+        }
+    }
+
+    private func write(
+        _ item: ImageTree.Item, _ places: inout [ImageTree.FileID: [FileName]], _ writer: inout TarWriter
+    ) throws {
+        let file = tree[item.id]
+        if let first = firstNames[Int(item.id.index)] ?? places[item.id] {
+            if first == item.path { return }
+            let metadata = clamped(file.metadata, withAttributes: false)
+            try begin(TarMember(path: item.path, .hardLink(TarMember.name(of: first)), metadata), &writer)
+        } else if let content = Self.content(of: file) {
+            if !file.isDirectory, counts[item.id] > 1 { places[item.id] = item.path }
+            try begin(TarMember(path: item.path, content, clamped(file.metadata)), &writer)
+        }
+    }
+
+    fileprivate func begin(_ member: TarMember, _ writer: inout TarWriter) throws {
+        do {
+            try writer.begin(member)
+        } catch let reason as ArchiveFailure.Reason {
+            throw LayerFailure(refusing: EntryPath(member.path), "\(reason)")
+        }
+    }
+
+    /// Nil for what a tar cannot hold: no image has such a file.
+    private static func content(of file: ImageTree.File) -> TarMember.Content? {
+        switch file.content {
+        case .directory: .directory
+        case .symlink(let target): .symlink(target)
+        case .fifo: .fifo
+        case .character(let device): .character(device)
+        case .block(let device): .block(device)
+        case .regular, .socket: nil
+        }
+    }
+
+    private func clamped(_ metadata: Metadata, withAttributes: Bool = true) -> Metadata {
+        var metadata = metadata
+        if let latest, latest < metadata.modificationTime { metadata.modificationTime = latest }
+        if !withAttributes { metadata.extendedAttributes = [] }
+        return metadata
+    }
+
+    fileprivate func member(_ id: ImageTree.FileID, size: Int64) -> TarMember {
+        TarMember(
+            path: firstNames[Int(id.index)] ?? [], .regular(size: size, ranges: tree.data(of: id)?.ranges),
+            clamped(tree[id].metadata))
+    }
+
+    fileprivate func isRegular(_ id: ImageTree.FileID, of size: Int64) -> Bool {
+        tree[id].content == .regular(size: size)
+    }
+}
+
+/// Writes the wanted files of a layer as its entries come.
+private struct ContentVisitor: LayerVisitor {
+    let wanted: [Int32: ImageTree.FileID]
+    let tar: ImageTarWriter
+    var writer: TarWriter
+    private let cancellation: Cancellation
+    private var entries: Int32 = 0
+    private var written = 0
+
+    init(
+        wanted: [Int32: ImageTree.FileID], tar: ImageTarWriter, writer: TarWriter, cancellation: Cancellation
+    ) {
+        self.cancellation = cancellation
+        self.wanted = wanted
+        self.tar = tar
+        self.writer = writer
+    }
+
+    mutating func take(_ entry: Entry, from reader: inout LayerReader) throws {
+        defer { entries += 1 }
+        guard let id = wanted[entries] else { return }
+        // What is written is judged at the layer's end; what cannot be the entry that was read before ends it here.
+        guard case .regular(let size) = entry.content, tar.isRegular(id, of: size) else { throw Self.changed }
+        try tar.begin(tar.member(id, size: size), &writer)
+        var isExpected = true
+        while isExpected,
+            try reader.nextData({ (offset: Int64, bytes: RawSpan) throws in
+                // Whoever reads the tar may be slow.
+                try cancellation.check()
+                isExpected = try writer.write(bytes, at: offset)
+            })
+        {}
+        guard writer.end(), isExpected else { throw Self.changed }
+        written += 1
+    }
+
+    func endEntries() throws {
+        if written != wanted.count { throw Self.changed }
+    }
+
+    private static let changed = LayerFailure(.refused("the layer has changed since it was read"))
+}

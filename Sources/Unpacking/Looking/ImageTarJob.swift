@@ -1,0 +1,107 @@
+package import Kernel
+internal import Layers
+internal import Layout
+internal import OCI
+package import Streams
+
+/// Writes what an image shows as one tar, and nothing else: two passes over its layers, each verified.
+package struct ImageTarJob: Sendable {
+    private let opened: OpenedImage
+    private let limits: UnpackRequest.Limits
+    private let latest: Timestamp?
+    private let cancellation: Cancellation
+    private let onEvent: @Sendable (UnpackEvent) -> Void
+
+    /// - Parameters:
+    ///   - latest: no file is newer (`SOURCE_DATE_EPOCH`); nil leaves every time as it is.
+    ///   - limits: for the content of all layers; nil bytes are any.
+    package init(
+        _ opened: OpenedImage, limits: UnpackRequest.Limits = UnpackRequest.Limits(),
+        latest: Timestamp? = nil,
+        cancellation: Cancellation, onEvent: @escaping @Sendable (UnpackEvent) -> Void
+    ) {
+        self.opened = opened
+        self.limits = limits
+        self.latest = latest
+        self.cancellation = cancellation
+        self.onEvent = onEvent
+    }
+
+    /// Writes it. The first byte comes when all layers have been verified once.
+    ///
+    /// - Parameter write: takes the bytes in order, and returns when they are written: no more than one block is ahead.
+    /// - Returns: what the image asked for and does not get, a line each.
+    /// - Throws: after which what was written is no image; nothing that ended early ends like an archive.
+    package func run(to write: @escaping (RawSpan) throws -> Void) throws(UnpackError) -> [String] {
+        let failure = Guarded<(any Error)?>(nil)
+        do {
+            return try writeAll { (bytes: RawSpan) throws in
+                do {
+                    try write(bytes)
+                } catch {
+                    failure.withLock { $0 = error }
+                    throw error
+                }
+            }
+        } catch {
+            // It is no layer's fault.
+            guard let cause = failure.withLock({ $0 }) else { throw error }
+            let inner = (cause as? SyscallFailure).map { UnpackError($0) }
+            throw UnpackError(inner?.code ?? .io, "cannot write the tar: \(inner?.message ?? "\(cause)")")
+        }
+    }
+
+    private func writeAll(to write: @escaping (RawSpan) throws -> Void) throws(UnpackError) -> [String] {
+        let steps = opened.image.steps
+        onEvent(.planned(steps + steps, cached: []))
+        var tree = ImageTree()
+        var warnings = [String]()
+        let reader = TreeReader(opened.layout, budget: budget(), cancellation: cancellation)
+        for step in steps {
+            try work(on: step) { () throws(LayerFailure) in
+                let added = try reader.add(step, to: &tree) { [onEvent] in onEvent(.progressed(step, $0)) }
+                for warning in added.warnings { onEvent(.warned(step, warning)) }
+                warnings += added.warnings.map { "\(step.name): \($0.description)" }
+            }
+        }
+        let tar = ImageTarWriter(tree, latest: latest)
+        var output = ImageTarWriter.Output(to: write)
+        let budget = budget()
+        for step in steps where tar.needs(step) {
+            try work(on: step) { () throws(LayerFailure) in
+                try tar.writeContent(
+                    of: step, in: opened.layout, budget: budget, cancellation: cancellation, to: &output
+                ) { [onEvent] in onEvent(.progressed(step, $0)) }
+            }
+        }
+        if let last = steps.last {
+            do {
+                try tar.writeRest(to: &output, cancellation: cancellation)
+            } catch {
+                throw UnpackError(error, in: last)
+            }
+        }
+        return warnings
+    }
+
+    private func work(
+        on step: LayerStep, _ body: () throws(LayerFailure) -> Void
+    ) throws(UnpackError) {
+        onEvent(.started(step))
+        do {
+            try body()
+        } catch {
+            throw UnpackError(error, in: step)
+        }
+        onEvent(.read(step))
+    }
+
+    private func budget() -> Budget {
+        let compressed = opened.image.steps.reduce(0) { $0 + $1.descriptor.size }
+        let (uncompressed, isEndless) = compressed.multipliedReportingOverflow(by: limits.ratio ?? .max)
+        return Budget(
+            Budget.Limits(
+                bytes: limits.bytes ?? .max, entries: limits.entries,
+                uncompressed: isEndless ? .max : uncompressed))
+    }
+}

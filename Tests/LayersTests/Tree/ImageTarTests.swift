@@ -1,0 +1,198 @@
+import Archive
+import Foundation
+import Kernel
+import Layers
+import Layout
+import OCI
+import Streams
+import SystemPackage
+import TestSupport
+import Testing
+
+/// What was written.
+private final class Collected: @unchecked Sendable { var bytes = [UInt8]() }
+
+/// An image as one tar.
+private func tar(
+    of manifest: Descriptor, in layout: ImageLayout, latest: Timestamp? = nil,
+    between passes: () throws -> Void = {}
+) throws -> [UInt8] {
+    let collected = Collected()
+    let tar = ImageTarWriter(try ImageTree(reading: manifest, of: layout), latest: latest)
+    try passes()
+    var output = ImageTarWriter.Output { span in span.withUnsafeBytes { collected.bytes += $0 } }
+    let budget = Budget()
+    for step in try layout.load(manifest).steps where tar.needs(step) {
+        try tar.writeContent(of: step, in: layout, budget: budget, cancellation: Cancellation(), to: &output)
+    }
+    try tar.writeRest(to: &output, cancellation: Cancellation())
+    return collected.bytes
+}
+
+@Suite("An image as one tar")
+struct ImageTarTests {
+    private static let rounds =
+        ProcessInfo.processInfo.environment["UNPACK_DIFFERENTIAL_ROUNDS"].flatMap(UInt64.init) ?? 100
+
+    private let scratch: TemporaryDirectory
+
+    init() throws { scratch = try TemporaryDirectory(in: Ability.scratch ?? "/tmp") }
+
+    private func layout(_ name: String, _ layers: [LayerBuilder]) throws -> (ImageLayout, Descriptor) {
+        let builder = try ImageBuilder(at: scratch.path.appending(name))
+        let manifest = try builder.image(layers)
+        return (try ImageLayout(opening: builder.path), manifest)
+    }
+
+    /// The image that a tar is the only layer of.
+    private func layout(_ name: String, tar: [UInt8]) throws -> (ImageLayout, Descriptor) {
+        let builder = try ImageBuilder(at: scratch.path.appending(name))
+        let layer = try builder.blob(Packing.none.pack(tar), Packing.none.mediaType)
+        let config = try builder.config(.host, [DiffID(Digest(.sha256, of: tar))])
+        return (try ImageLayout(opening: builder.path), try builder.manifest(config, [layer]))
+    }
+
+    private func differences(_ old: ImageTree, _ new: ImageTree) -> [String] {
+        var found = [String]()
+        TreeChanges.compare(old, new, comparesTimes: true) { found.append("\($0)") }
+        return found
+    }
+
+    @Test("Whatever layers a seed gives, the tar is one layer that shows the same, each time the same bytes")
+    func random() throws {
+        var written = 0
+        for seed in 1...Self.rounds {
+            let stack = LayerGenerator.stack(seed: seed)
+            let (layout, manifest) = try layout("i\(seed)", stack.map { LayerBuilder($0) })
+            guard let tree = try? ImageTree(reading: manifest, of: layout, digests: true) else { continue }
+            written += 1
+            let bytes = try tar(of: manifest, in: layout)
+            let again = try tar(of: manifest, in: layout)
+            #expect(bytes == again)
+            let (other, single) = try self.layout("t\(seed)", tar: bytes)
+            let found = differences(tree, try ImageTree(reading: single, of: other, digests: true))
+            #expect(found == [], "seed \(seed):\n\(source(of: stack))")
+            #expect(!bytes.contains(Array(".wh.".utf8)))
+        }
+        #expect(written > Int(Self.rounds) / 2)
+    }
+
+    // MARK: Other programs
+
+    private static let extractors = [
+        ["tar", "--xattrs", "--xattrs-include=*", "--acls", "-xpf"],
+        ["bsdtar", "--xattrs", "--acls", "--fflags", "-xpf"],
+    ]
+
+    /// What other programs make of a tar, as root.
+    private func extracted(_ bytes: [UInt8], by extractor: [String]) throws -> [String] {
+        let file = scratch.path.appending("tar-\(UInt32.random(in: .min ... .max))")
+        try Data(bytes).write(to: URL(fileURLWithPath: file.string))
+        let root = try scratch.makeDirectory("x-\(UInt32.random(in: .min ... .max))")
+        try Command.run(
+            ["sh", "-ec", #"cd "$0"; umask 077; exec "$@""#, root.string] + extractor + [file.string]
+        ).succeed()
+        return try TreeDump(of: try Directory(opening: root)).lines
+    }
+
+    @Test(
+        "GNU tar and bsdtar make of it what is mounted",
+        .enabled(
+            if: Ability.canApplyLayers && Ability.canMountOverlay, "no place for layers, or no overlay mounts"
+        ),
+        .enabled(if: Ability.has("bsdtar") && Ability.has("setfacl"), "no bsdtar or no setfacl"),
+        arguments: ["busybox", "busybox-tar", "busybox-zstd", "edge", "multi"])
+    func fixtures(name: String) throws {
+        let layout = try ImageLayout(
+            opening: FilePath(#filePath).removingLastComponent().appending("../../../Fixtures/\(name)"))
+        for candidate in try layout.candidates() {
+            guard try layout.loadIfPresent(candidate.descriptor) != nil else { continue }
+            let shown = try Stack(candidate.descriptor, of: layout).tree.lines
+            let bytes = try tar(of: candidate.descriptor, in: layout)
+            for extractor in Self.extractors {
+                // libarchive 3.6.2 turns the sign of a fraction before 1970.
+                let isKnown = { (line: String) in extractor[0] == "bsdtar" && line.contains("before-epoch") }
+                let lines = try extracted(bytes, by: extractor).filter { !isKnown($0) }
+                #expect(lines == shown.filter { !isKnown($0) }, "\(extractor[0]), \(candidate.references)")
+            }
+        }
+    }
+
+    @Test(
+        "Links, attributes, times and holes survive GNU tar and bsdtar",
+        .enabled(
+            if: Ability.canApplyLayers && Ability.canMountOverlay, "no place for layers, or no overlay mounts"
+        ),
+        .enabled(if: Ability.has("bsdtar"), "no bsdtar"))
+    func special() throws {
+        let list: Bytes = "user::rwx,user:lisa:r-x:1000,group::r-x,mask::r-x,other::---"
+        let layers: [[TarEntry]] = [
+            [
+                .directory("d", mode: 0o2755).owned(1, 2).at(100, 5).pax("SCHILY.acl.default", list),
+                .file("d/f", "1").mode(0o4711).owned(3, 4).at(7, 999_999_999),
+                .fifo("d/pipe").mode(0o640), .directory("d/empty").at(4),
+                .symlink("d/absolute", to: "/etc/passwd").at(9), .symlink("d/up", to: "../../x").at(10),
+                .directory("d/sub", mode: 0o500).at(11), .symlink("d/sub/l", to: "/a").at(12),
+                .file("d/sub/caps", "x").owned(5, 6).xattr("security.capability", LayerGenerator.capability),
+                .file("acl").mode(0o750).pax("SCHILY.acl.access", list),
+                .file("user").xattr("user.a", "1").at(-1),
+            ],
+            [
+                .hardLink("z", to: "d/f").mode(0o4711).owned(3, 4).at(8, 1),
+                .hardLink("a", to: "d/absolute").mode(0o777).at(9),
+                .directory("./", mode: 0o711).at(13, 1), .file("d/.wh.up"), .fifo("pipe"),
+                .character("null", 1, 3),
+            ],
+        ]
+        let (layout, manifest) = try layout("special", layers.map { LayerBuilder($0) })
+        let shown = try Stack(manifest, of: layout).tree.lines
+        let bytes = try tar(of: manifest, in: layout)
+        for extractor in Self.extractors {
+            let lines = try extracted(bytes, by: extractor)
+            #expect(lines == shown, "\(extractor[0])")
+        }
+    }
+
+    // MARK: Times, and what may go wrong
+
+    @Test("No file is newer than the time that was asked for, and older ones stay")
+    func clamped() throws {
+        let (layout, manifest) = try layout(
+            "clamped",
+            [LayerBuilder(.file("old").at(5, 7), .file("new").at(1000), .directory("d").at(100, 1))])
+        let bytes = try tar(of: manifest, in: layout, latest: Timestamp(seconds: 100, nanoseconds: 0))
+        let (other, single) = try self.layout("one", tar: bytes)
+        let tree = try ImageTree(reading: single, of: other)
+        let times = tree.children(of: ImageTree.root).map { tree[$0.id].metadata.modificationTime }
+        #expect(times.map(\.seconds) == [100, 100, 5] && times.map(\.nanoseconds) == [0, 0, 7])
+    }
+
+    @Test("A layer that changes between its two readings ends it without an end of the archive")
+    func changed() throws {
+        let builder = try ImageBuilder(at: scratch.path.appending("changed"))
+        let contents = Bytes([UInt8](repeating: 65, count: 100_000))
+        let manifest = try builder.image(
+            [LayerBuilder(.file("a", contents), .file("b", "1"))], packing: .none)
+        let layout = try ImageLayout(opening: builder.path)
+        let step = try layout.load(manifest).steps[0]
+        var written = [UInt8]()
+        for place in [600, 100_400, 124 + 10] {
+            let error = #expect(throws: LayerFailure.self) { () throws in
+                written = try tar(of: manifest, in: layout) {
+                    try builder.damageBlob(step.descriptor) { $0[place] ^= 1 }
+                }
+            }
+            guard case .blob(.wrongDigest)? = error?.cause else {
+                return #expect(Bool(false), "\(error as Any)")
+            }
+            try builder.damageBlob(step.descriptor) { $0[place] ^= 1 }
+        }
+        #expect(written.isEmpty)
+        written = try tar(of: manifest, in: layout)
+        #expect(written.suffix(1024).allSatisfy { $0 == 0 })
+    }
+}
+
+extension [UInt8] {
+    fileprivate func contains(_ part: [UInt8]) -> Bool { Data(self).range(of: Data(part)) != nil }
+}
