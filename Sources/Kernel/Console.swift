@@ -22,8 +22,13 @@ package enum Console {
     package static var errorIsTerminal: Bool { isatty(STDERR_FILENO) == 1 }
 
     /// Columns of the terminal that stderr is; 80 where it does not say.
-    package static var errorWidth: Int {
-        let width = Int(ck_terminal_width(STDERR_FILENO))
+    package static var errorWidth: Int { width(of: STDERR_FILENO) }
+
+    /// Columns of the terminal that stdout is, as `errorWidth`; nil if it is none.
+    package static var outputWidth: Int? { isatty(STDOUT_FILENO) == 1 ? width(of: STDOUT_FILENO) : nil }
+
+    private static func width(of descriptor: CInt) -> Int {
+        let width = Int(ck_terminal_width(descriptor))
         return width > 0 ? width : 80
     }
 }

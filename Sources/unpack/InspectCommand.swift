@@ -10,61 +10,160 @@ internal import Unpacking
 struct InspectCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "inspect",
-        abstract: "Show the images of a layout: platforms, configs, layers, chain IDs, history.")
+        abstract: "Show the images of a layout: platforms, configs, layers, chain IDs, history.",
+        discussion: """
+            A tree of what index.json lists: indexes, images with their layers, and what is no image. A layer whose chain \
+            a store holds already is 'unpacked'; a store is looked at if there is one, and never made. On a terminal lines \
+            are cut to its width.
+            """)
 
     @Argument(help: imageHelp)
     var image: String
 
     @OptionGroup var selection: SelectionOptions
+    @OptionGroup var store: StoreOptions
 
     @Flag(help: "Print one JSON document.")
     var json = false
 
     func run() throws {
         let (source, selector) = try selection.resolve(image)
-        let images = try attempt { try describe(source, selector) }
-        let (opening, separator, closing) =
-            json
-            ? (#"{"images":["#, ",", #"],"layout":\#(try attempt { try encoded(source.path.string) })}"#)
-            : ("", "\n\n", "")
-        try attempt {
-            try Console.write(opening)
-            for (index, image) in images.enumerated() {
-                try Console.write((index > 0 ? separator : "") + image)
-            }
-            try Console.write(closing + "\n")
-        }
+        let glance = try StoreGlance(store)
+        let layout = try attempt { try ImageLayout(opening: source) }
+        var description = LayoutDescription(layout, glance, asJSON: json)
+        try attempt { try description.add(selector) }
+        try description.print()
     }
+}
 
-    /// Every image of a layout that fits what was asked for. Each becomes text at once, so that no more than one
-    /// config is held.
-    private func describe(_ source: ImageSource, _ selector: Selector) throws -> [String] {
-        let layout = try ImageLayout(opening: source)
-        var candidates = try layout.candidates()
-        if candidates.isEmpty { throw LayoutFailure.noImage(source.path) }
-        // Everything is shown unless something was asked for.
-        if selector.isChoice {
-            candidates = try layout.fitting(selector)
-        }
-        var total: Int64 = 0
-        return try candidates.map { candidate in
-            let image = try layout.loadIfPresent(candidate.descriptor)
-            let document = ImageDocument(candidate, image, in: layout)
-            let text = json ? try encoded(document) : document.text
-            total += (image?.documentSize ?? 0) + Int64(text.utf8.count)
-            if total > Self.largestTotal, candidates.count > 1 {
-                throw UnpackError(
-                    .usage, "the layout has \(candidates.count) images, too much to show at once",
-                    hint:
-                        "choose with --ref NAME (or DIR:NAME), --digest DIGEST or --platform OS/ARCH[/VARIANT]"
-                )
-            }
-            return text
-        }
-    }
+/// Every image of a layout that fits what was asked for. Each becomes text at once, so that no more than one config is
+/// held.
+private struct LayoutDescription {
+    private let layout: ImageLayout
+    private let glance: StoreGlance
+    private let isJSON: Bool
+    private var images = [String]()
+    private var trees = [Descriptor: TextTree]()
+    private var outline = [LayoutOutline]()
+    private var isChosen = false
+    private var total: Int64 = 0
 
     /// Documents read and text written, in bytes: thousands of images, as they are built.
     private static let largestTotal: Int64 = 32 << 20
+
+    init(_ layout: ImageLayout, _ glance: StoreGlance, asJSON isJSON: Bool) {
+        self.layout = layout
+        self.glance = glance
+        self.isJSON = isJSON
+    }
+
+    mutating func add(_ selector: Selector) throws {
+        var candidates = try layout.candidates()
+        if candidates.isEmpty { throw LayoutFailure.noImage(layout.path) }
+        outline = try layout.outline()
+        // Everything is shown unless something was asked for.
+        isChosen = selector.isChoice
+        if isChosen { candidates = try layout.fitting(selector) }
+        for candidate in candidates { try add(candidate, of: candidates.count) }
+    }
+
+    private mutating func add(_ candidate: Candidate, of count: Int) throws {
+        let image = try layout.loadIfPresent(candidate.descriptor)
+        let document = ImageDocument(candidate, image, in: layout, glance)
+        total += image?.documentSize ?? 0
+        if isJSON {
+            images.append(try encoded(document))
+            total += Int64(images[images.count - 1].utf8.count)
+        } else {
+            let tree = document.tree
+            trees[candidate.descriptor] = tree
+            total += Int64(tree.size)
+        }
+        if total > Self.largestTotal, count > 1 {
+            throw UnpackError(
+                .usage, "the layout has \(count) images, too much to show at once",
+                hint: "choose with --ref NAME (or DIR:NAME), --digest DIGEST or --platform OS/ARCH[/VARIANT]"
+            )
+        }
+    }
+
+    func print() throws {
+        if isJSON { return try printJSON() }
+        let root = TextTree(
+            "\(escaped(layout.path))  (\(glance.text))", outline.compactMap(tree))
+        let hasColours = environment("NO_COLOR") == nil
+        var writer = LineWriter()
+        for line in root.lines(width: Console.outputWidth, hasColours: hasColours) { try writer.add(line) }
+        try writer.flush()
+    }
+
+    /// Nil for what was not asked for.
+    private func tree(_ item: LayoutOutline) -> TextTree? {
+        let descriptor = item.descriptor
+        let names = descriptor.referenceNames.map { escaped($0.utf8) + "  " }.joined()
+        func other(_ what: String) -> TextTree? {
+            isChosen ? nil : TextTree("\(names)\(what)  \(descriptor.digest)", isFaint: true)
+        }
+        switch item.kind {
+        case .image: return trees[descriptor]
+        case .attestation: return other("attestation")
+        case .artifact(let type): return other("artifact \(escaped(type.utf8))")
+        case .absent: return other("manifest, not in this layout")
+        case .repeated: return other("index, as above")
+        case .index(nil): return other("index, not in this layout")
+        case .index(let items?):
+            let children = items.compactMap(tree)
+            if children.isEmpty, isChosen { return nil }
+            return TextTree("\(names)index  \(descriptor.digest)", children)
+        }
+    }
+
+    private func printJSON() throws {
+        let (path, others, store) = try attempt {
+            (
+                try encoded(layout.path.string),
+                try encoded(isChosen ? [] : outline.flatMap(OtherDocument.all)),
+                try encoded(glance.document)
+            )
+        }
+        try attempt {
+            try Console.write(#"{"images":["#)
+            for (index, image) in images.enumerated() { try Console.write((index > 0 ? "," : "") + image) }
+            try Console.write(#"],"layout":\#(path),"others":\#(others),"store":\#(store)}"# + "\n")
+        }
+    }
+}
+
+/// What stands in a layout and is no image.
+private struct OtherDocument: Encodable {
+    let kind: String
+    let references: [String]
+    let digest: Digest
+    let mediaType: MediaType
+    let size: Int64
+    let artifactType: String?
+    let annotations: [String: String]?
+
+    static func all(_ item: LayoutOutline) -> [OtherDocument] {
+        switch item.kind {
+        case .image, .repeated: []
+        case .index(nil): [OtherDocument("index", item.descriptor)]
+        case .index(let items?): items.flatMap(all)
+        case .attestation: [OtherDocument("attestation", item.descriptor)]
+        case .artifact(let type): [OtherDocument("artifact", item.descriptor, type: type)]
+        case .absent: [OtherDocument("manifest", item.descriptor)]
+        }
+    }
+
+    private init(_ kind: String, _ descriptor: Descriptor, type: String? = nil) {
+        self.kind = kind
+        references = descriptor.referenceNames
+        digest = descriptor.digest
+        mediaType = descriptor.mediaType
+        size = descriptor.size
+        artifactType = type
+        annotations = descriptor.annotations
+    }
 }
 
 private struct ImageDocument: Encodable {
@@ -78,6 +177,8 @@ private struct ImageDocument: Encodable {
     let created: String?
     let configDigest: Digest?
     let chainID: ChainID?
+    /// Whether the store holds all of it; nil where it cannot be looked at.
+    let unpacked: Bool?
     let layers: [LayerDocument]
     let config: JSONValue?
 }
@@ -91,11 +192,15 @@ private struct LayerDocument: Encodable {
     /// Whether the layout holds the blob, in the right size.
     let present: Bool
     let createdBy: String?
+    /// As the media type has it: `gzip`, `zstd` or `none`. Unpacking believes the blob alone.
+    let compression: String
+    /// Whether the store holds the chain up to here; nil where it cannot be looked at.
+    let unpacked: Bool?
 }
 
 extension ImageDocument {
     /// - Parameter image: nil where the layout does not hold it.
-    init(_ candidate: Candidate, _ image: Image?, in layout: ImageLayout) {
+    init(_ candidate: Candidate, _ image: Image?, in layout: ImageLayout, _ glance: StoreGlance) {
         references = candidate.references
         digest = candidate.descriptor.digest
         mediaType = candidate.descriptor.mediaType
@@ -106,6 +211,7 @@ extension ImageDocument {
             created = nil
             configDigest = nil
             chainID = nil
+            unpacked = nil
             layers = []
             config = nil
             return
@@ -114,6 +220,7 @@ extension ImageDocument {
         created = image.config.created
         configDigest = image.manifest.config.digest
         chainID = image.steps.last?.chainID
+        unpacked = chainID.flatMap(glance.holds)
         config = image.config.execution
         let history = image.config.layerHistory
         layers = image.steps.map { step in
@@ -122,31 +229,46 @@ extension ImageDocument {
                 size: step.descriptor.size,
                 diffID: step.diffID, chainID: step.chainID,
                 present: (try? layout.check(step.descriptor)) != nil,
-                createdBy: step.number <= history.count ? history[step.number - 1].createdBy : nil)
+                createdBy: step.number <= history.count ? history[step.number - 1].createdBy : nil,
+                compression: step.descriptor.mediaType.compression, unpacked: glance.holds(step.chainID))
         }
     }
 
-    var text: String {
+    var tree: TextTree {
         let names =
             references.isEmpty ? "(no name)" : references.map { escaped($0.utf8) }.joined(separator: ", ")
-        var lines = ["\(names)  \(platform)"]
-        lines.append("  manifest  \(digest)")
-        if !present { return (lines + ["  not in this layout"]).joined(separator: "\n") }
-        if let configDigest { lines.append("  config    \(configDigest)") }
-        if let created { lines.append("  created   \(escaped(created.utf8))") }
-        if let chainID { lines.append("  chain ID  \(chainID)") }
+        var lines = [TextTree("manifest  \(digest)")]
+        if !present { return TextTree("\(names)  \(platform)  not in this layout", isFaint: true, lines) }
+        if let configDigest { lines.append(TextTree("config    \(configDigest)")) }
+        if let created { lines.append(TextTree("created   \(escaped(created.utf8))")) }
+        if let chainID { lines.append(TextTree("chain ID  \(chainID)")) }
         let total = megabytes(layers.reduce(0) { $0 + $1.size })
         lines.append(
-            layers.count == 1 ? "  1 layer, \(total):" : "  \(layers.count) layers, \(total), lowest first:")
-        for (index, layer) in layers.enumerated() {
-            let missing = layer.present ? "" : "  MISSING"
-            lines.append(
-                "  \(index + 1). \(layer.digest)  \(megabytes(layer.size))  \(layer.mediaType)\(missing)")
-            lines.append("     diff ID   \(layer.diffID)")
-            lines.append("     chain ID  \(layer.chainID)")
-            if let createdBy = layer.createdBy { lines.append("     made by   \(escaped(createdBy.utf8))") }
-        }
-        return lines.joined(separator: "\n")
+            TextTree(
+                layers.count == 1 ? "1 layer, \(total)" : "\(layers.count) layers, \(total), lowest first",
+                layers.enumerated().map { $1.tree(number: $0 + 1) }))
+        return TextTree("\(names)  \(platform)\(unpacked == true ? "  unpacked" : "")", lines)
+    }
+}
+
+extension LayerDocument {
+    func tree(number: Int) -> TextTree {
+        let state = (present ? "" : "  MISSING") + (unpacked == true ? "  unpacked" : "")
+        var lines = [TextTree("diff ID   \(diffID)"), TextTree("chain ID  \(chainID)")]
+        if let createdBy { lines.append(TextTree("made by   \(escaped(createdBy.utf8))")) }
+        // What a narrow terminal cuts off is the digest's end.
+        return TextTree("\(number). \(megabytes(size))  \(compression)\(state)  \(digest)", lines)
+    }
+}
+
+extension TextTree {
+    /// Bytes of it.
+    fileprivate var size: Int { children.reduce(text.utf8.count) { $0 + $1.size } }
+}
+
+extension MediaType {
+    fileprivate var compression: String {
+        ["gzip", "zstd"].first { rawValue.hasSuffix($0) } ?? "none"
     }
 }
 

@@ -9,14 +9,15 @@ struct InspectTests {
         try Command.run([Program.path.string, "inspect"] + arguments)
     }
 
-    @Test("Every platform of an index is shown, an attestation is not")
+    @Test("Every platform of an index is shown as an image, an attestation as what it is")
     func platforms() throws {
         let text = try inspect("\(Program.fixtures)/multi").succeed().text
         #expect(text.contains("multi:1.0  linux/amd64\n"))
         #expect(text.contains("multi:1.0  linux/arm64\n"))
-        #expect(!text.contains("unknown"))
+        #expect(!text.contains("unknown") && text.contains("└─ attestation  sha256:127ee43d"))
         let chosen = try inspect("\(Program.fixtures)/multi", "--platform", "linux/arm64/v8").succeed().text
-        #expect(!chosen.contains("amd64") && chosen.contains("linux/arm64"))
+        #expect(
+            !chosen.contains("amd64") && !chosen.contains("attestation") && chosen.contains("linux/arm64"))
     }
 
     @Test("The JSON has what the documents say: digests, diff IDs and chain IDs")
@@ -68,9 +69,115 @@ struct InspectTests {
             try Command.run("sh", "-ec", script, copy, kind).succeed()
         }
         let texts = try ["links", "texts"].map { kind in
-            try inspect(scratch.path.appending(kind).string).succeed().text
+            // Behind the line that names the layout.
+            try inspect(scratch.path.appending(kind).string).succeed().text.drop { $0 != "\n" }
         }
         #expect(texts[0] == texts[1])
+    }
+
+    // MARK: What is no image
+
+    @Test("Artifacts, absent manifests and nested indexes stand where they are listed, each index once")
+    func outline() throws {
+        let scratch = try TemporaryDirectory()
+        let builder = try ImageBuilder(at: scratch.path.appending("layout"))
+        let image = try builder.image([LayerBuilder(.file("a"))])
+        let artifact = try builder.manifest(
+            try builder.blob(Array("{}".utf8), MediaType(rawValue: "application/vnd.example.chart\u{1B}")), []
+        )
+        let absent = try builder.manifest(try builder.blob(Array("[]".utf8), .ociConfig), [])
+        try builder.removeBlob(absent)
+        let inner = try builder.index([image, artifact])
+        let lost = try builder.index([absent])
+        try builder.removeBlob(lost)
+        try builder.writeIndex([inner.named("one"), inner.named("two"), lost, absent])
+        let lines = try inspect(builder.path.string).succeed().text.split(separator: "\n").map(String.init)
+        let tops = lines.filter { $0.hasPrefix("├─ ") || $0.hasPrefix("└─ ") }
+        let expected = [
+            "├─ one  index  \(inner.digest)", "├─ two  index, as above  \(inner.digest)",
+            "├─ index, not in this layout  \(lost.digest)",
+            "└─ manifest, not in this layout  \(absent.digest)",
+        ]
+        #expect(tops == expected)
+        #expect(lines.contains(#"│  └─ artifact application/vnd.example.chart\x1b  \#(artifact.digest)"#))
+        let json = try #require(
+            try JSONSerialization.jsonObject(
+                with: Data(inspect(builder.path.string, "--json").succeed().output))
+                as? [String: Any])
+        let others = try #require(json["others"] as? [[String: Any]])
+        #expect(others.map { $0["kind"] as? String } == ["artifact", "index", "manifest"])
+    }
+
+    // MARK: The store and the terminal
+
+    @Test(
+        "What the store holds is unpacked, and no store is made by looking",
+        .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+    func store() throws {
+        let program = try Program()
+        let image = "\(Program.fixtures)/busybox"
+        func layers() throws -> (image: [String: Any], store: [String: Any]) {
+            let text = try program.run("inspect", image, "--json").succeed().output
+            let json = try #require(try JSONSerialization.jsonObject(with: Data(text)) as? [String: Any])
+            return (
+                try #require((json["images"] as? [[String: Any]])?.first),
+                try #require(json["store"] as? [String: Any])
+            )
+        }
+        let before = try layers()
+        #expect(before.image["unpacked"] as? Bool == false && before.store["present"] as? Bool == false)
+        #expect(!FileManager.default.fileExists(atPath: program.root.string))
+        #expect(try program.run("inspect", image).succeed().text.contains("(no store in \(program.root))\n"))
+        try program.run(image, "-q").succeed()
+        let after = try layers()
+        #expect(after.image["unpacked"] as? Bool == true && after.store["present"] as? Bool == true)
+        let states = try #require(after.image["layers"] as? [[String: Any]]).map { $0["unpacked"] as? Bool }
+        #expect(states == [true, true, true, true, true])
+        #expect(
+            try program.run("inspect", image).succeed().text.contains("2. 2.0 kB  gzip  unpacked  sha256:"))
+    }
+
+    @Test(
+        "Who may not look into the store is told so, and sees the image",
+        .enabled(if: Ability.canMountOverlay && Ability.has("setpriv"), "needs root and setpriv"))
+    func forbidden() throws {
+        // Where anybody may read: the program and the image are in the tests' own folders.
+        let scratch = try TemporaryDirectory(in: "/tmp")
+        try Command.run("chmod", "755", scratch.path.string).succeed()
+        for source in [Program.path.string, "\(Program.fixtures)/busybox"] {
+            try Command.run("cp", "-r", source, scratch.path.string).succeed()
+        }
+        try Command.run(
+            "sh", "-ec", #"cd "$0"; chmod -R a+rX .; mkdir -m 700 s; touch s/metadata.db"#,
+            scratch.path.string
+        )
+        .succeed()
+        let script =
+            #"cd "$0"; exec setpriv --reuid 65534 --regid 65534 --clear-groups ./unpack inspect busybox --root "$0/s""#
+        let text = try Command.run("sh", "-ec", script, scratch.path.string).succeed().text
+        #expect(text.hasPrefix("busybox  (store \(scratch.path)/s cannot be looked at: not permitted)\n"))
+        #expect(text.contains("busybox:1.0  linux/amd64\n") && !text.contains("unpacked"))
+    }
+
+    @Test(
+        "On a terminal lines are cut to its width, and what is no image is faint",
+        .enabled(if: Ability.has("script"), "no script(1)"))
+    func terminal() throws {
+        let image = "\(Program.fixtures)/multi"
+        func shown(_ environment: String) throws -> [String] {
+            let command =
+                "stty cols 60; exec \(environment) \(Program.path.string) inspect \(image) --root /nowhere"
+            let text = try Command.run("script", "-qec", command, "/dev/null").succeed().text
+            return text.split(whereSeparator: \.isNewline).map(String.init)
+        }
+        let lines = try shown("env -u NO_COLOR")
+        let isFaint = lines.contains {
+            $0.hasPrefix("\u{1B}[2m   └─ attestation") && $0.hasSuffix("…\u{1B}[0m")
+        }
+        #expect(isFaint, "\(lines)")
+        let plain = try shown("env NO_COLOR=1")
+        #expect(plain.allSatisfy { $0.count <= 60 } && plain.contains { $0.count == 60 && $0.hasSuffix("…") })
+        #expect(plain.allSatisfy { !$0.contains("\u{1B}") })
     }
 
     @Test(
