@@ -48,7 +48,12 @@ package struct FileName: Hashable, Sendable, CustomStringConvertible {
 /// Bytes from outside as text that a terminal may see: valid printable UTF-8 stays, everything else is
 /// `\xNN`.
 package func escaped(_ bytes: some Sequence<UInt8>) -> String {
-    var rest = Array(bytes)[...]
+    let all = Array(bytes)
+    // Almost all names.
+    if all.allSatisfy({ (0x20...0x7E).contains($0) && $0 != UInt8(ascii: "\\") }) {
+        return String(decoding: all, as: UTF8.self)
+    }
+    var rest = all[...]
     var text = ""
     while let first = rest.first {
         let length = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4
