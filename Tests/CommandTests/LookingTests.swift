@@ -164,6 +164,14 @@ struct LookingTests {
                     "*entry 0  opaque mark in '/etc', hides what was below", "'/etc/y' is not in the image",
                 ]
             ),
+            (
+                "etc",
+                [
+                    "layer 1 *added", "*implied by what is in it", "layer 3 *unchanged",
+                    "*entry 0  opaque mark, nothing of the layers below shows in it",
+                    "'/etc' is a directory*",
+                ]
+            ),
             ("lib", ["layer 1 *added", "*entry 3  symlink to 'usr/lib'", "'/lib' is a symlink*"]),
             ("usr", ["layer 1 *added", "*implied by what is in it", "'/usr' is a directory*"]),
         ])

@@ -40,7 +40,7 @@ private struct DirectoryReading {
             let directory = try path.reduce(root) { try $0.open($1) }
             for name in try directory.names() {
                 guard let status = try directory.status(of: name) else { continue }
-                try memory.add(LayerApplier.cost(of: name) + 224)
+                try memory.add(LayerApplier.cost(of: name) + 250)
                 if status.isDirectory {
                     let child = tree.addDirectory(try directory.open(name).metadata(), Self.origin)
                     tree.setChild(name, of: id, to: child)

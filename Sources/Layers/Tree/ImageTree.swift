@@ -4,7 +4,7 @@ internal import Streams
 
 /// The merged tree of an image as a value: what its layers show together, without a file system.
 ///
-/// Like one it has files and names apart, so that the names of a link group share one file. A file takes some 150 bytes
+/// Like one it has files and names apart, so that the names of a link group share one file. A file takes some 200 bytes
 /// with its name.
 package struct ImageTree: Sendable {
     /// One file of the tree, whatever its names are.

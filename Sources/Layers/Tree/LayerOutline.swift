@@ -344,7 +344,7 @@ extension ImageTree.Content {
 }
 
 extension ImageTree {
-    /// Bytes of a file, and of a name of one without the name's own.
-    fileprivate static let cost: Int64 = 96
-    fileprivate static let costOfName: Int64 = 32
+    /// Bytes of a file, which is there twice while its layer is laid, and of a name of one without the name's own.
+    fileprivate static let cost: Int64 = 200
+    fileprivate static let costOfName: Int64 = 48
 }

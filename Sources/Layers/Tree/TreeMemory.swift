@@ -2,7 +2,7 @@ internal import Synchronization
 
 /// What trees may take in memory, all that share it together, so that a hostile image fails instead of the host.
 package final class TreeMemory: Sendable {
-    /// Four million files, in bytes: many times what the largest images have.
+    /// Three million files, in bytes: many times what the largest images have.
     package static let defaultLimit: Int64 = 1 << 30
 
     private let limit: Int64

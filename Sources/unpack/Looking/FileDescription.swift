@@ -20,15 +20,15 @@ struct FileDocument: Encodable {
     let targetBytes: Data?
     /// `major:minor`.
     let device: String?
-    /// How many names the file has.
-    let links: Int
+    /// How many names the file has, where that is known.
+    let links: Int?
     /// Values in base64.
     let xattrs: [String: Data]?
     /// Where it comes from: the layer, from 1, and the entry, from 0; of a directory that no entry lists the layer alone.
     let layer: Int32?
     let entry: Int32?
 
-    init(_ file: ImageTree.File, at path: [FileName], links: Int) {
+    init(_ file: ImageTree.File, at path: [FileName], links: Int?) {
         let bytes = [UInt8](path.map { [UInt8(ascii: "/")] + $0.bytes }.joined())
         (self.path, pathBytes) = Self.text(bytes.isEmpty ? [UInt8(ascii: "/")] : bytes)
         type = file.content.name

@@ -83,6 +83,7 @@ private struct HistoryReport {
         case .linked(let name):
             return "hard link '/\(name)' to the same file, which says its owner, mode and time"
         case .whiteout: return "whiteout of '\(shown(touch.path))', \(hidden)"
+        case .opaque where isItself: return "opaque mark, nothing of the layers below shows in it"
         case .opaque: return "opaque mark in '\(shown(touch.path))', \(hidden)"
         case .nothing: return "character device 0:0, which is not made"
         }
@@ -137,12 +138,13 @@ private struct HistoryReport {
     }
 
     var document: Document {
-        let links = history.tree.linkCounts()
-        func file(_ state: PathHistory.State?) -> FileDocument? {
-            state.map { FileDocument($0.file, at: history.path, links: links[$0.id]) }
+        func file(_ state: PathHistory.State?, links: Int? = nil) -> FileDocument? {
+            state.map { FileDocument($0.file, at: history.path, links: links) }
         }
+        let counts = history.tree.linkCounts()
         return Document(
-            path: shown(history.path), file: file(history.verdict),
+            path: shown(history.path),
+            file: file(history.verdict, links: history.verdict.map { counts[$0.id] }),
             layers: history.layers.map { layer in
                 Layer(
                     layer: layer.step.number, digest: layer.step.descriptor.digest, diffID: layer.step.diffID,

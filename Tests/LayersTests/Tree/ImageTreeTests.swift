@@ -167,7 +167,7 @@ struct ImageTreeTests {
         let layout = try ImageLayout(opening: builder.path)
         let memory = TreeMemory()
         _ = try ImageTree(reading: manifest, of: layout, memory: memory)
-        #expect(memory.used < 2000 * 300)
+        #expect(memory.used < 2000 * 350)
         let error = #expect(throws: LayerFailure.self) { () throws in
             _ = try ImageTree(reading: manifest, of: layout, memory: TreeMemory(limit: 200_000))
         }
