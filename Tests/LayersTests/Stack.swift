@@ -282,6 +282,9 @@ struct Row: Sendable, CustomStringConvertible {
         let shown = try plain.outline
         #expect(shown == shows, "\(name): \(order)")
         let tree = try plain.tree
+        let value = try ImageTree(below + [layer])
+        #expect(
+            value.lines { _, _ in "…" } == tree.lines.map(\.withoutDigest), "\(name), as a value: \(order)")
         for way in Way.possible {
             let other = try Stack(below + [layer], way: way)
             let otherTree = try other.tree

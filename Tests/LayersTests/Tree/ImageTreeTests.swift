@@ -60,7 +60,7 @@ struct ImageTreeTests {
             guard try layout.loadIfPresent(candidate.descriptor) != nil else { continue }
             let tree = try ImageTree(reading: candidate.descriptor, of: layout, digests: true)
             let stack = try Stack(candidate.descriptor, of: layout)
-            let shown = try stack.tree.lines.map(Self.withoutDigest)
+            let shown = try stack.tree.lines.map(\.withoutDigest)
             let lines = tree.lines { _, _ in "…" }
             #expect(lines == shown)
             try stack.merged { try expectSameContent(tree, in: $0) }
@@ -90,17 +90,13 @@ struct ImageTreeTests {
             .hardLink("other", to: "caps").mode(0o4755),
         ]
         for stack in [[entries], [entries + links], [entries, links]] {
-            let shown = try Stack(stack).tree.lines.map(Self.withoutDigest)
+            let shown = try Stack(stack).tree.lines.map(\.withoutDigest)
             let lines = try ImageTree(stack).lines { _, _ in "…" }
             #expect(lines == shown)
             #expect(
                 lines.contains { $0.contains("posix_acl_access") }
                     && lines.contains { $0.contains("capability") })
         }
-    }
-
-    private static func withoutDigest(_ line: String) -> String {
-        line.replacing(#/sha256:[0-9a-f]+/#, with: "…")
     }
 
     private func expectSameContent(_ tree: ImageTree, in root: Directory) throws {

@@ -87,3 +87,8 @@ extension Metadata {
 private func padded(_ digits: String, _ width: Int) -> String {
     String(repeating: "0", count: max(0, width - digits.utf8.count)) + digits
 }
+
+extension String {
+    /// A line of a tree that says nothing of contents.
+    var withoutDigest: String { replacing(#/sha256:[0-9a-f]+/#, with: "…") }
+}
