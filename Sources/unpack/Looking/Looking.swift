@@ -12,9 +12,9 @@ let pathDiscussion = """
 
 /// Opens the one image of a layout that was asked for.
 func openImage(_ text: String, _ selection: SelectionOptions) throws -> OpenedImage {
-    let (path, selector) = try selection.resolve(text)
+    let (source, selector) = try selection.resolve(text)
     return try attempt {
-        let layout = try ImageLayout(opening: path)
+        let layout = try ImageLayout(opening: source)
         let image = try layout.load(try layout.select(selector).descriptor)
         return OpenedImage(layout: layout, image: image)
     }
