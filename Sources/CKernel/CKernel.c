@@ -343,9 +343,12 @@ int ck_wait(int process) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-int ck_terminal_width(int descriptor) {
+int ck_terminal_size(int descriptor, unsigned short *columns, unsigned short *rows) {
     struct winsize size;
-    return ioctl(descriptor, TIOCGWINSZ, &size) < 0 ? 0 : size.ws_col;
+    if (ioctl(descriptor, TIOCGWINSZ, &size) < 0) return -errno;
+    *columns = size.ws_col;
+    *rows = size.ws_row;
+    return 0;
 }
 
 // User namespaces ---------------------------------------------------------------------------------------------

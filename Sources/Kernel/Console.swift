@@ -21,14 +21,17 @@ package enum Console {
 
     package static var errorIsTerminal: Bool { isatty(STDERR_FILENO) == 1 }
 
-    /// Columns of the terminal that stderr is; 80 where it does not say.
-    package static var errorWidth: Int { width(of: STDERR_FILENO) }
+    /// Columns and rows of the terminal that stderr is; 80 and 24 where it does not say.
+    package static var errorSize: (columns: Int, rows: Int) { size(of: STDERR_FILENO) }
 
-    /// Columns of the terminal that stdout is, as `errorWidth`; nil if it is none.
-    package static var outputWidth: Int? { isatty(STDOUT_FILENO) == 1 ? width(of: STDOUT_FILENO) : nil }
+    /// Columns of the terminal that stdout is, as `errorSize`; nil if it is none.
+    package static var outputWidth: Int? {
+        isatty(STDOUT_FILENO) == 1 ? size(of: STDOUT_FILENO).columns : nil
+    }
 
-    private static func width(of descriptor: CInt) -> Int {
-        let width = Int(ck_terminal_width(descriptor))
-        return width > 0 ? width : 80
+    private static func size(of descriptor: CInt) -> (columns: Int, rows: Int) {
+        var (columns, rows) = (UInt16(0), UInt16(0))
+        _ = ck_terminal_size(descriptor, &columns, &rows)
+        return (columns > 0 ? Int(columns) : 80, rows > 0 ? Int(rows) : 24)
     }
 }

@@ -26,13 +26,17 @@ package struct KernelRelease: Comparable, Sendable {
 }
 
 extension File {
-    /// A small file of the system's, whole.
-    package static func contents(of path: FilePath) throws(SyscallFailure) -> [UInt8] {
+    /// A small file, whole.
+    ///
+    /// - Parameter limit: bytes after which no more is read.
+    package static func contents(
+        of path: FilePath, limit: Int = .max
+    ) throws(SyscallFailure) -> [UInt8] {
         let file = try open(path, .read)
         var contents = [UInt8]()
         var chunk = [UInt8]()
         repeat {
-            try file.read(into: &chunk, limit: 1 << 16)
+            try file.read(into: &chunk, limit: min(1 << 16, limit - contents.count))
             contents += chunk
         } while !chunk.isEmpty
         return contents

@@ -9,6 +9,7 @@ struct ImagesCommand: NamespacedCommand {
         commandName: "images", abstract: "List the images that were unpacked into the store, oldest first.")
 
     @OptionGroup var store: StoreOptions
+    @OptionGroup var log: LogOptions
 
     @Flag(help: "Print one JSON document.")
     var json = false
@@ -81,6 +82,7 @@ struct RmCommand: NamespacedCommand {
     var images: [String]
 
     @OptionGroup var store: StoreOptions
+    @OptionGroup var log: LogOptions
 
     @OptionGroup var waiting: WaitOptions
 
@@ -168,6 +170,7 @@ struct PruneCommand: NamespacedCommand {
     var json = false
 
     @OptionGroup var store: StoreOptions
+    @OptionGroup var log: LogOptions
 
     private struct Document: Encodable {
         let dryRun: Bool

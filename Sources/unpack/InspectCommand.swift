@@ -22,6 +22,7 @@ struct InspectCommand: ParsableCommand {
 
     @OptionGroup var selection: SelectionOptions
     @OptionGroup var store: StoreOptions
+    @OptionGroup var log: LogOptions
 
     @Flag(help: "Print one JSON document.")
     var json = false

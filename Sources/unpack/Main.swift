@@ -17,6 +17,7 @@ struct Main {
         }
         do {
             var command = try RootCommand.parseAsRoot(arguments)
+            try Talk.check()
             if let status = try (command as? any NamespacedCommand)?.runElsewhere(arguments) {
                 RootCommand.exit(withError: ExitCode(status))
             }
@@ -31,9 +32,10 @@ struct Main {
             // The main job's own name is of no use to anybody.
             let text = RootCommand.fullMessage(for: error).replacing(
                 "unpack \(UnpackCommand.hiddenName)", with: "unpack")
+            let status = RootCommand.exitCode(for: error)
             // A command that has told all by itself ends with a status alone.
-            if !text.isEmpty { Console.say(text + "\n") }
-            RootCommand.exit(withError: RootCommand.exitCode(for: error))
+            if !text.isEmpty { Talk.say(Remark(level: .error, message: text, status: status.rawValue)) }
+            RootCommand.exit(withError: status)
         }
     }
 }
@@ -48,20 +50,7 @@ struct RootCommand: ParsableCommand {
             MountCommand.self, UmountCommand.self,
             ImagesCommand.self,
             RmCommand.self, PruneCommand.self, VerifyCommand.self, SnapshotCommand.self,
-            RunInNamespaceCommand.self, DoctorCommand.self,
-            SweepCommand.self,
+            ConfigCommand.self, DoctorCommand.self, RunInNamespaceCommand.self, SweepCommand.self,
         ],
         defaultSubcommand: UnpackCommand.self)
-}
-
-/// One error as a person reads it.
-struct ErrorReport {
-    private let error: UnpackError
-
-    init(_ error: UnpackError) { self.error = error }
-
-    func say() {
-        Console.say("unpack: \(error.message)\n")
-        if let hint = error.hint { Console.say("hint: \(hint)\n") }
-    }
 }

@@ -36,7 +36,7 @@ struct MountCommand: ParsableCommand {
 
     @OptionGroup var limits: LimitOptions
     @OptionGroup var durability: DurabilityOptions
-    @OptionGroup var talk: TalkOptions
+    @OptionGroup var talk: ProgressOptions
 
     func run() throws {
         try refuseMountOutsideNamespace()
@@ -46,14 +46,14 @@ struct MountCommand: ParsableCommand {
         let root = try store.rootPath()
         try attempt {
             try MountPerformer.perform(
-                mounts, form: .ofThisKernel, folder: root.appending(store.snapshotterName), on: target)
+                mounts, form: .ofThisKernel, folder: root.appending(try store.snapshotterName), on: target)
         }
     }
 
     private func describe(_ root: FilePath) throws -> [Mount] {
         if let chain = try? ChainID(Digest(parsing: what)) {
             try refuseImageOptions("a chain")
-            let store = try openStore(root, snapshotter: store.snapshotterName)
+            let store = try openStore(root, snapshotter: try store.snapshotterName)
             return try attempt {
                 guard let snapshot = try store.verified(chain) else {
                     throw UnpackError(
@@ -64,7 +64,7 @@ struct MountCommand: ParsableCommand {
             }
         }
         if try attempt({ try root.appending("metadata.db").exists() }) {
-            let store = try openStore(root, snapshotter: store.snapshotterName)
+            let store = try openStore(root, snapshotter: try store.snapshotterName)
             if let found = try attempt({ try store.find(what) }) {
                 try refuseImageOptions("a snapshot")
                 return try attempt {
@@ -97,6 +97,8 @@ struct UmountCommand: ParsableCommand {
 
     @Argument(help: ArgumentHelp("The directory.", valueName: "dir"))
     var directory: String
+
+    @OptionGroup var log: LogOptions
 
     func run() throws {
         try attempt {

@@ -24,7 +24,7 @@ extension NamespacedCommand {
         let status = try inNamespace { () throws(UserNamespace.Failure) in
             try UserNamespace.run(nil, arguments)
         }
-        if status == 0, let farewell { Console.say("unpack: \(farewell)\n") }
+        if status == 0, let farewell { Talk.say(farewell) }
         return status
     }
 }

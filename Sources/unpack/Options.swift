@@ -72,36 +72,18 @@ struct SelectionOptions: ParsableArguments {
 /// Which store.
 struct StoreOptions: ParsableArguments {
     @Option(
-        help: ArgumentHelp(
-            """
-            The snapshotter that keeps the layers: overlayfs, native, btrfs or loop. Default: $UNPACK_SNAPSHOTTER, \
-            else overlayfs.
-            """, valueName: "name"))
+        help: Settings.snapshotter.help(
+            "The snapshotter that keeps the layers: overlayfs, native, btrfs or loop.", valueName: "name"),
+        completion: .list(SnapshotStore.supported))
     var snapshotter: String?
 
-    @Option(
-        help: ArgumentHelp(
-            "The store's directory. Default: $UNPACK_ROOT, else /var/lib/unpack, or ~/.local/share/unpack if you are not root.",
-            valueName: "dir"))
+    @Option(help: Settings.root.help("The store's directory.", valueName: "dir"), completion: .directory)
     var root: String?
 
-    var snapshotterName: String {
-        snapshotter ?? environment("UNPACK_SNAPSHOTTER") ?? Self.defaultSnapshotter
-    }
+    var snapshotterName: String { get throws { try Settings.snapshotter.resolve(snapshotter) } }
 
     /// Absolute: it stands in mount lines that somebody runs elsewhere.
-    func rootPath() throws -> FilePath {
-        let text = root ?? environment("UNPACK_ROOT") ?? Self.defaultRoot
-        return try absolutePath(text, of: "--root")
-    }
-
-    /// The system's for root, and one's own for an ordinary user (XDG Base Directory Specification), also where they are root
-    /// of a namespace of this program's.
-    private static var defaultRoot: String {
-        if Process.effectiveUserID == 0, !UserNamespace.isEntered { return "/var/lib/unpack" }
-        let data = environment("XDG_DATA_HOME") ?? (environment("HOME") ?? "") + "/.local/share"
-        return data + "/unpack"
-    }
+    func rootPath() throws -> FilePath { try absolutePath(Settings.root.resolve(root), of: "--root") }
 
     func open() throws -> SnapshotStore { try openStore(rootPath(), snapshotter: snapshotterName) }
 
@@ -135,11 +117,10 @@ struct StoreOptions: ParsableArguments {
         if CommandLine.arguments.first?.contains("/") == true, let path = Process.executablePath() {
             program = path.string
         }
-        let named = snapshotterName == Self.defaultSnapshotter ? [] : ["--snapshotter", snapshotterName]
+        let name = try snapshotterName
+        let named = name == Settings.defaultSnapshotter ? [] : ["--snapshotter", name]
         return [program, "mount"] + named + ["--root", try rootPath().string, key]
     }
-
-    private static let defaultSnapshotter = "overlayfs"
 }
 
 /// A directory that was typed, absolute. An empty one is a script's unset variable, not the working directory.
@@ -148,73 +129,49 @@ func absolutePath(_ text: String, of option: String) throws -> FilePath {
     return try attempt { try FilePath(text).absolute() }
 }
 
-/// How much is said.
-struct TalkOptions: ParsableArguments {
-    @Flag(name: [.customShort("q"), .long], help: "Say nothing but errors.")
-    var quiet = false
-
-    @Flag(name: [.customShort("v"), .long], help: "Say what is done, step by step.")
-    var verbose = false
-}
-
 /// How much an image may take, and how much is done at once.
 struct LimitOptions: ParsableArguments {
     @Option(
-        help: ArgumentHelp(
-            """
-            Layers that are read and applied at once. The result does not depend on it. Default: $UNPACK_JOBS, else as many \
-            as there are processors.
-            """, valueName: "n"))
-    var jobs: Int?
+        help: Settings.jobs.help(
+            "Layers that are read and applied at once. The result does not depend on it.", valueName: "n"))
+    var jobs: String?
 
     @Option(
-        help: ArgumentHelp(
-            "Bytes that the image's files may have; holes do not count. Default: what the store has free.",
-            valueName: "n"))
-    var maxBytes: Int64?
-
-    @Option(help: ArgumentHelp("Entries that the image's layers may have.", valueName: "n"))
-    var maxEntries: Int64 = UnpackRequest.Limits.entries
+        help: Settings.maxBytes.help(
+            "Bytes that the image's files may have; holes do not count.", valueName: "n"))
+    var maxBytes: String?
 
     @Option(
-        help: ArgumentHelp(
-            "How many times its compressed size the image may unpack to. Default: any.", valueName: "n"))
-    var maxRatio: Int64?
+        help: Settings.maxEntries.help("Entries that the image's layers may have.", valueName: "n"))
+    var maxEntries: String?
+
+    @Option(
+        help: Settings.maxRatio.help(
+            "How many times its compressed size the image may unpack to.", valueName: "n"))
+    var maxRatio: String?
 
     func limits() throws -> UnpackRequest.Limits {
-        for (name, value) in [
-            ("--max-bytes", maxBytes), ("--max-entries", maxEntries), ("--max-ratio", maxRatio),
-        ] {
-            guard let value, value < 0 else { continue }
-            throw UnpackError(.usage, "\(name) \(value) is negative")
-        }
-        return UnpackRequest.Limits(bytes: maxBytes, entries: maxEntries, ratio: maxRatio)
+        UnpackRequest.Limits(
+            bytes: try Settings.maxBytes.resolve(maxBytes),
+            entries: try Settings.maxEntries.resolve(maxEntries),
+            ratio: try Settings.maxRatio.resolve(maxRatio))
     }
 
-    func jobCount() throws -> Int {
-        let text = jobs.map(String.init) ?? environment("UNPACK_JOBS")
-        guard let text else { return min(Processor.count, Self.maximumJobs) }
-        guard let count = Int(text), (1...Self.maximumJobs).contains(count) else {
-            let name = jobs == nil ? "UNPACK_JOBS" : "--jobs"
-            throw UnpackError(.usage, "\(name) is 1 to \(Self.maximumJobs), not \(escaped(text.utf8))")
-        }
-        return count
-    }
-
-    /// More hardly helps: the kernel makes files in one file system no faster.
-    private static let maximumJobs = 16
+    func jobCount() throws -> Int { try Settings.jobs.resolve(jobs) }
 }
 
 /// How durable it is.
 struct DurabilityOptions: ParsableArguments {
     @Option(
-        help: ArgumentHelp(
+        name: .customLong("sync"),
+        help: Settings.sync.help(
             "fs: on the disk before the image is recorded. none: only until the machine stops.",
-            valueName: "fs|none"))
-    var sync: UnpackRequest.Durability = .fs
-}
+            valueName: "fs|none"),
+        completion: .list(UnpackRequest.Durability.allCases.map(\.rawValue)))
+    var syncText: String?
 
-extension UnpackRequest.Durability: ExpressibleByArgument {}
+    var sync: UnpackRequest.Durability { get throws { try Settings.sync.resolve(syncText) } }
+}
 
 extension FilePath {
     /// From the working directory: resolved if it exists, as text if not.
@@ -223,10 +180,4 @@ extension FilePath {
         let path = isAbsolute ? self : try FilePath.workingDirectory().pushing(self)
         return path.lexicallyNormalized()
     }
-}
-
-/// An empty variable is none.
-func environment(_ name: String) -> String? {
-    let value = ProcessInfo.processInfo.environment[name]
-    return value?.isEmpty == false ? value : nil
 }

@@ -1,102 +1,131 @@
+internal import ArgumentParser
 internal import Kernel
 internal import Layers
-internal import Logging
 internal import OCI
 internal import Streams
 internal import Unpacking
 
-/// What is said on stderr while work goes on: one line that changes on a terminal, a line a layer elsewhere.
-final class ProgressReport: Sendable {
-    private enum Style { case silent, lines, terminal }
+/// How progress is shown on stderr.
+enum ProgressStyle: String, CaseIterable, Sendable {
+    /// Bars on a terminal that a person sits at, lines elsewhere.
+    case auto
+    /// A line a layer.
+    case plain
+    /// An event a line, for programs.
+    case json
+    case none
+}
 
-    private struct State {
-        var total: Int64 = 0
-        var done: Int64 = 0
-        var running = [Running]()
-        var lastDrawn: Int64 = 0
-        var isDrawn = false
-    }
+/// How much is said while an image is unpacked, and in which form.
+struct ProgressOptions: ParsableArguments {
+    @Option(
+        name: .customLong("progress"),
+        help: Settings.progress.help(
+            """
+            What is said meanwhile: bars on a terminal and lines elsewhere (auto), a line a layer (plain), an event a \
+            line (json) or nothing (none, as with --quiet).
+            """, valueName: "auto|plain|json|none"),
+        completion: .list(ProgressStyle.allCases.map(\.rawValue)))
+    var style: String?
 
-    private struct Running {
-        let step: LayerStep
-        let started: Int64
-        var bytes: Int64 = 0
-    }
+    @OptionGroup var talk: TalkOptions
 
-    /// Often enough to look alive, seldom enough to cost nothing.
-    private static let interval: Int64 = 100_000_000
-
-    private let style: Style
-    private let state = Guarded(State())
-
-    init(_ talk: TalkOptions) {
-        style = talk.quiet ? .silent : Console.errorIsTerminal ? .terminal : .lines
-    }
-
-    func take(_ event: UnpackEvent) {
-        if case .silent = style { return }
-        state.withLock { state in
-            switch event {
-            case .planned(let steps, let cached):
-                state.total = steps.filter { !cached.contains($0.chainID) }.reduce(0) {
-                    $0 + $1.descriptor.size
-                }
-                if !cached.isEmpty, cached.count < steps.count {
-                    say("\(cached.count) of \(steps.count) layers are there already", &state)
-                }
-            case .waiting(let step): say("\(step.name): waiting for another process that unpacks it", &state)
-            case .started(let step):
-                state.running.append(Running(step: step, started: Process.nanosecondsSinceEpoch()))
-                draw(&state)
-            case .progressed(let step, let bytes):
-                if let index = state.running.firstIndex(where: { $0.step == step }) {
-                    state.running[index].bytes = bytes
-                }
-                draw(&state)
-            case .warned(let step, let warning): say("warning: \(step.name): \(warning.description)", &state)
-            case .committed(let step):
-                guard let index = state.running.firstIndex(where: { $0.step == step }) else { return }
-                let running = state.running.remove(at: index)
-                state.done += step.descriptor.size
-                let seconds = Double(Process.nanosecondsSinceEpoch() - running.started) / 1e9
-                say("\(step.name): \(megabytes(step.descriptor.size)) in \(tenths(seconds)) s", &state)
-            case .read(let step):
-                state.running.removeAll { $0.step == step }
-                state.done += step.descriptor.size
-            case .syncing: break
-            }
+    fileprivate func view() throws -> any ProgressView {
+        let style = try Settings.progress.resolve(style)
+        if talk.quiet { return NoProgress(tellsWarnings: false) }
+        switch style {
+        case .none: return NoProgress(tellsWarnings: true)
+        case .json: return ProgressEvents()
+        case .plain: return ProgressLines()
+        case .auto: return Self.isForPerson ? ProgressBars() : ProgressLines()
         }
     }
 
-    /// Leaves the terminal as it was found.
-    func end() { state.withLock { clear(&$0) } }
-
-    private func say(_ line: String, _ state: inout State) {
-        clear(&state)
-        Console.say("unpack: \(line)\n")
-    }
-
-    private func clear(_ state: inout State) {
-        if state.isDrawn { Console.say("\r\u{1B}[K") }
-        state.isDrawn = false
-    }
-
-    private func draw(_ state: inout State) {
-        guard case .terminal = style, let first = state.running.first else { return }
-        let now = Process.nanosecondsSinceEpoch()
-        guard now - state.lastDrawn >= Self.interval else { return }
-        state.lastDrawn = now
-        let layers = state.running.map { running in
-            "\(running.step.number) (\(running.bytes * 100 / max(running.step.descriptor.size, 1))%)"
-        }
-        let bytes = state.running.reduce(state.done) { $0 + $1.bytes }
-        let line =
-            "unpack: \(megabytes(bytes)) of \(megabytes(state.total)), layer "
-            + "\(layers.joined(separator: ", ")) of \(first.step.count)"
-        Console.say("\r\u{1B}[K" + line.prefix(Console.errorWidth - 1))
-        state.isDrawn = true
+    /// Bars are for somebody who looks at a terminal that can draw them, and wants no lines for a program.
+    fileprivate static var isForPerson: Bool {
+        guard Console.errorIsTerminal, Talk.format == .text else { return false }
+        // https://no-color.org; and what runs jobs may give them a terminal that is only a log.
+        return ["NO_COLOR", "CI"].allSatisfy { environment($0) == nil }
+            && environment("TERM") ?? "dumb" != "dumb"
     }
 }
+
+/// What watches an unpack. Told of one thing at a time.
+protocol ProgressView: Sendable {
+    mutating func take(_ event: UnpackEvent)
+    mutating func end(_ outcome: Result<UnpackResult?, UnpackError>)
+}
+
+/// Shows what happens while an image is unpacked; told from several threads.
+final class ProgressReport: Sendable {
+    private let view: Guarded<any ProgressView>
+
+    init(_ options: ProgressOptions) throws { view = Guarded(try options.view()) }
+
+    /// For commands that only look: bars for a person who waits, and warnings.
+    init(_ talk: TalkOptions) {
+        view = Guarded(
+            !talk.quiet && ProgressOptions.isForPerson ? ProgressBars() : NoProgress(tellsWarnings: !talk.quiet))
+    }
+
+    func take(_ event: UnpackEvent) { view.withLock { $0.take(event) } }
+
+    /// Watches work to its end, says how it has ended, and leaves the terminal as it was found.
+    func watch<Value>(_ body: () throws -> Value) throws -> Value {
+        let outcome = Result(catching: body)
+        view.withLock { view in
+            switch outcome {
+            case .success(let value): view.end(.success(value as? UnpackResult))
+            case .failure(let error as UnpackError): view.end(.failure(error))
+            // A command's own way to end.
+            case .failure: view.end(.success(nil))
+            }
+        }
+        return try outcome.get()
+    }
+}
+
+/// Nothing but warnings, or not even these.
+struct NoProgress: ProgressView {
+    let tellsWarnings: Bool
+
+    func take(_ event: UnpackEvent) {
+        if tellsWarnings, case .warned(let step, let warning) = event { tell(warning, of: step) }
+    }
+
+    func end(_ outcome: Result<UnpackResult?, UnpackError>) {}
+}
+
+/// A line a layer, when it is there.
+struct ProgressLines: ProgressView {
+    private var starts = [ChainID: ContinuousClock.Instant]()
+
+    mutating func take(_ event: UnpackEvent) {
+        switch event {
+        case .planned(let steps, let cached):
+            if !cached.isEmpty, cached.count < steps.count {
+                Talk.say("\(cached.count) of \(steps.count) layers are there already")
+            }
+        case .waiting(let step): tellWait(for: step)
+        case .started(let step): starts[step.chainID] = .now
+        case .warned(let step, let warning): tell(warning, of: step)
+        case .committed(let step):
+            let elapsed = starts.removeValue(forKey: step.chainID).map { ContinuousClock.now - $0 }
+            let seconds = tenths((elapsed ?? .zero) / .seconds(1))
+            Talk.say("\(step.name): \(megabytes(step.descriptor.size)) in \(seconds) s")
+        case .progressed, .syncing, .read: break
+        }
+    }
+
+    func end(_ outcome: Result<UnpackResult?, UnpackError>) {}
+}
+
+func tell(_ warning: LayerWarning, of step: LayerStep) {
+    let text = "\(step.name): \(warning.description)"
+    Talk.say(Remark(level: .warning, message: text), text: "unpack: warning: \(text)")
+}
+
+func tellWait(for step: LayerStep) { Talk.say("\(step.name): waiting for another process that unpacks it") }
 
 /// A size as people compare them: `1.2 MB`, decimal.
 func megabytes(_ bytes: Int64) -> String {
@@ -110,29 +139,7 @@ func megabytes(_ bytes: Int64) -> String {
     return unit == 0 ? "\(bytes) B" : "\(tenths(value)) \(units[unit])"
 }
 
-private func tenths(_ value: Double) -> String {
+func tenths(_ value: Double) -> String {
     let rounded = Int((value * 10).rounded())
     return "\(rounded / 10).\(rounded % 10)"
-}
-
-extension TalkOptions {
-    /// Debug messages go to stderr with `-v`, and nowhere without.
-    var logger: Logger {
-        var logger = Logger(label: "unpack") { _ in StandardErrorHandler() }
-        logger.logLevel = verbose ? .debug : .warning
-        return logger
-    }
-}
-
-/// Lines without time or level: they are for a person who just asked for them.
-private struct StandardErrorHandler: LogHandler {
-    var metadata = Logger.Metadata()
-    var logLevel = Logger.Level.warning
-
-    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-        get { metadata[key] }
-        set { metadata[key] = newValue }
-    }
-
-    func log(event: LogEvent) { Console.say("unpack: \(event.message)\n") }
 }

@@ -97,7 +97,7 @@ struct ResultPrinter {
             image: .init(
                 name: result.reference, digest: result.image.descriptor.digest,
                 mediaType: result.image.descriptor.mediaType),
-            platform: result.platform.description, snapshotter: store.snapshotterName,
+            platform: result.platform.description, snapshotter: try store.snapshotterName,
             chainID: result.chainID,
             readonly: result.mounts.allSatisfy(\.isReadOnly),
             mounts: result.mounts.map { MountDocument($0, target: target) },

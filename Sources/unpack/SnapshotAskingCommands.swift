@@ -24,6 +24,7 @@ struct SnapshotLsCommand: NamespacedCommand {
 
     @OptionGroup var filters: FilterOptions
     @OptionGroup var store: StoreOptions
+    @OptionGroup var log: LogOptions
 
     @Flag(help: "Print one JSON document.")
     var json = false
@@ -41,6 +42,7 @@ struct SnapshotTreeCommand: NamespacedCommand {
         commandName: "tree", abstract: "Show which snapshot is based on which.")
 
     @OptionGroup var store: StoreOptions
+    @OptionGroup var log: LogOptions
 
     @Flag(help: "Print one JSON document.")
     var json = false
@@ -82,6 +84,7 @@ struct SnapshotStatCommand: NamespacedCommand {
     var key: String
 
     @OptionGroup var store: StoreOptions
+    @OptionGroup var log: LogOptions
 
     @Flag(help: "JSON is what it prints anyway.")
     var json = false
@@ -100,6 +103,7 @@ struct SnapshotUsageCommand: NamespacedCommand {
     var keys: [String] = []
 
     @OptionGroup var store: StoreOptions
+    @OptionGroup var log: LogOptions
 
     @Flag(name: .customShort("b"), help: "Print bytes.")
     var bytes = false
@@ -142,6 +146,7 @@ struct SnapshotMountsCommand: NamespacedCommand {
 
     @OptionGroup var mounts: MountOptions
     @OptionGroup var store: StoreOptions
+    @OptionGroup var log: LogOptions
 
     func run() throws {
         let found = try attempt { try store.openExisting().mounts(of: key) }
@@ -160,6 +165,7 @@ struct SnapshotLabelCommand: NamespacedCommand {
     var labels: [String] = []
 
     @OptionGroup var store: StoreOptions
+    @OptionGroup var log: LogOptions
 
     @Flag(help: "Print one JSON document.")
     var json = false

@@ -45,6 +45,7 @@ struct NewSnapshotOptions: ParsableArguments {
     @OptionGroup var labels: LabelOptions
     @OptionGroup var mounts: MountOptions
     @OptionGroup var store: StoreOptions
+    @OptionGroup var log: LogOptions
 
     func make(_ body: (SnapshotStore, [String: String]) throws -> [Mount]) throws {
         try checkKey(key)
@@ -101,6 +102,7 @@ struct SnapshotCommitCommand: NamespacedCommand {
     @OptionGroup var labels: LabelOptions
     @OptionGroup var durability: DurabilityOptions
     @OptionGroup var store: StoreOptions
+    @OptionGroup var log: LogOptions
 
     @Flag(help: "Print what it is then, as JSON.")
     var json = false
@@ -126,6 +128,7 @@ struct SnapshotRmCommand: NamespacedCommand {
 
     @OptionGroup var waiting: WaitOptions
     @OptionGroup var store: StoreOptions
+    @OptionGroup var log: LogOptions
 
     func run() throws {
         let store = try self.store.openExisting()

@@ -35,6 +35,7 @@ struct SweepCommand: ParsableCommand {
         commandName: name, abstract: "Delete what was removed.", shouldDisplay: false)
 
     @OptionGroup var store: StoreOptions
+    @OptionGroup var log: LogOptions
 
     static func start(_ store: StoreOptions) throws {
         try Process.startAgain([

@@ -29,7 +29,7 @@ struct UnpackCommand: NamespacedCommand {
             Exit status: 0 done, 64 usage, 65 the image is wrong, 66 not found, 69 not possible here, 70 a bug, \
             74 I/O or no space, 75 the store is busy, 77 not permitted, 130 and 143 interrupted.
 
-            Other commands: inspect, mount, umount, images, rm, prune, verify, snapshot. `unpack COMMAND --help` tells more.
+            Other commands: inspect, mount, umount, images, rm, prune, verify, snapshot, config. `unpack COMMAND --help` tells more.
             """,
         shouldDisplay: false)
 
@@ -84,10 +84,10 @@ struct UnpackCommand: NamespacedCommand {
 
     @OptionGroup var limits: LimitOptions
     @OptionGroup var durability: DurabilityOptions
-    @OptionGroup var talk: TalkOptions
+    @OptionGroup var talk: ProgressOptions
 
     var farewell: String? {
-        guard !talk.quiet, output == nil, format.isWords else { return nil }
+        guard !talk.talk.quiet, output == nil, format.isWords else { return nil }
         return "that is for a user namespace: run it inside of 'unpack run-in-namespace -- sh'"
     }
 
@@ -105,9 +105,9 @@ struct UnpackCommand: NamespacedCommand {
         let result = try job(key).run()
         if let bundle,
             try !bundle.write(result, root: try store.rootPath(), snapshotter: store.snapshotterName),
-            !talk.quiet
+            !talk.talk.quiet
         {
-            Console.say("unpack: the bundle's config.json is kept as it is\n")
+            Talk.say("the bundle's config.json is kept as it is")
         }
         try say(try ResultPrinter(result, in: store, writableKey: key, target: target).text(format))
     }
@@ -156,13 +156,13 @@ struct UnpackJob {
     let store: StoreOptions
     let limits: LimitOptions
     let durability: DurabilityOptions
-    let talk: TalkOptions
+    let talk: ProgressOptions
     let writableKey: String?
 
     func run() throws -> UnpackResult {
         try watched { request, cancellation, progress in
             try Unpacker(
-                request, cancellation: cancellation, logger: talk.logger, onEvent: { progress.take($0) }
+                request, cancellation: cancellation, logger: talk.talk.logger, onEvent: { progress.take($0) }
             ).run()
         }
     }
@@ -173,25 +173,25 @@ struct UnpackJob {
     func write(to output: FilePath) throws -> [String] {
         try watched { request, cancellation, progress in
             try TreeOutput(
-                request, to: output, cancellation: cancellation, logger: talk.logger,
+                request, to: output, cancellation: cancellation, logger: talk.talk.logger,
                 onEvent: { progress.take($0) }
             ).run()
         }
     }
 
-    private func watched<Result>(
-        _ body: (UnpackRequest, Cancellation, ProgressReport) throws -> Result
-    ) throws -> Result {
+    private func watched<Value>(
+        _ body: (UnpackRequest, Cancellation, ProgressReport) throws -> Value
+    ) throws -> Value {
         let (source, selector) = try selection.resolve(image)
         let request = UnpackRequest(
-            image: source, selector: selector, root: try store.rootPath(), snapshotter: store.snapshotterName,
-            durability: durability.sync, writableKey: writableKey, limits: try limits.limits(),
+            image: source, selector: selector, root: try store.rootPath(),
+            snapshotter: try store.snapshotterName,
+            durability: try durability.sync, writableKey: writableKey, limits: try limits.limits(),
             jobs: try limits.jobCount())
         // Before the first thread starts. A wish to stop is heard between two entries, and leaves a clean store.
         let cancellation = Cancellation()
         Process.onTermination { cancellation.cancel(signal: $0) }
-        let progress = ProgressReport(talk)
-        defer { progress.end() }
-        return try body(request, cancellation, progress)
+        let progress = try ProgressReport(talk)
+        return try progress.watch { try body(request, cancellation, progress) }
     }
 }

@@ -77,7 +77,7 @@ struct VerifyCommand: NamespacedCommand {
         let cancellation = Cancellation()
         Process.onTermination { cancellation.cancel(signal: $0) }
         let verifier = Verifier(
-            root: try store.rootPath(), snapshotter: store.snapshotterName, repair: source,
+            root: try store.rootPath(), snapshotter: try store.snapshotterName, repair: source,
             cancellation: cancellation)
         try verifier.run(names) { report.take($0) }
     }
@@ -160,12 +160,12 @@ private struct VerificationReport {
     func end() throws {
         if asJSON { return try say(try attempt { try encoded(document) }) }
         guard unattended > 0 else { return }
-        Console.say(
-            "hint: 'unpack verify --repair IMAGE' unpacks damaged layers again; or remove the image and unpack it anew\n"
-        )
+        let hint =
+            "'unpack verify --repair IMAGE' unpacks damaged layers again; or remove the image and unpack it anew"
+        Talk.say(Remark(level: .info, hint: hint), text: "hint: \(hint)")
     }
 
-    private func tell(_ text: String) { if !isQuiet { Console.say(text + "\n") } }
+    private func tell(_ text: String) { if !isQuiet { Talk.say(Remark(level: .info, message: text)) } }
 
     private func say(_ text: String) throws { try attempt { try Console.write(text + "\n") } }
 }

@@ -75,6 +75,8 @@ struct Program {
 
     private var environment: [String: String] {
         var environment = ["UNPACK_ROOT": root.string, "UNPACK_SNAPSHOTTER": snapshotter.rawValue]
+        // The machine's own settings are not the tests'.
+        environment["UNPACK_CONFIG"] = ""
         environment["UNPACK_JOBS"] = ProcessInfo.processInfo.environment["UNPACK_TEST_JOBS"]
         return environment
     }

@@ -163,8 +163,8 @@ int ck_spawn_detached(const char *program, char *const arguments[], char *const 
 /// Waits for a child's end: its status, or 128 and the signal that has ended it (waitpid(2)).
 int ck_wait(int process);
 
-/// Columns; 0 if it is no terminal.
-int ck_terminal_width(int descriptor);
+/// Columns and rows of a terminal; 0 where it does not know.
+int ck_terminal_size(int descriptor, unsigned short *columns, unsigned short *rows);
 
 // User namespaces ---------------------------------------------------------------------------------------------
 

@@ -25,8 +25,9 @@ func looking<Value>(_ talk: TalkOptions, _ body: (ImageLook, Cancellation) throw
     let cancellation = Cancellation()
     Process.onTermination { cancellation.cancel(signal: $0) }
     let progress = ProgressReport(talk)
-    defer { progress.end() }
-    return try body(ImageLook(cancellation: cancellation, onEvent: { progress.take($0) }), cancellation)
+    return try progress.watch {
+        try body(ImageLook(cancellation: cancellation, onEvent: { progress.take($0) }), cancellation)
+    }
 }
 
 /// What was typed as a path of an image: `escaped` taken back.

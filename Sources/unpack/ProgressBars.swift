@@ -1,0 +1,192 @@
+internal import Kernel
+internal import Layers
+internal import OCI
+internal import Unpacking
+
+/// A bar for each layer that is read, and one for all of them, on a terminal.
+struct ProgressBars: ProgressView {
+    /// Often enough to look alive, seldom enough to cost nothing.
+    private static let interval = Duration.milliseconds(100)
+
+    private var layers = [Layer]()
+    /// Of the layers that are to be unpacked, in bytes of their blobs.
+    private var total: Int64 = 0
+    private var committed: (count: Int, bytes: Int64) = (0, 0)
+    /// Of layers that were only looked at, in bytes.
+    private var read: Int64 = 0
+    private var isSyncing = false
+    private var rate = Rate()
+    private let start = ContinuousClock.now
+    private var lastDrawn: ContinuousClock.Instant?
+
+    private struct Layer {
+        let step: LayerStep
+        var bytes: Int64 = 0
+        var isRead: Bool { bytes >= step.descriptor.size }
+    }
+
+    mutating func take(_ event: UnpackEvent) {
+        switch event {
+        case .planned(let steps, let cached):
+            total = steps.reduce(0) { $0 + (cached.contains($1.chainID) ? 0 : $1.descriptor.size) }
+        case .waiting(let step): tellWait(for: step)
+        case .started(let step):
+            layers.append(Layer(step: step))
+            draw()
+        case .progressed(let step, let bytes):
+            guard let index = layers.firstIndex(where: { $0.step == step }) else { return }
+            layers[index].bytes = bytes
+            draw()
+        case .warned(let step, let warning): tell(warning, of: step)
+        case .committed(let step):
+            layers.removeAll { $0.step == step }
+            committed.count += 1
+            committed.bytes += step.descriptor.size
+            draw()
+        case .read(let step):
+            layers.removeAll { $0.step == step }
+            read += step.descriptor.size
+            draw()
+        case .syncing:
+            isSyncing = committed.count > 0
+            if isSyncing { draw(isUrgent: true) }
+        }
+    }
+
+    mutating func end(_ outcome: Result<UnpackResult?, UnpackError>) {
+        Talk.drawStatus([])
+        guard case .success = outcome, committed.count > 0 else { return }
+        let seconds = tenths((ContinuousClock.now - start) / .seconds(1))
+        let count = committed.count == 1 ? "1 layer" : "\(committed.count) layers"
+        Talk.say("\(count), \(megabytes(committed.bytes)) in \(seconds) s")
+    }
+
+    private mutating func draw(isUrgent: Bool = false) {
+        let now = ContinuousClock.now
+        if !isUrgent, let lastDrawn, now - lastDrawn < Self.interval { return }
+        lastDrawn = now
+        let bytes = layers.reduce(committed.bytes + read) { $0 + $1.bytes }
+        rate.add(bytes, at: now)
+        let size = Console.errorSize
+        // One row for all, one for the cursor. What is still read is of more interest than what waits for others.
+        let shown =
+            layers.filter { !$0.isRead }.sorted { $0.step.number < $1.step.number }
+            + layers.filter(\.isRead).sorted { $0.step.number < $1.step.number }
+        var bars = shown.prefix(max(0, size.rows - 2)).map { layer in
+            ProgressBar(
+                label: "layer \(layer.step.number) of \(layer.step.count)",
+                shortLabel: "\(layer.step.number)/\(layer.step.count)", done: layer.bytes,
+                of: layer.step.descriptor.size)
+        }
+        var all = ProgressBar(label: "total", shortLabel: "all", done: bytes, of: total)
+        all.remark = isSyncing ? "writing to the disk" : rate.text(for: total - bytes)
+        all.shortRemark = isSyncing ? "writing" : rate.shortText(for: total - bytes)
+        bars.append(all)
+        Talk.drawStatus(ProgressBar.lines(bars, columns: size.columns))
+    }
+}
+
+/// One bar, and what is said beside it.
+struct ProgressBar {
+    let label: String
+    /// Where there is little room.
+    let shortLabel: String
+    let done: Int64
+    let size: Int64
+    var remark = ""
+    var shortRemark = ""
+
+    init(label: String, shortLabel: String, done: Int64, of size: Int64) {
+        self.label = label
+        self.shortLabel = shortLabel
+        self.done = done
+        self.size = size
+    }
+
+    /// Shorter is no bar.
+    private static let leastBar = 8
+
+    /// Bars below each other, all of one length, as much of them as fits in the width.
+    static func lines(_ bars: [ProgressBar], columns: Int) -> [String] {
+        // The last column stays free: a full line makes some terminals go on to the next.
+        let columns = max(1, columns - 1)
+        let long = bars.map { Words($0.label, $0.sizes, $0.remark) }
+        let middle = bars.map { Words($0.shortLabel, megabytes($0.done), $0.shortRemark) }
+        let short = bars.map { Words($0.shortLabel, "", $0.shortRemark) }
+        for words in [long, middle, short] {
+            let left = words.map(\.left.utf8.count).max() ?? 0
+            let right = words.map(\.right.utf8.count).max() ?? 0
+            // Spaces, brackets, and the percentage.
+            let bar = columns - left - (right > 0 ? right + 2 : 0) - 9
+            guard bar >= leastBar else { continue }
+            return zip(bars, words).map { $0.line(left: $1.left, padded: left, bar: bar, right: $1.right) }
+        }
+        return bars.map { String("\($0.shortLabel) \($0.percentage)%".prefix(columns)) }
+    }
+
+    private struct Words {
+        let left: String
+        let right: String
+
+        init(_ left: String, _ middle: String, _ right: String) {
+            self.left = left
+            self.right = [middle, right].filter { !$0.isEmpty }.joined(separator: "  ")
+        }
+    }
+
+    private func line(left: String, padded width: Int, bar length: Int, right: String) -> String {
+        let filled = size > 0 ? Int(Double(length) * Double(min(done, size)) / Double(size)) : length
+        let bar = String(repeating: "=", count: filled) + (filled < length ? ">" : "")
+        let percent = "\(percentage)%"
+        let line =
+            left + String(repeating: " ", count: width - left.utf8.count) + "  [" + bar
+            + String(repeating: " ", count: length - bar.utf8.count) + "]"
+            + String(repeating: " ", count: 5 - percent.utf8.count) + percent
+        return right.isEmpty ? line : line + "  " + right
+    }
+
+    private var percentage: Int64 { size > 0 ? min(done, size) * 100 / size : 100 }
+
+    private var sizes: String { "\(megabytes(min(done, size))) of \(megabytes(size))" }
+}
+
+/// How fast it goes, as of the last seconds.
+private struct Rate {
+    private static let window = Duration.seconds(5)
+    /// What is measured in less is no rate.
+    private static let least = Duration.milliseconds(500)
+
+    private var samples = [(bytes: Int64, time: ContinuousClock.Instant)]()
+
+    mutating func add(_ bytes: Int64, at time: ContinuousClock.Instant) {
+        samples.removeAll { time - $0.time > Self.window }
+        samples.append((bytes, time))
+    }
+
+    private var bytesPerSecond: Double? {
+        guard let first = samples.first, let last = samples.last, last.time - first.time >= Self.least else {
+            return nil
+        }
+        let rate = Double(last.bytes - first.bytes) / ((last.time - first.time) / .seconds(1))
+        return rate > 0 ? rate : nil
+    }
+
+    func text(for rest: Int64) -> String {
+        guard let rate = bytesPerSecond else { return "" }
+        return "\(megabytes(Int64(rate)))/s"
+            + (rest > 0 ? "  \(Self.duration(Double(rest) / rate)) left" : "")
+    }
+
+    func shortText(for rest: Int64) -> String {
+        guard let rate = bytesPerSecond, rest > 0 else { return "" }
+        return Self.duration(Double(rest) / rate)
+    }
+
+    private static func duration(_ seconds: Double) -> String {
+        guard seconds < 360_000 else { return "days" }
+        let seconds = Int(seconds.rounded(.up))
+        let (minutes, rest) = seconds.quotientAndRemainder(dividingBy: 60)
+        if minutes == 0 { return "\(seconds) s" }
+        return minutes < 60 ? "\(minutes) min \(rest) s" : "\(minutes / 60) h \(minutes % 60) min"
+    }
+}

@@ -1,0 +1,180 @@
+internal import ArgumentParser
+internal import FoundationEssentials
+internal import Kernel
+internal import Snapshots
+internal import SystemPackage
+internal import Unpacking
+
+/// What can be said once for all runs. What a flag says goes before the environment, the environment before the
+/// configuration file, that before the default; this is the only place that knows.
+enum Settings {
+    static let root = Setting(
+        "root", expected: "a directory; in the file an absolute path",
+        default: "/var/lib/unpack, or ~/.local/share/unpack for those who are not root", fallback: defaultRoot
+    ) { text, source in
+        if case .file = source, !text.hasPrefix("/") { return nil }
+        return text
+    }
+
+    static let snapshotter = Setting(
+        "snapshotter", expected: "one of " + SnapshotStore.supported.joined(separator: ", "),
+        default: defaultSnapshotter, fallback: { defaultSnapshotter }
+    ) { text, source in
+        // What was typed the store itself refuses, as it does for whoever else opens one.
+        if case .flag = source { return text }
+        return SnapshotStore.supported.contains(text) ? text : nil
+    }
+
+    static let jobs = Setting(
+        "jobs", expected: "1 to \(maximumJobs)", isNumber: true,
+        default: "as many as there are processors", fallback: { min(Processor.count, maximumJobs) }
+    ) { text, _ in Int(text).flatMap { (1...maximumJobs).contains($0) ? $0 : nil } }
+
+    static let sync = Setting(
+        "sync", expected: "fs or none", default: "fs", fallback: { UnpackRequest.Durability.fs }
+    ) { text, _ in UnpackRequest.Durability(rawValue: text) }
+
+    static let progress = Setting(
+        "progress", expected: "auto, plain, json or none", default: "auto", fallback: { ProgressStyle.auto }
+    ) { text, _ in ProgressStyle(rawValue: text) }
+
+    static let logFormat = Setting(
+        "log-format", expected: "text or json", default: "text", fallback: { LogFormat.text }
+    ) { text, _ in LogFormat(rawValue: text) }
+
+    static let maxBytes = Setting(
+        "max-bytes", expected: count, isNumber: true, default: "what the store has free",
+        fallback: { Int64?.none }, show: { $0.map(String.init) }
+    ) { text, _ in parseCount(text).map(Optional.some) }
+
+    static let maxEntries = Setting(
+        "max-entries", expected: count, isNumber: true, default: "\(UnpackRequest.Limits.entries)",
+        fallback: { UnpackRequest.Limits.entries }
+    ) { text, _ in parseCount(text) }
+
+    static let maxRatio = Setting(
+        "max-ratio", expected: count, isNumber: true, default: "any",
+        fallback: { Int64?.none }, show: { $0.map(String.init) }
+    ) { text, _ in parseCount(text).map(Optional.some) }
+
+    /// As `unpack config` lists them.
+    static let all: [any AnySetting] = [
+        root, snapshotter, jobs, sync, progress, logFormat, maxBytes, maxEntries, maxRatio,
+    ]
+
+    static let defaultSnapshotter = "overlayfs"
+
+    /// More hardly helps: the kernel makes files in one file system no faster.
+    private static let maximumJobs = 16
+
+    private static let count = "a number from 0 on"
+
+    private static func parseCount(_ text: String) -> Int64? { Int64(text).flatMap { $0 < 0 ? nil : $0 } }
+
+    /// Everybody's own, but root's is the system's (XDG Base Directory Specification). Root of a user namespace of this
+    /// program's is everybody.
+    private static func defaultRoot() throws -> String {
+        if Process.effectiveUserID == 0, !UserNamespace.isEntered { return "/var/lib/unpack" }
+        // By the specification a path that is not absolute is to be ignored.
+        if let data = environment("XDG_DATA_HOME"), data.hasPrefix("/") { return data + "/unpack" }
+        if let home = environment("HOME"), home.hasPrefix("/") { return home + "/.local/share/unpack" }
+        throw UnpackError(.usage, "there is no HOME to keep a store in", hint: "name one with --root DIR")
+    }
+}
+
+/// Where the value of a setting comes from.
+enum SettingSource {
+    case flag
+    case environment(String)
+    case file(FilePath)
+    case `default`
+}
+
+/// One setting: `key` in the configuration file, `--key` as a flag, `UNPACK_KEY` in the environment.
+struct Setting<Value: Sendable>: AnySetting {
+    let key: String
+    /// What it may be, for a message: `1 to 16`.
+    let expected: String
+    /// Whether it is a number in the configuration file; a string if not.
+    let isNumber: Bool
+    let defaultInWords: String
+    private let fallback: @Sendable () throws -> Value
+    private let show: @Sendable (Value) -> String?
+    private let parse: @Sendable (String, SettingSource) -> Value?
+
+    init(
+        _ key: String, expected: String, isNumber: Bool = false, default defaultInWords: String,
+        fallback: @escaping @Sendable () throws -> Value,
+        show: @escaping @Sendable (Value) -> String? = { "\($0)" },
+        parse: @escaping @Sendable (String, SettingSource) -> Value?
+    ) {
+        self.key = key
+        self.expected = expected
+        self.isNumber = isNumber
+        self.defaultInWords = defaultInWords
+        self.fallback = fallback
+        self.show = show
+        self.parse = parse
+    }
+
+    /// What holds.
+    ///
+    /// - Parameter flag: what the command line says, as it was typed.
+    func resolve(_ flag: String? = nil) throws -> Value { try find(flag).value }
+
+    func find(_ flag: String? = nil) throws -> (value: Value, source: SettingSource) {
+        if let flag { return try read(flag, from: .flag) }
+        if let text = environment(variable) { return try read(text, from: .environment(variable)) }
+        return try ConfigurationFile.current.get().flatMap(find(in:)) ?? (try fallback(), .default)
+    }
+
+    /// What the file says; nil where it says nothing.
+    func find(in file: ConfigurationFile) throws -> (value: Value, source: SettingSource)? {
+        try file.text(of: self).map { try read($0, from: .file(file.path)) }
+    }
+
+    /// As a flag would have it; nil is a default that no flag can say.
+    func text(of value: Value) -> String? { show(value) }
+
+    private func read(_ text: String, from source: SettingSource) throws -> (Value, SettingSource) {
+        if let value = parse(text, source) { return (value, source) }
+        let shown = escaped(text.utf8)
+        switch source {
+        case .environment(let name):
+            throw UnpackError(
+                .usage, "\(name) is \(expected), not \(shown)", hint: "set it to one of these, or unset it")
+        case .file(let path):
+            throw UnpackError(
+                .usage, "\(escaped(path)): '\(key)' is \(expected), not \(shown)",
+                hint: "correct it, or remove the line")
+        case .flag, .default: throw UnpackError(.usage, "--\(key) is \(expected), not \(shown)")
+        }
+    }
+}
+
+/// A setting, whatever its values are.
+protocol AnySetting: Sendable {
+    associatedtype Value: Sendable
+    var key: String { get }
+    var expected: String { get }
+    var isNumber: Bool { get }
+    var defaultInWords: String { get }
+    func find(_ flag: String?) throws -> (value: Value, source: SettingSource)
+    func find(in file: ConfigurationFile) throws -> (value: Value, source: SettingSource)?
+    func text(of value: Value) -> String?
+}
+
+extension AnySetting {
+    /// What `--help` says of its flag.
+    func help(_ summary: String, valueName: String) -> ArgumentHelp {
+        ArgumentHelp("\(summary) Default: $\(variable), else \(defaultInWords).", valueName: valueName)
+    }
+
+    var variable: String { "UNPACK_" + key.uppercased().replacing("-", with: "_") }
+}
+
+/// An empty variable is none.
+func environment(_ name: String) -> String? {
+    let value = ProcessInfo.processInfo.environment[name]
+    return value?.isEmpty == false ? value : nil
+}

@@ -1,0 +1,133 @@
+internal import ArgumentParser
+internal import Kernel
+internal import Logging
+internal import Streams
+internal import Unpacking
+
+/// How what is said on stderr looks.
+enum LogFormat: String, CaseIterable, Sendable {
+    /// Lines for people.
+    case text
+    /// One JSON object a line: `Remark`.
+    case json
+}
+
+/// Something that is said on stderr. Its fields are documented in `docs/progress.md`.
+struct Remark: Encodable {
+    enum Level: String, Encodable { case debug, info, warning, error }
+
+    let level: Level
+    var message: String?
+    /// A remedy.
+    var hint: String?
+    /// The exit status that it comes to.
+    var status: Int32?
+}
+
+/// What is said on stderr beside progress, in the one form that this run has chosen.
+enum Talk {
+    /// Needed before the command line is parsed, which may fail and is told in this form, too.
+    static let format: LogFormat = {
+        let typed = typedFormat(CommandLine.arguments.dropFirst())
+        // What is wrong with a setting is told by whoever parses or resolves it next.
+        return (try? Settings.logFormat.resolve(typed)) ?? .text
+    }()
+
+    /// Whether that form is one of those that there are.
+    static func check() throws {
+        _ = try Settings.logFormat.resolve(typedFormat(CommandLine.arguments.dropFirst()))
+    }
+
+    private static func typedFormat(_ arguments: ArraySlice<String>) -> String? {
+        let name = "--" + Settings.logFormat.key
+        let flags = arguments.prefix { $0 != "--" }
+        guard let index = flags.lastIndex(where: { $0 == name || $0.hasPrefix(name + "=") }) else {
+            return nil
+        }
+        if flags[index] != name { return String(flags[index].dropFirst(name.count + 1)) }
+        return index + 1 < flags.endIndex ? flags[index + 1] : nil
+    }
+
+    /// A line for a person, with the program's name in front.
+    static func say(_ message: String, _ level: Remark.Level = .info) {
+        say(Remark(level: level, message: message), text: "unpack: \(message)")
+    }
+
+    /// - Parameter text: how people are told, where that is not `message` alone.
+    static func say(_ remark: Remark, text: String? = nil) {
+        let line =
+            switch format {
+            case .text: text ?? remark.message ?? ""
+            case .json: (try? encoded(remark)) ?? ""
+            }
+        write(line)
+    }
+
+    /// A line as it is.
+    static func write(_ line: String) { area.withLock { $0.say(line + "\n") } }
+
+    /// The lines at the bottom of the terminal, instead of those that are there.
+    static func drawStatus(_ lines: [String]) {
+        area.withLock { $0.draw(lines, columns: Console.errorSize.columns) }
+    }
+
+    /// Whoever says something has it in his way.
+    private static let area = Guarded(StatusArea())
+}
+
+/// One error as whoever reads it wants it.
+struct ErrorReport {
+    private let error: UnpackError
+
+    init(_ error: UnpackError) { self.error = error }
+
+    func say() {
+        let hint = error.hint.map { "\nhint: \($0)" } ?? ""
+        Talk.say(
+            Remark(level: .error, message: error.message, hint: error.hint, status: error.code.exitStatus),
+            text: "unpack: \(error.message)\(hint)")
+    }
+}
+
+/// In which form it is said. `Talk` reads it by itself.
+struct LogOptions: ParsableArguments {
+    @Option(
+        name: .customLong("log-format"),
+        help: Settings.logFormat.help(
+            "What stderr has: text, or one JSON object a line (json).", valueName: "text|json"),
+        completion: .list(LogFormat.allCases.map(\.rawValue)))
+    var format: String?
+}
+
+/// How much is said, and in which form.
+struct TalkOptions: ParsableArguments {
+    @Flag(name: [.customShort("q"), .long], help: "Say nothing but errors.")
+    var quiet = false
+
+    @Flag(name: [.customShort("v"), .long], help: "Say what is done, step by step.")
+    var verbose = false
+
+    @OptionGroup var log: LogOptions
+
+    /// Debug messages go to stderr with `-v`, and nowhere without.
+    var logger: Logger {
+        var logger = Logger(label: "unpack") { _ in StandardErrorHandler() }
+        logger.logLevel = verbose ? .debug : .warning
+        return logger
+    }
+}
+
+/// Lines without time or level: they are for a person who just asked for them.
+private struct StandardErrorHandler: LogHandler {
+    var metadata = Logger.Metadata()
+    var logLevel = Logger.Level.warning
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        Talk.say("\(event.message)", event.level >= .warning ? .warning : .debug)
+    }
+}

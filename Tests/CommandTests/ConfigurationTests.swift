@@ -1,0 +1,179 @@
+import Foundation
+import Glibc
+import SystemPackage
+import TestSupport
+import Testing
+
+/// Who says what a setting is: a flag, the environment, the file, nobody.
+@Suite("Configuration")
+struct ConfigurationTests {
+    private let scratch: TemporaryDirectory
+    private let file: FilePath
+
+    init() throws {
+        scratch = try TemporaryDirectory()
+        file = scratch.path.appending("config.toml")
+    }
+
+    private func run(_ arguments: String..., environment: [String: String] = [:]) throws -> Command {
+        try Command.run(
+            [Program.path.string] + arguments,
+            environment: ["UNPACK_CONFIG": file.string].merging(environment) { $1 })
+    }
+
+    private func settings(environment: [String: String] = [:]) throws -> [String: [String: String]] {
+        struct Document: Decodable {
+            let settings: [[String: String]]
+        }
+        let text = try run("config", "--json", environment: environment).succeed().text
+        let document = try JSONDecoder().decode(Document.self, from: Data(text.utf8))
+        return Dictionary(uniqueKeysWithValues: document.settings.map { ($0["key"] ?? "", $0) })
+    }
+
+    private static let everything = [
+        "root": "/srv/unpack", "snapshotter": "native", "jobs": "3", "sync": "none", "progress": "plain",
+        "log-format": "text", "max-bytes": "1", "max-entries": "2", "max-ratio": "4",
+    ]
+
+    private static func toml(_ settings: [String: String]) -> String {
+        settings.map { key, value in "\(key) = \(Int(value) == nil ? "\"\(value)\"" : value)" }.joined(
+            separator: "\n")
+    }
+
+    @Test("Every setting can stand in the file, and in the environment, which goes before it")
+    func precedence() throws {
+        try scratch.write("config.toml", Array(Self.toml(Self.everything).utf8))
+        let fromFile = try settings()
+        #expect(Set(fromFile.keys) == Set(Self.everything.keys))
+        for (key, value) in Self.everything {
+            #expect(
+                fromFile[key] == ["key": key, "value": value, "source": "file", "name": file.string], "\(key)"
+            )
+        }
+        let others = [
+            "root": "/elsewhere", "snapshotter": "loop", "jobs": "5", "sync": "fs", "progress": "json",
+            "log-format": "json", "max-bytes": "11", "max-entries": "12", "max-ratio": "14",
+        ]
+        for (key, value) in others {
+            let variable = "UNPACK_" + key.uppercased().replacingOccurrences(of: "-", with: "_")
+            let setting = try settings(environment: [variable: value])[key]
+            #expect(setting == ["key": key, "value": value, "source": "environment", "name": variable])
+            // An empty variable is none.
+            #expect(try settings(environment: [variable: ""])[key]?["source"] == "file")
+        }
+    }
+
+    @Test("Without file and environment the defaults hold, and no store is made by asking")
+    func defaults() throws {
+        let listed = try run("config", environment: ["UNPACK_CONFIG": ""]).succeed().text
+        #expect(listed.contains("what the store has free"))
+        let found = try settings(environment: ["UNPACK_CONFIG": ""])
+        #expect(found.values.allSatisfy { $0["source"] == "default" })
+        #expect(found["max-ratio"]?["value"] == nil && found["sync"]?["value"] == "fs")
+        #expect(Int(try #require(found["jobs"]?["value"])) ?? 0 > 0)
+    }
+
+    @Test("A flag goes before the environment, and the file is what the program goes by")
+    func effect() throws {
+        try scratch.write("config.toml", Array("root = \"\(scratch.path)/from-file\"".utf8))
+        let listing = ["snapshot", "prepare", "key", "--json"]
+        func source(_ arguments: [String], _ environment: [String: String] = [:]) throws -> String {
+            try Command.run(
+                [Program.path.string] + listing + arguments,
+                environment: ["UNPACK_CONFIG": file.string, "UNPACK_SNAPSHOTTER": "native"].merging(
+                    environment
+                ) { $1 }
+            ).succeed().text
+        }
+        let environment = ["UNPACK_ROOT": "\(scratch.path)/from-environment"]
+        #expect(try source([]).contains("/from-file/native/"))
+        #expect(try source([], environment).contains("/from-environment/native/"))
+        #expect(
+            try source(["--root", "\(scratch.path)/from-flag"], environment).contains("/from-flag/native/"))
+    }
+
+    @Test(
+        "What is wrong in the file is said in one line, with the file and a remedy",
+        arguments: [
+            (
+                "jobs = \"2\"", "'jobs' has to be an integer, and is a string",
+                "write it without quotes: jobs = 3"
+            ),
+            ("root = 3", "'root' has to be a string, and is an integer", #"write it in quotes: root = "…""#),
+            ("root = [\"/\"]", "'root' has to be a string, and is an array", "write it in quotes*"),
+            ("root = \"relative\"", "'root' is a directory; in the file an absolute path, not relative", "*"),
+            ("snapshotter = \"zfs\"", "'snapshotter' is one of overlayfs, *, not zfs", "correct it, or *"),
+            ("jobs = 0", "'jobs' is 1 to 16, not 0", "correct it, or remove the line"),
+            ("max-bytes = -1", "'max-bytes' is a number from 0 on, not -1", "*"),
+            ("sync = \"always\"", "'sync' is fs or none, not always", "*"),
+            ("progress = \"bar\"", "'progress' is auto, plain, json or none, not bar", "*"),
+            ("log-format = \"xml\"", "'log-format' is text or json, not xml", "*"),
+            ("max_bytes = 3", "there is no setting 'max_bytes'", "there are root, snapshotter, *"),
+            ("\"a\\u001b[31m\" = 3", "there is no setting 'a\\x1b*'", "there are *"),
+            ("[store]\nroot = \"/\"", "there is no setting 'store'", "*"),
+        ])
+    func wrongSetting(text: String, message: String, hint: String) throws {
+        try scratch.write("config.toml", Array(text.utf8))
+        // Whatever the command, also one that needs no setting.
+        for arguments in [["config"], ["umount", "/nowhere"], ["images"]] {
+            let result = try Command.run(
+                [Program.path.string] + arguments, environment: ["UNPACK_CONFIG": file.string])
+            #expect(result.status == 64 && result.text == "")
+            #expect(
+                result.errorText.matches("unpack: \(file): \(message)\nhint: \(hint)\n"), "\(result.report)")
+        }
+    }
+
+    @Test("What is no TOML is said with its line; a file that is not there, with who has named it")
+    func wrongFile() throws {
+        for (bytes, message) in [
+            (Array("jobs = 1\nroot = \n".utf8), "\(file), line 2: *"),
+            (Array("jobs = 1\njobs = 2\n".utf8), "\(file), line 2: *"),
+            ([0x6A, 0xFF, 0x0A], "\(file) is no text in UTF-8 of less than 1048576 bytes"),
+            (Array("jobs = 1\0".utf8), "\(file) is no text in UTF-8 of less than 1048576 bytes"),
+            ([UInt8](repeating: 0x23, count: 2 << 20), "\(file) is no text in UTF-8 of less than *"),
+        ] {
+            try scratch.write("config.toml", bytes)
+            let result = try run("config")
+            #expect(result.status == 64)
+            #expect(result.errorText.matches("unpack: \(message)\nhint: *\n"), "\(result.report)")
+        }
+        let missing = try run("config", environment: ["UNPACK_CONFIG": "/nowhere/config.toml"])
+        #expect(missing.status == 64)
+        #expect(
+            missing.errorText.hasPrefix("unpack: there is no file /nowhere/config.toml, which UNPACK_CONFIG"))
+    }
+
+    @Test("What is wrong in the environment is said with the variable")
+    func wrongEnvironment() throws {
+        for (variable, message) in [
+            ("UNPACK_SNAPSHOTTER", "one of overlayfs, native, btrfs, loop"), ("UNPACK_SYNC", "fs or none"),
+            ("UNPACK_MAX_RATIO", "a number from 0 on"), ("UNPACK_LOG_FORMAT", "text or json"),
+        ] {
+            let result = try run("config", environment: [variable: "wrong", "UNPACK_CONFIG": ""])
+            #expect(result.status == 64)
+            #expect(
+                result.errorText
+                    == "unpack: \(variable) is \(message), not wrong\nhint: set it to one of these, or unset it\n"
+            )
+        }
+    }
+
+    @Test(
+        "Who is not root has a store of one's own", .enabled(if: getuid() == 0, "has to give up being root"))
+    func rootless() throws {
+        let environment = ["UNPACK_CONFIG": "", "HOME": "/home/somebody", "XDG_DATA_HOME": ""]
+        // The build may lie where only root can read.
+        let program = scratch.path.appending("unpack").string
+        try Command.run("install", "-m", "755", Program.path.string, program).succeed()
+        func root(_ environment: [String: String]) throws -> Command {
+            try Command.run(
+                ["setpriv", "--reuid=65534", "--clear-groups", program, "config"], environment: environment)
+        }
+        #expect(try root(environment).succeed().text.contains("/home/somebody/.local/share/unpack "))
+        let data = environment.merging(["XDG_DATA_HOME": "/data"]) { $1 }
+        #expect(try root(data).succeed().text.contains("/data/unpack "))
+        let homeless = try root(environment.merging(["HOME": ""]) { $1 })
+        #expect(homeless.status == 64 && homeless.errorText.contains("--root DIR"), "\(homeless.report)")
+    }
+}
