@@ -16,6 +16,7 @@ struct ProgressBars: ProgressView {
     private var read: Int64 = 0
     private var isSyncing = false
     private var rate = Rate()
+    private var layout = ProgressBar.Layout()
     private let start = ContinuousClock.now
     private var lastDrawn: ContinuousClock.Instant?
 
@@ -68,21 +69,27 @@ struct ProgressBars: ProgressView {
         let bytes = layers.reduce(committed.bytes + read) { $0 + $1.bytes }
         rate.add(bytes, at: now)
         let size = Console.errorSize
+        // The cursor has a row of its own.
+        guard size.rows > 1 else { return }
         // One row for all, one for the cursor. What is still read is of more interest than what waits for others.
-        let shown =
-            layers.filter { !$0.isRead }.sorted { $0.step.number < $1.step.number }
-            + layers.filter(\.isRead).sorted { $0.step.number < $1.step.number }
-        var bars = shown.prefix(max(0, size.rows - 2)).map { layer in
+        let shown = (layers.filter { !$0.isRead } + layers.filter(\.isRead)).prefix(size.rows - 2)
+        var bars = shown.sorted { $0.step.number < $1.step.number }.map { layer in
             ProgressBar(
                 label: "layer \(layer.step.number) of \(layer.step.count)",
                 shortLabel: "\(layer.step.number)/\(layer.step.count)", done: layer.bytes,
                 of: layer.step.descriptor.size)
         }
         var all = ProgressBar(label: "total", shortLabel: "all", done: bytes, of: total)
-        all.remark = isSyncing ? "writing to the disk" : rate.text(for: total - bytes)
-        all.shortRemark = isSyncing ? "writing" : rate.shortText(for: total - bytes)
+        if isSyncing {
+            (all.remark, all.shortRemark) = ("writing to the disk", "writing")
+        } else if bytes >= total {
+            (all.remark, all.shortRemark) = ("finishing", "finishing")
+        } else {
+            all.remark = rate.text(for: total - bytes)
+            all.shortRemark = rate.shortText(for: total - bytes)
+        }
         bars.append(all)
-        Talk.drawStatus(ProgressBar.lines(bars, columns: size.columns))
+        Talk.drawStatus(layout.lines(bars, columns: size.columns))
     }
 }
 
@@ -103,25 +110,35 @@ struct ProgressBar {
         self.size = size
     }
 
-    /// Shorter is no bar.
-    private static let leastBar = 8
+    /// Bars below each other, all of one length.
+    struct Layout {
+        /// Shorter is no bar.
+        private static let leastBar = 8
 
-    /// Bars below each other, all of one length, as much of them as fits in the width.
-    static func lines(_ bars: [ProgressBar], columns: Int) -> [String] {
-        // The last column stays free: a full line makes some terminals go on to the next.
-        let columns = max(1, columns - 1)
-        let long = bars.map { Words($0.label, $0.sizes, $0.remark) }
-        let middle = bars.map { Words($0.shortLabel, megabytes($0.done), $0.shortRemark) }
-        let short = bars.map { Words($0.shortLabel, "", $0.shortRemark) }
-        for words in [long, middle, short] {
-            let left = words.map(\.left.utf8.count).max() ?? 0
-            let right = words.map(\.right.utf8.count).max() ?? 0
-            // Spaces, brackets, and the percentage.
-            let bar = columns - left - (right > 0 ? right + 2 : 0) - 9
-            guard bar >= leastBar else { continue }
-            return zip(bars, words).map { $0.line(left: $1.left, padded: left, bar: bar, right: $1.right) }
+        /// What stands beside the bars has taken so much, for each of the ways to say it: bars that change their length
+        /// with each number would be hard to look at.
+        private var widths = [(left: Int, right: Int)](repeating: (0, 0), count: 3)
+
+        /// As much of them as fits in the width.
+        mutating func lines(_ bars: [ProgressBar], columns: Int) -> [String] {
+            // The last column stays free: a full line makes some terminals go on to the next.
+            let columns = max(1, columns - 1)
+            let long = bars.map { Words($0.label, $0.sizes, $0.remark) }
+            let middle = bars.map { Words($0.shortLabel, megabytes($0.done), $0.shortRemark) }
+            let short = bars.map { Words($0.shortLabel, "", $0.shortRemark) }
+            for (way, words) in [long, middle, short].enumerated() {
+                let left = words.map(\.left.utf8.count).reduce(widths[way].left, max)
+                let right = words.map(\.right.utf8.count).reduce(widths[way].right, max)
+                widths[way] = (left, right)
+                // Spaces, brackets, and the percentage.
+                let bar = columns - left - (right > 0 ? right + 2 : 0) - 9
+                guard bar >= Self.leastBar else { continue }
+                return zip(bars, words).map {
+                    $0.line(left: $1.left, padded: left, bar: bar, right: $1.right)
+                }
+            }
+            return bars.map { String("\($0.shortLabel) \($0.percentage)%".prefix(columns)) }
         }
-        return bars.map { String("\($0.shortLabel) \($0.percentage)%".prefix(columns)) }
     }
 
     private struct Words {

@@ -112,7 +112,14 @@ package final class RunningCommand {
         return all.map { $0.command($0.status ?? -1) }
     }
 
-    package func kill() { _ = Glibc.kill(process, SIGKILL) }
+    package func kill() { send(SIGKILL) }
+
+    package func send(_ signal: Int32) { _ = Glibc.kill(process, signal) }
+
+    /// What it has said on stderr so far.
+    package var errorText: String {
+        String(decoding: Self.contents(scratch.path.appending("errors").string), as: UTF8.self)
+    }
 
     package var isRunning: Bool {
         if status != nil { return false }
@@ -152,7 +159,7 @@ package final class RunningCommand {
         return ((try? file.readToEnd()) ?? nil).map(Array.init) ?? []
     }
 
-    private static func withStrings<Result>(
+    static func withStrings<Result>(
         _ strings: [String], _ body: ([UnsafeMutablePointer<CChar>?]) -> Result
     ) -> Result {
         let copies = strings.map { strdup($0) }

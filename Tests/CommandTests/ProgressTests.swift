@@ -1,0 +1,220 @@
+import Foundation
+import Glibc
+import Kernel
+import OCI
+import SystemPackage
+import TestSupport
+import Testing
+
+/// What is said on stderr meanwhile, as events and lines. What a terminal shows is `TerminalTests`' affair.
+@Suite("Progress", .enabled(if: Ability.canApplyLayers, "needs root and a file system for layers"))
+struct ProgressTests {
+    private static let layers = [
+        LayerBuilder(.file("one", "1"), .file("attribute").xattr("trusted.unpack", "value")),
+        LayerBuilder(.file("two", "2")), LayerBuilder(.file("three", "3")),
+    ]
+
+    private typealias Fields = [String: Any]
+
+    private static func objects(_ text: String) throws -> [Fields] {
+        try text.split(separator: "\n").map { line in
+            let object = try JSONSerialization.jsonObject(with: Data(line.utf8)) as? Fields
+            return try #require(object, "no object: \(line)")
+        }
+    }
+
+    private static func names(_ events: [Fields]) -> [String] { events.compactMap { $0["event"] as? String } }
+
+    /// What `docs/progress.md` says that each event has, beside `event` and `time`, and which fields it explains.
+    private static func documented() throws -> (events: [String: Set<String>], fields: Set<String>) {
+        let path = Program.fixtures.appending("../docs/progress.md").string
+        let page = try String(contentsOfFile: path, encoding: .utf8)
+        func rows(of title: String) -> [[String]] {
+            let section = page.components(separatedBy: "\n## \(title)\n").last?
+                .components(separatedBy: "\n## ").first
+            return (section ?? "").split(separator: "\n").filter { $0.hasPrefix("| `") }
+                .map { $0.split(separator: "|").map { $0.trimmingCharacters(in: .whitespaces) } }
+        }
+        func words(_ cell: String) -> Set<String> {
+            Set(cell.split(separator: "`").enumerated().filter { $0.offset % 2 == 1 }.map { String($1) })
+        }
+        func quoted(_ cell: String) -> [String] {
+            cell.components(separatedBy: "`").enumerated().filter { $0.offset % 2 == 1 }.map(\.element)
+        }
+        var events = [String: Set<String>]()
+        var fields = Set<String>()
+        for row in rows(of: "Events") {
+            let name = try #require(quoted(row[0]).first)
+            if row.count > 2 {
+                events[name] = Set(quoted(row[2]))
+            } else if quoted(row[0]).count == 1, row.count == 2, name == "syncing" {
+                events[name] = []
+            } else {
+                fields.insert(name)
+            }
+        }
+        return (events, fields)
+    }
+
+    @Test("Each line of --progress json is an event with the fields that are documented, in their order")
+    func events() throws {
+        let program = try Program()
+        let image = try program.image(Self.layers).path.string
+        let result = try program.run(image, "--progress", "json").succeed()
+        #expect(result.text.split(separator: "\n").count == 1)
+        let events = try Self.objects(result.errorText)
+        let names = Self.names(events)
+        #expect(names.first == "planned" && Array(names.suffix(2)) == ["syncing", "done"])
+        for name in ["started", "progressed", "committed"] {
+            let layers = events.filter { $0["event"] as? String == name }.compactMap { $0["layer"] as? Int }
+            #expect(Set(layers) == [1, 2, 3], "\(name)")
+        }
+        let committed = events.filter { $0["event"] as? String == "committed" }
+        #expect(committed.compactMap { $0["layer"] as? Int } == [1, 2, 3])
+        #expect(names.filter { $0 == "warned" }.count == 1)
+
+        let planned = try #require(events.first?["layers"] as? [Fields])
+        #expect(planned.allSatisfy { $0["cached"] as? Bool == false })
+        #expect(
+            planned.compactMap { $0["digest"] as? String } == committed.compactMap { $0["digest"] as? String }
+        )
+        let sizes = planned.compactMap { $0["size"] as? Int }
+        #expect(events.first?["size"] as? Int == sizes.reduce(0, +))
+        #expect(events.last?["chainID"] as? String == planned.last?["chainID"] as? String)
+        for event in events where event["event"] as? String == "progressed" {
+            let layer = try #require(event["layer"] as? Int)
+            #expect(event["bytes"] as? Int == sizes[layer - 1] && event["size"] as? Int == sizes[layer - 1])
+        }
+
+        // Again: all is there.
+        let again = try Self.objects(try program.run(image, "--progress", "json").succeed().errorText)
+        #expect(Self.names(again) == ["planned", "done"] && again[0]["size"] as? Int == 0)
+        let cached = try #require(again[0]["layers"] as? [Fields])
+        #expect(cached.allSatisfy { $0["cached"] as? Bool == true })
+    }
+
+    @Test("Every field of every event is documented, and every documented one comes")
+    func documentation() throws {
+        let (documented, explained) = try Self.documented()
+        #expect(
+            Set(documented.keys) == [
+                "planned", "waiting", "started", "progressed", "warned", "committed", "syncing", "done",
+                "failed",
+            ])
+        let program = try Program()
+        let image = try program.image(Self.layers)
+        var events = try Self.objects(try program.run(image.path.string, "--progress", "json").errorText)
+        let broken = try ImageBuilder(at: program.scratch.path.appending("broken"))
+        let blob = try broken.layer(LayerBuilder(.file("x", "x")))
+        let config = try broken.config(.host, [LayerBuilder(.file("x", "x")).diffID])
+        try broken.writeIndex([try broken.manifest(config, [blob])])
+        try broken.damageBlob(blob) { $0[5] ^= 1 }
+        let failed = try program.run(broken.path.string, "--progress", "json")
+        #expect(failed.status == 65 && failed.text == "")
+        // The error itself stays what it is without events.
+        let lines = failed.errorText.split(separator: "\n").map(String.init)
+        #expect(lines.suffix(2).map { $0.prefix(6) } == ["unpack", "hint: "])
+        let told = try Self.objects(lines.dropLast(2).joined(separator: "\n"))
+        #expect(told.last?["event"] as? String == "failed" && told.last?["status"] as? Int == 65)
+        events += told
+        events += try waiting()
+        for event in events {
+            let name = try #require(event["event"] as? String)
+            let fields = Set(event.keys).subtracting(["event", "time"])
+            #expect(fields == documented[name], "\(event)")
+            let inner = (event["layers"] as? [Fields] ?? []).flatMap(\.keys)
+            #expect(fields.union(inner).isSubset(of: explained), "\(event)")
+            let time = try #require(event["time"] as? String)
+            #expect(time.matches("20*-*-*T*:*:*.*Z"), "\(time)")
+        }
+        #expect(Set(Self.names(events)) == Set(documented.keys))
+    }
+
+    /// What is told by a process that finds a layer in another's hands.
+    private func waiting() throws -> [Fields] {
+        let program = try Program()
+        let content = Bytes(Bytes.noise(1 << 20).array + [UInt8](repeating: 0, count: 64 << 20))
+        let image = try program.image([LayerBuilder(.file("large", content))], packing: .none).path.string
+        let first = try program.start(image, "--progress", "json")
+        while !first.errorText.contains("started") { usleep(1000) }
+        first.send(SIGSTOP)
+        let second = try program.start(image, "--progress", "json")
+        while !second.errorText.contains("waiting"), second.isRunning { usleep(1000) }
+        first.send(SIGCONT)
+        let both = try RunningCommand.finish([first, second])
+        #expect(both.allSatisfy { $0.status == 0 } && both[0].text == both[1].text)
+        return try Self.objects(both[1].errorText)
+    }
+
+    @Test("Of one layer no more than ten events a second are told")
+    func pace() throws {
+        let program = try Program()
+        let content = (1...60).flatMap { _ in Bytes.noise(1 << 20).array }
+        let image = try program.image([LayerBuilder(.file("large", Bytes(content)))], packing: .none).path
+            .string
+        let result = try program.run(image, "--progress", "json").succeed()
+        let clock = ISO8601DateFormatter()
+        clock.formatOptions = [.withInternetDateTime, .withFractionalSeconds]
+        let times = try Self.objects(result.errorText).filter { $0["event"] as? String == "progressed" }
+            .map { event in
+                let text = try #require(event["time"] as? String)
+                // Milliseconds are all that the formatter reads.
+                return try #require(clock.date(from: text.prefix(23) + "Z"))
+            }
+        #expect(!times.isEmpty)
+        for (one, next) in zip(times, times.dropFirst()) { #expect(next.timeIntervalSince(one) > 0.098) }
+    }
+
+    @Test("With --log-format json every line on stderr is an object, whatever it says")
+    func remarks() throws {
+        let program = try Program()
+        let image = try program.image(Self.layers).path.string
+        let cases: [(arguments: [String], status: Int32, levels: Set<String>)] = [
+            ([image, "-v"], 0, ["debug", "info", "warning"]),
+            (["\(image)-not"], 66, ["error"]),
+            ([image, "--rw", "no/key"], 64, ["error"]),
+            ([image, "--no-such-option"], 64, ["error"]),
+            (["images", "--no-such-option"], 64, ["error"]),
+            (["umount", "/nowhere"], 66, ["error"]),
+            (["verify"], 0, ["info"]),
+            (["rm", "nothing"], 66, ["error"]),
+            (["snapshot", "stat", "nothing"], 66, ["error"]),
+        ]
+        for (arguments, status, levels) in cases {
+            for form in [["--log-format", "json"], ["--log-format=json"]] {
+                if status == 0, form.count == 1 { continue }
+                let result = try program.run(arguments + form)
+                #expect(result.status == status, "\(result.report)")
+                let remarks = try Self.objects(result.errorText)
+                #expect(Set(remarks.compactMap { $0["level"] as? String }) == levels, "\(result.report)")
+                for remark in remarks {
+                    #expect(Set(remark.keys).isSubset(of: ["level", "message", "hint", "status"]))
+                    #expect((remark["status"] != nil) == (remark["level"] as? String == "error"))
+                    if let said = remark["status"] as? Int { #expect(Int32(said) == status) }
+                }
+            }
+        }
+        let wrong = try program.run("images", "--log-format", "xml")
+        #expect(wrong.status == 64 && wrong.errorText == "unpack: --log-format is text or json, not xml\n")
+    }
+
+    @Test("Lines, warnings alone, or nothing: what --progress and --quiet leave")
+    func styles() throws {
+        func said(_ arguments: String...) throws -> [String] {
+            let program = try Program()
+            let image = try program.image(Self.layers).path.string
+            return try program.run([image] + arguments).succeed().errorText.split(separator: "\n").map(
+                String.init)
+        }
+        let warning =
+            "unpack: warning: layer 1 of 3 (*): entry 'attribute': extended attribute trusted.unpack*"
+        let lines = (1...3).map { "unpack: layer \($0) of 3 (*): * in * s" }
+        for plain in [try said(), try said("--progress", "plain"), try said("--progress", "auto")] {
+            #expect(plain.count == 4 && plain[0].matches(warning), "\(plain)")
+            #expect(zip(plain.dropFirst(), lines).allSatisfy { $0.matches($1) }, "\(plain)")
+        }
+        let none = try said("--progress", "none")
+        #expect(none.count == 1 && none[0].matches(warning), "\(none)")
+        for style in ["auto", "plain", "json", "none"] { #expect(try said("-q", "--progress", style) == []) }
+    }
+}
