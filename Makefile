@@ -7,7 +7,7 @@ BINDIR ?= $(PREFIX)/bin
 # Debian's names. The first list is what the program is built with, the second what its tests compare it with.
 BUILD_PACKAGES := libarchive-dev libzstd-dev libisal-dev libsqlite3-dev pkg-config
 TEST_PACKAGES := umoci zstd sqlite3 strace libcap2-bin attr acl btrfs-progs e2fsprogs xfsprogs libarchive-tools \
-	skopeo jq systemd containerd runc crun uidmap
+	skopeo jq systemd containerd runc crun uidmap man-db groff zsh fish
 
 # What `make bench` measures beside the program, and what it makes images with.
 BENCH_PACKAGES := isal zstd libarchive-tools umoci mmdebstrap buildah skopeo jq openssl time e2fsprogs

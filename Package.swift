@@ -71,8 +71,8 @@ let package = Package(
         .executableTarget(
             name: "unpack",
             dependencies: [
-                "Unpacking", "Snapshots", "Mounts", "Layers", "Layout", "Archive", "Streams", "OCI", "Kernel",
-                argumentParser, logging, system, toml,
+                "Unpacking", "Snapshots", "Mounts", "Layers", "Layout", "Archive", "Compression", "Streams",
+                "OCI", "Kernel", argumentParser, logging, system, toml,
             ],
             swiftSettings: dry),
 

@@ -64,6 +64,12 @@ package final class SnapshotStore: Sendable {
         OverlayBackend.self, NativeBackend.self, BtrfsBackend.self, LoopBackend.self,
     ]
 
+    /// SQLite's, `3.40.1`.
+    package static var databaseVersion: String {
+        let number = GRDB.Database.sqliteLibVersionNumber
+        return "\(number / 1_000_000).\(number / 1000 % 1000).\(number % 1000)"
+    }
+
     package static let supported = backends.map { $0.name }
 
     /// What a snapshot's tree holds here.

@@ -17,7 +17,7 @@ struct InspectCommand: ParsableCommand {
             are cut to its width.
             """)
 
-    @Argument(help: imageHelp)
+    @Argument(help: imageHelp, completion: .file())
     var image: String
 
     @OptionGroup var selection: SelectionOptions

@@ -16,6 +16,7 @@ struct Main {
             arguments = [UnpackCommand.hiddenName, "--help"]
         }
         do {
+            if try answerShell(arguments) { return }
             var command = try RootCommand.parseAsRoot(arguments)
             try Talk.check()
             if let status = try (command as? any NamespacedCommand)?.runElsewhere(arguments) {
@@ -40,6 +41,27 @@ struct Main {
     }
 }
 
+extension Main {
+    /// What a shell asks for to complete command lines, which is no command of a person's.
+    ///
+    /// - Returns: whether it was that.
+    private static func answerShell(_ arguments: [String]) throws -> Bool {
+        if arguments.first == Completions.request {
+            let lines = Completions(Array(arguments.dropFirst()), in: try CommandTree.whole()).lines
+            if !lines.isEmpty { try say(lines.joined(separator: "\n")) }
+            return true
+        }
+        guard let script = CompletionScript.requested(by: arguments) else { return false }
+        guard let script else {
+            throw UnpackError(
+                .usage, "\(CompletionScript.flag) takes the name of a shell",
+                hint: "there is " + CompletionScript.allCases.map(\.rawValue).joined(separator: ", "))
+        }
+        try say(script.text)
+        return true
+    }
+}
+
 struct RootCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "unpack",
@@ -51,6 +73,7 @@ struct RootCommand: ParsableCommand {
             ImagesCommand.self,
             RmCommand.self, PruneCommand.self, VerifyCommand.self, SnapshotCommand.self,
             ConfigCommand.self, DoctorCommand.self, RunInNamespaceCommand.self, SweepCommand.self,
+            GenerateManualCommand.self,
         ],
         defaultSubcommand: UnpackCommand.self)
 }

@@ -19,10 +19,13 @@ struct MountCommand: ParsableCommand {
 
     @Argument(
         help: ArgumentHelp(
-            "A chain ID, a snapshot's key, or an image (DIR, DIR:REF, DIR@sha256:…).", valueName: "what"))
+            "A chain ID, a snapshot's key, or an image (DIR, DIR:REF, DIR@sha256:…).", valueName: "what"),
+        completion: .file())
     var what: String
 
-    @Argument(help: ArgumentHelp("The directory to mount it on. It must exist.", valueName: "dir"))
+    @Argument(
+        help: ArgumentHelp("The directory to mount it on. It must exist.", valueName: "dir"),
+        completion: .directory)
     var directory: String
 
     @OptionGroup var selection: SelectionOptions
@@ -95,7 +98,7 @@ struct UmountCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "umount", abstract: "Unmount what is mounted on a directory.")
 
-    @Argument(help: ArgumentHelp("The directory.", valueName: "dir"))
+    @Argument(help: ArgumentHelp("The directory.", valueName: "dir"), completion: .directory)
     var directory: String
 
     @OptionGroup var log: LogOptions

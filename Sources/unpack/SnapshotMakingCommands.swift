@@ -8,7 +8,9 @@ internal import Unpacking
 
 /// How a command prints mounts: as one line for a shell, or as containerd's JSON.
 struct MountOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("Where it will be mounted; printed into the line.", valueName: "dir"))
+    @Option(
+        help: ArgumentHelp("Where it will be mounted; printed into the line.", valueName: "dir"),
+        completion: .directory)
     var target: String?
 
     @Flag(help: "Print the mounts as JSON, as containerd has them.")

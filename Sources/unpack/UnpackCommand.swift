@@ -43,7 +43,7 @@ struct UnpackCommand: NamespacedCommand {
         var needsTarget: Bool { [.fstab, .systemd, .mstack].contains(self) }
     }
 
-    @Argument(help: imageHelp)
+    @Argument(help: imageHelp, completion: .file())
     var image: String
 
     @OptionGroup var selection: SelectionOptions
@@ -64,7 +64,9 @@ struct UnpackCommand: NamespacedCommand {
             """, valueName: "name"))
     var format: Format = .mount
 
-    @Option(help: ArgumentHelp("Where it will be mounted; printed into the line.", valueName: "dir"))
+    @Option(
+        help: ArgumentHelp("Where it will be mounted; printed into the line.", valueName: "dir"),
+        completion: .directory)
     var target: String?
 
     @Option(

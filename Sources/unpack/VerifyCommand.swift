@@ -22,7 +22,8 @@ struct VerifyCommand: NamespacedCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Unpack damaged layers again from this image.", valueName: "image"))
+            "Unpack damaged layers again from this image.", valueName: "image"),
+        completion: .file())
     var repair: String?
 
     @OptionGroup var selection: SelectionOptions

@@ -1,0 +1,89 @@
+/// What manual pages say beside `--help`.
+enum ManualTexts {
+    static let configurationVariable =
+        "Another configuration file than \(ConfigurationFile.defaultPath); empty, none is read."
+
+    static let files = [
+        ("\(ConfigurationFile.defaultPath)", "Settings, see unpack.toml(5)."),
+        ("/var/lib/unpack", "The store, if no other is named; without root ~/.local/share/unpack."),
+    ]
+
+    static let configuration = """
+        What unpack(1) does by default. The file is TOML: lines of a key, an equals sign and a value. A flag goes before the \
+        environment, the environment before the file.
+
+        A key that does not exist, or a value that cannot be, is an error of every command, with exit status 64. \
+        unpack-config(1) lists what holds and where it comes from.
+        """
+
+    static func exitStatuses(of command: [String]) -> [(String, String)] {
+        if command.last == "verify" {
+            return [
+                ("0", "Nothing is wrong."), ("1", "Damage was repaired."), ("4", "Damage is left."),
+                ("8", "The work could not be done."), ("16", "The command line is wrong."),
+                ("32", "It was interrupted."), ("64", "There is no such option, or a setting is wrong."),
+            ]
+        }
+        return [
+            ("0", "Done."), ("64", "The command line or a setting asks for what cannot be."),
+            (
+                "65",
+                "The image is wrong: a digest, a size, a diff ID, an archive or JSON; or it is larger than allowed."
+            ),
+            ("66", "An image, reference, blob, chain or snapshot was not found."),
+            ("69", "It is not possible here or not now."), ("70", "A bug of this program."),
+            ("74", "Input or output failed, or there is no space left."),
+            ("75", "The store's database stayed locked; try again."), ("77", "It is not permitted."),
+            ("130, 143", "It was ended by SIGINT or SIGTERM."),
+        ]
+    }
+
+    static func examples(of command: [String]) -> [(String, String)] {
+        examples[command.dropFirst().joined(separator: " ")] ?? []
+    }
+
+    private static let examples: [String: [(String, String)]] = [
+        "": [
+            ("sudo $(sudo unpack image -q) /mnt", "Unpack the image of a layout, and mount it:"),
+            ("unpack image:debian --rw job-1 --format json", "Everything about a writable root file system:"),
+            ("unpack image --progress json 2>events", "Let a program watch:"),
+        ],
+        "inspect": [
+            ("unpack inspect image", "What is in a layout:"),
+            ("unpack inspect image --platform linux/arm64 --json", "One platform, for a program:"),
+        ],
+        "mount": [
+            ("unpack mount image:debian /mnt", "Unpack an image, and mount it read-only:"),
+            ("unpack mount image --rw job-1 /mnt", "The same, to be written to:"),
+        ],
+        "umount": [("unpack umount /mnt", "Unmount it again:")],
+        "images": [("unpack images --json", "What was unpacked, for a program:")],
+        "rm": [("unpack rm debian", "Forget an image, and the layers that nothing else needs:")],
+        "prune": [("unpack prune --dry-run", "See what could go, and why:")],
+        "verify": [
+            ("unpack verify", "Everything in the store:"),
+            ("unpack verify --repair image debian", "One image, unpacking damaged layers again:"),
+        ],
+        "config": [("UNPACK_JOBS=2 unpack config", "What holds, and who says so:")],
+        "snapshot": [
+            ("unpack snapshot prepare work", "An empty snapshot to fill:"),
+            ("unpack snapshot commit base work", "Keep it, so that others can stand on it:"),
+        ],
+        "snapshot prepare": [("sudo $(unpack snapshot prepare work base) /mnt", "Write on top of another:")],
+        "snapshot view": [("sudo $(unpack snapshot view look base) /mnt", "Look at it, and change nothing:")],
+        "snapshot commit": [("unpack snapshot commit base work --label stage=1", "Keep what was written:")],
+        "snapshot rm": [("unpack snapshot rm work base", "The upper first:")],
+        "snapshot ls": [("unpack snapshot ls --filter 'kind==active'", "Those that can be written to:")],
+        "snapshot tree": [("unpack snapshot tree", "What stands on what:")],
+        "snapshot stat": [("unpack snapshot stat work --json", "All that is known of one:")],
+        "snapshot usage": [("unpack snapshot usage", "What each of them takes:")],
+        "snapshot mounts": [("sudo $(unpack snapshot mounts work) /mnt", "Mount one that exists:")],
+        "snapshot label": [("unpack snapshot label work stage=2 old=", "Set a label, and remove another:")],
+    ]
+
+    static func seeAlso(_ command: CommandTree) -> String {
+        var pages = command.subcommands.map { "\($0.words.joined(separator: "-"))(1)" }
+        if command.words.count > 1 { pages.append("\(command.words.dropLast().joined(separator: "-"))(1)") }
+        return (pages + ["mount(8)", "skopeo(1)", "unpack.toml(5)"]).joined(separator: ", ")
+    }
+}

@@ -1,0 +1,116 @@
+import Foundation
+import SystemPackage
+import TestSupport
+import Testing
+
+/// The manual pages, held against what the program itself says.
+@Suite("Manual")
+struct ManualTests {
+    private let scratch: TemporaryDirectory
+
+    init() throws {
+        scratch = try TemporaryDirectory()
+        try Command.run(Program.path.string, "generate-manual", scratch.path.string).succeed()
+    }
+
+    /// A command, and all below it, by what the argument parser says of them.
+    private struct Tree: Decodable {
+        let commandName: String
+        let shouldDisplay: Bool?
+        let subcommands: [Tree]?
+
+        func shown(below parents: [String] = []) -> [[String]] {
+            if shouldDisplay == false || commandName == "help" { return [] }
+            let words = parents + [commandName]
+            return [words] + (subcommands ?? []).flatMap { $0.shown(below: words) }
+        }
+    }
+
+    private func commands() throws -> [[String]] {
+        struct Dump: Decodable {
+            let command: Tree
+        }
+        let json = try Command.run(Program.path.string, "--experimental-dump-help").succeed().output
+        return try JSONDecoder().decode(Dump.self, from: Data(json)).command.shown()
+    }
+
+    private var pages: [String] {
+        get throws { try FileManager.default.contentsOfDirectory(atPath: scratch.path.string).sorted() }
+    }
+
+    @Test("Every command has a page, and none is left over")
+    func names() throws {
+        let names = try commands().map { $0.joined(separator: "-") + ".1" }
+        #expect(names.count > 15)
+        #expect(try pages == (names + ["unpack.toml.5"]).sorted())
+    }
+
+    @Test(
+        "Every flag that --help tells is in the page, with its command's examples",
+        .enabled(if: Ability.has("man"), "needs man-db"))
+    func flags() throws {
+        for words in try commands() {
+            let help = try Command.run([Program.path.string] + words.dropFirst() + ["--help"]).succeed().text
+            let page = try rendered(words.joined(separator: "-") + ".1")
+            let options = help.components(separatedBy: "\nOPTIONS:\n").last ?? ""
+            let flags = Self.words(options).filter { $0.hasPrefix("-") }
+            #expect(flags.contains("--help"), "\(words)")
+            #expect(Set(Self.words(page)).isSuperset(of: flags), "\(words)")
+            for title in ["EXIT STATUS", "ENVIRONMENT", "FILES", "EXAMPLES", "SEE ALSO"] {
+                let section = page.components(separatedBy: "\n\(title)\n").last ?? ""
+                #expect(section != page && section.hasPrefix("       "), "\(words): \(title)")
+            }
+        }
+        let page = try rendered("unpack.toml.5")
+        let settings = try Command.run(
+            Program.path.string, "config", environment: ["UNPACK_CONFIG": ""]
+        ).succeed().text
+        for line in settings.split(separator: "\n").dropFirst() {
+            let key = try #require(line.split(separator: " ").first)
+            #expect(page.contains("--\(key);"), "\(key)")
+        }
+    }
+
+    @Test(
+        "The exit statuses are those of docs/exit-codes.md", .enabled(if: Ability.has("man"), "needs man-db"))
+    func exitStatuses() throws {
+        let table = try String(
+            contentsOfFile: Program.fixtures.appending("../docs/exit-codes.md").string, encoding: .utf8)
+        let documented = table.split(separator: "\n").filter { $0.hasPrefix("| ") }
+            .compactMap { $0.split(separator: "|").first?.trimmingCharacters(in: .whitespaces) }
+            .filter { $0.first?.isNumber == true }
+        #expect(documented.count > 8)
+        let page = try rendered("unpack.1")
+        let section = page.components(separatedBy: "\nEXIT STATUS\n").last?.components(
+            separatedBy: "\nENVIRON"
+        ).first
+        let statuses = (section ?? "").split(separator: "\n").compactMap { line in
+            line.prefixMatch(of: #/ {7}([0-9, ]*[0-9])/#).map { String($0.output.1) }
+        }
+        #expect(statuses == documented)
+    }
+
+    @Test(
+        "groff and man have nothing to say against a page", .enabled(if: Ability.has("groff"), "needs groff"))
+    func warnings() throws {
+        for page in try pages {
+            let path = scratch.path.appending(page).string
+            let groff = try Command.run("groff", "-ww", "-man", "-z", "-Tutf8", path).succeed()
+            #expect(groff.errorText == "", "\(page)")
+            guard Ability.has("man") else { continue }
+            let man = try Command.run(
+                "man", "--warnings", "-l", path, environment: ["LC_ALL": "C.UTF-8", "MANWIDTH": "80"]
+            ).succeed()
+            #expect(man.errorText == "", "\(page)")
+        }
+    }
+
+    private static func words(_ text: String) -> [Substring] { text.split { " ,()\n".contains($0) } }
+
+    private func rendered(_ page: String) throws -> String {
+        try Command.run(
+            "man", "-l", scratch.path.appending(page).string,
+            environment: ["LC_ALL": "C.UTF-8", "MANWIDTH": "200", "MAN_KEEP_FORMATTING": ""]
+        ).succeed().text
+    }
+}
