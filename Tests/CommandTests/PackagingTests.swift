@@ -1,0 +1,109 @@
+import Foundation
+import SystemPackage
+import TestSupport
+import Testing
+
+/// `make install` and `make deb`, with the program of this build.
+@Suite("Packaging")
+struct PackagingTests {
+    private static let repository = Program.fixtures.appending("..").lexicallyNormalized()
+
+    private static func files(in folder: FilePath) throws -> [String] {
+        try Command.run("find", folder.string, "-type", "f", "-printf", "%P %m\n").succeed().text
+            .split(separator: "\n").map(String.init).sorted()
+    }
+
+    @Test(
+        "make install puts everything where it is told, without a compiler, and make uninstall takes it away",
+        .enabled(if: Ability.has("make"), "needs make"),
+        arguments: [
+            ([], "usr/local", "usr/local/share/man", "usr/local/share/zsh/site-functions"),
+            (["PREFIX=/usr", "ZSHDIR=/z"], "usr", "usr/share/man", "z"),
+            (["PREFIX=/opt/x", "MANDIR=/m"], "opt/x", "m", "opt/x/share/zsh/site-functions"),
+        ])
+    func install(variables: [String], prefix: String, manual: String, zsh: String) throws {
+        let scratch = try TemporaryDirectory()
+        let destination = try scratch.makeDirectory("root")
+        func make(_ target: String) throws {
+            // Nothing is built, nothing fetched, and nobody becomes root.
+            try Command.run(
+                [
+                    "make", "--silent", target, "DESTDIR=\(destination)", "PROGRAM=\(Program.path)",
+                    "SWIFT=false", "SUDO=false",
+                ] + variables, in: Self.repository
+            ).succeed()
+        }
+        try make("install")
+        let files = try Self.files(in: destination)
+        #expect(
+            Set(files).isSuperset(of: [
+                "\(prefix)/bin/unpack 755", "\(manual)/man1/unpack.1 644",
+                "\(manual)/man1/unpack-snapshot-prepare.1 644", "\(manual)/man5/unpack.toml.5 644",
+                "\(prefix)/share/bash-completion/completions/unpack 644", "\(zsh)/_unpack 644",
+                "\(prefix)/share/fish/vendor_completions.d/unpack.fish 644",
+            ]), "\(files)")
+        #expect(files.count > 20)
+        try make("install")
+        #expect(try Self.files(in: destination) == files)
+        try scratch.write("root/\(manual)/man1/unpack-of-others.1", [])
+        try make("uninstall")
+        #expect(
+            try Self.files(in: destination).map { $0.split(separator: " ")[0] } == [
+                "\(manual)/man1/unpack-of-others.1"
+            ])
+    }
+
+    @Test(
+        "A Debian package has everything in it, and is the same for the same program",
+        .enabled(if: Ability.has("dpkg-shlibdeps") && Ability.has("strip"), "needs dpkg-dev and binutils"))
+    func package() throws {
+        let scratch = try TemporaryDirectory()
+        func build(_ folder: String) throws -> FilePath {
+            // This build is linked with Swift's own libraries, which no package has.
+            let made = try Command.run(
+                Self.repository.appending("packaging/deb").string, Program.path.string,
+                try scratch.makeDirectory(folder).string,
+                environment: [
+                    "SHLIBDEPS_OPTIONS": "--ignore-missing-info",
+                    "DEB_OPTIONS": "-Znone", "SOURCE_DATE_EPOCH": "1700000000",
+                ]
+            ).succeed()
+            return FilePath(String(made.text.dropLast()))
+        }
+        let package = try build("one")
+        try Command.run("cmp", package.string, try build("two").string).succeed()
+        let fields = try Command.run("dpkg-deb", "--field", package.string).succeed().text
+        for field in [
+            "Package: unpack", "Version: 0.1.0-1", "Recommends: mount", "Suggests: .*uidmap",
+            "Installed-Size: [0-9]+",
+            "Depends: .*libarchive13.*libc6.*libisal2.*libsqlite3-0.*libzstd1", "Maintainer: .+ <.+@.+>",
+        ] {
+            #expect(
+                fields.range(of: "(?m)^\(field)", options: .regularExpression) != nil, "\(field) in \(fields)"
+            )
+        }
+        #expect(!fields.contains("@VERSION@") && !fields.contains("@DEPENDS@"))
+        let contents = try Command.run("dpkg-deb", "--contents", package.string).succeed().text
+        let lines = contents.split(separator: "\n")
+        #expect(lines.allSatisfy { $0.contains(" root/root ") && $0.contains(" 2023-11-14 ") }, "\(contents)")
+        for path in [
+            "usr/bin/unpack", "usr/share/man/man1/unpack.1.gz", "usr/share/man/man5/unpack.toml.5.gz",
+            "usr/share/zsh/vendor-completions/_unpack", "usr/share/doc/unpack/copyright",
+        ] {
+            #expect(lines.contains { $0.hasSuffix(" ./\(path)") }, "\(path)")
+        }
+        let root = try scratch.makeDirectory("root")
+        try Command.run("dpkg-deb", "--extract", package.string, root.string).succeed()
+        let version = try Command.run(root.appending("usr/bin/unpack").string, "--version").succeed()
+        #expect(version.text.hasPrefix("unpack 0.1.0\n"))
+    }
+
+    @Test("--version tells the versions of the specifications and of the libraries, a line for each kind")
+    func version() throws {
+        let text = try Command.run(Program.path.string, "--version").succeed().text
+        #expect(
+            text.matches(
+                "unpack *\nOCI image-spec 1.*, runtime-spec 1.*\nlibarchive 3.*, libzstd 1.*, ISA-L 2.*, SQLite 3.*\n"
+            ))
+    }
+}

@@ -1,0 +1,176 @@
+import Foundation
+import Kernel
+import SystemPackage
+import TestSupport
+import Testing
+
+/// What docs/ci.md and README.md print is run as it stands there, each script in a new directory with a store of its own.
+@Suite(
+    "Recipes",
+    .enabled(
+        if: Ability.canMountOverlay && Ability.has("skopeo") && Ability.has("jq"),
+        "needs overlay mounts, skopeo and jq"))
+struct RecipeTests {
+    private static let repository = Program.fixtures.appending("..").lexicallyNormalized()
+
+    private static func blocks(_ page: String, _ language: String) -> [MarkdownBlock] {
+        ((try? MarkdownBlock.all(in: repository.appending(page))) ?? []).filter { $0.language == language }
+    }
+
+    private static let shellRecipes = blocks("docs/ci.md", "sh")
+
+    /// Where a script runs: a directory, a store, and programs that stand for what a test must not use.
+    private struct Workplace {
+        let program: Program
+        let folder: FilePath
+        let environment: [String: String]
+
+        init() throws {
+            let program = try Program()
+            self.program = program
+            folder = try program.scratch.makeDirectory("job")
+            let programs = try program.scratch.makeDirectory("bin")
+            func add(_ name: String, _ text: String) throws {
+                try program.scratch.write("bin/\(name)", Array("#!/bin/sh\n\(text)\n".utf8))
+                try Command.run("chmod", "755", programs.appending(name).string).succeed()
+            }
+            // Registries are elsewhere: any of their images is the fixture's.
+            try add(
+                "skopeo",
+                #"""
+                for word; do
+                    shift
+                    case $word in docker://*) word="oci:\#(Program.fixtures)/busybox:busybox:1.0" ;; esac
+                    set -- "$@" "$word"
+                done
+                exec \#(try Command.run("sh", "-c", "command -v skopeo").succeed().text.dropLast()) "$@"
+                """#)
+            try add("sudo", #"exec "$@""#)
+            // Nothing is installed where tests run; what would be is written down.
+            try add("apt-get", #"echo "$@" >>"$RUNNER_TEMP/apt-get"; for last; do :; done; test -s "$last""#)
+            try Command.run(
+                "ln", "-s", Program.path.lexicallyNormalized().string, programs.appending("unpack").string
+            ).succeed()
+            let path = ProcessInfo.processInfo.environment["PATH"] ?? ""
+            environment = [
+                "PATH": "\(programs):\(path)", "UNPACK_ROOT": program.root.string, "UNPACK_CONFIG": "",
+                "TMPDIR": program.scratch.path.string,
+                "RUNNER_TEMP": try program.scratch.makeDirectory("t").string,
+                "GITHUB_OUTPUT": folder.appending("output").string, "CI_PROJECT_DIR": folder.string,
+            ]
+        }
+
+        /// What is mounted goes with the script, whatever becomes of it.
+        func run(_ script: String, _ more: [String: String] = [:]) throws -> Command {
+            let name = "script-\(UInt32.random(in: 0 ... .max))"
+            let path = try program.scratch.write(name, Array(script.utf8)).string
+            return try Command.run(
+                ["unshare", "--mount", "--propagation", "private", "sh", "-e", path],
+                environment: environment.merging(more) { $1 }, in: folder)
+        }
+    }
+
+    @Test("There are recipes to run")
+    func count() {
+        #expect(Self.shellRecipes.count >= 4)
+        #expect(!Self.blocks("README.md", "sh").isEmpty)
+    }
+
+    @Test("A shell's recipe works as it is printed, a second time, too", arguments: shellRecipes)
+    func shell(recipe: MarkdownBlock) throws {
+        let workplace = try Workplace()
+        let first = try workplace.run(recipe.text).succeed()
+        let said = ["unpack fixture\n", "built here\n", "sha256:"].contains { first.text.hasPrefix($0) }
+        #expect(said && first.errorText == "", "\(first.report)")
+        let second = try workplace.run(recipe.text).succeed()
+        #expect(second.text == first.text)
+    }
+
+    @Test("The recipe that fetches again does so when a blob is damaged or missing")
+    func damaged() throws {
+        let recipe = try #require(Self.shellRecipes.first { $0.text.contains("fetch()") })
+        for damage in ["printf x | dd of=$blob bs=1 seek=9 conv=notrunc status=none", "rm $blob"] {
+            let workplace = try Workplace()
+            let whole = try workplace.run(
+                "skopeo copy --quiet docker://debian:12 oci:image:debian; for blob in $(ls -S image/blobs/sha256/* | head -n 1); do \(damage); done"
+            ).succeed()
+            #expect(whole.text == "")
+            let result = try workplace.run(recipe.text).succeed()
+            #expect(result.text.hasPrefix("sha256:") && result.errorText.contains("layer 1 of 5"))
+        }
+    }
+
+    @Test("README's shell works as it is printed", arguments: blocks("README.md", "sh"))
+    func readme(block: MarkdownBlock) throws {
+        let workplace = try Workplace()
+        try workplace.run("skopeo copy --quiet docker://debian:12 oci:image:debian").succeed()
+        #expect(try workplace.run(block.text).succeed().text != "")
+    }
+
+    @Test("GitHub's steps work as they are printed, one after the other")
+    func gitHub() throws {
+        let blocks = Self.blocks("docs/ci.md", "yaml").filter { $0.heading == "GitHub Actions" }
+        try #require(blocks.map(\.scripts.count) == [1, 2])
+        let workplace = try Workplace()
+        let package = try workplace.program.scratch.write("package", Array("a package".utf8))
+        let sum = try Command.run("sha256sum", package.string).succeed().text.prefix(64)
+        let install = blocks[0].scripts[0]
+        let wrong = try workplace.run(
+            install, ["URL": "file://\(package)", "CHECKSUM": String(repeating: "0", count: 64)])
+        let installed = workplace.folder.appending("../t/apt-get")
+        #expect(try wrong.status != 0 && !installed.exists())
+        try workplace.run(install, ["URL": "file://\(package)", "CHECKSUM": String(sum)]).succeed()
+        #expect(try installed.exists())
+
+        try workplace.run(blocks[1].scripts[0]).succeed()
+        let output = try String(contentsOfFile: workplace.environment["GITHUB_OUTPUT"] ?? "", encoding: .utf8)
+        #expect(output.hasPrefix("spec={") && output.filter { $0 == "\n" }.count == 1)
+        let shown = try workplace.run(
+            blocks[1].scripts[1], ["SPEC": String(output.dropFirst("spec=".count).dropLast())]
+        ).succeed()
+        #expect(shown.text.contains("NAME=\"unpack fixture\""))
+    }
+
+    @Test("GitLab's script works as it is printed")
+    func gitLab() throws {
+        let block = try #require(Self.blocks("docs/ci.md", "yaml").first { $0.heading == "GitLab CI" })
+        try #require(block.scripts.count == 1)
+        #expect(try Workplace().run(block.scripts[0]).succeed().text.contains("NAME=\"unpack fixture\""))
+    }
+
+    @Test("Scripts are taken out of pages and of YAML as they stand there")
+    func extracting() throws {
+        let scratch = try TemporaryDirectory()
+        let page = """
+            # One
+            ```sh
+            a
+
+              b
+            ```
+            ## Two
+            ```yaml
+            x:
+              - run: |
+                  c
+                    d
+
+                  e
+                with: f
+              - id: g
+                run: |
+                  h
+            y:
+              script:
+                - i
+                - j: k
+            z: l
+            ```
+            """
+        let blocks = try MarkdownBlock.all(in: try scratch.write("page.md", Array(page.utf8)))
+        #expect(blocks.map(\.language) == ["sh", "yaml"])
+        #expect(blocks.map(\.heading) == ["One", "Two"] && blocks.map(\.line) == [2, 8])
+        #expect(blocks[0].text == "a\n\n  b\n" && blocks[0].scripts == [])
+        #expect(blocks[1].scripts == ["c\n  d\n\ne\n", "h\n", "i\nj: k\n"])
+    }
+}
