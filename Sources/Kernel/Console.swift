@@ -19,7 +19,14 @@ package enum Console {
         }
     }
 
-    package static var errorIsTerminal: Bool { isatty(STDERR_FILENO) == 1 }
+    /// Whether stderr is a terminal that is this process's to draw on: a job in the background would draw over what somebody
+    /// types.
+    package static var errorIsTerminal: Bool {
+        guard isatty(STDERR_FILENO) == 1 else { return false }
+        let foreground = tcgetpgrp(STDERR_FILENO)
+        // Nobody's where it is not the terminal that this session is controlled by.
+        return foreground < 0 || foreground == getpgrp()
+    }
 
     /// Columns and rows of the terminal that stderr is; 80 and 24 where it does not say.
     package static var errorSize: (columns: Int, rows: Int) { size(of: STDERR_FILENO) }

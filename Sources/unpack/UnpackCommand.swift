@@ -29,6 +29,8 @@ struct UnpackCommand: NamespacedCommand {
             Exit status: 0 done, 64 usage, 65 the image is wrong, 66 not found, 69 not possible here, 70 a bug, \
             74 I/O or no space, 75 the store is busy, 77 not permitted, 130 and 143 interrupted.
 
+            What flags do not say the environment may, or \(ConfigurationFile.defaultPath): `unpack config` shows it.
+
             Other commands: inspect, mount, umount, images, rm, prune, verify, snapshot, config. `unpack COMMAND --help` tells more.
             """,
         shouldDisplay: false)

@@ -73,6 +73,27 @@ struct ConfigurationTests {
         #expect(Int(try #require(found["jobs"]?["value"])) ?? 0 > 0)
     }
 
+    @Test("docs/configuration.md has every setting, and its example is what the program reads")
+    func documentation() throws {
+        let page = Program.fixtures.appending("../docs/configuration.md")
+        let text = try String(contentsOfFile: page.string, encoding: .utf8)
+        let documented = text.split(separator: "\n").filter { $0.hasPrefix("| `") }.map { row in
+            row.split(separator: "|").prefix(2).map { $0.trimmingCharacters(in: [" ", "`"]) }
+        }
+        #expect(Set(documented.map { $0[0] }) == Set(Self.everything.keys))
+        for row in documented {
+            let setting = try settings(environment: [
+                row[1]: Self.everything[row[0]] ?? "", "UNPACK_CONFIG": "",
+            ])
+            #expect(setting[row[0]]?["source"] == "environment", "\(row)")
+        }
+        let example = try #require(try MarkdownBlock.all(in: page).first { $0.language == "toml" })
+        try scratch.write("config.toml", Array(example.text.utf8))
+        let read = try settings().filter { $0.value["source"] == "file" }
+        #expect(read.count == example.text.split(separator: "\n").count)
+        #expect(read["max-bytes"]?["value"] == "20000000000")
+    }
+
     @Test("A flag goes before the environment, and the file is what the program goes by")
     func effect() throws {
         try scratch.write("config.toml", Array("root = \"\(scratch.path)/from-file\"".utf8))
