@@ -60,9 +60,12 @@ struct ConfigurationFile: Sendable {
         do {
             table = try TOMLTable(string: text)
         } catch let error as TOMLParseError {
+            // toml++ escapes by itself what it quotes; this is for what it may overlook.
+            let isPrintable = error.description.utf8.allSatisfy { (0x20...0x7E).contains($0) }
+            let reason = isPrintable ? error.description : escaped(error.description.utf8)
             throw UnpackError(
                 .usage,
-                "\(escaped(path)), line \(error.source.begin.line): \(escaped(error.description.utf8))",
+                "\(escaped(path)), line \(error.source.begin.line): \(reason)",
                 hint: #"write it as TOML: key = 3, or key = "text""#)
         }
         var values = [String: Value]()

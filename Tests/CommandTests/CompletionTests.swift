@@ -87,10 +87,12 @@ struct CompletionTests {
             zpty z 'PS1= zsh -f -i'
             zpty -w z "cd $2; unsetopt zle_bracketed_paste; autoload -Uz compinit; compinit -D; source $1"
             zpty -w z 'compadd() { [[ ${@[(I)-O]} = 0 && ${@[(I)-A]} = 0 && ${@[(I)-D]} = 0 ]] || { builtin compadd "$@"; return }; typeset -a found; builtin compadd -O found "$@"; print -rl -- "<"${^found}">" >>'"$3"'; builtin compadd "$@" }'
-            zpty -w z 'zstyle ":completion:*" list-prompt ""; LISTMAX=0; echo re''ady'
-            while zpty -r z line; do [[ $line = *ready* ]] && break; done
-            zpty -n -w z "$4"$'\t'
-            sleep 0.6
+            zpty -w z 'zstyle ":completion:*" list-prompt ""; LISTMAX=0; PS1=go""es'
+            # Only now does it read keys, and not the terminal lines.
+            zpty -r z text '*goes*'
+            # When the line is killed and another one answered, the first has been completed.
+            zpty -n -w z "$4"$'\t\x15''echo do""ne'$'\n'
+            zpty -r z text '*done*'
             zpty -d z
             """#
         try check("zsh") { words in
