@@ -35,9 +35,6 @@ struct ProgressTests {
             return (section ?? "").split(separator: "\n").filter { $0.hasPrefix("| `") }
                 .map { $0.split(separator: "|").map { $0.trimmingCharacters(in: .whitespaces) } }
         }
-        func words(_ cell: String) -> Set<String> {
-            Set(cell.split(separator: "`").enumerated().filter { $0.offset % 2 == 1 }.map { String($1) })
-        }
         func quoted(_ cell: String) -> [String] {
             cell.components(separatedBy: "`").enumerated().filter { $0.offset % 2 == 1 }.map(\.element)
         }
@@ -45,13 +42,8 @@ struct ProgressTests {
         var fields = Set<String>()
         for row in rows(of: "Events") {
             let name = try #require(quoted(row[0]).first)
-            if row.count > 2 {
-                events[name] = Set(quoted(row[2]))
-            } else if quoted(row[0]).count == 1, row.count == 2, name == "syncing" {
-                events[name] = []
-            } else {
-                fields.insert(name)
-            }
+            // The table of events has a column more than that of fields.
+            if row.count == 3 { events[name] = Set(quoted(row[2])) } else { fields.insert(name) }
         }
         return (events, fields)
     }
