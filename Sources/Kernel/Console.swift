@@ -21,6 +21,8 @@ package enum Console {
 
     /// Whether stderr is a terminal that is this process's to draw on: a job in the background would draw over what somebody
     /// types.
+    package static var outputIsTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
+
     package static var errorIsTerminal: Bool {
         guard isatty(STDERR_FILENO) == 1 else { return false }
         let foreground = tcgetpgrp(STDERR_FILENO)

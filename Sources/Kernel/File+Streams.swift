@@ -15,6 +15,11 @@ extension File {
             adopting: try syscall("open", escaped(folder)) { folder.withPlatformString { ck_temporary($0) } })
     }
 
+    /// Another descriptor of the same open file: both have one position.
+    package func duplicated() throws(SyscallFailure) -> File {
+        File(adopting: try syscall("fcntl") { ck_duplicate(raw) })
+    }
+
     package var isTerminal: Bool { isatty(raw) == 1 }
 }
 

@@ -1,3 +1,4 @@
+internal import CKernel
 internal import Glibc
 
 /// A file that is written from its beginning to its end, perhaps a pipe, by whoever holds this.
@@ -8,19 +9,11 @@ package final class OutputFile: Sendable {
 
     /// Another descriptor of the process's standard output.
     package static func standardOutput() throws(SyscallFailure) -> OutputFile {
-        OutputFile(
-            File(
-                adopting: try syscall("fcntl", "stdout") { fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3).orErrno })
-        )
+        OutputFile(File(adopting: try syscall("fcntl", "standard output") { ck_duplicate(STDOUT_FILENO) }))
     }
 
     /// Waits until all of it is taken.
     package func write(_ bytes: RawSpan) throws(SyscallFailure) { try file.write(bytes) }
 
     package func sync() throws(SyscallFailure) { try file.sync() }
-}
-
-extension CInt {
-    /// As the calls of `CKernel` return it.
-    fileprivate var orErrno: CInt { self < 0 ? -errno : self }
 }

@@ -44,22 +44,10 @@ package struct Bundle: Sendable {
         return try attempt {
             let folder = try Directory(opening: path)
             if try folder.status(of: Self.config) != nil { return false }
-            try write(document.indented, to: folder)
+            try folder.writeWhole(Self.config, mode: 0o644) { file in
+                try document.indented.withRawSpan { span throws(SyscallFailure) in try file.write(span) }
+            }
             return true
-        }
-    }
-
-    private func write(_ text: [UInt8], to folder: Directory) throws {
-        // Whole or not at all.
-        let draft = FileName(literal: ".config.json-\(UInt32.random(in: .min ... .max))")
-        guard let file = try folder.createFile(draft, mode: 0o644) else { return }
-        do {
-            try text.withRawSpan { span throws(SyscallFailure) in try file.write(span) }
-            try file.close()
-            try folder.rename(draft, to: Self.config, in: folder)
-        } catch {
-            try? folder.removeFile(draft)
-            throw error
         }
     }
 

@@ -65,7 +65,8 @@ final class ProgressReport: Sendable {
     /// For commands that only look: bars for a person who waits, and warnings.
     init(_ talk: TalkOptions) {
         view = Guarded(
-            !talk.quiet && ProgressOptions.isForPerson ? ProgressBars() : NoProgress(tellsWarnings: !talk.quiet))
+            !talk.quiet && ProgressOptions.isForPerson
+                ? ProgressBars() : NoProgress(tellsWarnings: !talk.quiet))
     }
 
     func take(_ event: UnpackEvent) { view.withLock { $0.take(event) } }

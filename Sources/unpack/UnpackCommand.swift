@@ -15,9 +15,9 @@ struct UnpackCommand: NamespacedCommand {
         abstract: "Unpack an OCI image into verified snapshots, and print how to mount it.",
         usage: """
             unpack IMAGE [options]
-            unpack inspect IMAGE [--json]
             unpack mount IMAGE|CHAIN|KEY DIR
             unpack umount DIR
+            unpack COMMAND --help
             """,
         discussion: """
             Every blob is read once and verified in that pass; each layer becomes a snapshot under its chain ID. What \
@@ -31,7 +31,8 @@ struct UnpackCommand: NamespacedCommand {
 
             What flags do not say the environment may, or \(ConfigurationFile.defaultPath): `unpack config` shows it.
 
-            Other commands: inspect, mount, umount, images, rm, prune, verify, snapshot, config. `unpack COMMAND --help` tells more.
+            To look into images: inspect, ls, why, diff. To mount: mount, umount, run-in-namespace. The store: images, rm, \
+            prune, verify, snapshot. This machine: doctor, config. `unpack COMMAND --help` tells more.
             """,
         shouldDisplay: false)
 
@@ -82,13 +83,21 @@ struct UnpackCommand: NamespacedCommand {
     @Option(
         name: [.customShort("o"), .long],
         help: ArgumentHelp(
-            "Unpack into one plain directory, with no store and no snapshots; it must be empty or not there yet.",
-            valueName: "dir"))
+            """
+            Unpack with no store and no snapshots: into one plain directory, which must be empty or not there yet, or to one \
+            reproducible tar (FILE.tar, or - for stdout), which no root is needed for. $SOURCE_DATE_EPOCH is the latest time \
+            of a file in the tar.
+            """, valueName: "dir|file.tar|-"), completion: .file())
     var output: String?
 
     @OptionGroup var limits: LimitOptions
     @OptionGroup var durability: DurabilityOptions
     @OptionGroup var talk: ProgressOptions
+
+    var needsNamespace: Bool {
+        if let output, case .tar? = try? OutputPlace(output) { return false }
+        return true
+    }
 
     var farewell: String? {
         guard !talk.talk.quiet, output == nil, format.isWords else { return nil }
@@ -98,7 +107,7 @@ struct UnpackCommand: NamespacedCommand {
     func run() throws {
         try refuseCommand()
         try checkDestinations()
-        if let output { return try write(to: try absolutePath(output, of: "--output")) }
+        if let output = try output.map(OutputPlace.init) { return try job(nil).write(to: output) }
         let root = try store.rootPath()
         let bundle = try bundle.map { Bundle(try absolutePath($0, of: "--bundle")) }
         let target = try bundle?.rootfs ?? target.map { try absolutePath($0, of: "--target") }
@@ -121,8 +130,6 @@ struct UnpackCommand: NamespacedCommand {
             image: image, selection: selection, store: store, limits: limits, durability: durability,
             talk: talk, writableKey: key)
     }
-
-    private func write(to output: FilePath) throws { _ = try job(nil).write(to: output) }
 
     private func checkDestinations() throws {
         let given = [("--target", target), ("--bundle", bundle), ("--output", output)].filter { $1 != nil }
@@ -171,15 +178,21 @@ struct UnpackJob {
         }
     }
 
-    /// Into a plain directory.
-    ///
-    /// - Returns: what was said about the image.
-    func write(to output: FilePath) throws -> [String] {
+    /// Without a store.
+    func write(to output: OutputPlace) throws {
         try watched { request, cancellation, progress in
-            try TreeOutput(
-                request, to: output, cancellation: cancellation, logger: talk.talk.logger,
-                onEvent: { progress.take($0) }
-            ).run()
+            switch output {
+            case .directory(let path):
+                _ = try TreeOutput(
+                    request, to: path, cancellation: cancellation, logger: talk.talk.logger,
+                    onEvent: { progress.take($0) }
+                ).run()
+            case .tar(let place):
+                _ = try TarOutput(
+                    request, to: place, latest: try sourceDateEpoch(), cancellation: cancellation,
+                    onEvent: { progress.take($0) }
+                ).run()
+            }
         }
     }
 

@@ -238,6 +238,65 @@ import Testing
     }
 
     @Test(
+        "--output FILE.tar and -: the mounted tree again for who extracts it as root, the same bytes every time"
+    )
+    func tar() throws {
+        for image in try images() {
+            let expected = try program.tree(try program.line(image))
+            let file = program.scratch.path.appending("image.tar")
+            let other = program.scratch.path.appending("no-store")
+            #expect(try program.run(image, "-o", file.string, "--root", other.string).succeed().text.isEmpty)
+            #expect(!FileManager.default.fileExists(atPath: other.string))
+            let folder = try program.scratch.makeDirectory("x-\(UInt32.random(in: .min ... .max))")
+            try Command.run(
+                "tar", "--xattrs", "--xattrs-include=*", "--acls", "--same-owner", "-xpf", file.string,
+                in: folder
+            ).succeed()
+            let tree = try TreeDump(of: try Directory(opening: folder))
+            #expect(tree == expected, "\(tree.difference(from: expected))")
+            let stream = try program.run("-q", image, "--output", "-", "--jobs", "2").succeed().output
+            #expect(stream == Array(try Data(contentsOf: URL(fileURLWithPath: file.string))))
+            try FileManager.default.removeItem(atPath: file.string)
+        }
+    }
+
+    @Test("A tar that cannot be finished takes no place, and leaves nothing")
+    func cutTar() throws {
+        let layer = LayerBuilder(.file("c", Bytes.noise(100_000)))
+        let builder = try ImageBuilder(at: program.scratch.path.appending("damaged"))
+        let blob = try builder.layer(layer)
+        try builder.writeIndex([try builder.manifest(try builder.config(.host, [layer.diffID]), [blob])])
+        try builder.damageBlob(blob) { $0[$0.count / 2] ^= 1 }
+        let folder = try program.scratch.makeDirectory("out")
+        let file = try program.scratch.write("out/image.tar", Array("precious".utf8))
+        #expect(try program.run(builder.path.string, "-o", file.string).status == 65)
+        #expect(try Data(contentsOf: URL(fileURLWithPath: file.string)) == Data("precious".utf8))
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.string) == ["image.tar"])
+        let piped = try Command.run("sh", "-c", "\(Program.path) -q \(image) -o - | head -c 1000 | wc -c")
+        #expect(piped.text == "1000\n")
+    }
+
+    @Test("An ordinary user gets every owner and device into a tar", .enabled(if: Ability.canBeOrdinary))
+    func ordinaryTar() throws {
+        let user = try OrdinaryUser(.single, prelude: OrdinaryUser.withoutNamespaces)
+        let stream = try user.run("unpack", "-q", "busybox", "-o", "-").succeed().output
+        #expect(stream == (try program.run("-q", image, "-o", "-").succeed().output))
+    }
+
+    @Test("SOURCE_DATE_EPOCH is the latest time in a tar")
+    func epoch() throws {
+        let run = try Command.run(
+            "sh", "-ec", "\(Program.path) -q \(image) -o - | tar --utc -tv",
+            environment: ["SOURCE_DATE_EPOCH": "86400"])
+        let days = Set(
+            run.text.split(separator: "\n").compactMap { $0.split(separator: " ").dropFirst(3).first })
+        #expect(days.isSubset(of: ["1970-01-02", "1970-01-01"]) && days.contains("1970-01-02"), "\(days)")
+        let wrong = try Command.run(
+            Program.path.string, image, "-o", "-", environment: ["SOURCE_DATE_EPOCH": "yesterday"])
+        #expect(wrong.status == 64 && wrong.errorText.contains("hint: "))
+    }
+
+    @Test(
         "Options that exclude each other are told as such",
         arguments: [
             (["--target", "/a", "--bundle", "/b"], "--target and --bundle exclude"),
@@ -245,6 +304,7 @@ import Testing
             (["--output", "/c", "--rw", "k"], "--output makes none"),
             (["--format", "fstab"], "add --target DIR"),
             (["--format", "systemd"], "add --target DIR"), (["--output", ""], "--output is empty"),
+            (["-o", "x.tar.gz"], "| gzip >x.tar.gz"),
         ])
     func excluded(arguments: [String], message: String) throws {
         let refused = try program.run([image] + arguments)

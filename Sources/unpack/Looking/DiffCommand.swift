@@ -10,7 +10,7 @@ internal import SystemPackage
 internal import Unpacking
 
 /// What two trees have otherwise.
-struct DiffCommand: ParsableCommand {
+struct DiffCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
         commandName: "diff",
         abstract:
@@ -21,7 +21,7 @@ struct DiffCommand: ParsableCommand {
             device, mode, owner, attributes, links (the other names of the same file). Contents are compared by digest. \
             A modification time alone is no difference unless --times is given: every build sets them anew.
 
-            A snapshot is mounted where nobody sees it, which needs root.
+            A snapshot is mounted where nobody sees it, as root or in a user namespace.
             """)
 
     @Argument(help: "The old one: an image, or a snapshot's key or chain ID.")
@@ -45,6 +45,9 @@ struct DiffCommand: ParsableCommand {
 
     @OptionGroup var store: StoreOptions
     @OptionGroup var talk: TalkOptions
+
+    /// Images are read by anybody.
+    var needsNamespace: Bool { [old, new].contains { !$0.contains("/") && (try? find($0)) != nil } }
 
     func run() throws {
         let (old, new) = (try open(old), try open(new))

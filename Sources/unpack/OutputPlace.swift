@@ -1,0 +1,40 @@
+internal import Kernel
+internal import SystemPackage
+internal import Unpacking
+
+/// What `--output` says.
+enum OutputPlace {
+    case directory(FilePath)
+    case tar(TarOutput.Place)
+
+    /// A directory that is there goes before a name.
+    init(_ text: String) throws {
+        if text == "-" {
+            if Console.outputIsTerminal {
+                throw UnpackError(
+                    .usage, "stdout is a terminal, and nobody reads a tar", hint: "send it on with | or >")
+            }
+            self = .tar(.standardOutput)
+            return
+        }
+        let path = try absolutePath(text, of: "--output")
+        for ending in [".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2"] where text.hasSuffix(ending) {
+            throw UnpackError(
+                .usage, "--output writes no compressed tar",
+                hint: "unpack IMAGE --output - | gzip >\(escaped(text.utf8))")
+        }
+        let isDirectory = (try? Directory(opening: path)) != nil
+        self = text.hasSuffix(".tar") && !isDirectory ? .tar(.file(path)) : .directory(path)
+    }
+}
+
+/// The latest time of a reproducible build (https://reproducible-builds.org/specs/source-date-epoch), in seconds since 1970.
+func sourceDateEpoch() throws -> Int64? {
+    guard let text = environment("SOURCE_DATE_EPOCH") else { return nil }
+    guard let seconds = Int64(text), seconds >= 0 else {
+        throw UnpackError(
+            .usage, "SOURCE_DATE_EPOCH is a number of seconds, not \(escaped(text.utf8))",
+            hint: "correct it, or unset it")
+    }
+    return seconds
+}
