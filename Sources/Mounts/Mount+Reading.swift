@@ -25,19 +25,17 @@ extension Mount {
         do {
             switch self {
             case .bind(let source, _): return MountedTree(try Directory(opening: source))
-            case .overlay(let lowers, let writable, let userAttributes, _):
+            case .overlay(let lowers, let writable, let userAttributes, let noIndex):
                 // Overlay reads an upper directory like any other layer.
                 let layers = (writable.map { [$0.upper] } ?? []) + lowers
-                return MountedTree(try Self.overlay(layers, userAttributes).root)
+                return MountedTree(try Self.overlay(layers, userAttributes, noIndex: noIndex).root)
             case .subvolume(let device, let id, _):
                 let mount = try DetachedMount(
                     type: type, source: device, readOnly: true, options: [("subvolid", "\(id)")])
                 return MountedTree(mount.root, mount)
             case .image(let file, let type, _, let options):
-                if let writer = try LoopTable.read().devices(of: file, onlyWriters: true).first {
-                    throw MountPerformer.Failure.inUse(target: try MountTable.read().target(ofSource: writer))
-                }
                 let device = try LoopDevice(of: file, readOnly: true)
+                try MountPerformer.waitForOthers(than: device, of: file)
                 let mount = try DetachedMount(
                     type: type, source: device.path, readOnly: true, options: options.map(Self.keyAndValue))
                 return MountedTree(mount.root, mount, device)
@@ -56,8 +54,12 @@ extension Mount {
         return (String(parts[0]), parts.count > 1 ? String(parts[1]) : nil)
     }
 
-    private static func overlay(_ layers: [FilePath], _ userAttributes: Bool) throws -> DetachedMount {
+    private static func overlay(
+        _ layers: [FilePath], _ userAttributes: Bool, noIndex: Bool
+    ) throws -> DetachedMount {
         var options: [(String, String?)] = userAttributes ? [("userxattr", nil)] : []
+        // With an index no layer may be another mount's upper directory.
+        if noIndex { options.append(("index", "off")) }
         switch Mount.LowerForm.ofThisKernel {
         case .appended: options = layers.map { ("lowerdir+", $0.string) } + options
         case .joined:

@@ -71,7 +71,7 @@ package enum MountPerformer {
 
     /// Makes sure that nobody else can write to an image. A device that was unmounted a moment ago may still be on its way:
     /// the kernel lets go of it later (loop(4), LO_FLAGS_AUTOCLEAR).
-    private static func waitForOthers(than device: LoopDevice, of file: FilePath) throws {
+    static func waitForOthers(than device: LoopDevice, of file: FilePath) throws {
         for _ in 0..<patience {
             let writers = try LoopTable.read().devices(of: file, onlyWriters: true)
             guard let other = writers.first(where: { $0 != device.path }) else { return }

@@ -40,9 +40,9 @@ func unescaped(_ text: String) -> [UInt8] {
         guard first == backslash else { continue }
         if rest.first == backslash {
             rest.removeFirst()
-        } else if rest.first == UInt8(ascii: "x"),
+        } else if rest.first == UInt8(ascii: "x"), rest.count > 2,
             let byte = UInt8(String(decoding: rest.dropFirst().prefix(2), as: UTF8.self), radix: 16),
-            rest.count > 2
+            !rest.dropFirst().prefix(2).contains(UInt8(ascii: "+"))
         {
             bytes[bytes.count - 1] = byte
             rest = rest.dropFirst(3)
