@@ -67,6 +67,8 @@ struct RunInNamespaceCommand: ParsableCommand {
     var words: [String] = []
 
     func run() throws {
+        // What is passed on is not looked at by the parser.
+        if words.first == "--help" || words.first == "-h" { throw CleanExit.helpRequest(self) }
         let words = words.first == "--" ? Array(words.dropFirst()) : words
         let program = words.first ?? environment("SHELL") ?? "/bin/sh"
         if Process.effectiveUserID == 0 {

@@ -24,7 +24,14 @@ enum ManualTexts {
                 ("32", "It was interrupted."), ("64", "There is no such option, or a setting is wrong."),
             ]
         }
-        return [
+        if command.last == "run-in-namespace" {
+            return [
+                ("any", "The program's own; 128 and the signal that has ended it."),
+                ("66", "There is no such program."), ("77", "There can be no user namespace."),
+            ]
+        }
+        let difference = [("1", "With --exit-code: there is a difference.")]
+        return (command.last == "diff" ? difference : []) + [
             ("0", "Done."), ("64", "The command line or a setting asks for what cannot be."),
             (
                 "65",
@@ -47,11 +54,33 @@ enum ManualTexts {
             ("sudo $(sudo unpack image -q) /mnt", "Unpack the image of a layout, and mount it:"),
             ("unpack image:debian --rw job-1 --format json", "Everything about a writable root file system:"),
             ("unpack image --progress json 2>events", "Let a program watch:"),
+            (
+                "docker save debian:12 | unpack - --output rootfs",
+                "One plain tree, of an archive that comes through a pipe:"
+            ),
         ],
         "inspect": [
             ("unpack inspect image", "What is in a layout:"),
             ("unpack inspect image --platform linux/arm64 --json", "One platform, for a program:"),
         ],
+        "ls": [
+            ("unpack ls image:debian /etc", "One directory of an image:"),
+            ("unpack ls image --recursive --json", "All of it, for a program:"),
+        ],
+        "why": [
+            ("unpack why image:app /etc/motd", "Which layer has written a file, and which has removed it:")
+        ],
+        "diff": [
+            ("unpack diff image:1.0 image:1.1", "What a new build has changed:"),
+            ("unpack diff image job-1", "What a job has written:"),
+        ],
+        "run-in-namespace": [
+            (
+                "unpack run-in-namespace -- sh -c 'unpack mount image ~/rootfs && chroot ~/rootfs /bin/sh'",
+                "A shell in an image, without root:"
+            )
+        ],
+        "doctor": [("unpack doctor", "Before the first image, and when something is not permitted:")],
         "mount": [
             ("unpack mount image:debian /mnt", "Unpack an image, and mount it read-only:"),
             ("unpack mount image --rw job-1 /mnt", "The same, to be written to:"),
