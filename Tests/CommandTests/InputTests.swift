@@ -1,0 +1,132 @@
+import Foundation
+import Kernel
+import OCI
+import SystemPackage
+import TestSupport
+import Testing
+
+/// Images as other programs write them, in every form and on every way into the program.
+@Suite(
+    .enabled(
+        if: Ability.canMountOverlay && Ability.has("skopeo") && Ability.has("containerd"),
+        "needs overlay mounts, skopeo and containerd"))
+struct InputTests {
+    private let program: Program
+    private static let fixture = "oci:\(Program.fixtures)/busybox-tar"
+
+    init() throws { program = try Program() }
+
+    private func copy(_ source: String = fixture, to target: String) throws -> String {
+        let path = program.scratch.path.appending(target.split(separator: ":")[1].description)
+        let words = target.split(separator: ":", maxSplits: 2).map(String.init)
+        let named = ([words[0], path.string] + words.dropFirst(2)).joined(separator: ":")
+        try Command.run("skopeo", "copy", "--quiet", source, named).succeed()
+        return path.string
+    }
+
+    /// The line of an image with a store of its own, and the tree that it mounts.
+    private func tree(_ arguments: [String], input: String? = nil) throws -> TreeDump {
+        let root = program.scratch.path.appending("store-\(UInt32.random(in: .min ... .max))")
+        var words = [Program.path.string, "--quiet", "--root", root.string] + arguments
+        if let input { words = ["sh", "-ec", "\(input) | \"$@\"", "sh"] + words }
+        let run = try Command.run(words, timeout: 120).succeed()
+        #expect(run.errorText.isEmpty)
+        return try program.tree(String(run.text.dropLast()))
+    }
+
+    private func expectSame(_ tree: TreeDump, _ what: String) throws {
+        let expected = try self.tree([String(Self.fixture.dropFirst(4))])
+        #expect(tree == expected, "\(what): \(tree.difference(from: expected))")
+    }
+
+    @Test("skopeo's archives, by name, by number, compressed and through a pipe")
+    func skopeo() throws {
+        let oci = try copy(to: "oci-archive:oci.tar:one:1.0")
+        let docker = try copy(to: "docker-archive:docker.tar:docker.io/library/one:1.0")
+        let directory = try copy(to: "oci:directory:one")
+        for (image, arguments) in [
+            (oci, []), ("oci-archive:\(oci):one:1.0", []), ("\(oci)@0", []), ("oci-archive:\(oci):@0", []),
+            (oci, ["--ref", "one:1.0"]), (docker, []), ("docker-archive:\(docker):one:1.0", []),
+            ("docker-archive:\(docker):docker.io/library/one:1.0", []), ("docker-archive:\(docker):@0", []),
+            ("oci:\(directory):one", []), ("\(directory)@0", []),
+        ] {
+            try expectSame(try tree([image] + arguments), "\(image) \(arguments)")
+        }
+        for archive in [oci, docker] {
+            try Command.run("gzip", "-k", archive).succeed()
+            try Command.run("zstd", "-q", "-k", archive).succeed()
+            for path in ["\(archive).gz", "\(archive).zst"] { try expectSame(try tree([path]), path) }
+            try expectSame(try tree(["-"], input: "cat \(archive)"), "\(archive) through a pipe")
+            try expectSame(try tree(["-"], input: "cat \(archive).gz"), "\(archive).gz through a pipe")
+            let run = try Command.run(
+                "sh", "-ec", "\"$0\" -q --root \"$1\" - <\"$2\"", Program.path.string, program.root.string,
+                archive)
+            #expect(run.status == 0, "\(run.report)")
+        }
+        try expectSame(
+            try tree(["docker-archive:-:one:1.0"], input: "cat \(docker)"), "a name in a pipe")
+    }
+
+    @Test(
+        "What containerd exports, which carries both forms as docker save does")
+    func containerd() throws {
+        let docker = try copy(to: "docker-archive:docker.tar:docker.io/library/one:1.0")
+        let other = try ContainerdDaemon()
+        defer { other.stop() }
+        _ = try other.ctr(["images", "import", "--no-unpack", docker])
+        let name = try #require(
+            try other.ctr(["images", "ls", "-q"]).split(separator: "\n").first.map(String.init))
+        let exported = program.scratch.path.appending("exported.tar").string
+        _ = try other.ctr(["images", "export", exported, name])
+        let names = try Command.run("tar", "-tf", exported).succeed().text.split(separator: "\n")
+        #expect(names.contains("index.json") && names.contains("manifest.json"))
+        for image in [
+            exported, "docker-archive:\(exported)", "oci-archive:\(exported)", "\(exported):\(name)",
+        ] {
+            try expectSame(try tree([image]), image)
+        }
+        try expectSame(try tree(["-"], input: "cat \(exported)"), "a pipe")
+    }
+
+    @Test("A pipe is read to its end, so that who writes it ends well, also where all is there already")
+    func wholePipe() throws {
+        let docker = try copy(to: "docker-archive:docker.tar:one:1.0")
+        for _ in 1...2 {
+            let run = try Command.run(
+                "bash", "-c",
+                #"set -o pipefail; { cat "$2"; head -c 3000000 /dev/zero; } | "$0" -q --root "$1" -; echo $?"#,
+                Program.path.string, program.root.string, docker)
+            #expect(run.text.hasSuffix("\n0\n"), "\(run.report)")
+        }
+        // Nothing is left where it was kept.
+        let kept = try program.scratch.makeDirectory("tmp")
+        try Command.run(
+            "sh", "-ec", #"cat "$2" | TMPDIR="$3" "$0" -q --root "$1" -"#, Program.path.string,
+            program.root.string,
+            docker, kept.string
+        ).succeed()
+        #expect(try FileManager.default.contentsOfDirectory(atPath: kept.string).isEmpty)
+    }
+
+    @Test("A store, inspect, ls and verify --repair take archives as they take directories")
+    func everywhere() throws {
+        let docker = try copy(to: "docker-archive:docker.tar:one:1.0")
+        let plain = try program.run("inspect", String(Self.fixture.dropFirst(4)), "--json").succeed().output
+        let archived = try program.run("inspect", docker, "--json").succeed().output
+        let chain = "[.images[0].layers[].chainID]"
+        #expect(
+            try Command.run("jq", chain, input: plain).succeed().text
+                == (try Command.run("jq", chain, input: archived).succeed().text))
+        #expect(
+            try program.run("ls", "-R", docker).succeed().text
+                == (try program.run("ls", "-R", String(Self.fixture.dropFirst(4))).succeed().text))
+        let line = try program.line(docker)
+        let layer = try #require(
+            try program.run(docker, "--format", "path").succeed().text.split(separator: "\n").last)
+        try Command.run("sh", "-ec", "echo damaged >\(layer)/bin/busybox").succeed()
+        #expect(try program.run("verify").status == 4)
+        #expect(try program.run("verify", "--repair", "docker-archive:\(docker):one:1.0").status == 1)
+        #expect(try program.run("verify").status == 0)
+        try expectSame(try program.tree(line), "repaired")
+    }
+}
