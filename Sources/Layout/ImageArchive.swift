@@ -30,6 +30,7 @@ final class ImageArchive: Sendable {
     private let file: File
     private let state = Watched(State())
     private let cancellation: Cancellation
+    private let onArrival: ImageLayout.Arrival
 
     /// A plain tar on disk.
     ///
@@ -38,6 +39,7 @@ final class ImageArchive: Sendable {
         self.path = path
         self.file = file
         self.cancellation = cancellation
+        onArrival = { _ in }
         do {
             let size = try self.file.status().size
             var walk = MemberWalk()
@@ -65,10 +67,12 @@ final class ImageArchive: Sendable {
     /// - Parameter folder: where it is kept.
     /// - Throws: `.system` where that cannot be.
     init(
-        _ path: FilePath, arriving stream: ArchiveStream, in folder: FilePath, cancellation: Cancellation
+        _ path: FilePath, arriving stream: ArchiveStream, in folder: FilePath, cancellation: Cancellation,
+        onArrival: @escaping ImageLayout.Arrival
     ) throws(LayoutFailure) {
         self.path = path
         self.cancellation = cancellation
+        self.onArrival = onArrival
         do {
             file = try File.temporary(in: folder)
             // It is not waited for: what it reads from may never end, and the process does.
@@ -135,7 +139,7 @@ final class ImageArchive: Sendable {
 
     private func find(_ name: String) throws(LayoutFailure) -> Content? {
         do {
-            return try state.wait(cancellation) { state in
+            return try state.wait(cancellation, meanwhile: { onArrival($0.arrived) }) { state in
                 state.members[name].map { .some($0) } ?? (state.end == nil ? nil : .some(nil))
             }
         } catch {

@@ -12,6 +12,9 @@ package struct ImageLayout: Sendable {
     /// Indexes list every platform and attestation of an image.
     package static let largestIndex: Int64 = 16 << 20
 
+    /// Told how many bytes of a stream have come, while what is asked for has not.
+    package typealias Arrival = @Sendable (Int64) -> Void
+
     /// For messages and documents; `-` is standard input.
     package let path: FilePath
     package let index: ImageIndex
@@ -24,12 +27,12 @@ package struct ImageLayout: Sendable {
     ///   `.cancelled`, `.system`.
     package init(
         opening source: ImageSource, in folder: FilePath = Process.temporaryFolder,
-        cancellation: Cancellation = Cancellation()
+        cancellation: Cancellation = Cancellation(), onArrival: @escaping Arrival = { _ in }
     ) throws(LayoutFailure) {
         path = source.path
         let files: any LayoutFiles
         do {
-            files = try Self.files(of: source, in: folder, cancellation)
+            files = try Self.files(of: source, in: folder, cancellation, onArrival)
         } catch {
             throw LayoutFailure(error, reading: source.path)
         }
@@ -44,7 +47,8 @@ package struct ImageLayout: Sendable {
     package init(opening path: FilePath) throws(LayoutFailure) { try self.init(opening: ImageSource(path)) }
 
     private static func files(
-        of source: ImageSource, in folder: FilePath, _ cancellation: Cancellation
+        of source: ImageSource, in folder: FilePath, _ cancellation: Cancellation,
+        _ onArrival: @escaping Arrival
     ) throws -> any LayoutFiles {
         let path = source.path
         let file: File
@@ -68,7 +72,8 @@ package struct ImageLayout: Sendable {
             fallthrough
         default:
             return try ImageArchive(
-                path, arriving: ArchiveStream(file), in: folder, cancellation: cancellation)
+                path, arriving: ArchiveStream(file), in: folder, cancellation: cancellation,
+                onArrival: onArrival)
         }
     }
 

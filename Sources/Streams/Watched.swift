@@ -10,13 +10,15 @@ package final class Watched<State>: @unchecked Sendable {
 
     /// Waits until `body` finds what it looks for.
     ///
+    /// - Parameter meanwhile: told of the state ten times a second, while there is nothing.
     /// - Throws: once somebody has cancelled, which is looked at ten times a second.
     package func wait<Result>(
-        _ cancellation: Cancellation, _ body: (State) -> Result?
+        _ cancellation: Cancellation, meanwhile: (State) -> Void = { _ in }, _ body: (State) -> Result?
     ) throws(Cancelled) -> Result {
         while true {
             if let result = monitor.wait(atMost: 100, { body(state) }) { return result }
             try cancellation.check()
+            meanwhile(monitor.change { state })
         }
     }
 }

@@ -32,18 +32,15 @@ package struct TarOutput: Sendable {
     }
 
     /// - Returns: what was said about the image.
-    package func run() throws(UnpackError) -> [String] {
-        let opened = try attempt {
-            let layout = try ImageLayout(opening: request.image, cancellation: cancellation)
-            return OpenedImage(
-                layout: layout, image: try layout.load(layout.select(request.selector).descriptor))
-        }
+    package func run() throws(UnpackError) -> PlainResult {
+        let (layout, _, image) = try request.open(cancellation, onEvent)
+        let opened = OpenedImage(layout: layout, image: image)
         let job = ImageTarJob(
             opened, limits: request.limits, latest: latest.map { Timestamp(seconds: $0, nanoseconds: 0) },
             cancellation: cancellation, onEvent: onEvent)
         let warnings = try write(job)
-        opened.layout.finish()
-        return warnings
+        layout.finish()
+        return try image.plainResult(warnings)
     }
 
     private func write(_ job: ImageTarJob) throws(UnpackError) -> [String] {

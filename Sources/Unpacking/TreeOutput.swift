@@ -33,11 +33,8 @@ package struct TreeOutput: Sendable {
 
     /// - Returns: what was said about the image.
     /// - Throws: `.usage` for a directory that is not empty. Nothing is left of a run that fails.
-    package func run() throws(UnpackError) -> [String] {
-        let (layout, image) = try attempt {
-            let layout = try ImageLayout(opening: request.image, cancellation: cancellation)
-            return (layout, try layout.load(layout.select(request.selector).descriptor))
-        }
+    package func run() throws(UnpackError) -> PlainResult {
+        let (layout, _, image) = try request.open(cancellation, onEvent)
         for step in image.steps { try attempt(in: step) { try layout.check(step.descriptor) } }
         let isNew = try attempt { try !target.exists() }
         let folder = try makeDirectory(target)
@@ -49,7 +46,7 @@ package struct TreeOutput: Sendable {
         do throws(UnpackError) {
             let warnings = try fill(folder, with: image, of: layout)
             layout.finish()
-            return warnings
+            return try image.plainResult(warnings)
         } catch {
             try? folder.removeContents()
             if isNew { try? Directory.removing(target) }

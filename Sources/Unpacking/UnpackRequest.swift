@@ -2,6 +2,7 @@ package import Layers
 package import Layout
 package import Mounts
 package import OCI
+internal import Streams
 package import SystemPackage
 
 /// What to unpack, and where to.
@@ -57,8 +58,24 @@ package struct UnpackRequest: Sendable {
     }
 }
 
+extension UnpackRequest {
+    /// Doors 1 to 4: layout, selection, manifest and config, plan.
+    func open(
+        _ cancellation: Cancellation, _ onEvent: @escaping @Sendable (UnpackEvent) -> Void
+    ) throws(UnpackError) -> (layout: ImageLayout, candidate: Candidate, image: Image) {
+        try attempt {
+            let layout = try ImageLayout(
+                opening: image, cancellation: cancellation, onArrival: { onEvent(.receiving($0)) })
+            let candidate = try layout.select(selector)
+            return (layout, candidate, try layout.load(candidate.descriptor))
+        }
+    }
+}
+
 /// What happens meanwhile, for whoever watches. Told from several threads.
 package enum UnpackEvent: Sendable {
+    /// So many bytes of an archive have come through a pipe, and the documents have not; ten times a second at most.
+    case receiving(Int64)
     /// The steps, and which of them are there already.
     case planned([LayerStep], cached: Set<ChainID>)
     /// Another process unpacks this layer.
@@ -73,8 +90,21 @@ package enum UnpackEvent: Sendable {
     case syncing
 }
 
+/// An image of which something was made.
+package protocol FinishedImage: Sendable {
+    var chainID: ChainID { get }
+    /// What the image asked for and did not get, a line each.
+    var warnings: [String] { get }
+}
+
+/// A tree or a tar of an image.
+package struct PlainResult: FinishedImage {
+    package let chainID: ChainID
+    package let warnings: [String]
+}
+
 /// What came of it.
-package struct UnpackResult: Sendable {
+package struct UnpackResult: FinishedImage {
     package let image: Image
     package let reference: String?
     package let platform: Platform
@@ -89,5 +119,17 @@ package struct UnpackResult: Sendable {
         package let path: FilePath
         /// Whether it was there before.
         package let isCached: Bool
+    }
+}
+
+extension Image {
+    func plainResult(_ warnings: [String]) throws(UnpackError) -> PlainResult {
+        PlainResult(chainID: try topChain(), warnings: warnings)
+    }
+
+    /// - Throws: never for an image that was loaded: those have layers.
+    func topChain() throws(UnpackError) -> ChainID {
+        guard let top = steps.last?.chainID else { throw UnpackError(.internal, "an image without layers") }
+        return top
     }
 }

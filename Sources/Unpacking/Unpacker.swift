@@ -27,15 +27,14 @@ package struct Unpacker: Sendable {
 
     package func run() throws(UnpackError) -> UnpackResult {
         if let key = request.writableKey { try check(key: key) }
-        let (layout, candidate, image) = try read()
+        let (layout, candidate, image) = try request.open(cancellation, onEvent)
+        logger.debug("selected \(candidate.descriptor.digest), \(image.steps.count) layers")
         guard Process.effectiveUserID == 0 else {
             throw UnpackError(
                 .permission, "unpacking sets owners and makes devices, which needs root",
                 hint: "run it with sudo")
         }
-        guard let top = image.steps.last?.chainID else {
-            throw UnpackError(.internal, "an image without layers")
-        }
+        let top = try image.topChain()
         let store = try openStore(request.root, snapshotter: request.snapshotter)
         let record = record(of: image, candidate, top)
         let plan = Plan(image: image, candidate: candidate, top: top, record: record)
@@ -97,17 +96,6 @@ package struct Unpacker: Sendable {
                 UnpackResult.Layer(
                     step: step, path: store.path(of: snapshot), isCached: cached.contains(step.chainID))
             }, warnings: warnings)
-    }
-
-    /// Doors 1 to 4: layout, selection, manifest and config, plan.
-    private func read() throws(UnpackError) -> (ImageLayout, Candidate, Image) {
-        try attempt {
-            let layout = try ImageLayout(opening: request.image, cancellation: cancellation)
-            let candidate = try layout.select(request.selector)
-            let image = try layout.load(candidate.descriptor)
-            logger.debug("selected \(candidate.descriptor.digest), \(image.steps.count) layers")
-            return (layout, candidate, image)
-        }
     }
 
     /// Doors 5 to 12: what is there already is kept from whoever prunes, what is not is unpacked, and the image recorded.

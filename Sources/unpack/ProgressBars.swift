@@ -28,7 +28,9 @@ struct ProgressBars: ProgressView {
 
     mutating func take(_ event: UnpackEvent) {
         switch event {
+        case .receiving(let bytes): Talk.drawStatus(["receiving the archive: \(megabytes(bytes))"])
         case .planned(let steps, let cached):
+            Talk.drawStatus([])
             total = steps.reduce(0) { $0 + (cached.contains($1.chainID) ? 0 : $1.descriptor.size) }
         case .waiting(let step): tellWait(for: step)
         case .started(let step):
@@ -54,7 +56,7 @@ struct ProgressBars: ProgressView {
         }
     }
 
-    mutating func end(_ outcome: Result<UnpackResult?, UnpackError>) {
+    mutating func end(_ outcome: Result<ChainID?, UnpackError>) {
         Talk.drawStatus([])
         guard case .success = outcome, committed.count > 0 else { return }
         let seconds = tenths((ContinuousClock.now - start) / .seconds(1))

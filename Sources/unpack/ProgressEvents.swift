@@ -42,6 +42,10 @@ struct ProgressEvents: ProgressView {
 
     mutating func take(_ event: UnpackEvent) {
         switch event {
+        case .receiving(let bytes):
+            var line = Event("receiving")
+            line.bytes = bytes
+            tell(line)
         case .planned(let steps, let cached):
             var line = Event("planned")
             line.layers = steps.map {
@@ -85,12 +89,12 @@ struct ProgressEvents: ProgressView {
         tell(line)
     }
 
-    func end(_ outcome: Result<UnpackResult?, UnpackError>) {
+    func end(_ outcome: Result<ChainID?, UnpackError>) {
         var line: Event
         switch outcome {
-        case .success(let result):
+        case .success(let chain):
             line = Event("done")
-            line.chainID = result?.chainID
+            line.chainID = chain
         case .failure(let error):
             line = Event("failed")
             line.message = error.message

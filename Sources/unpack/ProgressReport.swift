@@ -53,7 +53,7 @@ struct ProgressOptions: ParsableArguments {
 /// What watches an unpack. Told of one thing at a time.
 protocol ProgressView: Sendable {
     mutating func take(_ event: UnpackEvent)
-    mutating func end(_ outcome: Result<UnpackResult?, UnpackError>)
+    mutating func end(_ outcome: Result<ChainID?, UnpackError>)
 }
 
 /// Shows what happens while an image is unpacked; told from several threads.
@@ -76,7 +76,7 @@ final class ProgressReport: Sendable {
         let outcome = Result(catching: body)
         view.withLock { view in
             switch outcome {
-            case .success(let value): view.end(.success(value as? UnpackResult))
+            case .success(let value): view.end(.success((value as? any FinishedImage)?.chainID))
             case .failure(let error as UnpackError): view.end(.failure(error))
             // A command's own way to end.
             case .failure: view.end(.success(nil))
@@ -94,15 +94,19 @@ struct NoProgress: ProgressView {
         if tellsWarnings, case .warned(let step, let warning) = event { tell(warning, of: step) }
     }
 
-    func end(_ outcome: Result<UnpackResult?, UnpackError>) {}
+    func end(_ outcome: Result<ChainID?, UnpackError>) {}
 }
 
 /// A line a layer, when it is there.
 struct ProgressLines: ProgressView {
+    private var isReceiving = false
     private var starts = [ChainID: ContinuousClock.Instant]()
 
     mutating func take(_ event: UnpackEvent) {
         switch event {
+        case .receiving:
+            if !isReceiving { Talk.say("receiving the archive") }
+            isReceiving = true
         case .planned(let steps, let cached):
             if !cached.isEmpty, cached.count < steps.count {
                 Talk.say("\(cached.count) of \(steps.count) layers are there already")
@@ -118,7 +122,7 @@ struct ProgressLines: ProgressView {
         }
     }
 
-    func end(_ outcome: Result<UnpackResult?, UnpackError>) {}
+    func end(_ outcome: Result<ChainID?, UnpackError>) {}
 }
 
 func tell(_ warning: LayerWarning, of step: LayerStep) {

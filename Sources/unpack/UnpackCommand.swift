@@ -180,15 +180,15 @@ struct UnpackJob {
 
     /// Without a store.
     func write(to output: OutputPlace) throws {
-        try watched { request, cancellation, progress in
+        _ = try watched { request, cancellation, progress in
             switch output {
             case .directory(let path):
-                _ = try TreeOutput(
+                try TreeOutput(
                     request, to: path, cancellation: cancellation, logger: talk.talk.logger,
                     onEvent: { progress.take($0) }
                 ).run()
             case .tar(let place):
-                _ = try TarOutput(
+                try TarOutput(
                     request, to: place, latest: try sourceDateEpoch(), cancellation: cancellation,
                     onEvent: { progress.take($0) }
                 ).run()

@@ -90,8 +90,9 @@ struct ProgressTests {
         let (documented, explained) = try Self.documented()
         #expect(
             Set(documented.keys) == [
-                "planned", "waiting", "started", "progressed", "warned", "committed", "syncing", "done",
-                "failed",
+                "receiving", "planned", "waiting", "started", "progressed", "warned", "committed", "read",
+                "syncing",
+                "done", "failed",
             ])
         let program = try Program()
         let image = try program.image(Self.layers)
@@ -110,6 +111,7 @@ struct ProgressTests {
         #expect(told.last?["event"] as? String == "failed" && told.last?["status"] as? Int == 65)
         events += told
         events += try waiting()
+        events += try piped(program, image)
         for event in events {
             let name = try #require(event["event"] as? String)
             let fields = Set(event.keys).subtracting(["event", "time"])
@@ -120,6 +122,17 @@ struct ProgressTests {
             #expect(time.matches("20*-*-*T*:*:*.*Z"), "\(time)")
         }
         #expect(Set(Self.names(events)) == Set(documented.keys))
+    }
+
+    /// What is told of an archive that comes slowly, and becomes a tar.
+    private func piped(_ program: Program, _ image: ImageBuilder) throws -> [Fields] {
+        let tar = try program.scratch.write("slow.tar", LayerBuilder(try image.members()).tar).string
+        let run = try Command.run(
+            "sh", "-ec",
+            #"{ head -c 3000 "$1"; sleep 0.5; tail -c +3001 "$1"; } | "$0" --progress json -o - - >/dev/null"#,
+            Program.path.string, tar
+        ).succeed()
+        return try Self.objects(run.errorText)
     }
 
     /// What is told by a process that finds a layer in another's hands: in the test's own.

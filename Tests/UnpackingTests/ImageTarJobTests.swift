@@ -38,6 +38,7 @@ struct ImageTarJobTests {
     ) -> ImageTarJob {
         ImageTarJob(opened, limits: limits, cancellation: cancellation) { event in
             switch event {
+            case .receiving: log.events.append("receiving")
             case .planned(let steps, _): log.events.append("planned \(steps.map(\.number))")
             case .started(let step): log.events.append("started \(step.number)")
             case .read(let step): log.events.append("read \(step.number)")
