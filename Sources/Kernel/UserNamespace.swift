@@ -52,6 +52,7 @@ package enum UserNamespace {
         var set = sigset_t()
         var previous = sigset_t()
         _ = ck_block_for_child(&set, &previous)
+        defer { pthread_sigmask(SIG_SETMASK, &previous, nil) }
         let ranges = SubordinateIDs.ofThisUser()
         if kind == .subordinate, ranges == nil {
             throw Failure(
@@ -60,7 +61,6 @@ package enum UserNamespace {
         }
         let child = try start("true", [], kind, ranges, &previous)
         _ = try wait(child, &set)
-        pthread_sigmask(SIG_SETMASK, &previous, nil)
     }
 
     private static func wait(_ child: CInt, _ set: inout sigset_t) throws(Failure) -> Int32 {

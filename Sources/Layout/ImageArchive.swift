@@ -31,6 +31,8 @@ final class ImageArchive: Sendable {
     private let state = Watched(State())
     private let cancellation: Cancellation
     private let onArrival: ImageLayout.Arrival
+    /// Where what arrives is kept.
+    private let folder: FilePath
 
     /// A plain tar on disk.
     ///
@@ -40,6 +42,7 @@ final class ImageArchive: Sendable {
         self.file = file
         self.cancellation = cancellation
         onArrival = { _ in }
+        folder = path
         do {
             let size = try self.file.status().size
             var walk = MemberWalk()
@@ -75,6 +78,7 @@ final class ImageArchive: Sendable {
         self.onArrival = onArrival
         do {
             file = try File.temporary(in: folder)
+            self.folder = folder
             // It is not waited for: what it reads from may never end, and the process does.
             _ = try WorkerThread { self.receive(stream) }
         } catch {
@@ -88,13 +92,21 @@ final class ImageArchive: Sendable {
             try stream.read { bytes in
                 if !walk.hasEnded { try add(try walk.feed(bytes)) }
                 let (position, isLeft) = state.change { ($0.arrived, $0.isLeft) }
-                if !isLeft { try file.write(bytes, at: position) }
+                if !isLeft { try keep(bytes, at: position) }
                 state.change { $0.arrived += Int64(bytes.byteCount) }
             }
             try walk.finish()
             state.change { $0.end = .success(()) }
         } catch {
             state.change { $0.end = .failure(LayoutFailure(error, reading: path)) }
+        }
+    }
+
+    private func keep(_ bytes: RawSpan, at position: Int64) throws(LayoutFailure) {
+        do {
+            try file.write(bytes, at: position)
+        } catch {
+            throw error.isOutOfSpace ? .noRoom(folder, error) : .system(error)
         }
     }
 

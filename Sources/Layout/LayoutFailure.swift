@@ -11,6 +11,8 @@ package enum LayoutFailure: Error, Sendable {
     case isADirectory(FilePath)
     /// An archive that breaks off, or is none.
     case unreadable(FilePath, reason: String)
+    /// No space where an archive is kept while it arrives.
+    case noRoom(FilePath, SyscallFailure)
     /// Nothing is piped into the program.
     case inputIsTerminal
     /// A directory without a usable `oci-layout` or `index.json`.

@@ -19,9 +19,12 @@ package struct Bundle: Sendable {
     private static let rootfs = "rootfs"
     private static let config = FileName(literal: "config.json")
 
-    /// The writable snapshot that is this bundle's, where nobody names one.
+    /// The writable snapshot that is this bundle's, where nobody names one: no two paths have the same.
     package var key: String {
-        "bundle" + path.components.map { "-" + $0.string }.joined()
+        let escaped = path.components.map { component in
+            component.string.replacing("_", with: "__").replacing("-", with: "_-")
+        }
+        return (["bundle"] + escaped).joined(separator: "-")
     }
 
     /// Makes the directories: before any work, for nothing is gained by it if they cannot be.

@@ -55,6 +55,13 @@ extension UnpackError {
             self.init(
                 .data, "\(Self.shown(path)) cannot be read as an archive of an image: \(reason)",
                 hint: "it is damaged, or was cut off: fetch or save it again")
+        case .noRoom(let folder, let cause):
+            self.init(
+                .io,
+                "no room in '\(escaped(folder))' for the archive, which is kept there while it arrives: \(cause)",
+                hint:
+                    "set TMPDIR to a directory with more space, or save the archive, uncompressed, and name the file"
+            )
         case .inputIsTerminal:
             self.init(
                 .usage, "standard input is a terminal, and no archive",

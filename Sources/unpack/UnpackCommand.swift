@@ -100,7 +100,9 @@ struct UnpackCommand: NamespacedCommand {
     }
 
     var farewell: String? {
-        guard !talk.talk.quiet, output == nil, format.isWords else { return nil }
+        if talk.talk.quiet { return nil }
+        if output != nil { return "look at it, and remove it, inside of 'unpack run-in-namespace -- sh'" }
+        guard format.isWords else { return nil }
         return "that is for a user namespace: run it inside of 'unpack run-in-namespace -- sh'"
     }
 

@@ -112,6 +112,15 @@ struct ErrorTableTests {
             return try program.run(try tar(program, "x.tar", [.file("a")]))
         case "nothing on stdin":
             return try program.run("-")
+        case "no room for a compressed archive":
+            let (builder, _) = try image(program)
+            let members = [.file("padding", Bytes.noise(3_000_000))] + (try builder.members())
+            let file = try program.scratch.write("x.tar.gz", storedGzip(LayerBuilder(members).tar))
+            let folder = try program.scratch.makeDirectory("tmp")
+            return try Command.run(
+                "unshare", "-m", "sh", "-ec",
+                #"mount -t tmpfs -o size=1m tmpfs "$1"; TMPDIR=$1 exec "$0" "$2" --root "$3""#,
+                Program.path.string, folder.string, file.string, program.root.string)
         case "a terminal as stdin":
             // script(1) gives a terminal to all three streams, and passes the status on.
             return try Command.run(

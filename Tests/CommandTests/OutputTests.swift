@@ -181,6 +181,18 @@ import Testing
         ),
     ]
 
+    @Test("No two bundles have one snapshot, however their paths look alike")
+    func keys() throws {
+        var keys = Set<String>()
+        let paths = ["a-b/c", "a/b-c", "a/b/c", "a_/-b", "a/__b", "a_-b"]
+        for path in paths {
+            let bundle = program.scratch.path.appending(path)
+            let line = try program.line(image, "--bundle", bundle.string)
+            keys.insert(String(try #require(line.split(separator: ",").first)))
+        }
+        #expect(keys.count == paths.count)
+    }
+
     @Test("A config that somebody has changed is kept, and a bundle of another image is refused")
     func keptConfig() throws {
         let bundle = program.scratch.path.appending("bundle")

@@ -85,6 +85,31 @@ struct RootlessTests {
         try user.inNamespace("rm -rf \(target)").succeed()
     }
 
+    @Test("What an image itself says in the attribute for owners is left out")
+    func forged() throws {
+        let user = try OrdinaryUser(.single)
+        let builder = try ImageBuilder(at: user.home.appending("forged"))
+        let forged = Bytes(FileOwner(uid: 7, gid: 7).encoded)
+        let layer = LayerBuilder(
+            .file("mine", "x").pax("SCHILY.xattr.user.rootlesscontainers", forged),
+            .file("theirs", "x").owned(5, 6).pax("SCHILY.xattr.user.rootlesscontainers", forged),
+            .file("listed", "x").pax(
+                "SCHILY.acl.access", "user::rw-,user:bin:r--:1234,group::r--,mask::r--,other::---"))
+        try builder.writeIndex([try builder.image([layer])])
+        try Command.run("chown", "-R", "4242:4242", builder.path.string).succeed()
+        let target = user.home.appending("tree")
+        let run = try user.run("unpack", "forged", "--output", target.string).succeed()
+        #expect(run.errorText.contains("it would forge owners here"), "\\(run.errorText)")
+        #expect(run.errorText.contains("system.posix_acl_access"), "\\(run.errorText)")
+        func attribute(_ name: String) throws -> [UInt8]? {
+            let found = try Command.run(
+                "getfattr", "--only-values", "-n", "user.rootlesscontainers", target.appending(name).string)
+            return found.status == 0 ? found.output : nil
+        }
+        #expect(try attribute("mine") == nil)
+        #expect(try attribute("theirs") == FileOwner(uid: 5, gid: 6).encoded)
+    }
+
     @Test(
         "A writable snapshot keeps what was written, and what was removed",
         arguments: OrdinaryUser.IDs.allCases)
