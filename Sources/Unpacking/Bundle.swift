@@ -37,29 +37,35 @@ package struct Bundle: Sendable {
     /// bundle's snapshot is.
     ///
     /// - Returns: whether the config is a new one.
-    package func write(_ result: UnpackResult, root: FilePath, snapshotter: String) throws(UnpackError)
-        -> Bool
-    {
-        let user = try user(of: result, root, snapshotter)
-        let document = RuntimeConfig.document(
-            of: result.image.config, rootfs: Self.rootfs, isReadOnly: result.mounts.allSatisfy(\.isReadOnly),
-            user: user)
-        return try attempt {
-            let folder = try Directory(opening: path)
-            if try folder.status(of: Self.config) != nil { return false }
-            try folder.writeWhole(Self.config, mode: 0o644) { file in
-                try document.indented.withRawSpan { span throws(SyscallFailure) in try file.write(span) }
-            }
-            return true
+    /// - Throws: `.data` for a user that the image does not have. The bundle's own snapshot, that was made for it, is gone then.
+    package func write(
+        _ result: UnpackResult, root: FilePath, snapshotter: String
+    ) throws(UnpackError) -> Bool {
+        let (folder, store) = try attempt {
+            (try Directory(opening: path), try openStore(root, snapshotter: snapshotter))
         }
+        if try attempt({ try folder.status(of: Self.config) }) != nil { return false }
+        do throws(UnpackError) {
+            let document = RuntimeConfig.document(
+                of: result.image.config, rootfs: Self.rootfs,
+                isReadOnly: result.mounts.allSatisfy(\.isReadOnly), user: try user(of: result, in: store))
+            try attempt {
+                try folder.writeWhole(Self.config, mode: 0o644) { file in
+                    try document.indented.withRawSpan { span throws(SyscallFailure) in try file.write(span) }
+                }
+            }
+        } catch {
+            try? store.remove(key)
+            throw error
+        }
+        return true
     }
 
     /// The image's own accounts decide who `config.User` is.
     private func user(
-        of result: UnpackResult, _ root: FilePath, _ snapshotter: String
+        of result: UnpackResult, in store: SnapshotStore
     ) throws(UnpackError) -> ContainerUser {
         try attempt {
-            let store = try openStore(root, snapshotter: snapshotter)
             guard let snapshot = try store.verified(result.chainID) else {
                 throw UnpackError(
                     .notFound, "the image was removed from the store meanwhile", hint: "run it again")

@@ -181,6 +181,23 @@ import Testing
         ),
     ]
 
+    @Test("An image whose user does not exist makes no bundle, and leaves no snapshot of it")
+    func missingUser() throws {
+        let builder = try ImageBuilder(at: program.scratch.path.appending("image"))
+        let layer = LayerBuilder(.directory("etc"), .file("etc/passwd", "root:x:0:0::/:/bin/sh\n"))
+        let config = try builder.blob(
+            Array(
+                #"{"os": "linux", "architecture": "\#(Platform.host.architecture)", "config": {"User": "app"}, "rootfs": {"type": "layers", "diff_ids": ["\#(layer.diffID)"]}}"#
+                    .utf8), .ociConfig)
+        try builder.writeIndex([try builder.manifest(config, [try builder.layer(layer)])])
+        let bundle = program.scratch.path.appending("bundle")
+        let refused = try program.run(builder.path.string, "--bundle", bundle.string)
+        #expect(refused.status == 65 && refused.text.isEmpty)
+        #expect(refused.errorText.contains("'app', and its /etc/passwd has no such user\nhint: "))
+        #expect(try program.rows("SELECT count(*) FROM snapshot WHERE kind = 'active'") == "0\n")
+        #expect(try !FileManager.default.contentsOfDirectory(atPath: bundle.string).contains("config.json"))
+    }
+
     @Test("No two bundles have one snapshot, however their paths look alike")
     func keys() throws {
         var keys = Set<String>()

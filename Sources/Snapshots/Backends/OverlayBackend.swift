@@ -79,6 +79,11 @@ struct OverlayBackend: SnapshotBackend {
     private static let hasIndexParameter =
         (try? File.open("/sys/module/overlay/parameters/index", .read)) != nil
 
+    /// tmpfs has no `user.*` before Linux 6.6.
+    private static let places =
+        WhiteoutForm.usesUserAttributes && KernelRelease.current < KernelRelease(major: 6, minor: 6)
+        ? "ext4, xfs or btrfs" : "ext4, xfs, btrfs or tmpfs"
+
     func probe() throws(StoreFailure) -> WhiteoutForm {
         do throws(SyscallFailure) {
             let form = try folder.tryLayers()
@@ -91,7 +96,7 @@ struct OverlayBackend: SnapshotBackend {
             throw StoreFailure(
                 unable: error, Self.self, at: folder.path,
                 hint: """
-                    put the store on ext4, xfs, btrfs or tmpfs with --root DIR; on an overlay file system, as inside a \
+                    put the store on \(Self.places) with --root DIR; on an overlay file system, as inside a \
                     container, whiteouts can be made from Linux 6.7 on
                     """)
         }
