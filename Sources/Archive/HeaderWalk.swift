@@ -15,6 +15,8 @@ struct HeaderWalk {
         let start: Int64
         /// Bytes of content in the archive: without holes, and without a sparse map.
         let data: Int64
+        /// Whether they are the file as it is, right behind the header.
+        let isPlain: Bool
     }
 
     private enum State {
@@ -33,6 +35,8 @@ struct HeaderWalk {
     /// What libarchive takes at most for one PAX or GNU long record.
     private static let largestExtendedHeader: Int64 = 1 << 20
     private static let blockSize = RawHeader.blockSize
+    /// An exbibyte.
+    private static let largestBody: Int64 = 1 << 60
 
     private var state = State.header
     private var block = [UInt8]()
@@ -189,16 +193,18 @@ struct HeaderWalk {
         let path = try EntryPath(group.name(of: header))
         let stored = try stored(header, records)
         start = group.start ?? headerOffset
+        let form = try records?.sparse.form()
         func entry(size: Int64) throws(Reason) -> Entry {
             try Entry(header, group, path: path, offset: headerOffset, stored: stored, size: size)
         }
         func plain(size: Int64) throws(Reason) -> Header {
-            Header(entry: try entry(size: size), start: start, data: stored)
+            Header(
+                entry: try entry(size: size), start: start, data: stored,
+                isPlain: form == nil && !header.isSparse)
         }
         guard header.isSparse == header.hasSparseMap else {
             throw .malformed("a sparse map where none can be, or none where one must be")
         }
-        let form = try records?.sparse.form()
         if form != nil, header.type != UInt8(ascii: "0") {
             throw .malformed("a sparse map where none can be")
         }
@@ -235,8 +241,8 @@ struct HeaderWalk {
         guard isFile || size == 0 else {
             throw .malformed("an entry that has no content comes with \(size) bytes")
         }
-        // The padded size must not overflow; no file is this large.
-        guard size <= Int64.max - Int64(Self.blockSize) else { throw .malformed("a size of \(size) bytes") }
+        // Offsets must not overflow; no file is this large.
+        guard size <= Self.largestBody else { throw .malformed("a size of \(size) bytes") }
         return size
     }
 
@@ -246,7 +252,9 @@ struct HeaderWalk {
         let data = stored - Self.padded(text.byteCount)
         guard data >= 0 else { throw .malformed("a sparse map that is longer than its entry") }
         try text.map.check(size: size, stored: data)
-        add(Header(entry: entry, start: start, data: data), skipping: stored, behind: text.byteCount)
+        add(
+            Header(entry: entry, start: start, data: data, isPlain: false), skipping: stored,
+            behind: text.byteCount)
     }
 
     private mutating func add(_ header: Header, skipping body: Int64, behind taken: Int64 = 0) {

@@ -58,7 +58,7 @@ extension MemberWalk.Member {
         guard let path = Self.text(header.entry.path) else { return nil }
         self.path = path
         switch header.entry.content {
-        case .regular(let size) where size == header.data:
+        case .regular(let size) where header.isPlain:
             let start = header.entry.offset + Int64(RawHeader.blockSize)
             content = .file(start..<start + size)
         case .directory: content = .directory

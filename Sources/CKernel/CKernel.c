@@ -20,6 +20,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
@@ -283,6 +284,24 @@ int ck_wait_signal(const sigset_t *set) {
     return failure ? -failure : number;
 }
 
+static mode_t ck_mask;
+static struct rlimit ck_descriptors;
+
+void ck_take_over(void) {
+    ck_mask = umask(0);
+    // A child that nobody waits for would go unseen.
+    signal(SIGCHLD, SIG_DFL);
+    if (getrlimit(RLIMIT_NOFILE, &ck_descriptors) < 0) return;
+    struct rlimit all = {ck_descriptors.rlim_max, ck_descriptors.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &all);
+}
+void ck_hand_back(void) {
+    umask(ck_mask);
+    signal(SIGPIPE, SIG_DFL);
+    if (ck_descriptors.rlim_max) setrlimit(RLIMIT_NOFILE, &ck_descriptors);
+}
+uint32_t ck_inherited_mask(void) { return ck_mask; }
+
 int ck_pipe(int ends[2]) { CK_RETURN(pipe2(ends, O_CLOEXEC)); }
 
 int ck_spawn(const char *program, char *const arguments[], int errors) {
@@ -358,12 +377,16 @@ static void ck_tell(int descriptor, int number) {
 }
 
 int ck_start_in_namespace(const char *program, char *const arguments[], char *const environment[], const sigset_t *mask,
-                          int ready, int go) {
+                          const int ready_ends[2], const int go_ends[2]) {
+    int ready = ready_ends[1], go = go_ends[0];
     pid_t parent = getpid();
     pid_t child = fork();
     if (child) return child < 0 ? -errno : child;
     // A process of one thread, which other calls than these need not expect.
     char byte;
+    close(ready_ends[0]);
+    close(go_ends[1]);
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) goto failed;
     if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0) goto failed;
     ck_tell(ready, 0);
     ssize_t got;
@@ -373,10 +396,11 @@ int ck_start_in_namespace(const char *program, char *const arguments[], char *co
     // Not permitted where only one id is there; then there are no other groups either.
     (void)!setgroups(0, NULL);
     if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0) goto failed;
+    // Other ids than before: it is forgotten then (prctl(2)).
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) goto failed;
     if (getppid() != parent) _exit(127);
     ck_tell(ready, 0);
-    signal(SIGPIPE, SIG_DFL);
+    ck_hand_back();
     sigprocmask(SIG_SETMASK, mask, NULL);
     execvpe(program, arguments, environment);
 failed:

@@ -161,6 +161,16 @@ package final class Directory: Sendable {
         }
     }
 
+    /// Moves a name to another directory that does not have it (renameat2(2), RENAME_NOREPLACE).
+    ///
+    /// - Throws: EEXIST where it has.
+    package func renameToNew(_ name: FileName, in target: Directory) throws(SyscallFailure) {
+        let there = target.raw
+        try syscall("renameat2", name.description) {
+            name.withCString { ck_renameat2(raw, $0, there, $0, ck_rename_noreplace) }
+        }
+    }
+
     /// Exchanges what two names of this directory stand for, in one step (renameat2(2), RENAME_EXCHANGE).
     ///
     /// - Throws: ENOENT unless both are there; EINVAL where the file system cannot.
@@ -265,14 +275,16 @@ private let pathOnly: CInt = 0o10000000
 // MARK: Folders of the program's own
 
 extension Directory {
-    /// Opens a directory, made with all its parents if it is missing; `mode` is for the last one, 0755 for
-    /// the others.
-    package static func makingAll(_ path: FilePath, mode: UInt32) throws(SyscallFailure) -> Directory {
+    /// Opens a directory, made with all its parents if it is missing; `mode` is for the last one.
+    package static func makingAll(
+        _ path: FilePath, mode: UInt32, parents: UInt32 = 0o755
+    ) throws(SyscallFailure) -> Directory {
         do {
             return try Directory(opening: path)
         } catch let error where error.isMissing {
             let above = path.removingLastComponent()
-            let parent = try makingAll(above.isEmpty ? FilePath(".") : above, mode: 0o755)
+            let parent = try makingAll(
+                above.isEmpty ? FilePath(".") : above, mode: parents, parents: parents)
             guard let last = path.lastComponent else { throw error }
             return try parent.ensureDirectory(last.string, mode: mode)
         }

@@ -43,6 +43,15 @@ extension File {
         return File(adopting: raw)
     }
 
+    /// Of what a path of the user's leads to, without opening it.
+    package static func status(of path: FilePath) throws(SyscallFailure) -> FileStatus {
+        var raw = stat()
+        try syscall("fstatat", escaped(path)) {
+            path.withPlatformString { ck_fstatat(AT_FDCWD, $0, &raw, 0) }
+        }
+        return FileStatus(raw)
+    }
+
     package func status() throws(SyscallFailure) -> FileStatus {
         var raw = stat()
         try syscall("fstat") { ck_fstat(self.raw, &raw) }

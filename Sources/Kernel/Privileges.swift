@@ -5,7 +5,7 @@ internal import SystemPackage
 package struct Privileges: Sendable {
     package static let current = Privileges(
         userMap: text("/proc/self/uid_map"), groupMap: text("/proc/self/gid_map"),
-        status: text("/proc/self/status"))
+        status: text("/proc/self/status"), namespace: link("/proc/self/ns/user"))
 
     /// Whether every id of the machine is one here: no user namespace, or the first one. Nowhere else can devices be made, with
     /// whatever capabilities (mknod(2), EPERM).
@@ -17,13 +17,24 @@ package struct Privileges: Sendable {
     /// - Parameters:
     ///   - userMap, groupMap: as in `/proc/self/uid_map`.
     ///   - status: as in `/proc/self/status`.
-    package init(userMap: String, groupMap: String, status: String) {
+    ///   - namespace: as `/proc/self/ns/user` links to it; another one can have all ids, too. Nil where that is not told.
+    package init(userMap: String, groupMap: String, status: String, namespace: String?) {
         users = IDMap(userMap)
         groups = IDMap(groupMap)
-        isInitialNamespace = users.isWhole && groups.isWhole
+        isInitialNamespace = users.isWhole && groups.isWhole && namespace ?? Self.initial == Self.initial
         let line = status.split(separator: "\n").first { $0.hasPrefix("CapEff:") }
         let digits = line?.split(whereSeparator: \.isWhitespace).last ?? ""
         capabilities = UInt64(digits, radix: 16) ?? 0
+    }
+
+    /// PROC_USER_INIT_INO (linux/proc_ns.h).
+    private static let initial = "user:[4026531837]"
+
+    private static func link(_ path: String) -> String? {
+        guard let directory = try? Directory(opening: FilePath(path).removingLastComponent()),
+            let target = try? directory.readLink(FileName(literal: "user"))
+        else { return nil }
+        return String(decoding: target, as: UTF8.self)
     }
 
     private static func text(_ path: String) -> String {

@@ -73,16 +73,12 @@ extension FilePath {
 package enum Process {
     package static var effectiveUserID: UInt32 { geteuid() }
 
-    /// Modes are what is asked for, whatever the shell's umask.
-    package static func clearFileModeMask() { umask(0) }
+    /// Modes are what is asked for, whatever the shell's umask; as many descriptors as the system gives, for a merged tree keeps
+    /// one a layer; and children are heard of.
+    package static func takeOver() { ck_take_over() }
 
-    /// As many descriptors as the system gives: a merged tree keeps one a layer.
-    package static func raiseDescriptorLimit() {
-        var limit = rlimit()
-        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
-        limit.rlim_cur = limit.rlim_max
-        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-    }
+    /// The bits that the shell's umask takes from what the user gets beside the store.
+    package static var inheritedModeMask: UInt32 { ck_inherited_mask() }
 
     /// A reader who has gone is told by the write, not by a signal that leaves work half-done.
     package static func ignoreBrokenPipes() { signal(SIGPIPE, SIG_IGN) }
@@ -98,7 +94,8 @@ package enum Process {
     /// The program's own file.
     package static func executablePath() -> FilePath? { try? FilePath("/proc/self/exe").resolved() }
 
-    /// Says on its own thread when SIGINT or SIGTERM comes; a second one ends the process at once.
+    /// Says on its own thread when SIGINT or SIGTERM comes; one more ends the process at once, unless it comes within a second:
+    /// who sends one to a process and to its group, as timeout(1) does, means one.
     ///
     /// Call it before any other thread starts: threads inherit the mask that keeps the signals for this one.
     package static func onTermination(_ body: @escaping @Sendable (Int32) -> Void) {
@@ -108,9 +105,12 @@ package enum Process {
         startDetached {
             var set = watched
             let first = ck_wait_signal(&set)
+            let start = nanosecondsSinceEpoch()
             body(first)
-            let second = ck_wait_signal(&set)
-            _exit(128 + second)
+            while true {
+                let next = ck_wait_signal(&set)
+                if nanosecondsSinceEpoch() - start > 1_000_000_000 { _exit(128 + next) }
+            }
         }
     }
 }

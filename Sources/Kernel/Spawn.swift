@@ -60,13 +60,13 @@ extension Process {
         }
     }
 
-    /// Becomes another program (execvp(3)), with nothing but the standard streams.
+    /// Becomes another program (execvp(3)), with the standard streams, and all else as this one was started.
     ///
     /// - Throws: ENOENT, EACCES and the like; otherwise it does not return.
     package static func become(_ program: String, _ arguments: [String]) throws(SyscallFailure) {
         let words = ([program] + arguments).map { strdup($0) }
         defer { words.forEach { free($0) } }
-        signal(SIGPIPE, SIG_DFL)
+        ck_hand_back()
         execvp(program, words + [nil])
         throw SyscallFailure("execvp", path: escaped(program.utf8), code: errno)
     }

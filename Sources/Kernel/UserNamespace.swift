@@ -41,6 +41,7 @@ package enum UserNamespace {
         var previous = sigset_t()
         _ = ck_block_for_child(&set, &previous)
         let ranges = SubordinateIDs.ofThisUser()
+        defer { pthread_sigmask(SIG_SETMASK, &previous, nil) }
         if let ranges, let child = try? start(program, arguments, .subordinate, ranges, &previous) {
             return try wait(child, &set)
         }
@@ -77,6 +78,7 @@ package enum UserNamespace {
             var (ready, go): ([CInt], [CInt]) = ([-1, -1], [-1, -1])
             try syscall("pipe2") { ck_pipe(&ready) }
             try syscall("pipe2") { ck_pipe(&go) }
+            let (ends, starts) = (ready, go)
             let answers = File(adopting: ready[0])
             let toAnswer = File(adopting: ready[1])
             let toGo = File(adopting: go[0])
@@ -87,8 +89,7 @@ package enum UserNamespace {
             defer { (words + environment).forEach { free($0) } }
             let child = try syscall("fork") {
                 ck_start_in_namespace(
-                    program ?? "/proc/self/exe", words + [nil], environment + [nil], &mask, toAnswer.raw,
-                    toGo.raw)
+                    program ?? "/proc/self/exe", words + [nil], environment + [nil], &mask, ends, starts)
             }
             do throws(SyscallFailure) {
                 try toAnswer.close()

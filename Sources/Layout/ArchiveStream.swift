@@ -6,9 +6,10 @@ final class ArchiveStream: Sendable {
     /// Bytes read at once.
     private static let chunk = 1 << 18
 
-    private let input: File
+    private let open: @Sendable () throws(SyscallFailure) -> File
 
-    init(_ input: consuming File) { self.input = input }
+    /// - Parameter open: called by the thread that reads: of a FIFO it waits for who writes.
+    init(_ open: @escaping @Sendable () throws(SyscallFailure) -> File) { self.open = open }
 
     /// A tar's first block.
     private static let leastStart = 512
@@ -17,6 +18,7 @@ final class ArchiveStream: Sendable {
     ///
     /// - Throws: `CompressionFailure`, `SyscallFailure`, what `body` throws.
     func read(_ body: (RawSpan) throws -> Void) throws {
+        let input = try open()
         var start = [UInt8]()
         var chunk = [UInt8]()
         // A pipe gives little at a time.

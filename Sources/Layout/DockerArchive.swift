@@ -8,6 +8,10 @@ internal import Streams
 struct DockerArchive: LayoutFiles {
     private let archive: ImageArchive
     private var places = [Digest: Range<Int64>]()
+    /// Of members that were read for one.
+    private var digests = [Range<Int64>: Digest]()
+    /// Bytes of configs that were read.
+    private var total: Int64 = 0
     private(set) var index = ImageIndex(manifests: [])
 
     /// - Throws: `.notALayout`, `.document`, `.unreadable`.
@@ -28,10 +32,18 @@ struct DockerArchive: LayoutFiles {
     }
 
     private mutating func manifest(of item: DockerArchiveItem) throws(LayoutFailure) -> Descriptor {
-        let place = try place(of: item.config)
+        let place = try place(of: item.config, isDocument: true)
         guard place.count <= ImageLayout.largestDocument else {
             throw .documentTooLarge(
                 name: item.config, size: Int64(place.count), limit: ImageLayout.largestDocument)
+        }
+        total += Int64(place.count)
+        if total > IndexWalk.largestTotal {
+            throw .document(
+                name: "manifest.json",
+                reason:
+                    "it leads to more than \(IndexWalk.largestTotal) bytes of documents, and no more are read"
+            )
         }
         let bytes = try archive.bytes(of: place)
         let config: ImageConfig
@@ -61,14 +73,17 @@ struct DockerArchive: LayoutFiles {
         try archive.read(into: &start, limit: 512, at: place.lowerBound, of: place)
         // What it is if it is nothing known, its unpacking tells.
         let format = (try? start.withRawSpan(CompressionFormat.init(sniffing:))) ?? .none
-        let digest = format == .none ? diffID.digest : try self.digest(of: place)
+        // Where another member claims to be the same, one of them is not: each goes by what it is.
+        let isClaimed = places[diffID.digest].map { $0 != place } ?? false
+        let digest = format == .none && !isClaimed ? diffID.digest : try self.digest(of: place)
         places[digest] = place
         return Descriptor(
             mediaType: .ociLayer(compression: format == .none ? nil : format.rawValue), digest: digest,
             size: Int64(place.count))
     }
 
-    private func digest(of place: Range<Int64>) throws(LayoutFailure) -> Digest {
+    private mutating func digest(of place: Range<Int64>) throws(LayoutFailure) -> Digest {
+        if let known = digests[place] { return known }
         var digester = Digester(.sha256)
         var chunk = [UInt8]()
         repeat {
@@ -76,13 +91,17 @@ struct DockerArchive: LayoutFiles {
                 into: &chunk, limit: 1 << 18, at: place.lowerBound + digester.count, of: place)
             digester.update(chunk)
         } while !chunk.isEmpty
-        return digester.finish()
+        let digest = digester.finish()
+        digests[place] = digest
+        return digest
     }
 
-    private func place(of name: String) throws(LayoutFailure) -> Range<Int64> {
-        guard let place = try archive.place(of: name) else {
+    /// - Parameter name: as it is written; what of it says nothing is left out, as of the members' names.
+    private func place(of name: String, isDocument: Bool = false) throws(LayoutFailure) -> Range<Int64> {
+        let path = name.split(separator: "/").filter { $0 != "." }.joined(separator: "/")
+        guard let place = try archive.place(of: path, isDocument: isDocument) else {
             throw .notALayout(
-                archive.path, reason: "it has no \(name.printable), which its manifest.json lists")
+                archive.path, reason: "it has no '\(name.printable)', which its manifest.json lists")
         }
         return place
     }
@@ -98,7 +117,7 @@ struct DockerArchive: LayoutFiles {
 
     func check(_ descriptor: Descriptor) throws(LayoutFailure) { _ = try open(descriptor) }
 
-    func finish() { archive.finish() }
+    func finish() throws(LayoutFailure) { try archive.finish() }
 }
 
 extension Descriptor {

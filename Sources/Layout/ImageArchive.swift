@@ -19,10 +19,14 @@ final class ImageArchive: Sendable {
         var repeated = Set<String>()
         /// Bytes of the tar that can be read.
         var arrived: Int64 = 0
-        /// Nil while more comes.
+        /// Documents that were read, by the names of their members.
+        var used = Set<String>()
+        /// Nil while more members may come.
         var end: Result<Void, LayoutFailure>?
         /// Whether nobody wants the bytes any more.
         var isLeft = false
+        /// Whether the stream was read to its end, or to an error.
+        var isRead = false
     }
 
     /// For messages.
@@ -33,6 +37,8 @@ final class ImageArchive: Sendable {
     private let onArrival: ImageLayout.Arrival
     /// Where what arrives is kept.
     private let folder: FilePath
+    /// Bytes that it may take there.
+    private let room: Int64
 
     /// A plain tar on disk.
     ///
@@ -43,6 +49,7 @@ final class ImageArchive: Sendable {
         self.cancellation = cancellation
         onArrival = { _ in }
         folder = path
+        room = .max
         do {
             let size = try self.file.status().size
             var walk = MemberWalk()
@@ -59,6 +66,7 @@ final class ImageArchive: Sendable {
             state.change {
                 $0.arrived = size
                 $0.end = .success(())
+                $0.isRead = true
             }
         } catch {
             throw LayoutFailure(error, reading: path)
@@ -79,6 +87,7 @@ final class ImageArchive: Sendable {
         do {
             file = try File.temporary(in: folder)
             self.folder = folder
+            room = try file.freeBytes() / 10 * 9
             // It is not waited for: what it reads from may never end, and the process does.
             _ = try WorkerThread { self.receive(stream) }
         } catch {
@@ -90,19 +99,34 @@ final class ImageArchive: Sendable {
         var walk = MemberWalk()
         do {
             try stream.read { bytes in
-                if !walk.hasEnded { try add(try walk.feed(bytes)) }
+                // What stands behind its end is nothing to anybody.
+                if walk.hasEnded { return }
+                try add(try walk.feed(bytes))
                 let (position, isLeft) = state.change { ($0.arrived, $0.isLeft) }
                 if !isLeft { try keep(bytes, at: position) }
-                state.change { $0.arrived += Int64(bytes.byteCount) }
+                state.change { state in
+                    state.arrived += Int64(bytes.byteCount)
+                    if walk.hasEnded { state.end = .success(()) }
+                }
             }
             try walk.finish()
-            state.change { $0.end = .success(()) }
+            state.change {
+                if $0.end == nil { $0.end = .success(()) }
+                $0.isRead = true
+            }
         } catch {
-            state.change { $0.end = .failure(LayoutFailure(error, reading: path)) }
+            state.change {
+                if $0.end == nil { $0.end = .failure(LayoutFailure(error, reading: path)) }
+                $0.isRead = true
+            }
         }
     }
 
     private func keep(_ bytes: RawSpan, at position: Int64) throws(LayoutFailure) {
+        // An archive that unpacks to any size must not fill the file system.
+        if position + Int64(bytes.byteCount) > room {
+            throw .noRoom(folder, SyscallFailure("pwrite", errno: .noSpace))
+        }
         do {
             try file.write(bytes, at: position)
         } catch {
@@ -112,16 +136,24 @@ final class ImageArchive: Sendable {
 
     private func add(_ members: [MemberWalk.Member]) throws(LayoutFailure) {
         if members.isEmpty { return }
-        let count = state.change { state in
+        let (count, reused) = state.change { state in
+            var reused: String?
             for member in members where state.members.updateValue(member.content, forKey: member.path) != nil
             {
                 state.repeated.insert(member.path)
+                if state.used.contains(member.path) { reused = member.path }
             }
-            return state.members.count
+            return (state.members.count, reused)
         }
+        if let reused { throw repeated(reused) }
         if count > Self.mostMembers {
             throw .unreadable(path, reason: "it has more than \(Self.mostMembers) members")
         }
+    }
+
+    /// Readers disagree on which of them counts.
+    private func repeated(_ name: String) -> LayoutFailure {
+        .notALayout(path, reason: "it has more than one \(escaped(name.utf8))")
     }
 
     // MARK: Reading
@@ -130,20 +162,11 @@ final class ImageArchive: Sendable {
     ///
     /// - Returns: nil where there is none.
     /// - Throws: `.unreadable` for an archive that ends or breaks before it, and for what is no file.
-    func place(of name: String) throws(LayoutFailure) -> Range<Int64>? {
+    /// - Parameter isDocument: whether nothing else says what its bytes must be: then it may be there only once.
+    func place(of name: String, isDocument: Bool = false) throws(LayoutFailure) -> Range<Int64>? {
         let content = try find(name)
         if case .failure(let failure) = state.change({ $0.end }), content == nil { throw failure }
-        return try content.flatMap { content throws(LayoutFailure) in try place(content, name) }
-    }
-
-    /// As `place`, of what has come so far.
-    ///
-    /// - Returns: nil also where it may still come.
-    func knownPlace(of name: String) throws(LayoutFailure) -> Range<Int64>? {
-        guard let content = state.change({ $0.members[name] }), case .file(let range) = content else {
-            return nil
-        }
-        return range
+        return try content.flatMap { content throws(LayoutFailure) in try place(content, name, isDocument) }
     }
 
     /// Whether all members are known.
@@ -159,11 +182,14 @@ final class ImageArchive: Sendable {
         }
     }
 
-    private func place(_ content: Content, _ name: String) throws(LayoutFailure) -> Range<Int64>? {
+    private func place(
+        _ content: Content, _ name: String, _ isDocument: Bool
+    ) throws(LayoutFailure) -> Range<Int64>? {
         var content = content
         var path = name
         // As many as the kernel follows (path_resolution(7)).
         for _ in 0..<40 {
+            if isDocument, !use(path) { throw repeated(path) }
             switch content {
             case .file(let range): return range
             case .symlink(let target):
@@ -177,6 +203,14 @@ final class ImageArchive: Sendable {
             content = next
         }
         throw .unreadable(self.path, reason: "\(escaped(name.utf8)) is a link that leads nowhere")
+    }
+
+    /// - Returns: false if there is more than one of it.
+    private func use(_ name: String) -> Bool {
+        state.change { state in
+            state.used.insert(name)
+            return !state.repeated.contains(name)
+        }
     }
 
     /// As text: what is a folder in an archive need not be a member.
@@ -223,10 +257,7 @@ final class ImageArchive: Sendable {
 
 extension ImageArchive: LayoutFiles {
     func document(_ name: String) throws(LayoutFailure) -> [UInt8]? {
-        guard let range = try place(of: name) else { return nil }
-        if state.change({ $0.repeated.contains(name) }) {
-            throw .notALayout(path, reason: "it has more than one \(name)")
-        }
+        guard let range = try place(of: name, isDocument: true) else { return nil }
         let size = Int64(range.count)
         if size > ImageLayout.largestIndex {
             throw .documentTooLarge(name: name, size: size, limit: ImageLayout.largestIndex)
@@ -256,9 +287,13 @@ extension ImageArchive: LayoutFiles {
         return .member(self, range)
     }
 
-    func finish() {
+    func finish() throws(LayoutFailure) {
         state.change { $0.isLeft = true }
-        try? state.wait(cancellation) { $0.end != nil ? () : nil }
+        try? state.wait(cancellation) { $0.isRead ? () : nil }
+        // What else is wrong with the rest is nothing to what was read.
+        if let name = state.change({ state in state.used.first { state.repeated.contains($0) } }) {
+            throw repeated(name)
+        }
     }
 }
 

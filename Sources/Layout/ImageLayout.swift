@@ -51,12 +51,23 @@ package struct ImageLayout: Sendable {
         _ onArrival: @escaping Arrival
     ) throws -> any LayoutFiles {
         let path = source.path
+        func arriving(_ open: @escaping @Sendable () throws(SyscallFailure) -> File) throws(LayoutFailure)
+            -> ImageArchive
+        {
+            try ImageArchive(
+                path, arriving: ArchiveStream(open), in: folder, cancellation: cancellation,
+                onArrival: onArrival)
+        }
+        let isInput = source.isStandardInput
+        // To open one waits for who writes: the thread that reads does.
+        if !isInput, source.transport != .oci, (try? File.status(of: path))?.kind == .fifo {
+            return try arriving { () throws(SyscallFailure) in try File.open(path, .read) }
+        }
         let file: File
         do throws(SyscallFailure) {
-            file = try source.isStandardInput ? File.standardInput() : File.open(path, .read)
+            file = try isInput ? File.standardInput() : File.open(path, .read)
         } catch {
-            if error.isMissing || error.errno == .notDirectory { throw LayoutFailure.notFound(path) }
-            throw error
+            throw Self.opening(path, error)
         }
         switch (try file.status().kind, source.transport) {
         case (.directory, nil), (.directory, .oci): return LayoutDirectory(path, Directory(adopting: file))
@@ -69,12 +80,15 @@ package struct ImageLayout: Sendable {
             if try start.withRawSpan(CompressionFormat.init(sniffing:)) == .none {
                 return try ImageArchive(path, inPlace: file, cancellation: cancellation)
             }
-            fallthrough
-        default:
-            return try ImageArchive(
-                path, arriving: ArchiveStream(file), in: folder, cancellation: cancellation,
-                onArrival: onArrival)
+        default: break
         }
+        return try arriving { () throws(SyscallFailure) in
+            try isInput ? File.standardInput() : File.open(path, .read)
+        }
+    }
+
+    private static func opening(_ path: FilePath, _ error: SyscallFailure) -> LayoutFailure {
+        error.isMissing || error.errno == .notDirectory ? .notFound(path) : .system(error)
     }
 
     /// `docker save` has written OCI image layouts since its version 25, with the old `manifest.json` beside.
@@ -112,7 +126,9 @@ package struct ImageLayout: Sendable {
     }
 
     /// Takes what is left of a stream, so that whoever writes it comes to its end.
-    package func finish() { files.finish() }
+    ///
+    /// - Throws: `.notALayout` if a document that was read has come once more.
+    package func finish() throws(LayoutFailure) { try files.finish() }
 
     // MARK: Blobs
 

@@ -18,11 +18,13 @@ protocol LayoutFiles: Sendable {
     func check(_ descriptor: Descriptor) throws(LayoutFailure)
 
     /// Takes what is left of a stream, so that whoever writes it comes to its end.
-    func finish()
+    ///
+    /// - Throws: `.notALayout` if a document that was read comes once more.
+    func finish() throws(LayoutFailure)
 }
 
 extension LayoutFiles {
-    func finish() {}
+    func finish() throws(LayoutFailure) {}
 
     /// Where the image-layout specification puts a blob.
     func blobPath(_ digest: Digest) -> String { "blobs/\(digest.algorithm.rawValue)/\(digest.hex)" }

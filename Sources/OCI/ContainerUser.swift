@@ -30,11 +30,11 @@ package struct ContainerUser: Equatable, Sendable {
         let groups = Self.lines(group).filter { $0.count > 2 }
         // A name may be all digits: it goes before the number.
         let found = users.first { $0[0] == name } ?? users.first { $0[2] == name }
-        guard let uid = found.flatMap({ UInt32($0[2]) }) ?? UInt32(name) else { throw .noUser(name) }
+        guard let uid = found.flatMap({ Self.id($0[2]) }) ?? Self.id(name) else { throw .noUser(name) }
         self.uid = uid
         if parts.count > 1, !parts[1].isEmpty {
             let found = groups.first { $0[0] == parts[1] }
-            guard let gid = found.flatMap({ UInt32($0[2]) }) ?? UInt32(parts[1]) else {
+            guard let gid = found.flatMap({ Self.id($0[2]) }) ?? Self.id(parts[1]) else {
                 throw .noGroup(parts[1])
             }
             self.gid = gid
@@ -42,7 +42,7 @@ package struct ContainerUser: Equatable, Sendable {
             additionalGroups = []
             return
         }
-        let gid = found.flatMap { UInt32($0[3]) } ?? 0
+        let gid = found.flatMap { Self.id($0[3]) } ?? 0
         self.gid = gid
         guard let login = found?[0] else {
             additionalGroups = []
@@ -51,7 +51,13 @@ package struct ContainerUser: Equatable, Sendable {
         additionalGroups = groups.filter {
             $0.count > 3 && $0[3].split(separator: ",").contains(Substring(login))
         }
-        .compactMap { UInt32($0[2]) }.filter { $0 != gid }
+        .compactMap { Self.id($0[2]) }.filter { $0 != gid }
+    }
+
+    /// Digits alone, and as large as runtimes take it: above, ids have meanings of their own to the kernel.
+    private static func id(_ text: String) -> UInt32? {
+        guard text.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let id = Int32(text) else { return nil }
+        return UInt32(id)
     }
 
     private static func lines(_ file: [UInt8]) -> [[String]] {

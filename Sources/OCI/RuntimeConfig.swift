@@ -4,8 +4,10 @@ package enum RuntimeConfig {
     /// - Parameters:
     ///   - rootfs: where the root file system will be mounted, relative to the bundle.
     ///   - user: whom `config.User` means.
+    ///   - hasTerminalGroup: whether there is a group 5, which terminals are given to.
     package static func document(
-        of config: ImageConfig, rootfs: String, isReadOnly: Bool, user: ContainerUser
+        of config: ImageConfig, rootfs: String, isReadOnly: Bool, user: ContainerUser,
+        hasTerminalGroup: Bool = true
     ) -> JSONValue {
         let execution = config.execution
         let entrypoint = execution?["Entrypoint"]?.texts ?? []
@@ -26,7 +28,7 @@ package enum RuntimeConfig {
         return [
             "ociVersion": "1.0.2", "process": .object(process),
             "root": ["path": .string(rootfs), "readonly": .bool(isReadOnly)],
-            "mounts": mounts, "annotations": annotations(config),
+            "mounts": mounts(hasTerminalGroup), "annotations": annotations(config),
             "linux": [
                 "namespaces": .array(
                     ["pid", "ipc", "uts", "mount", "network", "cgroup"].map { ["type": .string($0)] }),
@@ -71,17 +73,22 @@ package enum RuntimeConfig {
         "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
     ].map { "CAP_" + $0 }
 
-    private static let mounts: JSONValue = [
-        mount("/proc", "proc", ["nosuid", "noexec", "nodev"]),
-        mount("/dev", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount(
-            "/dev/pts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
-        mount("/dev/shm", "tmpfs", ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"], source: "shm"),
-        mount("/dev/mqueue", "mqueue", ["nosuid", "noexec", "nodev"]),
-        mount("/sys", "sysfs", ["nosuid", "noexec", "nodev", "ro"]),
-        mount("/sys/fs/cgroup", "cgroup", ["nosuid", "noexec", "nodev", "relatime", "ro"]),
-        mount("/run", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
-    ]
+    private static func mounts(_ hasTerminalGroup: Bool) -> JSONValue {
+        let group = hasTerminalGroup ? ["gid=5"] : []
+        return [
+            mount("/proc", "proc", ["nosuid", "noexec", "nodev"]),
+            mount("/dev", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
+            mount(
+                "/dev/pts", "devpts",
+                ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"] + group),
+            mount(
+                "/dev/shm", "tmpfs", ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"], source: "shm"),
+            mount("/dev/mqueue", "mqueue", ["nosuid", "noexec", "nodev"]),
+            mount("/sys", "sysfs", ["nosuid", "noexec", "nodev", "ro"]),
+            mount("/sys/fs/cgroup", "cgroup", ["nosuid", "noexec", "nodev", "relatime", "ro"]),
+            mount("/run", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        ]
+    }
 
     private static func mount(
         _ target: String, _ type: String, _ options: [String], source: String? = nil

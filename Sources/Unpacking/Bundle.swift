@@ -48,9 +48,10 @@ package struct Bundle: Sendable {
         do throws(UnpackError) {
             let document = RuntimeConfig.document(
                 of: result.image.config, rootfs: Self.rootfs,
-                isReadOnly: result.mounts.allSatisfy(\.isReadOnly), user: try user(of: result, in: store))
+                isReadOnly: result.mounts.allSatisfy(\.isReadOnly), user: try user(of: result, in: store),
+                hasTerminalGroup: Privileges.current.canOwn(uid: 0, gid: 5))
             try attempt {
-                try folder.writeWhole(Self.config, mode: 0o644) { file in
+                try folder.writeWhole(Self.config, mode: 0o666 & ~Process.inheritedModeMask) { file in
                     try document.indented.withRawSpan { span throws(SyscallFailure) in try file.write(span) }
                 }
             }

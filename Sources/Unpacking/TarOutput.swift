@@ -39,7 +39,7 @@ package struct TarOutput: Sendable {
             opened, limits: request.limits, latest: latest.map { Timestamp(seconds: $0, nanoseconds: 0) },
             cancellation: cancellation, onEvent: onEvent)
         let warnings = try write(job)
-        layout.finish()
+        try attempt { try layout.finish() }
         return try image.plainResult(warnings)
     }
 
@@ -54,8 +54,15 @@ package struct TarOutput: Sendable {
                 throw UnpackError(.usage, "'\(escaped(path))' names no file")
             }
             return try attempt {
+                let there = try folder.status(of: name)
+                guard there?.kind ?? .regular == .regular else {
+                    throw UnpackError(
+                        .usage, "'\(escaped(path))' is there, and no file",
+                        hint: "remove it, or send the tar there: --output - >FILE")
+                }
                 var warnings = [String]()
-                try folder.writeWhole(name, mode: 0o644, sync: request.durability == .fs) { file in
+                let mode = there?.mode ?? 0o666 & ~Process.inheritedModeMask
+                try folder.writeWhole(name, mode: mode, sync: request.durability == .fs) { file in
                     let output = try OutputFile(file.duplicated())
                     warnings = try job.run { try output.write($0) }
                 }

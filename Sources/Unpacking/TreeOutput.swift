@@ -32,23 +32,19 @@ package struct TreeOutput: Sendable {
     private static let staged = FileName(literal: ".wh..wh.output")
 
     /// - Returns: what was said about the image.
-    /// - Throws: `.usage` for a directory that is not empty. Nothing is left of a run that fails.
+    /// - Throws: `.usage` for a directory that is not empty. Nothing is left of a run that fails but directories above it, and
+    ///   nothing of anybody else's goes.
     package func run() throws(UnpackError) -> PlainResult {
         let (layout, _, image) = try request.open(cancellation, onEvent)
         for step in image.steps { try attempt(in: step) { try layout.check(step.descriptor) } }
         let isNew = try attempt { try !target.exists() }
         let folder = try makeDirectory(target)
-        guard try attempt({ try folder.names(atMost: 1).isEmpty }) else {
-            throw UnpackError(
-                .usage, "'\(escaped(target))' is not empty",
-                hint: "name a directory that is, or that is not there yet")
-        }
         do throws(UnpackError) {
             let warnings = try fill(folder, with: image, of: layout)
-            layout.finish()
+            try attempt { try layout.finish() }
             return try image.plainResult(warnings)
         } catch {
-            try? folder.removeContents()
+            // Only if it is empty.
             if isNew { try? Directory.removing(target) }
             throw error
         }
@@ -57,12 +53,54 @@ package struct TreeOutput: Sendable {
     private func fill(
         _ folder: Directory, with image: Image, of layout: ImageLayout
     ) throws(UnpackError) -> [String] {
+        guard try attempt({ try folder.names(atMost: 1).isEmpty }) else {
+            throw UnpackError(
+                .usage, "'\(escaped(target))' is not empty",
+                hint: "name a directory that is, or that is not there yet")
+        }
+        // Of two who do so at once, one fails here.
+        try attempt { try folder.makeDirectory(Self.staged, mode: 0o700) }
+        do throws(UnpackError) {
+            let tree = try attempt { try folder.open(Self.staged) }
+            let warnings = try apply(image, of: layout, to: tree)
+            try attempt { try move(tree, to: folder) }
+            return warnings
+        } catch {
+            try? folder.removeTree(Self.staged)
+            throw error
+        }
+    }
+
+    /// Moves all names, or none.
+    private func move(_ tree: Directory, to folder: Directory) throws {
+        let status = try tree.file.status()
+        var moved = [FileName]()
+        do {
+            for name in try tree.names() {
+                try tree.renameToNew(name, in: folder)
+                moved.append(name)
+            }
+            try folder.takeMetadata(of: tree, status)
+            try folder.removeEmptyDirectory(Self.staged)
+            try folder.file.setTimes(access: status.accessTime, modification: status.modificationTime)
+            if request.durability == .fs {
+                onEvent(.syncing)
+                try folder.file.syncFileSystem()
+            }
+        } catch {
+            for name in moved { try? folder.removeTree(name) }
+            throw error
+        }
+    }
+
+    private func apply(
+        _ image: Image, of layout: ImageLayout, to tree: Directory
+    ) throws(UnpackError) -> [String] {
         let (form, free) = try attempt {
-            try folder.makeDirectory(Self.staged, mode: 0o700)
             // What hides something is gone at the end, but must be possible meanwhile.
-            let form = try folder.open(Self.staged).tryLayer()
-            try folder.open(Self.staged).removeContents()
-            return (form, try folder.file.freeBytes())
+            let form = try tree.tryLayer()
+            try tree.removeContents()
+            return (form, try tree.file.freeBytes())
         }
         let limits = request.limits
         let compressed = image.steps.reduce(0) { $0 + $1.descriptor.size }
@@ -74,7 +112,6 @@ package struct TreeOutput: Sendable {
         let pipeline = LayerPipeline(layout, form: form, budget: budget, cancellation: cancellation)
         onEvent(.planned(image.steps, cached: []))
         var warnings = [String]()
-        let tree = try attempt { try folder.open(Self.staged) }
         for step in image.steps {
             onEvent(.started(step))
             let applied = try attempt(in: step) { [onEvent] in
@@ -87,16 +124,6 @@ package struct TreeOutput: Sendable {
             onEvent(.committed(step))
             logger.debug("\(step.name): \(applied.entries) entries")
         }
-        try attempt {
-            let status = try tree.file.status()
-            try folder.merge(tree)
-            try folder.removeEmptyDirectory(Self.staged)
-            try folder.file.setTimes(access: status.accessTime, modification: status.modificationTime)
-            if request.durability == .fs {
-                onEvent(.syncing)
-                try folder.file.syncFileSystem()
-            }
-        }
         return warnings
     }
 }
@@ -104,7 +131,8 @@ package struct TreeOutput: Sendable {
 /// Opens a directory of the user's, made with those above it if it is not there.
 func makeDirectory(_ path: FilePath) throws(UnpackError) -> Directory {
     do throws(SyscallFailure) {
-        return try Directory.makingAll(path, mode: 0o755)
+        let mode = 0o777 & ~Process.inheritedModeMask
+        return try Directory.makingAll(path, mode: mode, parents: mode)
     } catch {
         let inner = UnpackError(error)
         throw UnpackError(

@@ -44,7 +44,7 @@ package struct Unpacker: Sendable {
             let result = try describe(plan, in: store, cached: Set(image.steps.map(\.chainID)))
         {
             onEvent(.planned(image.steps, cached: Set(image.steps.map(\.chainID))))
-            layout.finish()
+            try attempt { try layout.finish() }
             return result
         }
         let run = try attempt { try store.startRun() }
@@ -54,7 +54,7 @@ package struct Unpacker: Sendable {
         guard let result = try describe(plan, in: store, cached: cached, warnings: warnings) else {
             throw UnpackError(.internal, "the unpacked chain \(top) is not in the store")
         }
-        layout.finish()
+        try attempt { try layout.finish() }
         return result
     }
 
@@ -151,7 +151,8 @@ package struct Unpacker: Sendable {
             throw UnpackError(
                 .usage,
                 "the snapshot '\(key)' is \(found.kind.rawValue) on \(found.parent ?? "nothing"), not active on \(parent)",
-                hint: "choose another key")
+                hint:
+                    "choose another one with --rw KEY, or remove it: unpack snapshot rm \(escaped(key.utf8))")
         }
         do throws(StoreFailure) {
             return try store.mounts(of: key)

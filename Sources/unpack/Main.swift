@@ -8,8 +8,7 @@ struct Main {
     static func main() {
         Process.reserveStandardStreams()
         Process.ignoreBrokenPipes()
-        Process.clearFileModeMask()
-        Process.raiseDescriptorLimit()
+        Process.takeOver()
         var arguments = Array(CommandLine.arguments.dropFirst())
         // The main job has no name of its own, so its help is the program's.
         if arguments.isEmpty || ["-h", "--help", "help"].contains(arguments[0]), arguments.count < 2 {

@@ -129,6 +129,12 @@ func absolutePath(_ text: String, of option: String) throws -> FilePath {
     return try attempt { try FilePath(text).absolute() }
 }
 
+/// As `absolutePath`, for what is to be made or written.
+func absoluteName(_ text: String, of option: String) throws -> FilePath {
+    if text.isEmpty { throw UnpackError(.usage, "\(option) is empty", hint: "name a directory") }
+    return try attempt { try FilePath(text).absoluteName() }
+}
+
 /// How much an image may take, and how much is done at once.
 struct LimitOptions: ParsableArguments {
     @Option(
@@ -174,10 +180,24 @@ struct DurabilityOptions: ParsableArguments {
 }
 
 extension FilePath {
-    /// From the working directory: resolved if it exists, as text if not.
+    /// From the working directory: resolved as far as it exists, as text behind that.
     func absolute() throws(SyscallFailure) -> FilePath {
-        if let resolved = try? resolved() { return resolved }
-        let path = isAbsolute ? self : try FilePath.workingDirectory().pushing(self)
-        return path.lexicallyNormalized()
+        var there = isAbsolute ? self : try FilePath.workingDirectory().pushing(self)
+        var rest = [FilePath.Component]()
+        while true {
+            if let resolved = try? there.resolved() {
+                return resolved.appending(rest.reversed()).lexicallyNormalized()
+            }
+            guard let last = there.lastComponent, there.removeLastComponent() else { return there }
+            rest.append(last)
+        }
+    }
+
+    /// The same, but for what it names itself: whether that is a symlink, the kernel sees when it is opened (proc(5),
+    /// protected_symlinks).
+    func absoluteName() throws(SyscallFailure) -> FilePath {
+        guard let last = lastComponent, last.kind == .regular else { return try absolute() }
+        let parent = removingLastComponent()
+        return try (parent.isEmpty ? "." : parent).absolute().appending(last)
     }
 }

@@ -17,7 +17,7 @@ enum OutputPlace {
             self = .tar(.standardOutput)
             return
         }
-        let path = try absolutePath(text, of: "--output")
+        let path = try absoluteName(text, of: "--output")
         for ending in [".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2"] where text.hasSuffix(ending) {
             throw UnpackError(
                 .usage, "--output writes no compressed tar",

@@ -111,7 +111,7 @@ struct UnpackCommand: NamespacedCommand {
         try checkDestinations()
         if let output = try output.map(OutputPlace.init) { return try job(nil).write(to: output) }
         let root = try store.rootPath()
-        let bundle = try bundle.map { Bundle(try absolutePath($0, of: "--bundle")) }
+        let bundle = try bundle.map { Bundle(try absoluteName($0, of: "--bundle")) }
         let target = try bundle?.rootfs ?? target.map { try absolutePath($0, of: "--target") }
         // Before any work: a line that cannot be printed is no surprise for the end of it.
         if format.isWords { try attempt { try MountLine.check([root] + (target.map { [$0] } ?? [])) } }

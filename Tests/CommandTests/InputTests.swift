@@ -108,6 +108,27 @@ struct InputTests {
         #expect(try FileManager.default.contentsOfDirectory(atPath: kept.string).isEmpty)
     }
 
+    @Test("What follows an archive is kept nowhere")
+    func trailing() throws {
+        let docker = try copy(to: "docker-archive:docker.tar:one:1.0")
+        let folder = try program.scratch.makeDirectory("small")
+        let script =
+            #"mount -t tmpfs -o size=16m tmpfs "$3"; { cat "$2"; head -c 100000000 /dev/zero; } | TMPDIR=$3 exec "$0" -q --root "$1" -"#
+        let run = try Command.run(
+            "unshare", "-m", "sh", "-ec", script, Program.path.string, program.root.string, docker,
+            folder.string)
+        #expect(run.status == 0, "\(run.report)")
+    }
+
+    @Test("A FIFO that nobody writes to is waited for, until a signal comes")
+    func silentFIFO() throws {
+        let run = try Command.run(
+            "sh", "-c",
+            #"mkfifo "$2/f"; "$0" -q --root "$1" "$2/f" & p=$!; sleep 0.5; kill -TERM $p; wait $p"#,
+            Program.path.string, program.root.string, program.scratch.path.string)
+        #expect(run.status == 143, "\(run.report)")
+    }
+
     @Test("A store, inspect, ls and verify --repair take archives as they take directories")
     func everywhere() throws {
         let docker = try copy(to: "docker-archive:docker.tar:one:1.0")

@@ -327,6 +327,47 @@ import Testing
         #expect(wrong.status == 64 && wrong.errorText.contains("hint: "))
     }
 
+    /// A script that has an image come slowly through a pipe.
+    private func slowly(_ script: String) throws -> Command {
+        // The layer at the end: it is applied while it comes.
+        let members = try program.image([LayerBuilder(.file("a", Bytes.noise(3_000_000)))]).members().sorted {
+            $0.contents.array.count < $1.contents.array.count
+        }
+        let tar = try program.scratch.write("slow.tar", LayerBuilder(members).tar).string
+        return try Command.run(
+            "bash", "-c",
+            "slow() { head -c 2000000 \(tar); sleep 2; tail -c +2000001 \(tar); }; U=\(Program.path); \(script)",
+            in: program.scratch.path)
+    }
+
+    @Test("A signal that comes twice, as from timeout(1), leaves nothing half-done")
+    func twice() throws {
+        let run = try slowly("slow | timeout 1 $U -q --output D -; echo ${PIPESTATUS[1]}; ls -A")
+        #expect(run.text.hasPrefix("124\n") && !run.text.contains("\nD\n"), "\(run.report)")
+        let tar = try slowly("slow | timeout 1 $U -q --output x.tar -; ls -A")
+        #expect(!tar.text.contains(".unpack-") && !tar.text.contains("x.tar"), "\(tar.report)")
+    }
+
+    @Test("What somebody else has put into the directory meanwhile stays, and of two who fill it one fails")
+    func notAlone() throws {
+        let kept = try slowly(
+            "mkdir D; (sleep 1; echo mine >D/a) & slow | $U -q --output D -; echo $?; wait; ls -A D; cat D/a")
+        #expect(kept.text == "74\na\nmine\n", "\(kept.report)")
+        let image = try program.image([LayerBuilder(.file("b", Bytes.noise(30_000_000)))]).path
+        let both = try slowly(
+            "mkdir E; $U -q \(image) -o E & first=$!; $U -q \(image) -o E; second=$?; wait $first; echo $(($? == 0)) $((second == 0)); ls -A E"
+        )
+        #expect(["1 0\nb\n", "0 1\nb\n"].contains(both.text), "\(both.report)")
+    }
+
+    @Test("Modes of what is written beside the store are the shell's, and what is no file is not replaced")
+    func modes() throws {
+        let run = try slowly(
+            "umask 077; $U -q \(image) -o m.tar; $U -q \(image) -o d/sub; stat -c %a m.tar d; umask 022; $U -q \(image) -o m.tar; stat -c %a m.tar; mkfifo p.tar; $U -q \(image) -o p.tar; echo $?; ln -s m.tar l.tar; echo precious >v; ln -s v w.tar; $U -q \(image) -o w.tar; echo $?; cat v"
+        )
+        #expect(run.text == "600\n700\n600\n64\n64\nprecious\n", "\(run.report)")
+    }
+
     @Test(
         "Options that exclude each other are told as such",
         arguments: [

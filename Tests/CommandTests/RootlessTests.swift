@@ -180,6 +180,26 @@ struct RootlessTests {
         #expect(root.text == (try Command.run("readlink", "/proc/self/ns/user").text))
     }
 
+    @Test("A program gets the umask and the limits that the shell has, also as root")
+    func handedBack() throws {
+        let user = try OrdinaryUser(.single)
+        let script = "umask 027; ulimit -Sn 100; unpack run-in-namespace -- sh -c 'umask; ulimit -Sn'"
+        #expect(try user.run("sh", "-c", script).succeed().text == "0027\n100\n")
+        let root = script.replacing("unpack ", with: Program.path.string + " ")
+        #expect(try Command.run("sh", "-c", root).succeed().text == "0027\n100\n")
+    }
+
+    @Test("Who ignores the ends of children starts a program that does not")
+    func ignoredChildren() throws {
+        let user = try OrdinaryUser(.single)
+        let run = try user.run(
+            "sh", "-c", "trap '' CHLD; exec unpack run-in-namespace -- sh -c 'sleep 0.2; exit 3'")
+        #expect(run.status == 3)
+        #expect(
+            try user.run("sh", "-c", "trap '' CHLD; exec unpack -q busybox").succeed().text.hasPrefix(
+                "mount "))
+    }
+
     @Test("A signal to the program reaches what runs in the namespace, and leaves a clean store")
     func signals() throws {
         let user = try OrdinaryUser(.single)

@@ -4,8 +4,12 @@ import Testing
 @Suite("What a process may do") struct PrivilegesTests {
     private static let whole = "         0          0 4294967295\n"
 
-    private func privileges(_ map: String, capabilities: String = "000001ffffffffff") -> Privileges {
-        Privileges(userMap: map, groupMap: map, status: "Name:\tx\nCapEff:\t\(capabilities)\nSeccomp:\t0\n")
+    private func privileges(
+        _ map: String, capabilities: String = "000001ffffffffff", namespace: String? = nil
+    ) -> Privileges {
+        Privileges(
+            userMap: map, groupMap: map, status: "Name:\tx\nCapEff:\t\(capabilities)\nSeccomp:\t0\n",
+            namespace: namespace)
     }
 
     @Test("The first namespace owns every id, and with CAP_SYS_ADMIN has trusted attributes")
@@ -13,6 +17,10 @@ import Testing
         let root = privileges(Self.whole)
         #expect(root.isInitialNamespace && root.hasTrustedAttributes && root.canMount)
         #expect(root.canOwn(uid: 4_000_000_000, gid: 7))
+        #expect(privileges(Self.whole, namespace: "user:[4026531837]").isInitialNamespace)
+        let another = privileges(Self.whole, namespace: "user:[4026532000]")
+        #expect(
+            !another.isInitialNamespace && !another.hasTrustedAttributes && another.canOwn(uid: 5, gid: 6))
         let contained = privileges(Self.whole, capabilities: "00000000a80425fb")
         #expect(contained.isInitialNamespace && !contained.hasTrustedAttributes && !contained.canMount)
     }

@@ -58,7 +58,7 @@ final class Stack {
 
     /// Modes are what an entry says, whatever the umask of the tests.
     private static let hasClearMask: Bool = {
-        Process.clearFileModeMask()
+        Process.takeOver()
         return true
     }()
 

@@ -72,7 +72,7 @@ private enum Way: String, CaseIterable {
         let layout = try open(try builder.members(), way)
         #expect(try contents(layout) == expected)
         #expect(try contents(layout, Selector(reference: "one")) == expected)
-        layout.finish()
+        try layout.finish()
     }
 
     @Test("Members may be called ./x, and what is none of the layout's is passed over")
@@ -122,7 +122,7 @@ private enum Way: String, CaseIterable {
         if way != .inPlace { return }
         let index = try #require(members.first { $0.path == "index.json" })
         #expect(failure(members + [index]) == "notALayout")
-        #expect(failure(members + [.directory("index.json/")]) == "unreadable")
+        #expect(failure(members + [.directory("index.json/")]) == "notALayout")
     }
 
     @Test("An archive that was cut off anywhere is never taken for a whole one", arguments: Way.allCases)
@@ -154,7 +154,55 @@ private enum Way: String, CaseIterable {
         }
     }
 
+    @Test(
+        "Sizes that no archive has are refused, whatever they add up to", arguments: Way.allCases,
+        [Int64.max, .max - 512, .max - 1024, .max - 2048, 1 << 62, (1 << 60) + 1] as [Int64])
+    fileprivate func absurd(way: Way, size: Int64) throws {
+        for place in [0, 1] {
+            var members = try image().members()
+            members.insert(.file("huge").stating(size: size), at: place == 0 ? 0 : members.count)
+            try FileManager.default.removeItem(atPath: scratch.path.appending("layout").string)
+            let failure = #expect(throws: LayoutFailure.self) { _ = try contents(try open(members, way)) }
+            #expect(["unreadable", "notALayout"].contains(kind(failure)))
+        }
+    }
+
+    @Test("A sparse member is no blob, also where it has no holes")
+    func sparse() throws {
+        let builder = try image()
+        let members = try builder.members().map { member in
+            guard member.path == "index.json" else { return member }
+            let map = "1\n0\n\(member.contents.array.count)\n"
+            var sparse = TarEntry.file(
+                "index.json", Bytes(TarEntry.padded(Array(map.utf8)) + member.contents.array))
+            sparse.records = [
+                ("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.name", "index.json"),
+                ("GNU.sparse.realsize", Bytes("\(member.contents.array.count)")),
+            ]
+            return sparse
+        }
+        let failure = #expect(throws: LayoutFailure.self) { try open(members) }
+        #expect(kind(failure) == "unreadable")
+    }
+
     // MARK: Streams
+
+    @Test("A document that comes once more is found out at the end of a stream, too")
+    func lateRepetition() throws {
+        let members = try image().members()
+        let pipe = try Pipe(in: scratch)
+        let index = try #require(members.first { $0.path == "index.json" })
+        let large = TarEntry.file("padding", Bytes.noise(3_000_000))
+        let writer = try pipe.writer([LayerBuilder(members + [large, index]).tar])
+        defer { _ = try? writer.join() }
+        // By whoever comes upon it first.
+        let failure = #expect(throws: LayoutFailure.self) {
+            let layout = try open(file: pipe.path, nil)
+            _ = try contents(layout)
+            try layout.finish()
+        }
+        #expect(kind(failure) == "notALayout")
+    }
 
     @Test("Where the documents come first, a layer is read before the archive has ended")
     func early() throws {
@@ -189,7 +237,7 @@ private enum Way: String, CaseIterable {
         #expect(bytes.count > 0)
         gate.fulfil(())
         #expect(try contents(streamed) == expected)
-        streamed.finish()
+        try streamed.finish()
         try writer.join()
     }
 
@@ -234,7 +282,7 @@ private enum Way: String, CaseIterable {
                 try layout.select(Selector(reference: "busybox"))
             }
             #expect(kind(failure) == "noReference")
-            layout.finish()
+            try layout.finish()
         }
         #expect(throws: LayoutFailure.self) { try open(members, way, .ociArchive) }
     }
@@ -257,6 +305,23 @@ private enum Way: String, CaseIterable {
         #expect(
             kind(#expect(throws: LayoutFailure.self) { try layout.select(Selector(position: 2)) })
                 == "noPosition")
+    }
+
+    @Test("One image's claim to a layer does not break another's, and names are cleaned")
+    func clash() throws {
+        let one = DockerArchiveBuilder(["a:1"], [layers[1]])
+        let liar = DockerArchiveBuilder(["b:1"], [layers[1]])
+        let manifest = try DockerArchiveBuilder.manifest(
+            [one, liar], layerNames: [["./a:1-0//layer.tar"], ["lie.tar"]])
+        let members = one.members + [.file("lie.tar", Bytes(layers[0].tar)), manifest]
+        let layout = try open(members)
+        #expect(try contents(layout, Selector(reference: "a:1")) == [layers[1].tar])
+        let swapped = try DockerArchiveBuilder.manifest(
+            [liar, one], layerNames: [["lie.tar"], one.layerNames])
+        let other = try open(one.members + [.file("lie.tar", Bytes(layers[0].tar)), swapped])
+        #expect(try contents(other, Selector(reference: "a:1")) == [layers[1].tar])
+        let twice = #expect(throws: LayoutFailure.self) { try open(members + [one.members[0]]) }
+        #expect(kind(twice) == "notALayout")
     }
 
     @Test("A layer that is not what the config says, or is not there, is refused")

@@ -30,7 +30,7 @@ import Testing
 
     @Test(
         "Who is not there is told as such",
-        arguments: ["nobody", "app:nobody", "-1", "99999999999", "app:-1"])
+        arguments: ["nobody", "app:nobody", "-1", "99999999999", "app:-1", "4294967295", "2147483648", "+5"])
     func missing(text: String) {
         #expect(throws: ContainerUser.Failure.self) {
             try ContainerUser(text, passwd: Self.passwd, group: Self.group)

@@ -12,7 +12,7 @@ private struct Scratch {
     var root: FilePath { temporary.path.appending("store") }
 
     init() throws {
-        Process.clearFileModeMask()
+        Process.takeOver()
         temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
     }
 

@@ -16,7 +16,7 @@ private struct Scratch {
     let record = FileName(literal: "record")
 
     init(in parent: FilePath? = Ability.scratch) throws {
-        Process.clearFileModeMask()
+        Process.takeOver()
         temporary = try TemporaryDirectory(in: try #require(parent))
         folder = try Directory(opening: temporary.path)
         tree = try folder.ensureDirectory("tree", mode: 0o755)

@@ -15,7 +15,7 @@ struct ParallelTests {
     private let builder: ImageBuilder
 
     init() throws {
-        Process.clearFileModeMask()
+        Process.takeOver()
         scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
         builder = try ImageBuilder(at: scratch.path.appending("layout"))
     }

@@ -168,6 +168,16 @@ int ck_terminal_size(int descriptor, unsigned short *columns, unsigned short *ro
 
 // User namespaces ---------------------------------------------------------------------------------------------
 
+/// Makes the process one that sets modes as they are asked for (umask(2)), has as many descriptors as it may, and hears of its
+/// children. Called once, before all else.
+void ck_take_over(void);
+
+/// Makes it again what it was, for a program that it becomes.
+void ck_hand_back(void);
+
+/// The umask that the process was started with.
+uint32_t ck_inherited_mask(void);
+
 /// Starts a program as root of a user namespace of its own, with mounts of its own (user_namespaces(7)). It ends with its
 /// parent. Whatever number comes through `ready` is an errno; 0 comes once when the namespace is there, for its maps to
 /// be written, and once more when it can mount; then the pipe's end, or the errno of what could not be executed. It goes on
@@ -176,7 +186,7 @@ int ck_terminal_size(int descriptor, unsigned short *columns, unsigned short *ro
 /// - mask: the signals that the program is to have blocked.
 /// - Returns: the process, or -errno of fork(2).
 int ck_start_in_namespace(const char *program, char *const arguments[], char *const environment[], const sigset_t *mask,
-                          int ready, int go);
+                          const int ready_ends[2], const int go_ends[2]);
 
 /// Blocks the signals that end a process, and SIGCHLD; `previous` gets what was blocked before.
 int ck_block_for_child(sigset_t *set, sigset_t *previous);

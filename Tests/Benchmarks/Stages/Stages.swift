@@ -12,7 +12,7 @@ import TestSupport
 
 /// What happens to a layer, a stage at a time and then all at once. Divide 64 MiB by the time to compare stages.
 let benchmarks: @Sendable () -> Void = {
-    Kernel.Process.clearFileModeMask()
+    Kernel.Process.takeOver()
     Benchmark.defaultConfiguration = .init(
         metrics: [.wallClock, .cpuTotal], warmupIterations: 2, maxDuration: .seconds(5), maxIterations: 50)
 

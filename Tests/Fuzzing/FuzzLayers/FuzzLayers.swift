@@ -29,7 +29,7 @@ import TestSupport
     _ count: UnsafeMutablePointer<CInt>?,
     _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?>?
 ) -> CInt {
-    Kernel.Process.clearFileModeMask()
+    Kernel.Process.takeOver()
     plant(
         [
             LayerBuilder(

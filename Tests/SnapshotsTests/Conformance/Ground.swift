@@ -58,7 +58,7 @@ final class Ground {
     private let ticks = Ticks()
 
     init(_ site: Site) throws {
-        Process.clearFileModeMask()
+        Process.takeOver()
         self.site = site
         place = try site.makePlace()
         targets = try TemporaryDirectory()
