@@ -287,13 +287,17 @@ int ck_wait_signal(const sigset_t *set) {
 static mode_t ck_mask;
 static struct rlimit ck_descriptors;
 
-void ck_take_over(void) {
+static void ck_take_over_now(void) {
     ck_mask = umask(0);
     // A child that nobody waits for would go unseen.
     signal(SIGCHLD, SIG_DFL);
     if (getrlimit(RLIMIT_NOFILE, &ck_descriptors) < 0) return;
     struct rlimit all = {ck_descriptors.rlim_max, ck_descriptors.rlim_max};
     setrlimit(RLIMIT_NOFILE, &all);
+}
+void ck_take_over(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, ck_take_over_now);
 }
 void ck_hand_back(void) {
     umask(ck_mask);

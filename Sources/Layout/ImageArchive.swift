@@ -89,7 +89,7 @@ final class ImageArchive: Sendable {
             self.folder = folder
             room = try file.freeBytes() / 10 * 9
             // It is not waited for: what it reads from may never end, and the process does.
-            _ = try WorkerThread { self.receive(stream) }
+            try WorkerThread { self.receive(stream) }.detach()
         } catch {
             throw .system(error)
         }

@@ -5,7 +5,7 @@ internal import Synchronization
 
 /// A plain thread for blocking work; the cooperative pool never waits for a disk.
 ///
-/// Whoever starts one joins it: `join` gives what the body returned or threw.
+/// Whoever starts one joins it, or detaches it: `join` gives what the body returned or threw.
 package final class WorkerThread<Value: Sendable>: Sendable {
     private let outcome: Outcome
     private let handle: Mutex<pthread_t?>
@@ -36,6 +36,15 @@ package final class WorkerThread<Value: Sendable>: Sendable {
             box.release()
             throw SyscallFailure("pthread_create", code: failure)
         }
+    }
+
+    /// Leaves the thread to itself, for work that may never end: nobody joins it.
+    package func detach() {
+        let thread = handle.withLock { handle -> pthread_t? in
+            defer { handle = nil }
+            return handle
+        }
+        if let thread { pthread_detach(thread) }
     }
 
     /// Waits for the thread's end. Call it once.

@@ -169,7 +169,7 @@ int ck_terminal_size(int descriptor, unsigned short *columns, unsigned short *ro
 // User namespaces ---------------------------------------------------------------------------------------------
 
 /// Makes the process one that sets modes as they are asked for (umask(2)), has as many descriptors as it may, and hears of its
-/// children. Called once, before all else.
+/// children. Called before all else; again is nothing.
 void ck_take_over(void);
 
 /// Makes it again what it was, for a program that it becomes.
