@@ -14,6 +14,4 @@ package final class OutputFile: Sendable {
 
     /// Waits until all of it is taken.
     package func write(_ bytes: RawSpan) throws(SyscallFailure) { try file.write(bytes) }
-
-    package func sync() throws(SyscallFailure) { try file.sync() }
 }

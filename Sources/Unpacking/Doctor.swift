@@ -21,16 +21,18 @@ package struct Doctor: Sendable {
     }
 
     private let root: FilePath
-    private let snapshotter: String
+    private let libraries: String
 
-    package init(root: FilePath, snapshotter: String) {
+    /// - Parameter libraries: those that the program is built with, and their versions.
+    package init(root: FilePath, libraries: String) {
         self.root = root
-        self.snapshotter = snapshotter
+        self.libraries = libraries
     }
 
     package func run() -> [Finding] {
         [kernel, rights] + namespaces + [mountCalls, overlay, appended, userAttributes, attributeWhiteouts]
             + [mappedMounts, landlock] + store + [temporary] + programs
+            + [Finding(name: "libraries", state: .ok, detail: libraries, remedy: nil)]
     }
 
     // MARK: Rights

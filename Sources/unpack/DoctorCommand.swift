@@ -24,7 +24,7 @@ struct DoctorCommand: NamespacedCommand {
     }
 
     func run() throws {
-        let findings = Doctor(root: try store.rootPath(), snapshotter: try store.snapshotterName).run()
+        let findings = Doctor(root: try store.rootPath(), libraries: Version.libraries).run()
         let works = !findings.contains { $0.state == .missing }
         if json {
             try say(try attempt { try encoded(Document(works: works, checks: findings.map(Check.init))) })

@@ -10,9 +10,12 @@ enum Version {
         """
         unpack \(number)
         OCI image-spec \(imageSpecification), runtime-spec \(runtimeSpecification)
-        \(ArchiveLibrary.version), libzstd \(CompressionLibraries.zstd), \
-        ISA-L \(CompressionLibraries.isal), SQLite \(SnapshotStore.databaseVersion)
+        \(libraries)
         """
+    }
+
+    static var libraries: String {
+        "\(ArchiveLibrary.version), libzstd \(CompressionLibraries.zstd), ISA-L \(CompressionLibraries.isal), SQLite \(SnapshotStore.databaseVersion)"
     }
 
     /// The versions of the OCI's specifications that the program was made by.

@@ -34,6 +34,8 @@ import Testing
         #expect(found.checks.allSatisfy { ["ok", "limited", "missing"].contains($0.state) })
         let appended = KernelRelease.current >= KernelRelease(major: 6, minor: 7)
         #expect(found.state("lowerdir+") == (appended ? "ok" : "limited"))
+        let version = try program.run("--version").succeed().text.split(separator: "\n").last
+        #expect(found.checks.first { $0.name == "libraries" }?.detail == version.map(String.init))
         // The store was not made by looking for its place.
         #expect(try Command.run("ls", "-A", program.scratch.path.string).succeed().text == "m\n")
         let text = try program.run("doctor").succeed().text
