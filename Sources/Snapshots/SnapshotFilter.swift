@@ -76,14 +76,21 @@ package struct SnapshotFilter: Sendable {
         filters.isEmpty || filters.contains { $0.matches(field) }
     }
 
+    package static func any(_ filters: [SnapshotFilter], _ info: SnapshotInfo) -> Bool {
+        any(filters) {
+            field($0, name: info.name, parent: info.parent, kind: info.kind, labels: info.labels)
+        }
+    }
+
     /// A snapshot's fields as filters see them: `name`, `parent`, `kind` and `labels.<key>`. A key with dots is written as
-    /// several parts or quoted.
+    /// several parts or quoted. A name and a parent are always there: without one the parent is empty (containerd
+    /// `core/snapshots/storage`).
     package static func field(
         _ path: [String], name: String, parent: String?, kind: SnapshotInfo.Kind, labels: [String: String]
     ) -> String? {
         switch path.first {
-        case "name": name.isEmpty ? nil : name
-        case "parent": parent.flatMap { $0.isEmpty ? nil : $0 }
+        case "name": name
+        case "parent": parent ?? ""
         case "kind": kind.rawValue
         case "labels": labels[path.dropFirst().joined(separator: ".")]
         default: nil

@@ -2,6 +2,9 @@ internal import Kernel
 
 /// The rules for labels of snapshots (containerd `pkg/labels`, `core/snapshots/storage`).
 package enum SnapshotLabels {
+    /// Which chain a snapshot holds, or is to become.
+    package static let chain = "containerd.io/snapshot.ref"
+
     /// Bytes of a label's key and value together.
     package static let maximumLength = 4096
 

@@ -32,13 +32,7 @@ extension SnapshotStore {
             let labels = try SnapshotRow.labels(of: self.snapshotter, database)
             return try SnapshotRow.all(self.snapshotter, database).map { $0.info(labels[$0.id] ?? [:]) }
         }
-        for info in all {
-            let passes = SnapshotFilter.any(filters) { path in
-                SnapshotFilter.field(
-                    path, name: info.name, parent: info.parent, kind: info.kind, labels: info.labels)
-            }
-            if passes { try body(info) }
-        }
+        for info in all where SnapshotFilter.any(filters, info) { try body(info) }
     }
 
     /// What a snapshot takes, without its parent. Of a committed one it was measured when it was committed; of an active

@@ -8,12 +8,13 @@ extension SnapshotStore {
     ///
     /// - Parameters:
     ///   - parent: of one that was prepared without (containerd: `WithParent`, rebase); nil leaves it as it is.
-    ///   - isSynced: whether it is on the disk when this returns.
+    ///   - isSynced: whether it is on the disk when this returns. Its row is in any case.
+    ///   - isMeasured: whether its usage is known when this returns, which takes a walk through its tree.
     /// - Throws: `.notFound`, `.failedPrecondition` if it is not active or the parent not committed, `.alreadyExists` if
     ///   the name is taken, `.invalidArgument` for another parent than it has and for labels, `.system`.
     package func commit(
         _ key: String, as name: String, onto parent: String? = nil, labels: [String: String] = [:],
-        isSynced: Bool
+        isSynced: Bool, isMeasured: Bool = true
     ) throws(StoreFailure) {
         let row = try read { database in
             let row = try self.row(key, database)
@@ -25,7 +26,8 @@ extension SnapshotStore {
         try translating {
             try finishCommit(
                 Committing(
-                    id: row.id, key: key, name: name, parent: parent, labels: labels, isRecorded: isSynced),
+                    id: row.id, key: key, name: name, parent: parent, labels: labels, isRecorded: isSynced,
+                    isMeasured: isMeasured),
                 isSynced: isSynced, { _ in nil }, {})
         }
     }
@@ -48,8 +50,9 @@ extension SnapshotStore {
         let name = chain.description
         let committing = Committing(
             id: active.id, key: active.key, name: name, parent: parent,
-            labels: ["containerd.io/snapshot.ref": name], chain: chain, run: run,
-            isRecorded: isRecorded)
+            labels: [SnapshotLabels.chain: name], chain: chain, run: run,
+            // What is to stay for this boot only is measured when somebody asks.
+            isRecorded: isRecorded, isMeasured: isRecorded)
         do {
             try close(active)
             try finishCommit(committing, isSynced: false, known, check)
@@ -72,7 +75,8 @@ extension SnapshotStore {
         let labels: [String: String]
         var chain: ChainID?
         var run: Run?
-        var isRecorded: Bool
+        let isRecorded: Bool
+        let isMeasured: Bool
     }
 
     private func finishCommit(
@@ -81,11 +85,10 @@ extension SnapshotStore {
         let labels = try SnapshotLabels.stored(of: wanted.labels)
         try backend.finish(wanted.id)
         let record = wanted.isRecorded ? try record(wanted, known, check) : nil
-        // What is to stay for this boot only is measured when somebody asks.
-        let isMeasured = wanted.isRecorded || wanted.chain == nil
-        let usage = isMeasured ? try measure(wanted.id, wanted.key, tree: record?.usage) : nil
+        let usage = wanted.isMeasured ? try measure(wanted.id, wanted.key, tree: record?.usage) : nil
         if isSynced { try syncFileSystem() }
-        try write(isSynced ? .durable : .ordinary) { database in
+        // What somebody has named is theirs to refer to, and what refers to it may be on the disk at once.
+        try write(isSynced || wanted.chain == nil ? .durable : .ordinary) { database in
             let row = try self.row(wanted.key, database)
             let parent = try self.checkCommit(row, as: wanted.name, onto: wanted.parent, database)
             let now = self.clock()

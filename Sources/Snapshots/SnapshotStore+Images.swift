@@ -15,20 +15,39 @@ extension SnapshotStore {
             else {
                 throw StoreFailure(.notFound, "the chain \(image.topChain) is gone from the store")
             }
-            let ids = try SnapshotRow.ancestry(of: top.id, database)
-            return try Int64.fetchAll(
-                database,
-                sql: "SELECT id FROM snapshot WHERE boot IS NOT NULL AND id IN (\(Self.list(ids)))")
+            return try self.unsettled(top.id, database)
         }
         let record = try images().first { $0.manifest == image.manifest }
-        if sync, !ids.isEmpty {
-            try syncFileSystem()
-            try write(.durable) { database in
-                try database.execute(sql: "UPDATE snapshot SET boot = NULL WHERE id IN (\(Self.list(ids)))")
-            }
-        }
+        if sync { try settle(ids) }
         guard record != image else { return }
         try write(.durable) { try self.record(image, $0) }
+    }
+
+    /// Does for a committed snapshot what a commit that had to be fast has left: it is measured, and it and all below it
+    /// are on the disk when this returns.
+    package func settle(_ name: String) throws(StoreFailure) {
+        guard try usageIfPresent(of: name) != nil else { return }
+        let ids = try read { database in
+            guard let row = try SnapshotRow.named(name, self.snapshotter, database) else { return [Int64]() }
+            return try self.unsettled(row.id, database)
+        }
+        try settle(ids)
+    }
+
+    /// Of a snapshot and all below it, what this boot has committed and not synced.
+    private func unsettled(_ id: Int64, _ database: Database) throws -> [Int64] {
+        let ids = try SnapshotRow.ancestry(of: id, database)
+        return try Int64.fetchAll(
+            database, sql: "SELECT id FROM snapshot WHERE boot = ? AND id IN (\(Self.list(ids)))",
+            arguments: [boot])
+    }
+
+    private func settle(_ ids: [Int64]) throws(StoreFailure) {
+        guard !ids.isEmpty else { return }
+        try syncFileSystem()
+        try write(.durable) { database in
+            try database.execute(sql: "UPDATE snapshot SET boot = NULL WHERE id IN (\(Self.list(ids)))")
+        }
     }
 
     /// Whether an image is recorded just so, with its whole chain; with `synced`, on the disk.

@@ -118,6 +118,7 @@ extension SnapshotStore {
                     SELECT top FROM image
                     UNION SELECT id FROM snapshot WHERE kind != 'committed' OR owner != 'images'
                     UNION SELECT snapshot FROM pin
+                    UNION SELECT snapshot FROM claim
                     UNION SELECT id FROM snapshot WHERE id IN (\(mounted))
                     UNION SELECT snapshot.parent FROM snapshot JOIN needed USING (id) WHERE snapshot.parent IS NOT NULL
                 )

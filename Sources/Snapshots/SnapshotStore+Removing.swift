@@ -31,6 +31,10 @@ extension SnapshotStore {
                 "remove the image with 'unpack rm'"
             ),
             ("SELECT 1 FROM pin WHERE snapshot = ?", "a running unpack needs it", "wait for that"),
+            (
+                "SELECT 1 FROM claim WHERE snapshot = ?", "a service has taken it over",
+                "remove what uses it there, e.g. with 'ctr image rm'"
+            ),
         ]
         for (query, reason, hint) in reasons {
             if try Bool.fetchOne(database, sql: query, arguments: [row.id]) != nil {

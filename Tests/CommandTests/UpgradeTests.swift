@@ -118,7 +118,7 @@ struct UpgradeTests {
         #expect(layers.count == 2 && layers.allSatisfy { $0["cached"] as? Bool == true })
         #expect(try program.line(image, "-q") == line)
         #expect(try program.tree(line) == tree)
-        #expect(try program.rows("SELECT identifier FROM grdb_migrations ORDER BY 1").hasPrefix("1\n2\n"))
+        #expect(try program.rows("SELECT identifier FROM grdb_migrations ORDER BY 1").hasPrefix("1\n2\n3\n"))
         #expect(try program.rows("SELECT count(*) FROM snapshot WHERE size IS NOT NULL") == "0\n")
         #expect(try program.rows("PRAGMA integrity_check") == "ok\n")
         #expect(try program.rows("PRAGMA foreign_key_check") == "")

@@ -38,7 +38,7 @@ private let questions = [
     Question("", "base", "top", "work", "look"),
     // Presence.
     Question("name", "base", "top", "work", "look"),
-    Question("parent", "top", "work", "look"),
+    Question("parent", "base", "top", "work", "look"),
     Question("labels.foo", "base", "top"),
     Question("labels.empty", "work"),
     Question("labels"),
@@ -54,7 +54,7 @@ private let questions = [
     Question("parent!=top", "base", "top"),
     Question("labels.foo==true", "base"),
     Question("labels.foo!=true", "top", "work", "look"),
-    Question("parent==\"\""),
+    Question("parent==\"\"", "base"),
     Question("parent!=\"\"", "top", "work", "look"),
     Question("labels.empty==\"\"", "work"),
     Question("nothing==x"),

@@ -76,6 +76,18 @@ enum Schema {
                     CREATE INDEX pin_snapshot ON pin(snapshot);
                     """)
         }
+        migrator.registerMigration("3") { database in
+            try database.execute(
+                sql: """
+                    -- Snapshots of images that a service's clients use as well: each needs it by itself.
+                    CREATE TABLE claim (
+                        service TEXT NOT NULL,
+                        snapshot INTEGER NOT NULL REFERENCES snapshot(id) ON DELETE RESTRICT,
+                        PRIMARY KEY (service, snapshot)
+                    ) WITHOUT ROWID;
+                    CREATE INDEX claim_snapshot ON claim(snapshot);
+                    """)
+        }
         return migrator
     }
 }

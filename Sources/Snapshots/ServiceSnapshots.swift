@@ -1,0 +1,172 @@
+internal import Kernel
+package import Mounts
+internal import OCI
+
+/// What one service sees of a store: containerd's contract once more, over the snapshots that its clients made, under
+/// their keys, and those of images that they have taken over.
+///
+/// In the store a service's snapshot is named `SERVICE:KEY`: each service has its keys to itself, and the store's own
+/// are nobody's. A layer that the unpacker has verified is seen under its own name, the chain ID, once it is *claimed*:
+/// the image and the service need it then, each by itself, and it goes when neither does.
+package struct ServiceSnapshots: Sendable {
+    package let store: SnapshotStore
+    package let owner: Owner
+    private let run: Run
+
+    /// - Parameters:
+    ///   - service: what its snapshots are named after, the same after every restart.
+    ///   - run: what is half made belongs to it.
+    /// - Throws: `.invalidArgument` for a name that would not tell its snapshots from others.
+    package init(_ service: String, of store: SnapshotStore, in run: Run) throws(StoreFailure) {
+        let isWord = !service.isEmpty && service.utf8.allSatisfy { Self.letters.contains($0) }
+        guard isWord, ![Owner.images, .user].contains(Owner(rawValue: service)),
+            Digest.Algorithm(rawValue: service) == nil
+        else {
+            throw StoreFailure(
+                .invalidArgument, "'\(escaped(service.utf8))' is no name for a service's snapshots",
+                hint: "use letters, digits and _ . -, and none of 'images', 'user', 'sha256', 'sha512'")
+        }
+        self.store = store
+        self.run = run
+        owner = Owner(rawValue: service)
+    }
+
+    private static let letters = Set(
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-".utf8)
+
+    // MARK: Names
+
+    /// The store's name of what a client calls `key`.
+    private func name(of key: String) -> String { "\(owner.rawValue):\(key)" }
+
+    /// What clients call a snapshot.
+    private func key(of name: String) -> String {
+        let prefix = "\(owner.rawValue):".utf8
+        // By bytes: a combining character behind the colon would hide it.
+        guard name.utf8.starts(with: prefix) else { return name }
+        return String(name.utf8.dropFirst(prefix.count)) ?? name
+    }
+
+    private func seen(_ info: SnapshotInfo) -> SnapshotInfo {
+        var labels = info.labels
+        // Whoever takes a layer over looks for it by this.
+        if let chain = info.verifiedChain { labels[SnapshotLabels.chain] = chain.description }
+        return SnapshotInfo(
+            id: info.id, name: key(of: info.name), kind: info.kind, parent: info.parent.map(key),
+            owner: info.owner, verifiedChain: info.verifiedChain, labels: labels, created: info.created,
+            updated: info.updated)
+    }
+
+    /// - Returns: nil if there is none that this service sees.
+    private func find(_ key: String) throws(StoreFailure) -> SnapshotInfo? {
+        let own = name(of: key)
+        if let info = try store.find(own, of: owner) { return info }
+        return try store.findClaimed(key, by: owner)
+    }
+
+    private func get(_ key: String) throws(StoreFailure) -> SnapshotInfo {
+        if let info = try find(key) { return info }
+        throw StoreFailure(.notFound, "there is no snapshot '\(key)'")
+    }
+
+    /// What is new may not hide what was claimed.
+    private func refuseClaimed(_ key: String) throws(StoreFailure) {
+        guard try store.findClaimed(key, by: owner) != nil else { return }
+        throw StoreFailure(.alreadyExists, "there is a snapshot '\(key)' already")
+    }
+
+    private func parent(_ key: String?) throws(StoreFailure) -> SnapshotInfo? {
+        guard let key else { return nil }
+        if let info = try find(key) { return info }
+        throw StoreFailure(.notFound, "there is no parent '\(key)'")
+    }
+
+    // MARK: The contract
+
+    /// - Throws: `.notFound`.
+    package func stat(_ key: String) throws(StoreFailure) -> SnapshotInfo { seen(try get(key)) }
+
+    /// As `SnapshotStore.update`. Labels of what is claimed are everybody's.
+    package func update(
+        _ key: String, labels: [String: String], fields: [String]
+    ) throws(StoreFailure) -> SnapshotInfo {
+        seen(try store.update(try get(key).name, labels: labels, fields: fields))
+    }
+
+    /// As `SnapshotStore.usage`.
+    package func usage(of key: String) throws(StoreFailure) -> SnapshotUsage {
+        try store.usage(of: try get(key).name)
+    }
+
+    /// As `SnapshotStore.mounts`.
+    package func mounts(of key: String) throws(StoreFailure) -> [Mount] {
+        try store.mounts(of: try get(key).name)
+    }
+
+    /// As `SnapshotStore.prepare`. Where the label `containerd.io/snapshot.ref` names a chain that the unpacker has
+    /// verified, on the same parent, that is claimed.
+    ///
+    /// - Throws: `.alreadyExists` for a key that is taken, and when the chain was claimed: `walk` with a filter on that
+    ///   label then finds it (containerd `core/metadata/snapshot.go`, "target snapshot").
+    package func prepare(
+        _ key: String, parent: String?, labels: [String: String]
+    ) throws(StoreFailure) -> [Mount] {
+        try refuseClaimed(key)
+        let below = try self.parent(parent)
+        if let label = labels[SnapshotLabels.chain], let digest = try? Digest(parsing: label),
+            let claimed = try store.claim(ChainID(digest), on: below?.id, for: owner)
+        {
+            throw StoreFailure(.alreadyExists, "the layer is there already: '\(claimed.name)'")
+        }
+        return try store.prepare(
+            name(of: key), parent: below?.name, labels: labels, owner: owner, in: run)
+    }
+
+    /// As `SnapshotStore.view`.
+    package func view(
+        _ key: String, parent: String?, labels: [String: String]
+    ) throws(StoreFailure) -> [Mount] {
+        try refuseClaimed(key)
+        return try store.view(
+            name(of: key), parent: try self.parent(parent)?.name, labels: labels, owner: owner, in: run)
+    }
+
+    /// As `SnapshotStore.commit`, and fast: what it takes is not measured yet, and its files may not be on the disk. The
+    /// caller sees to that with `settle`.
+    package func commit(
+        _ key: String, as name: String, onto parent: String?, labels: [String: String]
+    ) throws(StoreFailure) {
+        let active = try get(key)
+        if active.kind == .active { try refuseClaimed(name) }
+        try store.commit(
+            active.name, as: self.name(of: name), onto: try self.parent(parent)?.name, labels: labels,
+            isSynced: false, isMeasured: false)
+    }
+
+    /// As `SnapshotStore.settle`.
+    package func settle(_ key: String) throws(StoreFailure) {
+        if let info = try find(key) { try store.settle(info.name) }
+    }
+
+    /// As `SnapshotStore.remove`. What was claimed is only given back, and goes if no image needs it any more.
+    package func remove(_ key: String, _ deletion: Deletion) throws(StoreFailure) {
+        let info = try get(key)
+        if info.owner == owner {
+            try store.remove(info.name, deletion)
+        } else {
+            try store.giveBack(info.name, by: owner, deletion)
+        }
+    }
+
+    /// As `SnapshotStore.walk`, over what this service sees.
+    package func walk(
+        _ filters: [SnapshotFilter], _ body: (SnapshotInfo) throws -> Void
+    ) throws(StoreFailure) {
+        for info in try store.visible(to: owner).map(seen) where SnapshotFilter.any(filters, info) {
+            try translating { try body(info) }
+        }
+    }
+
+    /// As `SnapshotStore.cleanup`.
+    package func cleanup() throws(StoreFailure) { try store.cleanup() }
+}

@@ -1,0 +1,220 @@
+import Kernel
+import Mounts
+import OCI
+import Snapshots
+import SystemPackage
+import TestSupport
+import Testing
+
+@Suite(
+    "What services see of a store", .enabled(if: Ability.canApplyLayers, "needs root and a place for layers"))
+struct ServiceSnapshotsTests {
+    /// A store with an image of two layers, and services on it.
+    private struct Scene {
+        let scratch: TemporaryDirectory
+        let store: SnapshotStore
+        let run: Run
+        let service: ServiceSnapshots
+        var folder: FilePath { scratch.path.appending("store/overlayfs") }
+
+        init() throws {
+            Process.takeOver()
+            scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+            store = try SnapshotStore(
+                opening: scratch.path.appending("store"), snapshotter: "overlayfs", boot: "first",
+                clock: { 42 })
+            run = try store.startRun()
+            service = try ServiceSnapshots("unpack", of: store, in: run)
+        }
+
+        func addImage(synced: Bool = true) throws {
+            for number in 1...2 {
+                let parent = number == 1 ? nil : chain(number - 1).description
+                let layer = try store.prepareLayer("layer-\(number)", parent: parent, in: run)
+                try layer.directory.put(FileName(literal: "file-\(number)"), "\(number)\n")
+                try store.commit(layer, as: chain(number), onto: nil, isRecorded: false, in: run)
+            }
+            try store.settle(image, sync: synced)
+            try store.release(run)
+        }
+
+        let image = ImageRecord(
+            reference: "image", manifest: chain(100).digest, mediaType: .ociManifest, platform: .host,
+            topChain: chain(2), layers: [])
+
+        /// As containerd asks for a layer that it is about to unpack.
+        func prepare(_ number: Int, on parent: String?) -> StoreFailure.Kind? {
+            kind {
+                _ = try service.prepare(
+                    "extract-\(number)", parent: parent,
+                    labels: ["containerd.io/snapshot.ref": chain(number).description])
+            }
+        }
+
+        func names(_ filters: String...) throws -> [String] {
+            var names = [String]()
+            try service.walk(try filters.map(SnapshotFilter.init(parsing:))) { names.append($0.name) }
+            return names
+        }
+
+        /// A column of all committed snapshots, oldest first; nil is null.
+        func column(_ name: String) throws -> [String?] {
+            let text = try Command.run(
+                "sqlite3", "-nullvalue", "-", scratch.path.appending("store/metadata.db").string,
+                "SELECT \(name) FROM snapshot WHERE kind = 'committed' ORDER BY id"
+            ).succeed().text
+            return text.split(separator: "\n").map { $0 == "-" ? nil : String($0) }
+        }
+
+        func exists(_ info: SnapshotInfo) throws -> Bool { try folder.appending("\(info.id)").exists() }
+    }
+
+    private static func chain(_ number: Int) -> ChainID {
+        ChainID(OCI.Digest(.sha256, bytes: [UInt8](repeating: UInt8(number), count: 32)))
+    }
+
+    @Test("Two services have their keys to themselves, and the store its own")
+    func separate() throws {
+        let scene = try Scene()
+        let other = try ServiceSnapshots("other", of: scene.store, in: scene.run)
+        try scene.store.prepare("default/1/a", in: scene.run)
+        for service in [scene.service, other] {
+            #expect(kind { _ = try service.stat("default/1/a") } == .notFound)
+            _ = try service.prepare("default/1/a", parent: nil, labels: ["k": service.owner.rawValue])
+            #expect(
+                kind { _ = try service.prepare("default/1/a", parent: nil, labels: [:]) } == .alreadyExists)
+        }
+        try other.remove("default/1/a", .whole)
+        let info = try scene.service.stat("default/1/a")
+        #expect(info.name == "default/1/a" && info.labels == ["k": "unpack"])
+        #expect(try scene.names() == ["default/1/a"])
+        #expect(try scene.store.stat("unpack:default/1/a").owner == Owner(rawValue: "unpack"))
+        #expect(try scene.store.stat("default/1/a").owner == .user)
+    }
+
+    @Test(
+        "Names of services that would not tell their snapshots apart are refused",
+        arguments: ["", "images", "user", "sha256", "a:b", "a b", "ä", "a/b"])
+    func names(name: String) throws {
+        let scene = try Scene()
+        #expect(kind { _ = try ServiceSnapshots(name, of: scene.store, in: scene.run) } == .invalidArgument)
+    }
+
+    @Test("The contract holds under a service's keys: parents, commits, filters, labels, removals")
+    func contract() throws {
+        let scene = try Scene()
+        let service = scene.service
+        #expect(kind { _ = try service.prepare("a", parent: "none", labels: [:]) } == .notFound)
+        let mounts = try service.prepare("a", parent: nil, labels: ["l": "1"])
+        #expect(try service.mounts(of: "a") == mounts)
+        #expect(kind { _ = try service.prepare("b", parent: "a", labels: [:]) } == .invalidArgument)
+        #expect(kind { try service.commit("none", as: "a", onto: nil, labels: [:]) } == .notFound)
+        #expect(kind { try service.commit("a", as: "a", onto: nil, labels: [:]) } == .alreadyExists)
+        try service.commit("a", as: "base", onto: nil, labels: ["l": "2"])
+        #expect(kind { _ = try service.stat("a") } == .notFound)
+        _ = try service.view("v", parent: "base", labels: [:])
+        #expect(try service.usage(of: "v") == .none)
+        #expect(kind { try service.commit("v", as: "x", onto: nil, labels: [:]) } == .failedPrecondition)
+        _ = try service.prepare("rw", parent: nil, labels: [:])
+        #expect(kind { try service.commit("rw", as: "top", onto: "none", labels: [:]) } == .notFound)
+        try service.commit("rw", as: "top", onto: "base", labels: [:])
+        #expect(try service.stat("top").parent == "base")
+        #expect(try scene.names("parent==base") == ["v", "top"])
+        #expect(try scene.names("name==top", "labels.l==2") == ["base", "top"])
+        #expect(kind { try service.remove("base", .whole) } == .failedPrecondition)
+        let updated = try service.update("top", labels: ["a": "b"], fields: ["labels.a"])
+        #expect(updated.labels == ["a": "b"] && updated.name == "top" && updated.parent == "base")
+        for key in ["v", "top", "base"] { try service.remove(key, .whole) }
+        #expect(try scene.names().isEmpty)
+        #expect(try scene.store.find("unpack:base") == nil)
+    }
+
+    @Test("A fast commit is measured and on the disk once it is settled")
+    func settled() throws {
+        let scene = try Scene()
+        _ = try scene.service.prepare("a", parent: nil, labels: [:])
+        try scene.service.commit("a", as: "base", onto: nil, labels: [:])
+        #expect(try scene.column("boot") == ["first"] && scene.column("size") == [nil])
+        try scene.service.settle("base")
+        #expect(try scene.column("boot") == [nil] && scene.column("size") != [nil])
+        try scene.service.settle("gone")
+    }
+
+    @Test("A layer that an image has is claimed, from the lowest on, and only on the parent that it has")
+    func claims() throws {
+        let scene = try Scene()
+        try scene.addImage()
+        #expect(try scene.names().isEmpty)
+        #expect(kind { _ = try scene.service.stat(Self.chain(1).description) } == .notFound)
+        let first = Self.chain(1).description
+        #expect(kind { _ = try scene.service.prepare("k", parent: first, labels: [:]) } == .notFound)
+        // On nothing the second layer is not what the image has.
+        #expect(scene.prepare(2, on: nil) == nil)
+        #expect(scene.prepare(1, on: nil) == .alreadyExists)
+        #expect(scene.prepare(2, on: first) == .alreadyExists)
+        let filter = #"labels."containerd.io/snapshot.ref"==\#(Self.chain(2)),parent=="\#(first)""#
+        #expect(try scene.names(filter) == [Self.chain(2).description])
+        #expect(try scene.names(#"labels."containerd.io/snapshot.ref"==\#(first),parent=="""#) == [first])
+        _ = try scene.service.prepare("rw", parent: Self.chain(2).description, labels: [:])
+        #expect(try scene.service.stat("rw").parent == Self.chain(2).description)
+        // The label is there whatever anybody makes of the others.
+        let info = try scene.service.update(first, labels: ["x": "y"], fields: [])
+        #expect(info.labels == ["x": "y", "containerd.io/snapshot.ref": first])
+        // Nothing new may take its name.
+        #expect(kind { _ = try scene.service.view(first, parent: nil, labels: [:]) } == .alreadyExists)
+        #expect(
+            kind { try scene.service.commit("rw", as: first, onto: nil, labels: [:]) } == .alreadyExists)
+    }
+
+    @Test("What is verified for no more than this boot is written to the disk before it is claimed")
+    func claimsAreDurable() throws {
+        let scene = try Scene()
+        try scene.addImage(synced: false)
+        #expect(try scene.column("boot") == ["first", "first"])
+        #expect(scene.prepare(1, on: nil) == .alreadyExists)
+        #expect(try scene.column("boot") == [nil, "first"])
+    }
+
+    @Test("A claim keeps a layer that no image needs any more; given back, it goes")
+    func claimsKeep() throws {
+        let scene = try Scene()
+        try scene.addImage()
+        let (first, second) = (Self.chain(1).description, Self.chain(2).description)
+        #expect(scene.prepare(1, on: nil) == .alreadyExists)
+        #expect(try scene.store.remove(scene.image).map(\.snapshot.name) == [second])
+        #expect(try scene.store.prune(in: scene.run).isEmpty)
+        #expect(kind { try scene.store.remove(first) } == .failedPrecondition)
+        let info = try scene.service.stat(first)
+        try scene.service.remove(first, .whole)
+        #expect(try scene.store.find(first) == nil)
+        #expect(try !scene.exists(info))
+    }
+
+    @Test("An image keeps a layer that a service has given back, and layers go from the top down")
+    func imagesKeep() throws {
+        let scene = try Scene()
+        try scene.addImage()
+        let (first, second) = (Self.chain(1).description, Self.chain(2).description)
+        #expect(scene.prepare(1, on: nil) == .alreadyExists)
+        #expect(scene.prepare(2, on: first) == .alreadyExists)
+        _ = try scene.service.prepare("rw", parent: second, labels: [:])
+        #expect(kind { try scene.service.remove(first, .whole) } == .failedPrecondition)
+        #expect(kind { try scene.service.remove(second, .whole) } == .failedPrecondition)
+        for key in ["rw", second, first] { try scene.service.remove(key, .whole) }
+        #expect(kind { try scene.service.remove(first, .whole) } == .notFound)
+        #expect(try scene.names().isEmpty)
+        #expect(try scene.store.readOnlyMounts(of: second).count == 1)
+        #expect(try scene.store.prune(in: scene.run).isEmpty)
+    }
+
+    @Test("Only what was verified is claimed, whatever a label or a name says")
+    func onlyVerified() throws {
+        let scene = try Scene()
+        let first = Self.chain(1).description
+        try scene.store.prepare("forged", labels: ["containerd.io/snapshot.ref": first], in: scene.run)
+        try scene.store.commit(
+            "forged", as: first, labels: ["containerd.io/snapshot.ref": first], isSynced: true)
+        #expect(scene.prepare(1, on: nil) == nil)
+        #expect(try scene.names() == ["extract-1"])
+    }
+}
