@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <spawn.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +22,10 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/un.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
@@ -430,4 +433,68 @@ int ck_wait_as_parent(int child, const sigset_t *set) {
         int number = sigwaitinfo(set, &info);
         if (number > 0 && number != SIGCHLD && info.si_code <= 0) kill(child, number);
     }
+}
+
+static int ck_unix_address(const char *path, struct sockaddr_un *address, socklen_t *size) {
+    size_t length = strlen(path);
+    memset(address, 0, sizeof *address);
+    address->sun_family = AF_UNIX;
+    if (length >= sizeof address->sun_path) return -ENAMETOOLONG;
+    memcpy(address->sun_path, path, length);
+    // An abstract name, which systemd may give, is not ended by a NUL.
+    if (path[0] == '@') address->sun_path[0] = 0;
+    *size = offsetof(struct sockaddr_un, sun_path) + length + (path[0] != '@');
+    return 0;
+}
+
+int ck_listen_unix(const char *path) {
+    struct sockaddr_un address;
+    socklen_t size;
+    int failure = ck_unix_address(path, &address, &size);
+    if (failure) return failure;
+    int d = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (d < 0) return -errno;
+    mode_t mask = umask(0177);
+    int result = bind(d, (struct sockaddr *)&address, size);
+    if (result == 0) result = listen(d, SOMAXCONN);
+    failure = errno;
+    umask(mask);
+    if (result == 0) return d;
+    close(d);
+    return -failure;
+}
+
+int ck_try_unix(const char *path) {
+    struct sockaddr_un address;
+    socklen_t size;
+    int failure = ck_unix_address(path, &address, &size);
+    if (failure) return failure;
+    int d = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (d < 0) return -errno;
+    int result = connect(d, (struct sockaddr *)&address, size) < 0 ? -errno : 0;
+    close(d);
+    return result;
+}
+
+int ck_adopt_listener(int descriptor) {
+    int domain = 0, type = 0, listens = 0;
+    socklen_t size = sizeof(int);
+    if (getsockopt(descriptor, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0) return -errno;
+    if (getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &type, &size) < 0) return -errno;
+    if (getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0) return -errno;
+    if (domain != AF_UNIX || type != SOCK_STREAM || !listens) return -EINVAL;
+    CK_RETURN(fcntl(descriptor, F_SETFD, FD_CLOEXEC));
+}
+
+int ck_notify(const char *path, const char *state) {
+    struct sockaddr_un address;
+    socklen_t size;
+    int failure = ck_unix_address(path, &address, &size);
+    if (failure) return failure;
+    int d = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (d < 0) return -errno;
+    ssize_t sent = sendto(d, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address, size);
+    failure = sent < 0 ? -errno : 0;
+    close(d);
+    return failure;
 }

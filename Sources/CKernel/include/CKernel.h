@@ -194,3 +194,20 @@ int ck_block_for_child(sigset_t *set, sigset_t *previous);
 /// Waits for a child's end, and passes on to it what is sent to this process alone: what a terminal sends, the child gets too.
 /// Returns its exit status, or 128 and the signal that has ended it; or -errno.
 int ck_wait_as_parent(int child, const sigset_t *set);
+
+// Services ----------------------------------------------------------------------------------------------------
+
+/// A stream socket of the unix domain that is listened on, of mode 0600 from its first moment (unix(7)).
+///
+/// - Returns: -ENAMETOOLONG for a path that an address cannot hold.
+int ck_listen_unix(const char *path);
+
+/// Whether somebody listens on a socket: 0, or -ECONNREFUSED where nobody does any more.
+int ck_try_unix(const char *path);
+
+/// Makes a descriptor that was inherited the process's own; -EINVAL if it is no stream socket of the unix domain that is
+/// listened on.
+int ck_adopt_listener(int descriptor);
+
+/// Tells the service manager at an address, a path or with `@` in front an abstract name, a state (sd_notify(3)).
+int ck_notify(const char *address, const char *state);

@@ -1,0 +1,3 @@
+internal import ContainerdAPI
+internal import GRPCCore
+internal import GRPCNIOTransportHTTP2

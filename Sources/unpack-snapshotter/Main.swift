@@ -1,0 +1,6 @@
+internal import Serving
+
+@main
+enum Main {
+    static func main() {}
+}
