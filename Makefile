@@ -23,6 +23,9 @@ TEST_PACKAGES := umoci zstd sqlite3 strace libcap2-bin attr acl btrfs-progs e2fs
 DEB_PACKAGES := binutils dpkg-dev
 DEB_TEST_PACKAGES := lintian mmdebstrap
 
+# What `make protocols` needs.
+PROTOCOL_PACKAGES := protobuf-compiler
+
 # What `make bench` measures beside the program, and what it makes images with.
 BENCH_PACKAGES := isal zstd libarchive-tools umoci mmdebstrap buildah skopeo jq openssl time e2fsprogs
 
@@ -41,7 +44,7 @@ BENCH = $(SUDO) env LARGE_IMAGE="$(LARGE_IMAGE)" BENCH_CACHE="$(BENCH_CACHE)" BE
 	BENCH_ROUNDS="$(BENCH_ROUNDS)" BENCH_ONLY="$(BENCH_ONLY)" BENCH_TIMEOUT="$(BENCH_TIMEOUT)" \
 	BENCH_PROGRAM="$(PROGRAM)" .ci/bench
 
-.PHONY: run build test test-large bench bench-scale bench-micro crash mutants sanitize fuzz check fmt install uninstall deb deb-test dist clean help build-packages test-packages bench-packages
+.PHONY: run build test test-large bench bench-scale bench-micro crash mutants sanitize fuzz check protocols fmt install uninstall deb deb-test dist clean help build-packages test-packages bench-packages
 
 run: build-packages ## build for release, unpack a fixture, mount it, look at it, unmount it
 	$(SWIFT) build $(RELEASE) --product unpack
@@ -84,6 +87,10 @@ sanitize: build-packages test-packages ## every test under AddressSanitizer, the
 
 fuzz: build-packages ## mutated inputs to every reader, FUZZ_SECONDS=60 for each of FUZZERS
 	SWIFT="$(SWIFT)" .ci/fuzz $(FUZZ_SECONDS) $(FUZZERS)
+
+protocols: build-packages ## make the code for containerd's interfaces again, after a change of Sources/ContainerdAPI/Protocols
+	@.ci/install-packages $(PROTOCOL_PACKAGES)
+	SWIFT="$(SWIFT)" .ci/protocols
 
 check: build-packages ## formatting, the import table, the unsafe fence
 	$(SWIFT) format lint --strict --recursive Sources Tests Package.swift

@@ -22,11 +22,18 @@ let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let toml = Target.Dependency.product(name: "TOMLKit", package: "TOMLKit")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+let grpc = Target.Dependency.product(name: "GRPCCore", package: "grpc-swift-2")
+let grpcTransport = Target.Dependency.product(
+    name: "GRPCNIOTransportHTTP2", package: "grpc-swift-nio-transport")
+let grpcProtobuf = Target.Dependency.product(name: "GRPCProtobuf", package: "grpc-swift-protobuf")
+let nio = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 
 let package = Package(
     name: "unpack",
     products: [
-        .executable(name: "unpack", targets: ["unpack"])
+        .executable(name: "unpack", targets: ["unpack"]),
+        .executable(name: "unpack-snapshotter", targets: ["unpack-snapshotter"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -35,6 +42,12 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
+        // Of unpack-snapshotter alone: the build of unpack never touches them.
+        .package(url: "https://github.com/grpc/grpc-swift-2", from: "2.4.3"),
+        .package(url: "https://github.com/grpc/grpc-swift-nio-transport", from: "2.9.2"),
+        .package(url: "https://github.com/grpc/grpc-swift-protobuf", from: "2.4.1"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0", traits: []),
     ],
     targets: [
         // C libraries of the system.
@@ -73,6 +86,24 @@ let package = Package(
             dependencies: [
                 "Unpacking", "Snapshots", "Mounts", "Layers", "Layout", "Archive", "Compression", "Streams",
                 "OCI", "Kernel", argumentParser, logging, system, toml,
+            ],
+            swiftSettings: dry),
+
+        // The same store for containerd, over gRPC.
+        .target(
+            name: "ContainerdAPI", dependencies: [grpc, grpcProtobuf, protobuf],
+            exclude: ["Protocols"], swiftSettings: common),
+        .target(
+            name: "Serving",
+            dependencies: [
+                "ContainerdAPI", "Unpacking", "Snapshots", "Mounts", "Layout", "Streams", "OCI", "Kernel",
+                grpc, grpcTransport, protobuf, nio, logging, system,
+            ],
+            swiftSettings: dry),
+        .executableTarget(
+            name: "unpack-snapshotter",
+            dependencies: [
+                "Serving", "Unpacking", "Snapshots", "Streams", "Kernel", argumentParser, logging, system,
             ],
             swiftSettings: dry),
 

@@ -69,8 +69,9 @@ package struct ServiceSnapshots: Sendable {
         throw StoreFailure(.notFound, "there is no snapshot '\(key)'")
     }
 
-    /// What is new may not hide what was claimed.
-    private func refuseClaimed(_ key: String) throws(StoreFailure) {
+    /// What is new has a name, and may not hide what was claimed.
+    private func checkNew(_ key: String) throws(StoreFailure) {
+        if key.isEmpty { throw StoreFailure(.invalidArgument, "a snapshot without a key") }
         guard try store.findClaimed(key, by: owner) != nil else { return }
         throw StoreFailure(.alreadyExists, "there is a snapshot '\(key)' already")
     }
@@ -111,7 +112,7 @@ package struct ServiceSnapshots: Sendable {
     package func prepare(
         _ key: String, parent: String?, labels: [String: String]
     ) throws(StoreFailure) -> [Mount] {
-        try refuseClaimed(key)
+        try checkNew(key)
         let below = try self.parent(parent)
         if let label = labels[SnapshotLabels.chain], let digest = try? Digest(parsing: label),
             let claimed = try store.claim(ChainID(digest), on: below?.id, for: owner)
@@ -126,7 +127,7 @@ package struct ServiceSnapshots: Sendable {
     package func view(
         _ key: String, parent: String?, labels: [String: String]
     ) throws(StoreFailure) -> [Mount] {
-        try refuseClaimed(key)
+        try checkNew(key)
         return try store.view(
             name(of: key), parent: try self.parent(parent)?.name, labels: labels, owner: owner, in: run)
     }
@@ -137,15 +138,15 @@ package struct ServiceSnapshots: Sendable {
         _ key: String, as name: String, onto parent: String?, labels: [String: String]
     ) throws(StoreFailure) {
         let active = try get(key)
-        if active.kind == .active { try refuseClaimed(name) }
+        if active.kind == .active { try checkNew(name) }
         try store.commit(
             active.name, as: self.name(of: name), onto: try self.parent(parent)?.name, labels: labels,
             isSynced: false, isMeasured: false)
     }
 
     /// As `SnapshotStore.settle`.
-    package func settle(_ key: String) throws(StoreFailure) {
-        if let info = try find(key) { try store.settle(info.name) }
+    package func settle(_ key: String, isSynced: Bool = true) throws(StoreFailure) {
+        if let info = try find(key) { try store.settle(info.name, isSynced: isSynced) }
     }
 
     /// As `SnapshotStore.remove`. What was claimed is only given back, and goes if no image needs it any more.

@@ -23,10 +23,10 @@ extension SnapshotStore {
         try write(.durable) { try self.record(image, $0) }
     }
 
-    /// Does for a committed snapshot what a commit that had to be fast has left: it is measured, and it and all below it
-    /// are on the disk when this returns.
-    package func settle(_ name: String) throws(StoreFailure) {
-        guard try usageIfPresent(of: name) != nil else { return }
+    /// Does for a committed snapshot what a commit that had to be fast has left: it is measured and, with `isSynced`, it
+    /// and all below it are on the disk when this returns.
+    package func settle(_ name: String, isSynced: Bool = true) throws(StoreFailure) {
+        guard try usageIfPresent(of: name) != nil, isSynced else { return }
         let ids = try read { database in
             guard let row = try SnapshotRow.named(name, self.snapshotter, database) else { return [Int64]() }
             return try self.unsettled(row.id, database)

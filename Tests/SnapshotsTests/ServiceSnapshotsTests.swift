@@ -104,6 +104,7 @@ struct ServiceSnapshotsTests {
     func contract() throws {
         let scene = try Scene()
         let service = scene.service
+        #expect(kind { _ = try service.prepare("", parent: nil, labels: [:]) } == .invalidArgument)
         #expect(kind { _ = try service.prepare("a", parent: "none", labels: [:]) } == .notFound)
         let mounts = try service.prepare("a", parent: nil, labels: ["l": "1"])
         #expect(try service.mounts(of: "a") == mounts)

@@ -1,0 +1,45 @@
+internal import GRPCCore
+
+/// How one call of a client's went, for who reads the log.
+package struct CallRecord: Encodable, Sendable {
+    package enum Level: String, Encodable, Sendable {
+        case debug, info, error
+    }
+
+    package let level: Level
+    /// As the service names it, e.g. `Prepare`.
+    package let method: String
+    package let snapshotter: String?
+    package let key: String?
+    package let name: String?
+    package let parent: String?
+    /// Of the blob that is applied, or was made.
+    package let digest: String?
+    package let milliseconds: Int64
+    /// gRPC's, `OK` if it went well.
+    package let code: String
+    /// What went wrong.
+    package let message: String?
+}
+
+/// What a client has asked for.
+struct Call: Sendable {
+    let method: String
+    /// Whether it asks for something to be changed.
+    let isChange: Bool
+    var snapshotter: String?
+    var key: String?
+    var name: String?
+    var parent: String?
+    var digest: String?
+
+    func record(_ duration: Duration, _ error: RPCError? = nil) -> CallRecord {
+        // What a client asks for to find out whether it is there is no failure of anybody's.
+        let isExpected = error.map { [.notFound, .alreadyExists, .cancelled].contains($0.code) } ?? true
+        return CallRecord(
+            level: !isExpected ? .error : isChange ? .info : .debug, method: method, snapshotter: snapshotter,
+            key: key, name: name, parent: parent, digest: digest,
+            milliseconds: duration / .milliseconds(1) > 0 ? Int64(duration / .milliseconds(1)) : 0,
+            code: error.map { "\($0.code)" } ?? "OK", message: error?.message)
+    }
+}

@@ -1,0 +1,43 @@
+internal import ContainerdAPI
+internal import Mounts
+internal import Snapshots
+internal import SwiftProtobuf
+
+/// The store's values as containerd's messages.
+extension Containerd_Types_Mount {
+    /// As containerd's own snapshotters describe such a mount: for mount(2), performed by whoever asked.
+    init(_ mount: Mount) {
+        self.init()
+        type = mount.type
+        source = mount.source
+        options = mount.containerdOptions
+    }
+}
+
+extension Containerd_Services_Snapshots_V1_Info {
+    init(_ info: SnapshotInfo) {
+        self.init()
+        name = info.name
+        parent = info.parent ?? ""
+        kind =
+            switch info.kind {
+            case .view: .view
+            case .active: .active
+            case .committed: .committed
+            }
+        createdAt = Google_Protobuf_Timestamp(nanoseconds: info.created)
+        updatedAt = Google_Protobuf_Timestamp(nanoseconds: info.updated)
+        labels = info.labels
+    }
+}
+
+extension Google_Protobuf_Timestamp {
+    /// - Parameter nanoseconds: since 1970-01-01 UTC.
+    init(nanoseconds: Int64) {
+        self.init()
+        let (seconds, rest) = nanoseconds.quotientAndRemainder(dividingBy: 1_000_000_000)
+        // `nanos` counts upwards also before 1970 (google/protobuf/timestamp.proto).
+        self.seconds = rest < 0 ? seconds - 1 : seconds
+        nanos = Int32(rest < 0 ? rest + 1_000_000_000 : rest)
+    }
+}

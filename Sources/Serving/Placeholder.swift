@@ -1,3 +1,0 @@
-internal import ContainerdAPI
-internal import GRPCCore
-internal import GRPCNIOTransportHTTP2

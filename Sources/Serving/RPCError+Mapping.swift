@@ -1,0 +1,55 @@
+internal import GRPCCore
+internal import Kernel
+internal import Snapshots
+internal import Streams
+internal import Unpacking
+
+/// Failures as gRPC's codes, which are what containerd acts on (containerd `errdefs`, `errgrpc`): a message is for people.
+extension RPCError {
+    /// Whatever somebody has thrown.
+    init(telling error: any Error) {
+        switch error {
+        case let error as RPCError: self = error
+        case let failure as StoreFailure: self.init(failure)
+        case let failure as SyscallFailure: self.init(code: Code(failure), message: "\(failure)")
+        case let error as UnpackError: self.init(code: Code(error.code), message: error.message)
+        case is Cancelled: self.init(code: .cancelled, message: "cancelled")
+        default: self.init(code: .internalError, message: "\(error)")
+        }
+    }
+
+    private init(_ failure: StoreFailure) {
+        let code: Code =
+            switch failure.kind {
+            case .notFound: .notFound
+            case .alreadyExists: .alreadyExists
+            case .invalidArgument: .invalidArgument
+            case .failedPrecondition: .failedPrecondition
+            case .unavailable, .busy: .unavailable
+            case .system(let cause): Code(cause)
+            case .database: .internalError
+            }
+        self.init(code: code, message: failure.description)
+    }
+}
+
+extension RPCError.Code {
+    fileprivate init(_ failure: SyscallFailure) {
+        self =
+            failure.isOutOfSpace
+            ? .resourceExhausted : failure.isPermission ? .permissionDenied : .internalError
+    }
+
+    fileprivate init(_ code: UnpackError.Code) {
+        switch code {
+        case .usage: self = .invalidArgument
+        case .data: self = .dataLoss
+        case .notFound: self = .notFound
+        case .unavailable: self = .unavailable
+        case .internal, .io: self = .internalError
+        case .busy: self = .unavailable
+        case .permission: self = .permissionDenied
+        case .interrupted: self = .cancelled
+        }
+    }
+}

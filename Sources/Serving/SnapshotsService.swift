@@ -1,0 +1,175 @@
+package import ContainerdAPI
+package import GRPCCore
+internal import Kernel
+package import Snapshots
+package import SwiftProtobuf
+
+private typealias API = Containerd_Services_Snapshots_V1_Snapshots
+
+/// `containerd.services.snapshots.v1.Snapshots` over our stores: which one, the `snapshotter` of a request says.
+package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.SimpleServiceProtocol {
+    private let stores: [String: ServiceSnapshots]
+    private let calls: Calls
+    private let isSynced: Bool
+
+    /// Snapshots in one message of `List`, as containerd's own service sends them.
+    private static let batch = 100
+
+    /// - Parameters:
+    ///   - stores: by what clients call them.
+    ///   - isSynced: whether what is committed is written to the disk, soon after.
+    package init(_ stores: [String: ServiceSnapshots], isSynced: Bool, _ calls: Calls) {
+        self.stores = stores
+        self.calls = calls
+        self.isSynced = isSynced
+    }
+
+    private func run<Value: Sendable>(
+        _ call: Call, _ body: @escaping @Sendable (ServiceSnapshots) throws -> Value
+    ) async throws -> Value {
+        try await calls.run(call) { try body(try store(call.snapshotter ?? "")) }
+    }
+
+    private func store(_ name: String) throws(StoreFailure) -> ServiceSnapshots {
+        if let store = stores[name] { return store }
+        throw StoreFailure(
+            .invalidArgument,
+            "there is no snapshotter '\(escaped(name.utf8))' here, only "
+                + stores.keys.sorted().joined(separator: ", ")
+        )
+    }
+
+    // MARK: Making and removing
+
+    package func prepare(
+        request: Containerd_Services_Snapshots_V1_PrepareSnapshotRequest, context: ServerContext
+    ) async throws -> Containerd_Services_Snapshots_V1_PrepareSnapshotResponse {
+        let call = Call(
+            method: "Prepare", isChange: true, snapshotter: request.snapshotter, key: request.key,
+            parent: request.parent.nonEmpty)
+        let mounts = try await run(call) {
+            try $0.prepare(request.key, parent: request.parent.nonEmpty, labels: request.labels)
+        }
+        return .with { $0.mounts = mounts.map(Containerd_Types_Mount.init) }
+    }
+
+    package func view(
+        request: Containerd_Services_Snapshots_V1_ViewSnapshotRequest, context: ServerContext
+    ) async throws -> Containerd_Services_Snapshots_V1_ViewSnapshotResponse {
+        let call = Call(
+            method: "View", isChange: true, snapshotter: request.snapshotter, key: request.key,
+            parent: request.parent.nonEmpty)
+        let mounts = try await run(call) {
+            try $0.view(request.key, parent: request.parent.nonEmpty, labels: request.labels)
+        }
+        return .with { $0.mounts = mounts.map(Containerd_Types_Mount.init) }
+    }
+
+    /// containerd holds the only writer of its own database meanwhile: what takes long is done afterwards.
+    package func commit(
+        request: Containerd_Services_Snapshots_V1_CommitSnapshotRequest, context: ServerContext
+    ) async throws -> Google_Protobuf_Empty {
+        var call = Call(
+            method: "Commit", isChange: true, snapshotter: request.snapshotter, key: request.key,
+            name: request.name, parent: request.parent.nonEmpty)
+        let store = try await run(call) { store in
+            try store.commit(
+                request.key, as: request.name, onto: request.parent.nonEmpty, labels: request.labels)
+            return store
+        }
+        call = Call(
+            method: "settle", isChange: false, snapshotter: request.snapshotter, name: request.name)
+        calls.afterwards(call) { [isSynced] in try store.settle(request.name, isSynced: isSynced) }
+        return Google_Protobuf_Empty()
+    }
+
+    package func remove(
+        request: Containerd_Services_Snapshots_V1_RemoveSnapshotRequest, context: ServerContext
+    ) async throws -> Google_Protobuf_Empty {
+        let call = Call(
+            method: "Remove", isChange: true, snapshotter: request.snapshotter, key: request.key)
+        let store = try await run(call) { store in
+            try store.remove(request.key, .begun)
+            return store
+        }
+        calls.afterwards(Call(method: "sweep", isChange: false, snapshotter: request.snapshotter)) {
+            try store.store.sweep(waits: false)
+        }
+        return Google_Protobuf_Empty()
+    }
+
+    package func cleanup(
+        request: Containerd_Services_Snapshots_V1_CleanupRequest, context: ServerContext
+    ) async throws -> Google_Protobuf_Empty {
+        let call = Call(method: "Cleanup", isChange: true, snapshotter: request.snapshotter)
+        try await run(call) { try $0.cleanup() }
+        return Google_Protobuf_Empty()
+    }
+
+    package func update(
+        request: Containerd_Services_Snapshots_V1_UpdateSnapshotRequest, context: ServerContext
+    ) async throws -> Containerd_Services_Snapshots_V1_UpdateSnapshotResponse {
+        let call = Call(
+            method: "Update", isChange: true, snapshotter: request.snapshotter, key: request.info.name)
+        let info = try await run(call) {
+            try $0.update(
+                request.info.name, labels: request.info.labels, fields: request.updateMask.paths)
+        }
+        return .with { $0.info = .init(info) }
+    }
+
+    // MARK: Asking
+
+    package func stat(
+        request: Containerd_Services_Snapshots_V1_StatSnapshotRequest, context: ServerContext
+    ) async throws -> Containerd_Services_Snapshots_V1_StatSnapshotResponse {
+        let call = Call(
+            method: "Stat", isChange: false, snapshotter: request.snapshotter, key: request.key)
+        let info = try await run(call) { try $0.stat(request.key) }
+        return .with { $0.info = .init(info) }
+    }
+
+    package func mounts(
+        request: Containerd_Services_Snapshots_V1_MountsRequest, context: ServerContext
+    ) async throws -> Containerd_Services_Snapshots_V1_MountsResponse {
+        let call = Call(
+            method: "Mounts", isChange: false, snapshotter: request.snapshotter, key: request.key)
+        let mounts = try await run(call) { try $0.mounts(of: request.key) }
+        return .with { $0.mounts = mounts.map(Containerd_Types_Mount.init) }
+    }
+
+    package func usage(
+        request: Containerd_Services_Snapshots_V1_UsageRequest, context: ServerContext
+    ) async throws -> Containerd_Services_Snapshots_V1_UsageResponse {
+        let call = Call(
+            method: "Usage", isChange: false, snapshotter: request.snapshotter, key: request.key)
+        let usage = try await run(call) { try $0.usage(of: request.key) }
+        return .with {
+            $0.size = usage.size
+            $0.inodes = usage.inodes
+        }
+    }
+
+    package func list(
+        request: Containerd_Services_Snapshots_V1_ListSnapshotsRequest,
+        response: RPCWriter<Containerd_Services_Snapshots_V1_ListSnapshotsResponse>, context: ServerContext
+    ) async throws {
+        let call = Call(method: "List", isChange: false, snapshotter: request.snapshotter)
+        let infos = try await run(call) { store in
+            var infos = [Containerd_Services_Snapshots_V1_Info]()
+            try store.walk(try request.filters.map(SnapshotFilter.init(parsing:))) { infos.append(.init($0)) }
+            return infos
+        }
+        var rest = infos[...]
+        while !rest.isEmpty {
+            let batch = Array(rest.prefix(Self.batch))
+            try await response.write(.with { $0.info = batch })
+            rest = rest.dropFirst(Self.batch)
+        }
+    }
+}
+
+extension String {
+    /// Nil for what a message leaves out.
+    fileprivate var nonEmpty: String? { isEmpty ? nil : self }
+}
