@@ -1,0 +1,147 @@
+import Mounts
+import SystemPackage
+import Testing
+
+/// `type source option,…`; a comma in an option is no case here.
+private func mount(_ line: String) -> ForeignMount {
+    let words = line.split(separator: " ", omittingEmptySubsequences: false).map(String.init)
+    return ForeignMount(
+        type: words[0], source: words[1],
+        options: words.count > 2 ? words[2].split(separator: ",").map(String.init) : [])
+}
+
+@Suite("Mounts that containerd describes") struct ForeignMountTests {
+    @Test(
+        "What containerd would mount is told by the kind of tree that it shows",
+        arguments: [
+            ("bind /s/1/fs rw,rbind", .directory("/s/1/fs", isReadOnly: false)),
+            ("bind /s/1/fs rbind,ro", .directory("/s/1/fs", isReadOnly: true)),
+            ("none /s/1/fs bind,ro,nosuid,rw", .directory("/s/1/fs", isReadOnly: false)),
+            (
+                "overlay overlay workdir=/s/3/work,upperdir=/s/3/fs,lowerdir=/s/2/fs:/s/1/fs,index=off,volatile",
+                .overlay(lowers: ["/s/2/fs", "/s/1/fs"], upper: "/s/3/fs", userAttributes: false)
+            ),
+            (
+                "overlay overlay lowerdir=/s/2/fs:/s/1/fs,userxattr",
+                .overlay(lowers: ["/s/2/fs", "/s/1/fs"], upper: nil, userAttributes: true)
+            ),
+            (
+                "overlay overlay ro,upperdir=/s/3/fs,workdir=/s/3/work,lowerdir=/s/2/fs",
+                .overlay(lowers: ["/s/2/fs"], upper: nil, userAttributes: false)
+            ),
+            (
+                #"overlay overlay lowerdir=/a\:b:/c\\d"#,
+                .overlay(lowers: ["/a:b", #"/c\d"#], upper: nil, userAttributes: false)
+            ),
+            (
+                #"overlay overlay lowerdir+=/a:b,lowerdir+=/c\d,upperdir=/u\:v,workdir=/w"#,
+                .overlay(lowers: ["/a:b", #"/c\d"#], upper: "/u:v", userAttributes: false)
+            ),
+            (
+                "ext4 /s/1/image loop,noload,ro",
+                .fileSystem(
+                    type: "ext4", source: "/s/1/image", isReadOnly: true, options: [MountOption("noload")])
+            ),
+            (
+                "btrfs /dev/sda2 subvolid=257",
+                .fileSystem(
+                    type: "btrfs", source: "/dev/sda2", isReadOnly: false,
+                    options: [MountOption("subvolid=257")])
+            ),
+            (
+                "erofs /s/1/layer.erofs loop",
+                .fileSystem(type: "erofs", source: "/s/1/layer.erofs", isReadOnly: true, options: [])
+            ),
+        ] as [(String, ForeignTree)])
+    func trees(line: String, expected: ForeignTree) throws {
+        #expect(try ForeignTree([mount(line)]) == expected)
+    }
+
+    @Test("What an option may hold is a path with any bytes of a name")
+    func commas() throws {
+        let options = [#"lowerdir=/a\,b:/c"#, #"upperdir=/u\,v"#, "workdir=/w"]
+        let mount = ForeignMount(type: "overlay", source: "overlay", options: options)
+        #expect(
+            try ForeignTree([mount])
+                == .overlay(lowers: ["/a,b", "/c"], upper: "/u,v", userAttributes: false))
+    }
+
+    @Test("Nothing is a tree without anything")
+    func nothing() throws { #expect(try ForeignTree([]) == .none) }
+
+    @Test(
+        "A snapshot's own mounts are read back",
+        arguments: [
+            .bind(source: "/s/1/fs", readOnly: false), .bind(source: "/s/1/fs", readOnly: true),
+            .overlay(
+                lowers: ["/s/1/fs"], writable: Mount.Writable(upper: "/s/2/fs", work: "/s/2/work"),
+                userAttributes: true, noIndex: true),
+            .overlay(lowers: ["/s/2/fs", "/s/1/fs"], writable: nil, userAttributes: false, noIndex: true),
+            .subvolume(device: "/dev/sda2", id: 257, readOnly: true),
+            .image(file: "/s/1/image", type: "ext4", readOnly: false, options: []),
+        ] as [Mount])
+    func own(mount: Mount) throws {
+        let tree = try ForeignTree([ForeignMount(mount)])
+        switch (tree, mount) {
+        case (.directory(let path, let isReadOnly), .bind(let source, let readOnly)):
+            #expect(path == source && isReadOnly == readOnly)
+        case (.overlay(let lowers, let upper, let marks), .overlay(let ours, let writable, let ourMarks, _)):
+            #expect(lowers == ours && upper == writable?.upper && marks == ourMarks)
+        case (.fileSystem("btrfs", let source, true, let options), .subvolume(let device, let id, true)):
+            #expect(source == device && options == [MountOption("subvolid=\(id)")])
+        case (.fileSystem("ext4", let source, false, []), .image(let file, _, _, _)): #expect(source == file)
+        default: Issue.record("\(mount) is read as \(tree)")
+        }
+    }
+
+    @Test(
+        "What only containerd can mount is for containerd",
+        arguments: [
+            "bind /s/1/fs rbind,uidmap=0:1000:10", "overlay overlay lowerdir=/a:/b,gidmap=0:1000:10",
+            "format/overlay overlay lowerdir={{ overlay 0 1 }}",
+            "mkfs/ext4 /s/1/image X-containerd.mkfs.size=1G",
+            "bind /s/1/fs rbind,X-containerd.mkdir.path=/a", "fuse.stargz /s stargz", "fuse3.x /s",
+            "overlay overlay lowerdir=/a:/b::/data", "overlay overlay lowerdir=/a:/b,datadir+=/data",
+            "overlay overlay lowerdir=/a:/b,metacopy=on", "overlay overlay lowerdir=/a:/b,redirect_dir=on",
+            "overlay overlay upperdir=/u,workdir=/w", "overlay overlay lowerdir=/a:/b,no-such-option",
+            "erofs /s/a loop,device=/dev/loop1", "tmpfs tmpfs", "zfs pool/set", "bind /s/1/fs rbind,size=1G",
+        ])
+    func unsupported(line: String) {
+        #expect(failure([mount(line)])?.isUnsupported == true, "\(line)")
+    }
+
+    @Test("Several mounts, and one with a target, are for containerd")
+    func stacked() {
+        let one = mount("bind /a rbind,ro")
+        #expect(failure([one, one])?.isUnsupported == true)
+        #expect(
+            failure([ForeignMount(type: "bind", source: "/a", target: "sub", options: ["bind"])])?
+                .isUnsupported == true)
+    }
+
+    @Test(
+        "What nobody can mount is refused",
+        arguments: [
+            "bind relative rbind", "overlay overlay lowerdir=a:/b", "overlay overlay lowerdir=/a,lowerdir=/b",
+            "overlay overlay lowerdir=/a,upperdir=,workdir=/w", "none /a ro", "bind /a bind,remount,ro",
+        ])
+    func invalid(line: String) {
+        #expect(failure([mount(line)])?.isUnsupported == false, "\(line)")
+    }
+
+    private func failure(_ mounts: [ForeignMount]) -> ForeignTree.Failure? {
+        do throws(ForeignTree.Failure) {
+            _ = try ForeignTree(mounts)
+            return nil
+        } catch {
+            return error
+        }
+    }
+}
+
+extension ForeignTree.Failure {
+    fileprivate var isUnsupported: Bool {
+        if case .unsupported = self { return true }
+        return false
+    }
+}
