@@ -23,6 +23,8 @@ package enum LayoutFailure: Error, Sendable {
 
     case blobMissing(Digest)
     case blobNotAFile(Digest, what: String)
+    /// Who brings it has failed.
+    case blobUnreadable(Digest, reason: String)
     case wrongSize(Digest, expected: Int64, found: Int64)
     case wrongDigest(expected: Digest, found: Digest)
 

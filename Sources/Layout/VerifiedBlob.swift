@@ -1,5 +1,5 @@
 internal import Kernel
-internal import OCI
+package import OCI
 internal import Streams
 
 /// A blob that is hashed as it is read: what has been read is true only after `finish`.
@@ -12,6 +12,7 @@ package struct VerifiedBlob: ~Copyable {
         case file(File)
         case memory([UInt8])
         case member(ImageArchive, Range<Int64>)
+        case stream(any BlobStream)
     }
 
     init(_ descriptor: Descriptor, from source: consuming Source) {
@@ -20,12 +21,17 @@ package struct VerifiedBlob: ~Copyable {
         digester = Digester(descriptor.digest.algorithm)
     }
 
+    /// A blob that somebody else brings.
+    package init(_ descriptor: Descriptor, from stream: any BlobStream) {
+        self.init(descriptor, from: .stream(stream))
+    }
+
     /// Bytes read so far.
     package var position: Int64 { digester.count }
 
-    /// Replaces the buffer's content with the next bytes; empty at the end.
+    /// Replaces the buffer's content with the next bytes, at the beginning as many as tell a format; empty at the end.
     ///
-    /// - Throws: `.wrongSize` if there are more than the descriptor says, `.system`.
+    /// - Throws: `.wrongSize` if there are more than the descriptor says, `.system`, what a stream throws.
     package mutating func read(into buffer: inout [UInt8], limit: Int) throws(LayoutFailure) {
         switch source {
         case .file(let file):
@@ -37,9 +43,26 @@ package struct VerifiedBlob: ~Copyable {
         case .memory(let bytes): buffer = Array(bytes[Int(position)...].prefix(limit))
         case .member(let archive, let range):
             try archive.read(into: &buffer, limit: limit, at: range.lowerBound + position, of: range)
+        case .stream(let stream): try Self.fill(&buffer, limit: limit, at: position, from: stream)
         }
         digester.update(buffer)
         try checkSize()
+    }
+
+    /// A tar's first block: what a format is told by.
+    private static let leastStart = 512
+
+    /// Streams may give little at a time.
+    private static func fill(
+        _ buffer: inout [UInt8], limit: Int, at position: Int64, from stream: any BlobStream
+    ) throws(LayoutFailure) {
+        try stream.read(into: &buffer, limit: limit, at: position)
+        var more = [UInt8]()
+        while position == 0, !buffer.isEmpty, buffer.count < min(limit, leastStart) {
+            try stream.read(into: &more, limit: limit - buffer.count, at: Int64(buffer.count))
+            if more.isEmpty { return }
+            buffer += more
+        }
     }
 
     private func checkSize() throws(LayoutFailure) {

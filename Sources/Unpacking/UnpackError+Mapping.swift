@@ -81,6 +81,8 @@ extension UnpackError {
                 hint: "the copy of the image is not whole: fetch it again")
         case .blobNotAFile(let digest, let what):
             self.init(.data, "the blob \(digest) is \(what), not a file")
+        case .blobUnreadable(let digest, let reason):
+            self.init(.io, "the blob \(digest) cannot be read: \(escaped(reason.utf8))")
         case .wrongSize(let digest, let expected, let found):
             self.init(
                 .data, "the blob \(digest) has \(found) bytes, its descriptor says \(expected)",
