@@ -81,11 +81,18 @@ let package = Package(
                 system,
             ],
             swiftSettings: dry),
+        .target(
+            name: "Programs",
+            dependencies: [
+                "Unpacking", "Snapshots", "Archive", "Compression", "Streams", "Kernel", argumentParser,
+                logging, system, toml,
+            ],
+            swiftSettings: dry),
         .executableTarget(
             name: "unpack",
             dependencies: [
-                "Unpacking", "Snapshots", "Mounts", "Layers", "Layout", "Archive", "Compression", "Streams",
-                "OCI", "Kernel", argumentParser, logging, system, toml,
+                "Programs", "Unpacking", "Snapshots", "Mounts", "Layers", "Layout", "Archive", "Streams",
+                "OCI", "Kernel", argumentParser, system,
             ],
             swiftSettings: dry),
 

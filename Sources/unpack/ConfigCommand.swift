@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import Kernel
+internal import Programs
 internal import SystemPackage
 internal import Unpacking
 

@@ -1,14 +1,13 @@
 internal import ArgumentParser
 internal import Kernel
+internal import Programs
 internal import Unpacking
 
 /// Sets up the process, runs one command, and turns whatever ends it into an exit status.
 @main
 struct Main {
     static func main() {
-        Process.reserveStandardStreams()
-        Process.ignoreBrokenPipes()
-        Process.takeOver()
+        Program.start(as: "unpack")
         var arguments = Array(CommandLine.arguments.dropFirst())
         // The main job has no name of its own, so its help is the program's.
         if arguments.isEmpty || ["-h", "--help", "help"].contains(arguments[0]), arguments.count < 2 {
@@ -22,20 +21,11 @@ struct Main {
                 RootCommand.exit(withError: ExitCode(status))
             }
             try command.run()
-        } catch let error as UnpackError {
-            ErrorReport(error).say()
-            RootCommand.exit(withError: ExitCode(error.code.exitStatus))
-        } catch  where RootCommand.exitCode(for: error).isSuccess {
-            // What --help and --version say, which is data.
-            RootCommand.exit(withError: error)
         } catch {
             // The main job's own name is of no use to anybody.
-            let text = RootCommand.fullMessage(for: error).replacing(
-                "unpack \(UnpackCommand.hiddenName)", with: "unpack")
-            let status = RootCommand.exitCode(for: error)
-            // A command that has told all by itself ends with a status alone.
-            if !text.isEmpty { Talk.say(Remark(level: .error, message: text, status: status.rawValue)) }
-            RootCommand.exit(withError: status)
+            Program.end(RootCommand.self, with: error) {
+                $0.replacing("unpack \(UnpackCommand.hiddenName)", with: "unpack")
+            }
         }
     }
 }

@@ -3,6 +3,7 @@ internal import Kernel
 internal import Layout
 internal import Mounts
 internal import OCI
+internal import Programs
 internal import Snapshots
 internal import SystemPackage
 internal import Unpacking

@@ -1,4 +1,5 @@
 internal import Mounts
+internal import Programs
 internal import SystemPackage
 
 /// A mount in JSON, as this program performs it.

@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import Kernel
+internal import Programs
 internal import Unpacking
 
 /// A command that must be root over the files that it handles: what an ordinary user types runs in a user namespace.

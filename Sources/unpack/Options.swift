@@ -3,6 +3,7 @@ internal import FoundationEssentials
 internal import Kernel
 internal import Layout
 internal import OCI
+internal import Programs
 internal import Snapshots
 internal import SystemPackage
 internal import Unpacking
@@ -77,13 +78,11 @@ struct StoreOptions: ParsableArguments {
         completion: .list(SnapshotStore.supported))
     var snapshotter: String?
 
-    @Option(help: Settings.root.help("The store's directory.", valueName: "dir"), completion: .directory)
-    var root: String?
+    @OptionGroup var place: RootOptions
 
     var snapshotterName: String { get throws { try Settings.snapshotter.resolve(snapshotter) } }
 
-    /// Absolute: it stands in mount lines that somebody runs elsewhere.
-    func rootPath() throws -> FilePath { try absolutePath(Settings.root.resolve(root), of: "--root") }
+    func rootPath() throws -> FilePath { try place.rootPath() }
 
     func open() throws -> SnapshotStore { try openStore(rootPath(), snapshotter: snapshotterName) }
 
@@ -123,18 +122,6 @@ struct StoreOptions: ParsableArguments {
     }
 }
 
-/// A directory that was typed, absolute. An empty one is a script's unset variable, not the working directory.
-func absolutePath(_ text: String, of option: String) throws -> FilePath {
-    if text.isEmpty { throw UnpackError(.usage, "\(option) is empty", hint: "name a directory") }
-    return try attempt { try FilePath(text).absolute() }
-}
-
-/// As `absolutePath`, for what is to be made or written.
-func absoluteName(_ text: String, of option: String) throws -> FilePath {
-    if text.isEmpty { throw UnpackError(.usage, "\(option) is empty", hint: "name a directory") }
-    return try attempt { try FilePath(text).absoluteName() }
-}
-
 /// How much an image may take, and how much is done at once.
 struct LimitOptions: ParsableArguments {
     @Option(
@@ -164,40 +151,4 @@ struct LimitOptions: ParsableArguments {
     }
 
     func jobCount() throws -> Int { try Settings.jobs.resolve(jobs) }
-}
-
-/// How durable it is.
-struct DurabilityOptions: ParsableArguments {
-    @Option(
-        name: .customLong("sync"),
-        help: Settings.sync.help(
-            "fs: on the disk before the image is recorded. none: only until the machine stops.",
-            valueName: "fs|none"),
-        completion: .list(UnpackRequest.Durability.allCases.map(\.rawValue)))
-    var syncText: String?
-
-    var sync: UnpackRequest.Durability { get throws { try Settings.sync.resolve(syncText) } }
-}
-
-extension FilePath {
-    /// From the working directory: resolved as far as it exists, as text behind that.
-    func absolute() throws(SyscallFailure) -> FilePath {
-        var there = isAbsolute ? self : try FilePath.workingDirectory().pushing(self)
-        var rest = [FilePath.Component]()
-        while true {
-            if let resolved = try? there.resolved() {
-                return resolved.appending(rest.reversed()).lexicallyNormalized()
-            }
-            guard let last = there.lastComponent, there.removeLastComponent() else { return there }
-            rest.append(last)
-        }
-    }
-
-    /// The same, but for what it names itself: whether that is a symlink, the kernel sees when it is opened (proc(5),
-    /// protected_symlinks).
-    func absoluteName() throws(SyscallFailure) -> FilePath {
-        guard let last = lastComponent, last.kind == .regular else { return try absolute() }
-        let parent = removingLastComponent()
-        return try (parent.isEmpty ? "." : parent).absolute().appending(last)
-    }
 }

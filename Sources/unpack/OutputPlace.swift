@@ -1,4 +1,5 @@
 internal import Kernel
+internal import Programs
 internal import SystemPackage
 internal import Unpacking
 

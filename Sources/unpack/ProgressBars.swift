@@ -1,6 +1,7 @@
 internal import Kernel
 internal import Layers
 internal import OCI
+internal import Programs
 internal import Unpacking
 
 /// A bar for each layer that is read, and one for all of them, on a terminal.

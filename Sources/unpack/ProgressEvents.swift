@@ -1,6 +1,7 @@
 internal import Kernel
 internal import Layers
 internal import OCI
+internal import Programs
 internal import Unpacking
 
 /// An event a line, for programs. `docs/progress.md` says what each field means; fields may be added, and none goes.

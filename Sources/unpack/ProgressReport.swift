@@ -2,19 +2,9 @@ internal import ArgumentParser
 internal import Kernel
 internal import Layers
 internal import OCI
+internal import Programs
 internal import Streams
 internal import Unpacking
-
-/// How progress is shown on stderr.
-enum ProgressStyle: String, CaseIterable, Sendable {
-    /// Bars on a terminal that a person sits at, lines elsewhere.
-    case auto
-    /// A line a layer.
-    case plain
-    /// An event a line, for programs.
-    case json
-    case none
-}
 
 /// How much is said while an image is unpacked, and in which form.
 struct ProgressOptions: ParsableArguments {

@@ -3,6 +3,7 @@ internal import Kernel
 internal import Layout
 internal import Mounts
 internal import OCI
+internal import Programs
 internal import SystemPackage
 internal import Unpacking
 

@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import Kernel
 internal import Mounts
 internal import OCI
+internal import Programs
 internal import Snapshots
 internal import SystemPackage
 internal import Unpacking

@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import Kernel
 internal import Mounts
+internal import Programs
 internal import Snapshots
 internal import Streams
 internal import SystemPackage

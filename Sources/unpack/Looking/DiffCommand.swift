@@ -4,6 +4,7 @@ internal import Kernel
 internal import Layers
 internal import Mounts
 internal import OCI
+internal import Programs
 internal import Snapshots
 internal import Streams
 internal import SystemPackage

@@ -1,5 +1,6 @@
 internal import Kernel
 internal import Layout
+internal import Programs
 internal import Streams
 internal import SystemPackage
 internal import Unpacking

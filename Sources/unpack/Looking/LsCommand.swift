@@ -2,6 +2,7 @@ internal import Archive
 internal import ArgumentParser
 internal import Kernel
 internal import Layers
+internal import Programs
 internal import Unpacking
 
 /// What an image shows, without unpacking it.

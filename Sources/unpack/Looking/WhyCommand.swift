@@ -4,6 +4,7 @@ internal import Kernel
 internal import Layers
 internal import Layout
 internal import OCI
+internal import Programs
 internal import Unpacking
 
 /// Why a path of an image is as it is.

@@ -1,3 +1,4 @@
+internal import Programs
 internal import Unpacking
 
 /// The manual page of a command, in the macros of man(7), made from what `--help` says.

@@ -1,3 +1,5 @@
+internal import Programs
+
 /// What manual pages say beside `--help`.
 enum ManualTexts {
     static let configurationVariable =

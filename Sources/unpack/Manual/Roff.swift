@@ -1,3 +1,5 @@
+internal import Programs
+
 /// Text in the macros of man(7).
 struct Roff {
     private(set) var text: String

@@ -3,22 +3,22 @@ internal import Compression
 internal import Snapshots
 
 /// What `--version` says.
-enum Version {
-    static let number = "0.1.0"
+package enum Version {
+    package static let number = "0.1.0"
 
-    static var text: String {
+    package static var text: String {
         """
-        unpack \(number)
+        \(Program.name) \(number)
         OCI image-spec \(imageSpecification), runtime-spec \(runtimeSpecification)
         \(libraries)
         """
     }
 
-    static var libraries: String {
+    package static var libraries: String {
         "\(ArchiveLibrary.version), libzstd \(CompressionLibraries.zstd), ISA-L \(CompressionLibraries.isal), SQLite \(SnapshotStore.databaseVersion)"
     }
 
     /// The versions of the OCI's specifications that the program was made by.
-    static let imageSpecification = "1.1.1"
-    static let runtimeSpecification = "1.2.1"
+    package static let imageSpecification = "1.1.1"
+    package static let runtimeSpecification = "1.2.1"
 }

@@ -1,11 +1,11 @@
-internal import ArgumentParser
+package import ArgumentParser
 internal import Kernel
-internal import Logging
+package import Logging
 internal import Streams
-internal import Unpacking
+package import Unpacking
 
 /// How what is said on stderr looks.
-enum LogFormat: String, CaseIterable, Sendable {
+package enum LogFormat: String, CaseIterable, Sendable {
     /// Lines for people.
     case text
     /// One JSON object a line: `Remark`.
@@ -13,28 +13,35 @@ enum LogFormat: String, CaseIterable, Sendable {
 }
 
 /// Something that is said on stderr. Its fields are documented in `docs/progress.md`.
-struct Remark: Encodable {
-    enum Level: String, Encodable { case debug, info, warning, error }
+package struct Remark: Encodable {
+    package enum Level: String, Encodable { case debug, info, warning, error }
 
-    let level: Level
-    var message: String?
+    package let level: Level
+    package var message: String?
     /// A remedy.
-    var hint: String?
+    package var hint: String?
     /// The exit status that it comes to.
-    var status: Int32?
+    package var status: Int32?
+
+    package init(level: Level, message: String? = nil, hint: String? = nil, status: Int32? = nil) {
+        self.level = level
+        self.message = message
+        self.hint = hint
+        self.status = status
+    }
 }
 
 /// What is said on stderr beside progress, in the one form that this run has chosen.
-enum Talk {
+package enum Talk {
     /// Needed before the command line is parsed, which may fail and is told in this form, too.
-    static let format: LogFormat = {
+    package static let format: LogFormat = {
         let typed = typedFormat(CommandLine.arguments.dropFirst())
         // What is wrong with a setting is told by whoever parses or resolves it next.
         return (try? Settings.logFormat.resolve(typed)) ?? .text
     }()
 
     /// Whether that form is one of those that there are.
-    static func check() throws {
+    package static func check() throws {
         _ = try Settings.logFormat.resolve(typedFormat(CommandLine.arguments.dropFirst()))
     }
 
@@ -49,12 +56,12 @@ enum Talk {
     }
 
     /// A line for a person, with the program's name in front.
-    static func say(_ message: String, _ level: Remark.Level = .info) {
-        say(Remark(level: level, message: message), text: "unpack: \(message)")
+    package static func say(_ message: String, _ level: Remark.Level = .info) {
+        say(Remark(level: level, message: message), text: "\(Program.name): \(message)")
     }
 
     /// - Parameter text: how people are told, where that is not `message` alone.
-    static func say(_ remark: Remark, text: String? = nil) {
+    package static func say(_ remark: Remark, text: String? = nil) {
         let line =
             switch format {
             case .text: text ?? remark.message ?? ""
@@ -64,10 +71,10 @@ enum Talk {
     }
 
     /// A line as it is.
-    static func write(_ line: String) { area.withLock { $0.say(line + "\n") } }
+    package static func write(_ line: String) { area.withLock { $0.say(line + "\n") } }
 
     /// The lines at the bottom of the terminal, instead of those that are there.
-    static func drawStatus(_ lines: [String]) {
+    package static func drawStatus(_ lines: [String]) {
         area.withLock { $0.draw(lines, columns: Console.errorSize.columns) }
     }
 
@@ -76,42 +83,46 @@ enum Talk {
 }
 
 /// One error as whoever reads it wants it.
-struct ErrorReport {
+package struct ErrorReport {
     private let error: UnpackError
 
-    init(_ error: UnpackError) { self.error = error }
+    package init(_ error: UnpackError) { self.error = error }
 
-    func say() {
+    package func say() {
         let hint = error.hint.map { "\nhint: \($0)" } ?? ""
         Talk.say(
             Remark(level: .error, message: error.message, hint: error.hint, status: error.code.exitStatus),
-            text: "unpack: \(error.message)\(hint)")
+            text: "\(Program.name): \(error.message)\(hint)")
     }
 }
 
 /// In which form it is said. `Talk` reads it by itself.
-struct LogOptions: ParsableArguments {
+package struct LogOptions: ParsableArguments {
     @Option(
         name: .customLong("log-format"),
         help: Settings.logFormat.help(
             "What stderr has: text, or one JSON object a line (json).", valueName: "text|json"),
         completion: .list(LogFormat.allCases.map(\.rawValue)))
-    var format: String?
+    package var format: String?
+
+    package init() {}
 }
 
 /// How much is said, and in which form.
-struct TalkOptions: ParsableArguments {
+package struct TalkOptions: ParsableArguments {
     @Flag(name: [.customShort("q"), .long], help: "Say nothing but errors.")
-    var quiet = false
+    package var quiet = false
 
     @Flag(name: [.customShort("v"), .long], help: "Say what is done, step by step.")
-    var verbose = false
+    package var verbose = false
 
-    @OptionGroup var log: LogOptions
+    @OptionGroup package var log: LogOptions
+
+    package init() {}
 
     /// Debug messages go to stderr with `-v`, and nowhere without.
-    var logger: Logger {
-        var logger = Logger(label: "unpack") { _ in StandardErrorHandler() }
+    package var logger: Logger {
+        var logger = Logger(label: Program.name) { _ in StandardErrorHandler() }
         logger.logLevel = verbose ? .debug : .warning
         return logger
     }

@@ -1,14 +1,14 @@
-internal import ArgumentParser
+package import ArgumentParser
 internal import FoundationEssentials
 internal import Kernel
 internal import Snapshots
-internal import SystemPackage
-internal import Unpacking
+package import SystemPackage
+package import Unpacking
 
 /// What can be said once for all runs. What a flag says goes before the environment, the environment before the
 /// configuration file, that before the default; this is the only place that knows.
-enum Settings {
-    static let root = Setting(
+package enum Settings {
+    package static let root = Setting(
         "root", expected: "a directory; in the file an absolute path",
         default: "/var/lib/unpack, or ~/.local/share/unpack for those who are not root", fallback: defaultRoot
     ) { text, source in
@@ -16,7 +16,7 @@ enum Settings {
         return text
     }
 
-    static let snapshotter = Setting(
+    package static let snapshotter = Setting(
         "snapshotter", expected: "one of " + SnapshotStore.supported.joined(separator: ", "),
         default: defaultSnapshotter, fallback: { defaultSnapshotter }
     ) { text, source in
@@ -25,44 +25,44 @@ enum Settings {
         return SnapshotStore.supported.contains(text) ? text : nil
     }
 
-    static let jobs = Setting(
+    package static let jobs = Setting(
         "jobs", expected: "1 to \(maximumJobs)", isNumber: true,
         default: "as many as there are processors", fallback: { min(Processor.count, maximumJobs) }
     ) { text, _ in Int(text).flatMap { (1...maximumJobs).contains($0) ? $0 : nil } }
 
-    static let sync = Setting(
+    package static let sync = Setting(
         "sync", expected: "fs or none", default: "fs", fallback: { UnpackRequest.Durability.fs }
     ) { text, _ in UnpackRequest.Durability(rawValue: text) }
 
-    static let progress = Setting(
+    package static let progress = Setting(
         "progress", expected: "auto, plain, json or none", default: "auto", fallback: { ProgressStyle.auto }
     ) { text, _ in ProgressStyle(rawValue: text) }
 
-    static let logFormat = Setting(
+    package static let logFormat = Setting(
         "log-format", expected: "text or json", default: "text", fallback: { LogFormat.text }
     ) { text, _ in LogFormat(rawValue: text) }
 
-    static let maxBytes = Setting(
+    package static let maxBytes = Setting(
         "max-bytes", expected: count, isNumber: true, default: "what the store has free",
         fallback: { Int64?.none }, show: { $0.map(String.init) }
     ) { text, _ in parseCount(text).map(Optional.some) }
 
-    static let maxEntries = Setting(
+    package static let maxEntries = Setting(
         "max-entries", expected: count, isNumber: true, default: "\(UnpackRequest.Limits.entries)",
         fallback: { UnpackRequest.Limits.entries }
     ) { text, _ in parseCount(text) }
 
-    static let maxRatio = Setting(
+    package static let maxRatio = Setting(
         "max-ratio", expected: count, isNumber: true, default: "any",
         fallback: { Int64?.none }, show: { $0.map(String.init) }
     ) { text, _ in parseCount(text).map(Optional.some) }
 
     /// As `unpack config` lists them.
-    static let all: [any AnySetting] = [
+    package static let all: [any AnySetting] = [
         root, snapshotter, jobs, sync, progress, logFormat, maxBytes, maxEntries, maxRatio,
     ]
 
-    static let defaultSnapshotter = "overlayfs"
+    package static let defaultSnapshotter = "overlayfs"
 
     /// More hardly helps: the kernel makes files in one file system no faster.
     private static let maximumJobs = 16
@@ -82,8 +82,19 @@ enum Settings {
     }
 }
 
+/// How progress is shown on stderr.
+package enum ProgressStyle: String, CaseIterable, Sendable {
+    /// Bars on a terminal that a person sits at, lines elsewhere.
+    case auto
+    /// A line a layer.
+    case plain
+    /// An event a line, for programs.
+    case json
+    case none
+}
+
 /// Where the value of a setting comes from.
-enum SettingSource {
+package enum SettingSource {
     case flag
     case environment(String)
     case file(FilePath)
@@ -91,13 +102,13 @@ enum SettingSource {
 }
 
 /// One setting: `key` in the configuration file, `--key` as a flag, `UNPACK_KEY` in the environment.
-struct Setting<Value: Sendable>: AnySetting {
-    let key: String
+package struct Setting<Value: Sendable>: AnySetting {
+    package let key: String
     /// What it may be, for a message: `1 to 16`.
-    let expected: String
+    package let expected: String
     /// Whether it is a number in the configuration file; a string if not.
-    let isNumber: Bool
-    let defaultInWords: String
+    package let isNumber: Bool
+    package let defaultInWords: String
     private let fallback: @Sendable () throws -> Value
     private let show: @Sendable (Value) -> String?
     private let parse: @Sendable (String, SettingSource) -> Value?
@@ -120,21 +131,21 @@ struct Setting<Value: Sendable>: AnySetting {
     /// What holds.
     ///
     /// - Parameter flag: what the command line says, as it was typed.
-    func resolve(_ flag: String? = nil) throws -> Value { try find(flag).value }
+    package func resolve(_ flag: String? = nil) throws -> Value { try find(flag).value }
 
-    func find(_ flag: String? = nil) throws -> (value: Value, source: SettingSource) {
+    package func find(_ flag: String? = nil) throws -> (value: Value, source: SettingSource) {
         if let flag { return try read(flag, from: .flag) }
         if let text = environment(variable) { return try read(text, from: .environment(variable)) }
         return try ConfigurationFile.current.get().flatMap(find(in:)) ?? (try fallback(), .default)
     }
 
     /// What the file says; nil where it says nothing.
-    func find(in file: ConfigurationFile) throws -> (value: Value, source: SettingSource)? {
+    package func find(in file: ConfigurationFile) throws -> (value: Value, source: SettingSource)? {
         try file.text(of: self).map { try read($0, from: .file(file.path)) }
     }
 
     /// As a flag would have it; nil is a default that no flag can say.
-    func text(of value: Value) -> String? { show(value) }
+    package func text(of value: Value) -> String? { show(value) }
 
     private func read(_ text: String, from source: SettingSource) throws -> (Value, SettingSource) {
         if let value = parse(text, source) { return (value, source) }
@@ -153,7 +164,7 @@ struct Setting<Value: Sendable>: AnySetting {
 }
 
 /// A setting, whatever its values are.
-protocol AnySetting: Sendable {
+package protocol AnySetting: Sendable {
     associatedtype Value: Sendable
     var key: String { get }
     var expected: String { get }
@@ -166,15 +177,15 @@ protocol AnySetting: Sendable {
 
 extension AnySetting {
     /// What `--help` says of its flag.
-    func help(_ summary: String, valueName: String) -> ArgumentHelp {
+    package func help(_ summary: String, valueName: String) -> ArgumentHelp {
         ArgumentHelp("\(summary) Default: $\(variable), else \(defaultInWords).", valueName: valueName)
     }
 
-    var variable: String { "UNPACK_" + key.uppercased().replacing("-", with: "_") }
+    package var variable: String { "UNPACK_" + key.uppercased().replacing("-", with: "_") }
 }
 
 /// An empty variable is none.
-func environment(_ name: String) -> String? {
+package func environment(_ name: String) -> String? {
     let value = ProcessInfo.processInfo.environment[name]
     return value?.isEmpty == false ? value : nil
 }

@@ -1,17 +1,17 @@
 internal import FoundationEssentials
 internal import Kernel
-internal import SystemPackage
+package import SystemPackage
 internal import TOMLKit
 internal import Unpacking
 
 /// The settings that a file holds (TOML 1.0), one `key = value` each.
-struct ConfigurationFile: Sendable {
-    static let defaultPath: FilePath = "/etc/unpack/config.toml"
+package struct ConfigurationFile: Sendable {
+    package static let defaultPath: FilePath = "/etc/unpack/config.toml"
     /// Names another file; empty it means that none is read.
-    static let variable = "UNPACK_CONFIG"
+    package static let variable = "UNPACK_CONFIG"
 
     /// The file that this run goes by, read once and when it is first asked for; nil where there is none.
-    static let current: Result<ConfigurationFile?, any Error> = Result {
+    package static let current: Result<ConfigurationFile?, any Error> = Result {
         let named = ProcessInfo.processInfo.environment[variable]
         if named?.isEmpty == true { return nil }
         let path = named.map { FilePath($0) } ?? defaultPath
@@ -21,7 +21,7 @@ struct ConfigurationFile: Sendable {
         return file
     }
 
-    let path: FilePath
+    package let path: FilePath
     fileprivate let values: [String: Value]
 
     fileprivate enum Value {
