@@ -110,7 +110,7 @@ let package = Package(
         .executableTarget(
             name: "unpack-snapshotter",
             dependencies: [
-                "Serving", "Unpacking", "Snapshots", "Streams", "Kernel", argumentParser, logging, system,
+                "Programs", "Serving", "Unpacking", "Snapshots", "Streams", "Kernel", argumentParser, system,
             ],
             swiftSettings: dry),
 

@@ -2,8 +2,12 @@ internal import GRPCCore
 
 /// How one call of a client's went, for who reads the log.
 package struct CallRecord: Encodable, Sendable {
-    package enum Level: String, Encodable, Sendable {
+    package enum Level: String, Encodable, Sendable, Comparable {
         case debug, info, error
+
+        private var rank: Int { self == .debug ? 0 : self == .info ? 1 : 2 }
+
+        package static func < (left: Self, right: Self) -> Bool { left.rank < right.rank }
     }
 
     package let level: Level

@@ -1,5 +1,6 @@
 internal import GRPCCore
 internal import NIOPosix
+internal import Streams
 
 /// Runs what calls ask for on threads that may wait for a disk, and tells how it went: nothing of it may hold up the
 /// threads that speak to clients.
@@ -10,6 +11,7 @@ package final class Calls: Sendable {
     private let workers = NIOThreadPool(numberOfThreads: threadCount)
     /// For what a call has left to be done after its answer, in order.
     private let later = NIOThreadPool(numberOfThreads: 1)
+    private let isStopping = Guarded(false)
     private let tell: @Sendable (CallRecord) -> Void
 
     /// - Parameter tell: hears of every call when it has ended, on any thread.
@@ -34,6 +36,20 @@ package final class Calls: Sendable {
             throw error
         }
     }
+
+    /// Lends a wish to stop that is told when the client does not want the answer any more.
+    func cancellable<Result>(_ body: (Cancellation) async throws -> Result) async throws -> Result {
+        let cancellation = Cancellation()
+        return try await withRPCCancellationHandler {
+            try await body(cancellation)
+        } onCancelRPC: { [isStopping] in
+            // gRPC says the same at the beginning of a graceful stop, which is for calls to end by themselves.
+            if !isStopping.withLock({ $0 }) { cancellation.cancel() }
+        }
+    }
+
+    /// No more calls will come: those that are here are brought to their end.
+    func stop() { isStopping.withLock { $0 = true } }
 
     /// Does something after the answer. Of a failure it is told as of a call; who has asked does not hear of it.
     func afterwards(_ call: Call, _ body: @escaping @Sendable () throws -> Void) {

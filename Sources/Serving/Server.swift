@@ -26,7 +26,10 @@ package final class Server: Sendable {
     }
 
     /// Takes no more calls. On any thread; again is nothing.
-    package func stop() { server.beginGracefulShutdown() }
+    package func stop() {
+        calls.stop()
+        server.beginGracefulShutdown()
+    }
 }
 
 /// What is served.

@@ -23,10 +23,15 @@ package final class Cancellation: Sendable {
     /// - Parameter signal: why, as a signal number; the process will exit with 128 + signal.
     package func cancel(signal: Int32) { self.signal.store(signal, ordering: .releasing) }
 
+    /// Because nobody wants the result any more.
+    package func cancel() { signal.store(Self.noSignal, ordering: .releasing) }
+
+    private static let noSignal: Int32 = -1
+
     package var isCancelled: Bool { signal.load(ordering: .acquiring) != 0 }
 
     package func check() throws(Cancelled) {
         let signal = signal.load(ordering: .acquiring)
-        if signal != 0 { throw Cancelled(.signal(signal)) }
+        if signal != 0 { throw Cancelled(signal == Self.noSignal ? .failure : .signal(signal)) }
     }
 }

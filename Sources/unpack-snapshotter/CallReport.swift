@@ -1,0 +1,32 @@
+internal import Kernel
+internal import Programs
+internal import Serving
+
+/// Tells of calls on stderr: in JSON of each, as lines for people of those that change something or have failed.
+struct CallReport {
+    private let least: CallRecord.Level
+
+    init(_ talk: TalkOptions) {
+        least = talk.quiet ? .error : talk.verbose || Talk.format == .json ? .debug : .info
+    }
+
+    @Sendable func tell(_ call: CallRecord) {
+        guard call.level >= least else { return }
+        switch Talk.format {
+        case .json: Talk.write((try? encoded(call)) ?? "")
+        case .text: Talk.write("\(Program.name): \(line(call))")
+        }
+    }
+
+    private func line(_ call: CallRecord) -> String {
+        var words = [call.method]
+        if let snapshotter = call.snapshotter { words.append(escaped(snapshotter.utf8)) }
+        for (word, value) in [
+            ("", call.key), ("as ", call.name), ("on ", call.parent), ("", call.digest),
+        ] {
+            if let value { words.append("\(word)'\(escaped(value.utf8))'") }
+        }
+        let outcome = call.message.map { "\(call.code): \(escaped($0.utf8))" } ?? "\(call.milliseconds) ms"
+        return words.joined(separator: " ") + ": " + outcome
+    }
+}

@@ -1,0 +1,154 @@
+internal import ArgumentParser
+internal import Kernel
+internal import Programs
+internal import Serving
+internal import Snapshots
+internal import Streams
+internal import SystemPackage
+internal import Unpacking
+
+struct SnapshotterCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "unpack-snapshotter",
+        abstract: "Serve the snapshots of a store to containerd, and apply its layers.",
+        discussion: """
+            containerd finds it as a proxy plugin: [proxy_plugins.NAME] with type = "snapshot" and this address, and one of \
+            type = "diff" for its layers. Started by systemd with a socket, it listens there.
+            """,
+        version: Version.text)
+
+    @Option(
+        help: ArgumentHelp("The socket to listen on; mode 0600.", valueName: "socket"), completion: .file())
+    var address = "/run/unpack/snapshotter.sock"
+
+    @Option(
+        help: ArgumentHelp(
+            "A snapshotter to serve: containerd's name of it, and the kind of snapshots that it makes, one of "
+                + SnapshotStore.supported.joined(separator: ", ") + ". May be given several times.",
+            valueName: "name=kind"))
+    var snapshotter = [SnapshotterChoice(name: "unpack", kind: Settings.defaultSnapshotter)]
+
+    @OptionGroup var store: RootOptions
+
+    @Option(
+        help: ArgumentHelp("containerd's own socket, where layers are read from.", valueName: "socket"),
+        completion: .file())
+    var containerd = "/run/containerd/containerd.sock"
+
+    @Option(
+        help: ArgumentHelp(
+            "The directory of containerd's content store, to read layers from as files.", valueName: "dir"),
+        completion: .directory)
+    var content: String?
+
+    @Option(
+        name: .customLong("sync"),
+        help: Settings.sync.help(
+            "fs: layers are on the disk when they have been applied. none: sometime.", valueName: "fs|none"),
+        completion: .list(UnpackRequest.Durability.allCases.map(\.rawValue)))
+    var syncText: String?
+
+    @OptionGroup var talk: TalkOptions
+
+    func run() throws {
+        let isSynced = try Settings.sync.resolve(syncText) == .fs
+        let root = try store.rootPath()
+        // Before the first thread: they inherit the mask that keeps signals from them.
+        let stopping = Promise<Int32>()
+        Process.onTermination { stopping.fulfil($0) }
+
+        let calls = Calls(tell: CallReport(talk).tell)
+        let stores = try openStores(root)
+        let socket = try listen()
+        let server = Server(
+            on: socket,
+            Services(SnapshotsService(stores, isSynced: isSynced, calls)),
+            calls)
+        try serve(server, socket, stopping)
+    }
+
+    private func openContentStore() throws -> ContentStore {
+        let socket = try absolutePath(containerd, of: "--containerd")
+        let folder = try content.map { text in
+            let blobs = try absolutePath(text, of: "--content").appending("blobs")
+            return try attempt { try Directory(opening: blobs) }
+        }
+        return ContentStore(socket: socket, folder: folder)
+    }
+
+    private func openStores(_ root: FilePath) throws -> [String: ServiceSnapshots] {
+        let boot = try attempt { try Process.bootID() }
+        var stores = [String: ServiceSnapshots]()
+        for choice in snapshotter {
+            if stores[choice.name] != nil {
+                throw UnpackError(
+                    .usage, "--snapshotter names '\(choice.name)' twice", hint: "give each a name of its own")
+            }
+            stores[choice.name] = try attempt {
+                let store = try SnapshotStore(
+                    opening: root, snapshotter: choice.kind, boot: boot, clock: Process.nanosecondsSinceEpoch)
+                // What cannot work here is better known now than by the first container.
+                _ = try store.whiteoutForm()
+                return try ServiceSnapshots(choice.name, of: store, in: try store.startRun(.begun))
+            }
+        }
+        return stores
+    }
+
+    private func listen() throws -> ListeningSocket {
+        let path = try absoluteName(address, of: "--address")
+        do throws(ListeningSocket.Failure) {
+            if let inherited = try ListeningSocket.inherited(environment) { return inherited }
+            let folder = path.removingLastComponent()
+            _ = try? Directory.makingAll(folder, mode: 0o700)
+            return try ListeningSocket.listening(at: path)
+        } catch {
+            throw UnpackError(error, at: path)
+        }
+    }
+
+    /// Serves on other threads; this one waits.
+    private func serve(_ server: Server, _ socket: ListeningSocket, _ stopping: Promise<Int32>) throws {
+        let manager = ServiceManager(address: environment("NOTIFY_SOCKET"))
+        let ended = Promise<Result<Void, any Error>>()
+        Task {
+            do {
+                try await server.serve()
+                ended.fulfil(.success(()))
+            } catch {
+                ended.fulfil(.failure(error))
+            }
+        }
+        try WorkerThread {
+            _ = stopping.wait()
+            manager.tell(.stopping)
+            // Whoever comes now finds the next server, or none.
+            socket.removeName()
+            server.stop()
+        }.detach()
+        let names = snapshotter.map(\.description).joined(separator: ", ")
+        if !talk.quiet { Talk.say("serving \(names) at \(address)") }
+        manager.tell(.ready)
+        try ended.wait().get()
+    }
+}
+
+/// What `--snapshotter` takes: `NAME=KIND`, or a kind alone, which is called `unpack`.
+struct SnapshotterChoice: ExpressibleByArgument, CustomStringConvertible {
+    let name: String
+    let kind: String
+
+    init(name: String, kind: String) {
+        self.name = name
+        self.kind = kind
+    }
+
+    init?(argument: String) {
+        let parts = argument.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        name = parts.count > 1 ? String(parts[0]) : "unpack"
+        kind = String(parts[parts.count - 1])
+    }
+
+    var description: String { "\(name)=\(kind)" }
+    var defaultValueDescription: String { description }
+}
