@@ -155,6 +155,13 @@ let package = Package(
             ],
             swiftSettings: common),
         .testTarget(
+            name: "ServingTests",
+            dependencies: [
+                "unpack-snapshotter", "unpack", "ContainerdAPI", "Kernel", "TestSupport", grpc, grpcTransport,
+                protobuf, system,
+            ],
+            swiftSettings: common),
+        .testTarget(
             name: "CommandTests", dependencies: ["unpack", "OCI", "Kernel", "Mounts", "TestSupport", system],
             swiftSettings: common),
     ]

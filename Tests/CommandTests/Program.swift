@@ -28,18 +28,9 @@ enum Snapshotter: String, CaseIterable, CustomTestStringConvertible {
 
 /// The built program, run as a user runs it.
 struct Program {
-    /// Beside the test bundle, where SwiftPM puts everything that it builds.
-    static let path: FilePath = {
-        let folder = FilePath(ProcessInfo.processInfo.arguments[0]).removingLastComponent()
-        let candidates = [folder, folder.appending(".."), FilePath(Bundle.main.bundlePath)]
-        let found = candidates.map { $0.appending("unpack") }.first {
-            FileManager.default.isExecutableFile(atPath: $0.string)
-        }
-        return found ?? "unpack"
-    }()
+    static let path = Built.program("unpack")
 
-    static let fixtures = FilePath(#filePath).removingLastComponent().appending("../../Fixtures")
-        .lexicallyNormalized()
+    static let fixtures = Built.repository.appending("Fixtures")
 
     /// A store, a place to mount it, and images, all of one test's own.
     let scratch: TemporaryDirectory

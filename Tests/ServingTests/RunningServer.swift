@@ -1,0 +1,195 @@
+import ContainerdAPI
+import Foundation
+import GRPCCore
+import GRPCNIOTransportHTTP2
+import SwiftProtobuf
+import SystemPackage
+import TestSupport
+import Testing
+
+typealias Snapshots = Containerd_Services_Snapshots_V1_Snapshots.Client<HTTP2ClientTransport.Posix>
+
+/// The built server, with a store and a socket of one test's own.
+final class RunningServer {
+    let scratch: TemporaryDirectory
+    let root: FilePath
+    let socket: FilePath
+    private let arguments: [String]
+    private(set) var process: RunningCommand?
+
+    /// - Parameter arguments: beside address and root.
+    init(_ arguments: [String] = []) throws {
+        scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+        root = scratch.path.appending("s")
+        socket = scratch.path.appending("socket")
+        self.arguments = arguments
+        try start()
+    }
+
+    static let program = Built.program("unpack-snapshotter")
+
+    func command() -> [String] {
+        [Self.program.string, "--address", socket.string, "--root", root.string] + arguments
+    }
+
+    /// Starts it, and waits until it says that it serves.
+    func start() throws {
+        let process = try RunningCommand(command())
+        self.process = process
+        for _ in 0..<1000 where process.isRunning && !process.errorText.contains("serving ") {
+            usleep(10_000)
+        }
+        if !process.isRunning { try process.finish().succeed() }
+    }
+
+    /// Kills it, as a lack of memory would.
+    func kill() {
+        process?.kill()
+        while process?.isRunning == true { usleep(1000) }
+    }
+
+    /// Asks it to stop, and waits for that.
+    func stop() throws -> Command {
+        process?.send(SIGTERM)
+        return try #require(process).finish()
+    }
+
+    deinit { kill() }
+
+    /// Lends a connection.
+    func connected<Result: Sendable>(
+        _ body: (Snapshots) async throws -> Result
+    ) async throws -> Result {
+        let transport = try HTTP2ClientTransport.Posix(
+            target: .unixDomainSocket(path: socket.string), transportSecurity: .plaintext)
+        return try await withGRPCClient(transport: transport) { try await body(Snapshots(wrapping: $0)) }
+    }
+
+    /// The program for the same store.
+    @discardableResult
+    func unpack(_ arguments: String...) throws -> Command {
+        try Command.run(
+            [Built.program("unpack").string] + arguments,
+            environment: ["UNPACK_ROOT": root.string, "UNPACK_CONFIG": ""])
+    }
+
+    static func fixture(_ name: String) -> String {
+        Built.repository.appending("Fixtures").appending(name).string
+    }
+}
+
+/// The calls, as short as tests want them.
+extension Snapshots {
+    func prepare(
+        _ key: String, parent: String = "", _ snapshotter: String = "unpack", labels: [String: String] = [:]
+    ) async throws -> [Containerd_Types_Mount] {
+        try await prepare(
+            .with {
+                $0.snapshotter = snapshotter
+                $0.key = key
+                $0.parent = parent
+                $0.labels = labels
+            }
+        ).mounts
+    }
+
+    func view(_ key: String, parent: String = "", _ snapshotter: String = "unpack") async throws
+        -> [Containerd_Types_Mount]
+    {
+        try await view(
+            .with {
+                $0.snapshotter = snapshotter
+                $0.key = key
+                $0.parent = parent
+            }
+        ).mounts
+    }
+
+    func mounts(_ key: String) async throws -> [Containerd_Types_Mount] {
+        try await mounts(
+            .with {
+                $0.snapshotter = "unpack"
+                $0.key = key
+            }
+        ).mounts
+    }
+
+    func commit(_ key: String, as name: String, parent: String = "", labels: [String: String] = [:])
+        async throws
+    {
+        _ = try await commit(
+            .with {
+                $0.snapshotter = "unpack"
+                $0.name = name
+                $0.key = key
+                $0.labels = labels
+                $0.parent = parent
+            })
+    }
+
+    func remove(_ key: String) async throws {
+        _ = try await remove(
+            .with {
+                $0.snapshotter = "unpack"
+                $0.key = key
+            })
+    }
+
+    func stat(_ key: String, _ snapshotter: String = "unpack") async throws
+        -> Containerd_Services_Snapshots_V1_Info
+    {
+        try await stat(
+            .with {
+                $0.snapshotter = snapshotter
+                $0.key = key
+            }
+        ).info
+    }
+
+    func update(_ name: String, labels: [String: String], _ paths: [String]) async throws
+        -> Containerd_Services_Snapshots_V1_Info
+    {
+        try await update(
+            .with {
+                $0.snapshotter = "unpack"
+                $0.info.name = name
+                $0.info.labels = labels
+                $0.updateMask.paths = paths
+            }
+        ).info
+    }
+
+    func usage(_ key: String) async throws -> Containerd_Services_Snapshots_V1_UsageResponse {
+        try await usage(
+            .with {
+                $0.snapshotter = "unpack"
+                $0.key = key
+            })
+    }
+
+    /// The names in each message.
+    func list(_ filters: [String] = [], _ snapshotter: String = "unpack") async throws -> [[String]] {
+        try await list(
+            .with {
+                $0.snapshotter = snapshotter
+                $0.filters = filters
+            }
+        ) { response in
+            var batches = [[String]]()
+            for try await message in response.messages { batches.append(message.info.map(\.name)) }
+            return batches
+        }
+    }
+
+    func cleanup() async throws { _ = try await cleanup(.with { $0.snapshotter = "unpack" }) }
+}
+
+/// The code with which a call is refused; nil if it was not.
+func code(_ body: () async throws -> Void) async -> RPCError.Code? {
+    do {
+        try await body()
+        return nil
+    } catch {
+        return (error as? RPCError)?.code ?? .unknown
+    }
+}

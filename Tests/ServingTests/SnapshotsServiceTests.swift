@@ -1,0 +1,150 @@
+import ContainerdAPI
+import GRPCCore
+import SwiftProtobuf
+import SystemPackage
+import TestSupport
+import Testing
+
+@Suite("The snapshots service", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+struct SnapshotsServiceTests {
+    @Test("A snapshot goes from prepared to committed to removed, as containerd's messages have it")
+    func lifecycle() async throws {
+        let server = try RunningServer()
+        try await server.connected { client in
+            let mounts = try await client.prepare("default/1/a", labels: ["l": "1"])
+            #expect(mounts.count == 1 && mounts[0].type == "bind" && mounts[0].options == ["rw", "rbind"])
+            #expect(try await client.mounts("default/1/a") == mounts)
+            try TemporaryFile.write(FilePath(mounts[0].source).appending("file"), "content")
+            let active = try await client.stat("default/1/a")
+            #expect(active.kind == .active && active.parent.isEmpty && active.labels == ["l": "1"])
+            #expect(active.createdAt == active.updatedAt && active.createdAt.seconds > 1_700_000_000)
+            try await client.commit("default/1/a", as: "default/2/base", labels: ["l": "2"])
+            let base = try await client.stat("default/2/base")
+            #expect(base.kind == .committed && base.labels == ["l": "2"])
+            let usage = try await client.usage("default/2/base")
+            #expect(usage.inodes == 2 && usage.size > 0)
+
+            let overlay = try await client.prepare("default/3/b", parent: "default/2/base")
+            #expect(overlay.first?.type == "overlay" && overlay.first?.source == "overlay")
+            let names = overlay[0].options.compactMap { $0.split(separator: "=").first }
+            #expect(names.starts(with: ["workdir", "upperdir", "lowerdir"]))
+            let view = try await client.view("default/4/v", parent: "default/2/base")
+            #expect(view.first?.options == ["ro", "rbind"])
+            #expect(view.first?.source == mounts[0].source)
+            #expect(try await client.list() == [["default/2/base", "default/3/b", "default/4/v"]])
+            #expect(
+                try await client.list(["kind==view", "name==default/2/base"]) == [
+                    ["default/2/base", "default/4/v"]
+                ])
+            let updated = try await client.update("default/3/b", labels: ["x": "y", "z": ""], ["labels.x"])
+            #expect(updated.labels == ["x": "y"] && updated.parent == "default/2/base")
+            for key in ["default/4/v", "default/3/b", "default/2/base"] { try await client.remove(key) }
+            try await client.cleanup()
+            #expect(try await client.list().isEmpty)
+        }
+        #expect(try server.unpack("snapshot", "ls").succeed().text == "")
+    }
+
+    @Test("Misuse has containerd's codes")
+    func codes() async throws {
+        let server = try RunningServer()
+        try await server.connected { client in
+            _ = try await client.prepare("a")
+            _ = try await client.prepare("b")
+            try await client.commit("b", as: "base")
+            _ = try await client.view("v", parent: "base")
+            #expect(await code { _ = try await client.prepare("x", parent: "none") } == .notFound)
+            #expect(await code { _ = try await client.prepare("x", parent: "a") } == .invalidArgument)
+            #expect(await code { _ = try await client.prepare("a") } == .alreadyExists)
+            #expect(await code { _ = try await client.view("base") } == .alreadyExists)
+            #expect(await code { _ = try await client.prepare("") } == .invalidArgument)
+            #expect(await code { try await client.commit("none", as: "base") } == .notFound)
+            #expect(await code { try await client.commit("a", as: "base") } == .alreadyExists)
+            #expect(await code { try await client.commit("v", as: "y") } == .failedPrecondition)
+            #expect(await code { try await client.commit("a", as: "y", parent: "none") } == .notFound)
+            #expect(await code { try await client.commit("a", as: "y", parent: "v") } == .failedPrecondition)
+            #expect(await code { _ = try await client.mounts("none") } == .notFound)
+            #expect(await code { _ = try await client.mounts("base") } == .failedPrecondition)
+            #expect(await code { _ = try await client.stat("none") } == .notFound)
+            #expect(await code { _ = try await client.usage("none") } == .notFound)
+            #expect(await code { _ = try await client.update("none", labels: [:], []) } == .notFound)
+            #expect(
+                await code { _ = try await client.update("a", labels: [:], ["parent"]) } == .invalidArgument)
+            let long = String(repeating: "x", count: 4096)
+            #expect(
+                await code { _ = try await client.update("a", labels: ["l": long], []) } == .invalidArgument)
+            #expect(await code { try await client.remove("none") } == .notFound)
+            #expect(await code { try await client.remove("base") } == .failedPrecondition)
+            #expect(await code { _ = try await client.list(["name~=("]) } == .invalidArgument)
+            #expect(await code { _ = try await client.prepare("x", "other") } == .invalidArgument)
+        }
+    }
+
+    @Test("A long list comes in messages of a hundred")
+    func batches() async throws {
+        let server = try RunningServer(["--sync", "none"])
+        try await server.connected { client in
+            for number in 1...205 { _ = try await client.view("view-\(number)") }
+            let batches = try await client.list()
+            #expect(batches.map(\.count) == [100, 100, 5])
+            #expect(batches.flatMap(\.self) == (1...205).map { "view-\($0)" })
+        }
+    }
+
+    @Test("Several snapshotters are served by one process, and know nothing of each other's keys")
+    func several() async throws {
+        let server = try RunningServer(["--snapshotter", "a=overlayfs", "--snapshotter", "b=native"])
+        try await server.connected { client in
+            for name in ["a", "b"] {
+                _ = try await client.prepare("default/1/k", name, labels: ["of": name])
+                #expect(try await client.stat("default/1/k", name).labels == ["of": name])
+                #expect(try await client.list([], name) == [["default/1/k"]])
+            }
+            #expect(await code { _ = try await client.stat("default/1/k") } == .invalidArgument)
+        }
+        let all = try server.unpack("snapshot", "ls").succeed().text
+        #expect(all.contains("a:default/1/k") && !all.contains("b:default/1/k"))
+    }
+
+    @Test("A layer that a plain unpack has verified is claimed, and nobody loses it")
+    func claimed() async throws {
+        let server = try RunningServer()
+        let line = try server.unpack(RunningServer.fixture("busybox")).succeed().text
+        let chains = try server.unpack("snapshot", "ls").succeed().text.split(separator: "\n")
+            .compactMap { $0.split(separator: " ").first { $0.hasPrefix("sha256:") }.map(String.init) }
+        #expect(chains.count == 3)
+        try await server.connected { client in
+            var parent = ""
+            for chain in chains {
+                let refusal = await code {
+                    _ = try await client.prepare(
+                        "extract-1 \(chain)", parent: parent, labels: ["containerd.io/snapshot.ref": chain])
+                }
+                #expect(refusal == .alreadyExists)
+                let found = try await client.list([
+                    #"labels."containerd.io/snapshot.ref"==\#(chain),parent=="\#(parent)""#
+                ])
+                #expect(found == [[chain]])
+                parent = chain
+            }
+            let mounts = try await client.prepare("container", parent: parent)
+            // The very layers that the program prints.
+            for path in mounts[0].options[2].dropFirst("lowerdir=".count).split(separator: ":") {
+                #expect(line.contains(path))
+            }
+            let image = try server.unpack("images").succeed().text
+            #expect(!image.isEmpty)
+            try server.unpack("rm", "1.0").succeed()
+            try server.unpack("prune").succeed()
+            #expect(try await client.list().flatMap(\.self).count == 4)
+            for key in ["container"] + chains.reversed() { try await client.remove(key) }
+        }
+        #expect(try server.unpack("snapshot", "ls").succeed().text == "")
+    }
+}
+
+enum TemporaryFile {
+    static func write(_ path: FilePath, _ text: String) throws {
+        try Command.run("sh", "-c", #"printf %s "$1" > "$0""#, path.string, text).succeed()
+    }
+}
