@@ -10,16 +10,7 @@ package enum WhiteoutForm: String, Sendable, CaseIterable {
     /// for lower directories only, never for the upper one of a writable mount.
     case attribute
 
-    package static let whiteoutMark = AttributeName(literal: attributePrefix + "whiteout")
-    package static let opaqueMark = AttributeName(literal: attributePrefix + "opaque")
-
-    /// Whether overlay keeps its marks in `user.overlay.*`, which it must be told at the mount (`userxattr`, kernel ≥ 5.11):
-    /// where the trusted ones cannot be set.
-    package static let usesUserAttributes = !Privileges.current.hasTrustedAttributes
-
-    private static let attributePrefix = usesUserAttributes ? "user.overlay." : "trusted.overlay."
-
-    /// What `opaqueMark` says of a directory.
+    /// What the mark `opaque` says of a directory.
     package enum Opacity: UInt8 {
         /// Nothing of the layers below shows in it.
         case opaque = 0x79  // y
@@ -28,35 +19,66 @@ package enum WhiteoutForm: String, Sendable, CaseIterable {
     }
 }
 
+/// The extended attributes in which overlay keeps what a layer hides.
+package struct OverlayMarks: Hashable, Sendable {
+    /// Of an empty file that is a whiteout.
+    package let whiteout: AttributeName
+    /// Of a directory, with an `Opacity`.
+    package let opaque: AttributeName
+
+    private init(_ prefix: String) {
+        whiteout = AttributeName(literal: prefix + "whiteout")
+        opaque = AttributeName(literal: prefix + "opaque")
+    }
+
+    package static let trusted = OverlayMarks("trusted.overlay.")
+    /// Those of a mount that is told so (`userxattr`, kernel ≥ 5.11).
+    package static let user = OverlayMarks("user.overlay.")
+
+    /// What this program's own mounts use: the trusted ones where they can be set.
+    package static let own = Privileges.current.hasTrustedAttributes ? trusted : user
+}
+
 extension Directory {
     /// Hides a name of the layers below. It is as old as the epoch: the same layer is the same directory.
-    package func makeWhiteout(_ name: FileName, _ form: WhiteoutForm) throws(SyscallFailure) {
+    package func makeWhiteout(
+        _ name: FileName, _ form: WhiteoutForm, _ marks: OverlayMarks = .own
+    ) throws(SyscallFailure) {
         switch form {
         case .device: try makeNode(name, .character(DeviceNumber(major: 0, minor: 0)), mode: 0)
         case .attribute:
             guard let file = try createFile(name, mode: 0) else {
                 throw SyscallFailure("openat", path: "\(name)", errno: .fileExists)
             }
-            try file.setExtendedAttribute(WhiteoutForm.whiteoutMark, [])
+            try file.setExtendedAttribute(marks.whiteout, [])
             try file.close()
         }
         try setTimes(of: name, access: .epoch, modification: .epoch)
     }
 
     /// Whether a name is a whiteout of either form.
-    package func isWhiteout(_ name: FileName, _ status: FileStatus) throws(SyscallFailure) -> Bool {
+    package func isWhiteout(
+        _ name: FileName, _ status: FileStatus, _ marks: OverlayMarks = .own
+    ) throws(SyscallFailure) -> Bool {
         if status.isWhiteout { return true }
         guard status.kind == .regular, status.size == 0 else { return false }
-        return try extendedAttribute(WhiteoutForm.whiteoutMark, of: name) != nil
+        return try extendedAttribute(marks.whiteout, of: name) != nil
     }
 
     /// Whether it hides all that the layers below have in it.
-    package func isOpaque() throws(SyscallFailure) -> Bool {
-        try file.extendedAttribute(WhiteoutForm.opaqueMark) == [WhiteoutForm.Opacity.opaque.rawValue]
+    package func isOpaque(_ marks: OverlayMarks = .own) throws(SyscallFailure) -> Bool {
+        try opacity(marks) == .opaque
     }
 
-    package func mark(_ opacity: WhiteoutForm.Opacity) throws(SyscallFailure) {
-        try file.setExtendedAttribute(WhiteoutForm.opaqueMark, [opacity.rawValue])
+    package func opacity(_ marks: OverlayMarks) throws(SyscallFailure) -> WhiteoutForm.Opacity? {
+        guard let value = try file.extendedAttribute(marks.opaque), value.count == 1 else { return nil }
+        return WhiteoutForm.Opacity(rawValue: value[0])
+    }
+
+    package func mark(
+        _ opacity: WhiteoutForm.Opacity, _ marks: OverlayMarks = .own
+    ) throws(SyscallFailure) {
+        try file.setExtendedAttribute(marks.opaque, [opacity.rawValue])
     }
 }
 
@@ -64,14 +86,14 @@ extension Directory {
     /// Makes whiteouts and marks in this directory, which should be nobody's.
     ///
     /// - Returns: the form in which whiteouts can be made.
-    package func tryLayer() throws(SyscallFailure) -> WhiteoutForm {
-        try mark(.opaque)
+    package func tryLayer(_ marks: OverlayMarks = .own) throws(SyscallFailure) -> WhiteoutForm {
+        try mark(.opaque, marks)
         do throws(SyscallFailure) {
-            try makeWhiteout(FileName(literal: "device"), .device)
+            try makeWhiteout(FileName(literal: "device"), .device, marks)
             return .device
         } catch {
             if error.isDiskFault { throw error }
-            try makeWhiteout(FileName(literal: "attribute"), .attribute)
+            try makeWhiteout(FileName(literal: "attribute"), .attribute, marks)
             return .attribute
         }
     }

@@ -40,7 +40,7 @@ extension LayerApplier {
                 if child.exists { continue }
             }
             if node.exists, try tree.open(node).status(of: name) != nil { continue }
-            try tree.open(node).makeWhiteout(name, form)
+            try tree.open(node).makeWhiteout(name, form, marks)
             here = true
         }
         for (name, child) in node.children {
@@ -60,7 +60,7 @@ extension LayerApplier {
         guard node.exists else { return }
         let metadata = try node.metadata ?? below?.metadata() ?? Metadata.implicit
         try writer.finishDirectory(
-            try tree.open(node), metadata, opacity, entry: EntryPath(node.path))
+            try tree.open(node), metadata, opacity, marks, entry: EntryPath(node.path))
     }
 }
 

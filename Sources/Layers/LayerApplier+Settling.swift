@@ -34,7 +34,7 @@ extension LayerApplier {
             }
             let directory = try tree.open(child)
             do {
-                try writer.finishDirectory(directory, metadata, nil, entry: EntryPath(child.path))
+                try writer.finishDirectory(directory, metadata, nil, marks, entry: EntryPath(child.path))
             } catch {
                 // What cannot be set may be replaced by a later entry, and is refused at the end if it is not.
                 try directory.makePlain()

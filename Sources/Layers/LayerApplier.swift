@@ -13,6 +13,7 @@ struct Misread: Error {}
 struct LayerApplier: LayerVisitor {
     var tree: LayerTree
     let form: WhiteoutForm
+    let marks: OverlayMarks
     let account: Budget.Account
     var writer = MetadataWriter()
     /// Nil if nobody wants them.
@@ -58,11 +59,13 @@ struct LayerApplier: LayerVisitor {
 
     /// - Parameter known: the `misread` of the passes before this one.
     init(
-        directory: Directory, below: Promise<LowerView?>, form: WhiteoutForm, account: Budget.Account,
-        known: Set<[FileName]> = [], checksums: ContentChecksums? = nil, settlingInterval: Int
+        directory: Directory, below: Promise<LowerView?>, form: WhiteoutForm, marks: OverlayMarks,
+        account: Budget.Account, known: Set<[FileName]> = [], checksums: ContentChecksums? = nil,
+        settlingInterval: Int
     ) {
         tree = LayerTree(directory)
         self.form = form
+        self.marks = marks
         self.account = account
         self.below = below
         lower = below.value ?? nil

@@ -114,23 +114,3 @@ package struct LayerWarning: Sendable, Equatable {
         return "entry '\(entry)': \(what)\(more)"
     }
 }
-
-/// The proof that a layer was applied whole and is what manifest and config say: blob digest and diff ID both
-/// fit.
-///
-/// Only this room can make one, and nothing is committed without.
-package struct AppliedLayer: Sendable {
-    package let step: LayerStep
-    package let warnings: [LayerWarning]
-    /// Entries in the archive.
-    package let entries: Int
-    /// Of the files that it has, as far as they were asked for.
-    package let checksums: ContentChecksums
-
-    init(step: LayerStep, applied: LayerApplier) {
-        self.step = step
-        warnings = applied.warnings
-        entries = applied.entries
-        checksums = applied.checksums ?? ContentChecksums()
-    }
-}

@@ -1,66 +1,82 @@
 package import Kernel
 
-/// For file systems whose snapshots are whole trees (native, btrfs): a layer's own directory is made like any other,
-/// so that its meaning is decided in one place, and then moved into the tree.
+/// For file systems whose snapshots are whole trees (native, btrfs), and for layers that come to what is there already: a
+/// layer's own directory is made like any other, so that its meaning is decided in one place, and then moved.
 extension Directory {
     /// Moves an applied layer into this tree, a copy of the layers below: deletes what it hides, replaces what it has,
     /// and leaves the layer's directory without anything.
     ///
     /// Both lie on one file system, and nobody else changes them.
-    package func merge(_ layer: Directory) throws(SyscallFailure) {
+    package func merge(_ layer: Directory) throws(SyscallFailure) { try merge(layer, over: nil, .own) }
+
+    /// Moves a layer into one that lies on others, so that one layer hides what both did.
+    ///
+    /// - Parameter below: what those others show at this place; nil if nothing.
+    func merge(
+        _ layer: Directory, over below: MergedDirectory?, _ marks: OverlayMarks
+    ) throws(SyscallFailure) {
         // Before anything is moved out of it.
         let metadata = try layer.file.status()
+        let opacity = try layer.opacity(marks)
         for name in try layer.names() {
             guard let status = try layer.status(of: name) else { continue }
-            if try layer.isWhiteout(name, status) {
+            if try layer.isWhiteout(name, status, marks) {
                 try removeTree(name)
-                try layer.removeFile(name)
+                if try below?.shows(name) == true {
+                    try layer.rename(name, to: name, in: self)
+                } else {
+                    try layer.removeFile(name)
+                }
             } else if status.isDirectory {
-                try mergeDirectory(name, of: layer)
+                try mergeDirectory(name, of: layer, over: below, marks)
             } else {
                 try removeTree(name)
                 try layer.rename(name, to: name, in: self)
             }
         }
+        if below != nil, opacity == .holdsWhiteouts, try self.opacity(marks) == nil {
+            try mark(.holdsWhiteouts, marks)
+        }
         try takeMetadata(of: layer, metadata)
     }
 
-    private func mergeDirectory(_ name: FileName, of layer: Directory) throws(SyscallFailure) {
+    private func mergeDirectory(
+        _ name: FileName, of layer: Directory, over below: MergedDirectory?, _ marks: OverlayMarks
+    ) throws(SyscallFailure) {
         let child = try layer.open(name)
-        if try status(of: name)?.isDirectory == true, try !child.isOpaque() {
-            try open(name).merge(child)
+        let own = try status(of: name)
+        let isOpaque = try child.isOpaque(marks)
+        let shown = try below?.directory(name)
+        if own?.isDirectory == true, !isOpaque {
+            let own = try open(name)
+            try own.merge(child, over: try own.isOpaque(marks) ? nil : shown, marks)
             try layer.removeEmptyDirectory(name)
         } else {
             try removeTree(name)
-            try child.removeMark()
+            // What this one had there has hidden what shows below.
+            if shown == nil {
+                try child.removeMark(marks)
+            } else if own != nil {
+                try child.mark(.opaque, marks)
+            }
             try layer.rename(name, to: name, in: self)
         }
     }
 
-    /// Lends a directory for a layer that will be merged into this tree, then merges it. It lies in the tree, because
-    /// nothing can be renamed from one subvolume or file system to another, under a name that no layer can have.
-    func merging<Result>(_ apply: (Directory) throws -> Result) throws -> Result {
-        try removeTree(.stagedLayer)
-        // What the layer does not list keeps the metadata that it has below, its root too.
-        let below = try file.status()
-        let layer = try ensureDirectory(FileName.stagedLayer.description)
-        try file.setTimes(access: below.accessTime, modification: below.modificationTime)
-        let result = try apply(layer)
-        try merge(layer)
-        let merged = try file.status()
-        try removeEmptyDirectory(.stagedLayer)
-        try file.setTimes(access: merged.accessTime, modification: merged.modificationTime)
-        return result
-    }
-
-    private func removeMark() throws(SyscallFailure) {
-        if try file.extendedAttribute(WhiteoutForm.opaqueMark) != nil {
-            try file.removeExtendedAttribute(WhiteoutForm.opaqueMark)
-        }
+    private func removeMark(_ marks: OverlayMarks) throws(SyscallFailure) {
+        if try file.extendedAttribute(marks.opaque) != nil { try file.removeExtendedAttribute(marks.opaque) }
     }
 }
 
-extension FileName {
-    /// Where a layer lies in the tree that it will be merged into.
-    static let stagedLayer = FileName(literal: ".wh..wh.layer")
+extension MergedDirectory {
+    fileprivate func shows(_ name: FileName) throws(SyscallFailure) -> Bool {
+        if case .missing = try lookUp(name) { return false }
+        return true
+    }
+
+    /// Nil unless a directory shows.
+    func directory(_ name: FileName) throws(SyscallFailure) -> MergedDirectory? {
+        guard case .directory(let directory) = try lookUp(name) else { return nil }
+        return directory
+    }
 }

@@ -13,8 +13,9 @@ package struct LayerPipeline: Sendable {
     /// Bytes of compressed input that have been read of the layer so far.
     package typealias Progress = @Sendable (Int64) -> Void
 
-    private let layout: ImageLayout
+    private let blobs: any BlobSource
     private let form: WhiteoutForm
+    let marks: OverlayMarks
     private let budget: Budget
     private let cancellation: Cancellation
     private let layersAtOnce: Int
@@ -27,14 +28,17 @@ package struct LayerPipeline: Sendable {
 
     /// - Parameters:
     ///   - form: how the layers' directories say that they hide something.
+    ///   - marks: the attributes that they and those below them say it with.
     ///   - layersAtOnce: how many will be applied at a time, which share the memory.
     ///   - keepsChecksums: whether an applied layer is to know the checksums of its files.
     package init(
-        _ layout: ImageLayout, form: WhiteoutForm, budget: Budget, cancellation: Cancellation,
-        layersAtOnce: Int = 1, keepsChecksums: Bool = false, settlingInterval: Int = defaultSettlingInterval
+        _ blobs: any BlobSource, form: WhiteoutForm, marks: OverlayMarks = .own, budget: Budget,
+        cancellation: Cancellation, layersAtOnce: Int = 1, keepsChecksums: Bool = false,
+        settlingInterval: Int = defaultSettlingInterval
     ) {
-        self.layout = layout
+        self.blobs = blobs
         self.form = form
+        self.marks = marks
         self.budget = budget
         self.cancellation = cancellation
         self.layersAtOnce = layersAtOnce
@@ -71,15 +75,9 @@ package struct LayerPipeline: Sendable {
         _ step: LayerStep, to directory: Directory, over lower: Promise<LowerView?>,
         progress: @escaping Progress = { _ in }, streamed: @escaping @Sendable () -> Void = {}
     ) throws(LayerFailure) -> AppliedLayer {
-        do {
-            // A thread of its own, because it can never get back what it gives up.
-            return try WorkerThread {
-                try Landlock.confine(to: directory)
-                return try run(step, directory, lower, progress, streamed)
-            }.join()
-        } catch {
-            throw LayerFailure.wrapping(error)
-        }
+        let found = try confined(
+            step.descriptor, expecting: step.diffID, directory, lower, progress, streamed)
+        return try AppliedLayer(step: step, found)
     }
 
     /// Applies one layer to a whole tree, which holds all layers below.
@@ -91,8 +89,8 @@ package struct LayerPipeline: Sendable {
     ) throws(LayerFailure) -> AppliedLayer {
         do {
             // Of the lowest layer the tree is an empty one that somebody made now, which nothing is taken from.
-            let lower = LowerView(step.parent == nil ? [] : [tree])
-            return try tree.merging { layer in
+            let lower = LowerView(step.parent == nil ? [] : [tree], marks)
+            return try tree.merging(over: nil, marks) { layer in
                 try apply(step, to: layer, over: Promise(lower), progress: progress, streamed: streamed)
             }
         } catch {
@@ -104,31 +102,49 @@ package struct LayerPipeline: Sendable {
     /// symlink first and hides it later; more are for one that does so in several steps.
     private static let maximumPasses = 16
 
+    /// Runs in a thread of its own, because one can never get back what it gives up.
+    ///
+    /// - Parameter expected: what the layer's tar has to be; nil where nobody has said that.
+    func confined(
+        _ descriptor: Descriptor, expecting expected: DiffID?, _ directory: Directory,
+        _ lower: Promise<LowerView?>, _ progress: @escaping Progress,
+        _ streamed: @escaping @Sendable () -> Void = {}
+    ) throws(LayerFailure) -> FoundLayer {
+        do {
+            return try WorkerThread {
+                try Landlock.confine(to: directory)
+                return try run(descriptor, expected, directory, lower, progress, streamed)
+            }.join()
+        } catch {
+            throw LayerFailure.wrapping(error)
+        }
+    }
+
     private func run(
-        _ step: LayerStep, _ directory: Directory, _ lower: Promise<LowerView?>,
+        _ descriptor: Descriptor, _ expected: DiffID?, _ directory: Directory, _ lower: Promise<LowerView?>,
         _ progress: @escaping Progress, _ streamed: () -> Void
-    ) throws -> AppliedLayer {
+    ) throws -> FoundLayer {
         var known = Set<[FileName]>()
         var window = sharedWindow
         for _ in 1...Self.maximumPasses {
             let account = Budget.Account(budget)
             var applier = LayerApplier(
-                directory: directory, below: lower, form: form, account: account, known: known,
+                directory: directory, below: lower, form: form, marks: marks, account: account, known: known,
                 checksums: keepsChecksums ? ContentChecksums() : nil, settlingInterval: settlingInterval)
             do {
                 let stream = LayerStream(
-                    step, of: layout, account, cancellation: cancellation, window: window,
-                    blockSize: blockSize
+                    descriptor, expecting: expected, from: blobs, account, cancellation: cancellation,
+                    window: window, blockSize: blockSize
                 ) { () throws(Cancelled) in
                     // Without those below it, it is of no use.
                     if case .some(.none) = lower.value { throw Cancelled(.failure) }
                 }
-                try stream.read(into: &applier, progress)
+                let content = try stream.read(into: &applier, progress)
                 streamed()
                 if applier.misread.isEmpty {
                     try applier.finish()
                     account.keep()
-                    return AppliedLayer(step: step, applied: applier)
+                    return FoundLayer(content, by: applier)
                 }
                 known.formUnion(applier.misread)
             } catch is Misread {

@@ -19,23 +19,28 @@ struct LayerStream {
     /// Bytes of compressed input that have been read of the layer so far.
     typealias Progress = @Sendable (Int64) -> Void
 
-    private let step: LayerStep
-    private let layout: ImageLayout
+    private let descriptor: Descriptor
+    private let expected: DiffID?
+    private let blobs: any BlobSource
     private let account: Budget.Account
     private let window: Int
     private let blockSize: Int
     private let cancellation: Cancellation
     private let check: @Sendable () throws(Cancelled) -> Void
 
-    /// - Parameter check: asked between two pieces of the blob whether it is still of use.
+    /// - Parameters:
+    ///   - expected: what the tar has to be; nil where nobody has said that.
+    ///   - check: asked between two pieces of the blob whether it is still of use.
     init(
-        _ step: LayerStep, of layout: ImageLayout, _ account: Budget.Account,
+        _ descriptor: Descriptor, expecting expected: DiffID?, from blobs: any BlobSource,
+        _ account: Budget.Account,
         cancellation: Cancellation, window: Int = Decompressor.defaultMaximumWindow,
         blockSize: Int = BlockRing.defaultBlockSize,
         check: @escaping @Sendable () throws(Cancelled) -> Void = {}
     ) {
-        self.step = step
-        self.layout = layout
+        self.descriptor = descriptor
+        self.expected = expected
+        self.blobs = blobs
         self.account = account
         self.window = window
         self.blockSize = blockSize
@@ -50,21 +55,22 @@ struct LayerStream {
     }
 
     /// Hands on all entries, and gives the verdict on blob and tar.
-    func read(into visitor: inout some LayerVisitor, _ progress: @escaping Progress) throws {
+    @discardableResult
+    func read(into visitor: inout some LayerVisitor, _ progress: @escaping Progress) throws -> LayerContent {
         let ring = BlockRing(readers: Reader.count, blockSize: blockSize)
         let producer = Producer(
-            step.descriptor, layout, ring, account, window: window, progress
+            descriptor, blobs, ring, account, window: window, progress
         ) { [cancellation, check] () throws(Cancelled) in
             try cancellation.check()
             try check()
         }
         let reading = try WorkerThread { try producer.run() }
-        let hashing: WorkerThread<Digest>
+        let hashing: WorkerThread<LayerContent>
         do {
-            hashing = try WorkerThread { [step] in
-                var digester = Digester(step.diffID.digest.algorithm)
+            hashing = try WorkerThread { [expected] in
+                var digester = Digester(expected?.digest.algorithm ?? .sha256)
                 ring.consume(reader: Reader.digest) { digester.update($0) }
-                return digester.finish()
+                return LayerContent(diffID: DiffID(digester.finish()), size: digester.count)
             }
         } catch {
             ring.cancel()
@@ -80,12 +86,11 @@ struct LayerStream {
         // Both are joined whatever happened: they use the ring and the blob. What the reader found is the
         // reason behind what the visitor found.
         let read = Result { try reading.join() }
-        let diffID = DiffID(try hashing.join())
+        let content = try hashing.join()
         try read.get()
         try visited.get()
-        guard diffID == step.diffID else {
-            throw LayerFailure(.wrongDiffID(expected: step.diffID, found: diffID))
-        }
+        if let expected { try content.check(expected) }
+        return content
     }
 
     private func visitEntries(of ring: BlockRing, with visitor: inout some LayerVisitor) throws {
@@ -108,13 +113,23 @@ struct LayerStream {
     }
 }
 
+extension LayerStream {
+    /// Of a layer whose image says what its tar has to be.
+    init(
+        _ step: LayerStep, of blobs: any BlobSource, _ account: Budget.Account, cancellation: Cancellation
+    ) {
+        self.init(
+            step.descriptor, expecting: step.diffID, from: blobs, account, cancellation: cancellation)
+    }
+}
+
 /// The first stage: a blob's bytes, hashed and decompressed, into the ring.
 private final class Producer: Sendable {
     /// Compressed bytes read at once.
     private static let chunk = 1 << 18
 
     private let descriptor: Descriptor
-    private let layout: ImageLayout
+    private let blobs: any BlobSource
     private let ring: BlockRing
     private let account: Budget.Account
     private let window: Int
@@ -123,12 +138,12 @@ private final class Producer: Sendable {
     private let mustJudge = Atomic<Bool>(false)
 
     init(
-        _ descriptor: Descriptor, _ layout: ImageLayout, _ ring: BlockRing, _ account: Budget.Account,
+        _ descriptor: Descriptor, _ blobs: any BlobSource, _ ring: BlockRing, _ account: Budget.Account,
         window: Int, _ progress: @escaping LayerStream.Progress,
         check: @escaping @Sendable () throws(Cancelled) -> Void
     ) {
         self.descriptor = descriptor
-        self.layout = layout
+        self.blobs = blobs
         self.ring = ring
         self.account = account
         self.window = window
@@ -152,7 +167,7 @@ private final class Producer: Sendable {
     }
 
     private func produce() throws {
-        var blob = try layout.open(descriptor)
+        var blob = try blobs.open(descriptor)
         var corruption: CompressionFailure?
         var isWanted = true
         do {

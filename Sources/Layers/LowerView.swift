@@ -2,15 +2,17 @@ package import Kernel
 
 /// The layers below the one that is applied, as one tree: read-only, in user space, without a mount.
 ///
-/// It reads back what this room writes: whiteouts of both forms, and `trusted.overlay.opaque`.
+/// It reads back what this room writes: whiteouts of both forms, and opaque marks.
 package struct LowerView: Sendable {
     let root: MergedDirectory
 
     /// - Parameter layers: their directories, topmost first; none for the lowest layer.
-    package init(_ layers: [Directory]) { root = MergedDirectory(layers) }
+    package init(_ layers: [Directory], _ marks: OverlayMarks = .own) {
+        root = MergedDirectory(layers, marks)
+    }
 
     /// With one more layer on top.
-    package func adding(_ layer: Directory) -> LowerView { LowerView([layer] + root.layers) }
+    package func adding(_ layer: Directory) -> LowerView { LowerView([layer] + root.layers, root.marks) }
 
     var isEmpty: Bool { root.layers.isEmpty }
 
@@ -50,8 +52,12 @@ enum LowerFile {
 /// One directory of the merged tree: the same directory in all layers that contribute to it, topmost first.
 struct MergedDirectory: Sendable {
     let layers: [Directory]
+    let marks: OverlayMarks
 
-    init(_ layers: [Directory]) { self.layers = layers }
+    init(_ layers: [Directory], _ marks: OverlayMarks) {
+        self.layers = layers
+        self.marks = marks
+    }
 
     func lookUp(_ name: FileName) throws(SyscallFailure) -> LowerFile {
         var merged = [Directory]()
@@ -59,14 +65,14 @@ struct MergedDirectory: Sendable {
             guard let status = try layer.status(of: name) else { continue }
             guard status.isDirectory else {
                 // A file ends the search: it is what shows, or it hides what lies below.
-                if merged.isEmpty, try !layer.isWhiteout(name, status) { return .file(layer, status) }
+                if merged.isEmpty, try !layer.isWhiteout(name, status, marks) { return .file(layer, status) }
                 break
             }
             let directory = try layer.open(name)
             merged.append(directory)
-            if try directory.isOpaque() { break }
+            if try directory.isOpaque(marks) { break }
         }
-        return merged.isEmpty ? .missing : .directory(MergedDirectory(merged))
+        return merged.isEmpty ? .missing : .directory(MergedDirectory(merged, marks))
     }
 
     /// All names that show, in no order.

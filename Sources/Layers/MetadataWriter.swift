@@ -26,7 +26,8 @@ struct MetadataWriter {
 
     /// A directory that is complete. What attributes it had are replaced.
     mutating func finishDirectory(
-        _ directory: Directory, _ metadata: Metadata, _ opacity: WhiteoutForm.Opacity?, entry: EntryPath
+        _ directory: Directory, _ metadata: Metadata, _ opacity: WhiteoutForm.Opacity?, _ marks: OverlayMarks,
+        entry: EntryPath
     ) throws {
         for name in try directory.file.extendedAttributeNames() where name != .selinux {
             try directory.file.removeExtendedAttribute(name)
@@ -37,7 +38,7 @@ struct MetadataWriter {
         for attribute in allowed(metadata.extendedAttributes, entry: entry) {
             try apply(attribute, entry: entry) { try directory.file.setExtendedAttribute($0, $1) }
         }
-        if let opacity { try directory.mark(opacity) }
+        if let opacity { try directory.mark(opacity, marks) }
         try directory.file.setMode(metadata.mode)
         try directory.file.setTimes(access: metadata.accessTime, modification: metadata.modificationTime)
     }

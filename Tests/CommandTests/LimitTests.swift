@@ -148,10 +148,6 @@ struct LimitTests {
     }
 }
 
-extension TarEntry {
-    fileprivate static func whiteout(_ name: String) -> TarEntry { .file(Bytes(".wh." + name)) }
-}
-
 extension Program {
     /// Lends a store on a file system in memory of its own.
     fileprivate func withTemporaryStore(_ options: String, _ body: () throws -> Void) throws {

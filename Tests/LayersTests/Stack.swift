@@ -16,6 +16,8 @@ struct Way: Sendable, CaseIterable, CustomStringConvertible {
         case devices, attributes
         /// One directory, in which what a layer hides is deleted.
         case merged
+        /// Overlay with the lowest layer below one directory for all others, with whiteouts of the one form or the other.
+        case collected, collectedAttributes
     }
 
     let backend: Backend
@@ -34,14 +36,21 @@ struct Way: Sendable, CaseIterable, CustomStringConvertible {
         ]
 
     static var possible: [Way] {
-        allCases.filter { $0.backend != .attributes || Ability.canMountAttributeWhiteouts }
+        allCases.filter {
+            ![.attributes, .collectedAttributes].contains($0.backend) || Ability.canMountAttributeWhiteouts
+        }
     }
 
     var description: String {
         "\(backend)\(isParallel ? ", in parallel" : "")\(settlesAtOnce ? ", settled at once" : "")"
     }
 
-    var form: WhiteoutForm { backend == .devices ? .device : .attribute }
+    var form: WhiteoutForm {
+        switch backend {
+        case .devices, .collected: .device
+        case .attributes, .collectedAttributes, .merged: .attribute
+        }
+    }
 }
 
 /// The layers of an image, applied to directories of their own.
@@ -79,6 +88,8 @@ final class Stack {
         let steps = try layout.load(manifest).steps
         if way.backend == .merged {
             try merge(steps, pipeline)
+        } else if [.collected, .collectedAttributes].contains(way.backend) {
+            try collect(steps, pipeline)
         } else if way.isParallel {
             try applyAtOnce(steps, pipeline)
         } else {
@@ -128,6 +139,19 @@ final class Stack {
             warnings += applied.warnings
         }
         layers = [path]
+    }
+
+    private func collect(_ steps: [LayerStep], _ pipeline: LayerPipeline) throws {
+        for step in steps {
+            if layers.count < 2 { layers.append(try temporary.makeDirectory("\(step.number)")) }
+            let own = try Directory(opening: layers[0])
+            let target =
+                step.number == 1
+                ? LayerTarget.tree(own) : .upper(try Directory(opening: layers[1]), over: [own])
+            let found = try pipeline.apply(step.descriptor, onto: target)
+            #expect(found.content.diffID == step.diffID)
+            warnings += found.warnings
+        }
     }
 
     /// All at once, and none completed before every one above it waits for what lies below.
@@ -235,18 +259,6 @@ func permutations<Element>(_ elements: [Element]) -> [[Element]] {
         var rest = elements
         let element = rest.remove(at: index)
         return permutations(rest).map { [element] + $0 }
-    }
-}
-
-extension TarEntry {
-    /// `.wh.X` for the path of an X.
-    static func whiteout(_ path: String) -> TarEntry {
-        let parts = path.split(separator: "/")
-        return .file(Bytes((parts.dropLast() + [".wh." + (parts.last ?? "")]).joined(separator: "/")))
-    }
-
-    static func opaque(_ directory: String) -> TarEntry {
-        .file(Bytes(directory.isEmpty ? ".wh..wh..opq" : directory + "/.wh..wh..opq"))
     }
 }
 

@@ -187,13 +187,13 @@ private let changes: [Change] = [
         "no longer opaque",
         ["overlay/opaque: xattr.trusted.overlay.opaque is missing, recorded as eQ=="],
         inside("overlay") {
-            try $0.open($0.name("opaque")).file.removeExtendedAttribute(WhiteoutForm.opaqueMark)
+            try $0.open($0.name("opaque")).file.removeExtendedAttribute(OverlayMarks.own.opaque)
         }),
     Change(
         "no longer a whiteout",
         ["overlay/attribute: xattr.trusted.overlay.whiteout is missing, recorded as "],
         inside("overlay") {
-            try $0.openFile($0.name("attribute")).removeExtendedAttribute(WhiteoutForm.whiteoutMark)
+            try $0.openFile($0.name("attribute")).removeExtendedAttribute(OverlayMarks.own.whiteout)
         }),
     Change(
         "a whiteout removed", ["overlay/device: is missing"],

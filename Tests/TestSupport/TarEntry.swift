@@ -58,6 +58,16 @@ package struct TarEntry: Sendable {
     package static func block(_ path: Bytes, _ major: Int64, _ minor: Int64) -> TarEntry {
         TarEntry("4", path).device(major, minor)
     }
+
+    /// `.wh.X` for the path of an X.
+    package static func whiteout(_ path: String) -> TarEntry {
+        let parts = path.split(separator: "/")
+        return .file(Bytes((parts.dropLast() + [".wh." + (parts.last ?? "")]).joined(separator: "/")))
+    }
+
+    package static func opaque(_ directory: String) -> TarEntry {
+        .file(Bytes(directory.isEmpty ? ".wh..wh..opq" : directory + "/.wh..wh..opq"))
+    }
 }
 
 extension TarEntry: CustomStringConvertible {

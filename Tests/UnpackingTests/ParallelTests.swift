@@ -195,8 +195,3 @@ struct ParallelTests {
         }
     }
 }
-
-extension TarEntry {
-    fileprivate static func whiteout(_ name: String) -> TarEntry { .file(Bytes(".wh." + name)) }
-    fileprivate static func opaque(_ name: String) -> TarEntry { .file(Bytes(name + "/.wh..wh..opq")) }
-}

@@ -60,7 +60,7 @@ struct OverlayBackend: SnapshotBackend {
             if layers.count == 1 { return [.bind(source: layers[0], readOnly: true)] }
             return [
                 .overlay(
-                    lowers: layers, writable: nil, userAttributes: WhiteoutForm.usesUserAttributes,
+                    lowers: layers, writable: nil, userAttributes: OverlayMarks.own == .user,
                     noIndex: Self.hasIndexParameter)
             ]
         }
@@ -69,7 +69,7 @@ struct OverlayBackend: SnapshotBackend {
         let writable = Mount.Writable(upper: path.appending("fs"), work: path.appending("work"))
         return [
             .overlay(
-                lowers: layers, writable: writable, userAttributes: WhiteoutForm.usesUserAttributes,
+                lowers: layers, writable: writable, userAttributes: OverlayMarks.own == .user,
                 noIndex: Self.hasIndexParameter)
         ]
     }
@@ -81,7 +81,7 @@ struct OverlayBackend: SnapshotBackend {
 
     /// tmpfs has no `user.*` before Linux 6.6.
     private static let places =
-        WhiteoutForm.usesUserAttributes && KernelRelease.current < KernelRelease(major: 6, minor: 6)
+        OverlayMarks.own == .user && KernelRelease.current < KernelRelease(major: 6, minor: 6)
         ? "ext4, xfs or btrfs" : "ext4, xfs, btrfs or tmpfs"
 
     func probe() throws(StoreFailure) -> WhiteoutForm {
