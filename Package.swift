@@ -150,8 +150,9 @@ let package = Package(
         .testTarget(
             name: "UnpackingTests",
             dependencies: [
-                "Unpacking", "Snapshots", "Layout", "Streams", "OCI", "Kernel", "TestSupport", logging,
-                system,
+                "Unpacking", "Snapshots", "Mounts", "Layers", "Layout", "Streams", "OCI", "Kernel",
+                "TestSupport",
+                logging, system,
             ],
             swiftSettings: common),
         .testTarget(

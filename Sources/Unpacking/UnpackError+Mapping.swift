@@ -131,10 +131,13 @@ extension UnpackError {
 
     // MARK: Layers
 
-    package init(_ failure: LayerFailure, in step: LayerStep) {
+    package init(_ failure: LayerFailure, in step: LayerStep) { self.init(failure, in: step.name) }
+
+    /// - Parameter layer: how messages name it.
+    package init(_ failure: LayerFailure, in layer: String) {
         let offset = failure.offset.map { ", byte \($0) of the tar" } ?? ""
         let entry = failure.entry.map { "entry '\($0)'\(offset): " } ?? ""
-        let place = "\(step.name): "
+        let place = "\(layer): "
         switch failure.cause {
         case .blob(let cause):
             let inner = UnpackError(cause)

@@ -1,0 +1,247 @@
+import Foundation
+import Kernel
+import Layers
+import Layout
+import Logging
+import Mounts
+import OCI
+import Snapshots
+import Streams
+import SystemPackage
+import TestSupport
+import Testing
+import Unpacking
+
+@Suite(
+    "Layers onto the mounts of others", .enabled(if: Ability.canApplyLayers, "no place for device nodes"))
+struct DifferApplyTests {
+    private let scratch: TemporaryDirectory
+    private let builder: ImageBuilder
+    private let blobs: BlobFolder
+
+    init() throws {
+        Process.takeOver()
+        scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+        builder = try ImageBuilder(at: scratch.path.appending("layout"))
+        blobs = BlobFolder(try Directory(opening: builder.path.appending("blobs")))
+    }
+
+    /// The lowest first; `d/` is listed by the lowest alone, so that others inherit it.
+    private static let layers = [
+        LayerBuilder(
+            .directory("./", mode: 0o751), .directory("d", mode: 0o1777).at(7), .file("d/f", "1").at(7),
+            .file("a", "1").xattr("user.k", "v"), .symlink("l", to: "d"), .directory("gone"),
+            .file("gone/x")),
+        LayerBuilder(.file("d/b", "2"), .whiteout("a"), .file("l/through", "2").owned(7, 8)),
+        LayerBuilder(.file("d/c", "3"), .hardLink("h", to: "d/b"), .whiteout("gone"), .fifo("p")),
+        LayerBuilder(.file("d/e", "4"), .opaque("d"), .directory("gone"), .file("gone/y")),
+    ]
+
+    // MARK: Mounts as containerd's snapshotters give them
+
+    private func bind(_ path: FilePath, _ access: String = "rw") -> [ForeignMount] {
+        [ForeignMount(type: "bind", source: path.string, options: [access, "rbind"])]
+    }
+
+    private func overlay(
+        _ upper: FilePath, over lowers: [FilePath], _ more: [String] = []
+    ) throws -> [ForeignMount] {
+        let work = try scratch.makeDirectory("work")
+        let options = [
+            "workdir=\(work.string)", "upperdir=\(upper.string)",
+            "lowerdir=" + lowers.map(\.string).joined(separator: ":"), "index=off",
+        ]
+        return [ForeignMount(type: "overlay", source: "overlay", options: options + more)]
+    }
+
+    /// Applies layers to snapshots as overlayfs has them: a bind mount first, overlays on it.
+    private func applyAsOverlay(
+        _ layers: [LayerBuilder], _ more: String..., isSynced: Bool = false
+    ) throws -> [FilePath] {
+        var paths = [FilePath]()
+        for (number, layer) in layers.enumerated() {
+            let path = try scratch.makeDirectory("snapshots-\(more)/\(number)")
+            let mounts = try paths.isEmpty ? bind(path) : overlay(path, over: paths.reversed(), more)
+            let found = try Differ().apply(
+                try builder.layer(layer), from: blobs, onto: mounts, isSynced: isSynced)
+            #expect(found.content.diffID == layer.diffID)
+            #expect(found.content.size == Int64(layer.tar.count))
+            paths.append(path)
+        }
+        return paths
+    }
+
+    private func dump(_ path: FilePath, showsMarks: Bool = true) throws -> TreeDump {
+        try TreeDump(of: try Directory(opening: path), showsMarks: showsMarks)
+    }
+
+    // MARK: What comes of it
+
+    @Test("A layer on overlay's mounts is the directory that this program's own store has of it")
+    func overlayfs() throws {
+        try builder.writeIndex([try builder.image(Self.layers)])
+        let request = UnpackRequest(
+            image: ImageSource(builder.path), selector: Selector(), root: scratch.path.appending("store"),
+            snapshotter: "overlayfs", durability: .none, writableKey: nil)
+        let own = try Unpacker(
+            request, cancellation: Cancellation(), logger: Logger(label: "test"), onEvent: { _ in }
+        ).run()
+        let foreign = try applyAsOverlay(Self.layers, isSynced: true)
+        for (layer, path) in zip(own.layers, foreign) {
+            #expect(try dump(path).text == dump(layer.path).text)
+        }
+    }
+
+    /// What `--output` makes of the layers.
+    private func plainTree() throws -> FilePath {
+        try builder.writeIndex([try builder.image(Self.layers)])
+        let path = scratch.path.appending("output")
+        let request = UnpackRequest(
+            image: ImageSource(builder.path), selector: Selector(), root: scratch.path, snapshotter: "",
+            durability: .none, writableKey: nil)
+        _ = try TreeOutput(
+            request, to: path, cancellation: Cancellation(), logger: Logger(label: "test"),
+            onEvent: { _ in }
+        ).run()
+        return path
+    }
+
+    @Test("Layers on a bind mount grow to the plain tree of their image")
+    func native() throws {
+        let path = try scratch.makeDirectory("native")
+        for layer in Self.layers {
+            _ = try Differ().apply(
+                try builder.layer(layer), from: blobs, onto: bind(path), isSynced: true)
+        }
+        #expect(try dump(path).text == dump(plainTree()).text)
+    }
+
+    @Test(
+        "Layers on a file system in a file grow to that tree, and it can be mounted at once",
+        .enabled(if: Ability.canMountExt4, "no loop devices, or no mkfs.ext4"))
+    func loop() throws {
+        let image = scratch.path.appending("image")
+        try LoopFileSystem.format(image, type: "ext4", megabytes: 16)
+        let mount = ForeignMount(type: "ext4", source: image.string, options: ["loop", "rw"])
+        for layer in Self.layers {
+            _ = try Differ().apply(try builder.layer(layer), from: blobs, onto: [mount], isSynced: false)
+            #expect(try LoopTable.read().devices(of: image, onlyWriters: false).isEmpty)
+        }
+        let device = try LoopDevice(of: image, readOnly: true)
+        let mounted = try DetachedMount(
+            type: "ext4", source: device.path, readOnly: true, options: [("noload", nil)])
+        let lines = try TreeDump(of: mounted.root).lines.filter { !$0.hasPrefix("lost+found ") }
+        // The root is that of the file system, not of nothing, as far as no entry lists it.
+        #expect(try lines == dump(plainTree()).lines)
+    }
+
+    @Test(
+        "With userxattr the marks are the user's, and overlay reads them",
+        .enabled(if: Ability.canMountOverlay, "no overlay"))
+    func userAttributes() throws {
+        let paths = try applyAsOverlay(Self.layers, "userxattr")
+        #expect(try dump(paths[3]).text.contains(" user.overlay.opaque=79"))
+        #expect(try !dump(paths[3]).text.contains("trusted.overlay."))
+        let target = try scratch.makeDirectory("merged")
+        try MountCalls.overlay(
+            options: "userxattr,lowerdir=" + paths.reversed().map(\.string).joined(separator: ":"),
+            from: try Directory(opening: scratch.path), on: target, readOnly: true)
+        let merged = Result { try dump(target, showsMarks: false) }
+        try unmountWhenFree(target)
+        #expect(try merged.get().text == dump(plainTree()).text)
+    }
+
+    // MARK: What does not
+
+    private func failure(_ descriptor: Descriptor, _ mounts: [ForeignMount]) -> DifferFailure? {
+        do throws(DifferFailure) {
+            _ = try Differ().apply(descriptor, from: blobs, onto: mounts, isSynced: false)
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    @Test("A layer that is not whole leaves what was empty empty, and what was not as it was")
+    func failures() throws {
+        let empty = try scratch.makeDirectory("empty")
+        let full = try scratch.makeDirectory("full")
+        let lower = try scratch.makeDirectory("lower")
+        let whole = try builder.layer(Self.layers[0])
+        for path in [full, lower] {
+            _ = try Differ().apply(whole, from: blobs, onto: bind(path), isSynced: false)
+        }
+        let before = try dump(full)
+        let damaged = try builder.layer(LayerBuilder(Self.layers[0].entries + [.file("more")]))
+        try builder.damageBlob(damaged) { $0[$0.count - 1] ^= 1 }
+        let refused = try builder.layer(LayerBuilder(Self.layers[0].entries + [.file("d/f/x")]))
+        let missing = Descriptor(mediaType: whole.mediaType, digest: sha256(of: [1]), size: 1)
+        for wrong in [damaged, refused, missing, whole.stating(size: whole.size + 1)] {
+            for mounts in [bind(empty), try overlay(empty, over: [lower])] {
+                guard case .failed = failure(wrong, mounts) else {
+                    Issue.record("\(wrong) on \(mounts)")
+                    continue
+                }
+                #expect(try Directory(opening: empty).names().isEmpty)
+            }
+            for mounts in [bind(full), try overlay(full, over: [lower])] {
+                guard case .failed = failure(wrong, mounts) else {
+                    Issue.record("\(wrong) on \(mounts)")
+                    continue
+                }
+                #expect(try dump(full) == before)
+            }
+        }
+    }
+
+    @Test("A read-only mount is refused before anything is read")
+    func readOnly() throws {
+        let path = try scratch.makeDirectory("tree")
+        let missing = Descriptor(mediaType: Packing.gzip.mediaType, digest: sha256(of: [1]), size: 1)
+        let views = [
+            bind(path, "ro"),
+            [ForeignMount(type: "overlay", source: "overlay", options: ["lowerdir=\(path):\(path)"])],
+        ]
+        for view in views {
+            guard case .failedPrecondition = failure(missing, view) else {
+                Issue.record("\(view)")
+                continue
+            }
+        }
+        guard case .invalidArgument = failure(missing, []) else {
+            Issue.record("no mounts")
+            return
+        }
+    }
+
+    @Test(
+        "A blob that is no tar of a layer is for another differ",
+        arguments: [
+            "application/vnd.oci.image.layer.v1.tar+gzip+encrypted", "application/vnd.erofs.layer.v1",
+            "application/vnd.oci.image.layer.v1.tar+xz", "",
+        ])
+    func mediaTypes(type: String) throws {
+        let path = try scratch.makeDirectory("tree")
+        let descriptor = Descriptor(
+            mediaType: MediaType(rawValue: type), digest: sha256(of: [1]), size: 1)
+        guard case .unsupported = failure(descriptor, bind(path)) else {
+            Issue.record("\(type)")
+            return
+        }
+    }
+
+    @Test("Docker's names of layers are understood, and what they say of the compression is not believed")
+    func dockerTypes() throws {
+        for (number, type) in ["rootfs.diff.tar.gzip", "rootfs.foreign.diff.tar", "rootfs.diff.tar.zstd"]
+            .enumerated()
+        {
+            let path = try scratch.makeDirectory("\(number)")
+            let blob = try builder.layer(Self.layers[0], .gzip)
+            let descriptor = Descriptor(
+                mediaType: MediaType(rawValue: "application/vnd.docker.image." + type), digest: blob.digest,
+                size: blob.size)
+            let found = try Differ().apply(descriptor, from: blobs, onto: bind(path), isSynced: false)
+            #expect(found.content.diffID == Self.layers[0].diffID)
+        }
+    }
+}
