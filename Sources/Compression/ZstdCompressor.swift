@@ -1,0 +1,29 @@
+internal import CZstd
+
+/// One zstd frame through libzstd, with a checksum of its content, as zstd(1) makes one.
+final class ZstdCompressor: CompressedStream {
+    private let context: OpaquePointer
+    /// zstd(1)'s own.
+    private static let level: Int32 = 3
+
+    init() throws(CompressionFailure) {
+        guard let context = ZSTD_createCCtx() else { throw .outOfMemory }
+        self.context = context
+        ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, Self.level)
+        ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1)
+    }
+
+    deinit { ZSTD_freeCCtx(context) }
+
+    func step(
+        _ source: UnsafeRawBufferPointer, isLast: Bool, into target: UnsafeMutableRawBufferPointer
+    ) throws(CompressionFailure) -> (consumed: Int, produced: Int, isDone: Bool) {
+        var input = ZSTD_inBuffer(src: source.baseAddress, size: source.count, pos: 0)
+        var output = ZSTD_outBuffer(dst: target.baseAddress, size: target.count, pos: 0)
+        let left = ZSTD_compressStream2(context, &output, &input, isLast ? ZSTD_e_end : ZSTD_e_continue)
+        // Bytes from memory to memory, with parameters that it knows.
+        guard ZSTD_isError(left) == 0 else { throw .outOfMemory }
+        let isDone = isLast ? left == 0 : input.pos == input.size
+        return (input.pos, output.pos, isDone)
+    }
+}
