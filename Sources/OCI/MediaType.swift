@@ -10,6 +10,8 @@ package struct MediaType: RawRepresentable, Hashable, Codable, Sendable, CustomS
     package static let ociIndex = MediaType(rawValue: "application/vnd.oci.image.index.v1+json")
     package static let ociManifest = MediaType(rawValue: "application/vnd.oci.image.manifest.v1+json")
     package static let ociConfig = MediaType(rawValue: "application/vnd.oci.image.config.v1+json")
+    /// Of a layer as a plain tar.
+    package static let ociLayer = MediaType(rawValue: "application/vnd.oci.image.layer.v1.tar")
     package static let dockerIndex = MediaType(
         rawValue: "application/vnd.docker.distribution.manifest.list.v2+json")
     package static let dockerManifest = MediaType(

@@ -1,5 +1,8 @@
 internal import ContainerdAPI
+internal import GRPCCore
+internal import Kernel
 internal import Mounts
+internal import OCI
 internal import Snapshots
 internal import SwiftProtobuf
 
@@ -11,6 +14,26 @@ extension Containerd_Types_Mount {
         type = mount.type
         source = mount.source
         options = mount.containerdOptions
+    }
+}
+
+extension ForeignMount {
+    init(_ mount: Containerd_Types_Mount) {
+        self.init(type: mount.type, source: mount.source, target: mount.target, options: mount.options)
+    }
+}
+
+extension Descriptor {
+    /// - Throws: `RPCError` for a digest or a size that none is.
+    init(_ message: Containerd_Types_Descriptor) throws(RPCError) {
+        guard message.size >= 0, let digest = try? Digest(parsing: message.digest) else {
+            throw RPCError(
+                code: .invalidArgument,
+                message: "no descriptor: digest '\(escaped(message.digest.utf8))', size \(message.size)")
+        }
+        self.init(
+            mediaType: MediaType(rawValue: message.mediaType), digest: digest, size: message.size,
+            annotations: message.annotations)
     }
 }
 

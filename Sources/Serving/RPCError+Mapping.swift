@@ -12,9 +12,20 @@ extension RPCError {
         case let error as RPCError: self = error
         case let failure as StoreFailure: self.init(failure)
         case let failure as SyscallFailure: self.init(code: Code(failure), message: "\(failure)")
+        case let failure as DifferFailure: self.init(failure)
         case let error as UnpackError: self.init(code: Code(error.code), message: error.message)
         case is Cancelled: self.init(code: .cancelled, message: "cancelled")
         default: self.init(code: .internalError, message: "\(error)")
+        }
+    }
+
+    private init(_ failure: DifferFailure) {
+        switch failure {
+        // So that containerd asks its next differ.
+        case .unsupported(let reason): self.init(code: .unimplemented, message: reason)
+        case .invalidArgument(let reason): self.init(code: .invalidArgument, message: reason)
+        case .failedPrecondition(let reason): self.init(code: .failedPrecondition, message: reason)
+        case .failed(let error): self.init(telling: error)
         }
     }
 

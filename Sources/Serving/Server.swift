@@ -36,5 +36,5 @@ package final class Server: Sendable {
 package struct Services: Sendable {
     let all: [any RegistrableRPCService]
 
-    package init(_ snapshots: SnapshotsService) { all = [snapshots] }
+    package init(_ snapshots: SnapshotsService, _ diffs: DiffService) { all = [snapshots, diffs] }
 }

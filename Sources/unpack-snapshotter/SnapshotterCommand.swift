@@ -53,6 +53,7 @@ struct SnapshotterCommand: ParsableCommand {
     func run() throws {
         let isSynced = try Settings.sync.resolve(syncText) == .fs
         let root = try store.rootPath()
+        let contentStore = try openContentStore()
         // Before the first thread: they inherit the mask that keeps signals from them.
         let stopping = Promise<Int32>()
         Process.onTermination { stopping.fulfil($0) }
@@ -62,7 +63,9 @@ struct SnapshotterCommand: ParsableCommand {
         let socket = try listen()
         let server = Server(
             on: socket,
-            Services(SnapshotsService(stores, isSynced: isSynced, calls)),
+            Services(
+                SnapshotsService(stores, isSynced: isSynced, calls),
+                DiffService(contentStore, isSynced: isSynced, calls)),
             calls)
         try serve(server, socket, stopping)
     }

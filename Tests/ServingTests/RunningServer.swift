@@ -73,6 +73,17 @@ final class RunningServer {
             environment: ["UNPACK_ROOT": root.string, "UNPACK_CONFIG": ""])
     }
 
+    /// What the store has with overlayfs, as the program tells it, oldest first.
+    func names() throws -> [String] {
+        let list = try JSONDecoder().decode(
+            [Named].self, from: Data(try unpack("snapshot", "ls", "--json").succeed().output))
+        return list.map(\.Name)
+    }
+
+    private struct Named: Decodable {
+        let Name: String
+    }
+
     static func fixture(_ name: String) -> String {
         Built.repository.appending("Fixtures").appending(name).string
     }
