@@ -25,8 +25,14 @@ package struct OverlayMarks: Hashable, Sendable {
     package let whiteout: AttributeName
     /// Of a directory, with an `Opacity`.
     package let opaque: AttributeName
+    /// Of a directory or file whose lower part has another name (kernel: overlayfs.rst, "redirect_dir").
+    package let redirect: AttributeName
+    /// Of a file whose content is the lower one's (kernel: overlayfs.rst, "Metadata only copy up").
+    package let metacopy: AttributeName
 
     private init(_ prefix: String) {
+        redirect = AttributeName(literal: prefix + "redirect")
+        metacopy = AttributeName(literal: prefix + "metacopy")
         whiteout = AttributeName(literal: prefix + "whiteout")
         opaque = AttributeName(literal: prefix + "opaque")
     }

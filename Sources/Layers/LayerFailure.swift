@@ -15,6 +15,8 @@ package struct LayerFailure: Error, Sendable {
         /// The archive asks for something that no layer may.
         case refused(String)
         case wrongDiffID(expected: DiffID, found: DiffID)
+        /// A tree is kept in a way that only the kernel can read.
+        case unsupported(String)
         case system(SyscallFailure)
         /// The image takes more than it may.
         case excess(Budget.Excess)
@@ -43,7 +45,7 @@ package struct LayerFailure: Error, Sendable {
     var isAboutContent: Bool {
         switch cause {
         case .archive, .refused: true
-        case .blob, .compression, .wrongDiffID, .system, .excess, .cancelled: false
+        case .blob, .compression, .wrongDiffID, .unsupported, .system, .excess, .cancelled: false
         }
     }
 

@@ -67,8 +67,11 @@ extension ForeignTree {
         }
         // What an upper directory hides can only be told by who knows what lies below.
         guard !lowers.isEmpty else { throw .unsupported("an overlay without lower layers") }
-        return .overlay(
-            lowers: lowers, upper: flags.isReadOnly ? nil : upper, userAttributes: userAttributes)
+        if flags.isReadOnly, let shown = upper {
+            lowers.insert(shown, at: 0)
+            upper = nil
+        }
+        return .overlay(lowers: lowers, upper: upper, userAttributes: userAttributes)
     }
 
     /// They change how overlay works, not what is in a tree.

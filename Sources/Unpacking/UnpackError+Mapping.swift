@@ -152,6 +152,7 @@ extension UnpackError {
             self.init(
                 .data, "\(place)the uncompressed layer's digest is \(found), the config says \(expected)",
                 hint: "layer and config do not belong together: report it to whoever built the image")
+        case .unsupported(let reason): self.init(.unavailable, "\(place)\(entry)\(reason)")
         case .system(let cause):
             let inner = UnpackError(cause)
             // What the kernel refuses to take at all is the image's fault, not the machine's.

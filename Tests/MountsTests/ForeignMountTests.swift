@@ -27,7 +27,7 @@ private func mount(_ line: String) -> ForeignMount {
             ),
             (
                 "overlay overlay ro,upperdir=/s/3/fs,workdir=/s/3/work,lowerdir=/s/2/fs",
-                .overlay(lowers: ["/s/2/fs"], upper: nil, userAttributes: false)
+                .overlay(lowers: ["/s/3/fs", "/s/2/fs"], upper: nil, userAttributes: false)
             ),
             (
                 #"overlay overlay lowerdir=/a\:b:/c\\d"#,

@@ -126,18 +126,10 @@ package struct ImageTarWriter: Sendable {
         if let first = firstNames[Int(item.id.index)] ?? places[item.id] {
             if first == item.path { return }
             let metadata = clamped(file.metadata, withAttributes: false)
-            try begin(TarMember(path: item.path, .hardLink(TarMember.name(of: first)), metadata), &writer)
+            try writer.add(TarMember(path: item.path, .hardLink(TarMember.name(of: first)), metadata))
         } else if let content = Self.content(of: file) {
             if !file.isDirectory, counts[item.id] > 1 { places[item.id] = item.path }
-            try begin(TarMember(path: item.path, content, clamped(file.metadata)), &writer)
-        }
-    }
-
-    fileprivate func begin(_ member: TarMember, _ writer: inout TarWriter) throws {
-        do {
-            try writer.begin(member)
-        } catch let reason as ArchiveFailure.Reason {
-            throw LayerFailure(refusing: EntryPath(member.path), "\(reason)")
+            try writer.add(TarMember(path: item.path, content, clamped(file.metadata)))
         }
     }
 
@@ -171,6 +163,17 @@ package struct ImageTarWriter: Sendable {
     }
 }
 
+extension TarWriter {
+    /// Begins a member, and says which it is if no tar can have it.
+    mutating func add(_ member: TarMember) throws {
+        do {
+            try begin(member)
+        } catch let reason as ArchiveFailure.Reason {
+            throw LayerFailure(refusing: EntryPath(member.path), "\(reason)")
+        }
+    }
+}
+
 /// Writes the wanted files of a layer as its entries come.
 private struct ContentVisitor: LayerVisitor {
     let wanted: [Int32: ImageTree.FileID]
@@ -194,7 +197,7 @@ private struct ContentVisitor: LayerVisitor {
         guard let id = wanted[entries] else { return }
         // What is written is judged at the layer's end; what cannot be the entry that was read before ends it here.
         guard case .regular(let size) = entry.content, tar.isRegular(id, of: size) else { throw Self.changed }
-        try tar.begin(tar.member(id, size: size), &writer)
+        try writer.add(tar.member(id, size: size))
         var isExpected = true
         while isExpected,
             try reader.nextData({ (offset: Int64, bytes: RawSpan) throws in

@@ -22,7 +22,9 @@ extension DifferFailure {
         case let failure as DifferFailure: return failure
         case ForeignTree.Failure.unsupported(let reason): return .unsupported(reason)
         case ForeignTree.Failure.invalid(let reason): return .invalidArgument(reason)
-        case let failure as LayerFailure: return .failed(UnpackError(failure, in: what))
+        case let failure as LayerFailure:
+            if case .unsupported(let reason) = failure.cause { return .unsupported(reason) }
+            return .failed(UnpackError(failure, in: what))
         default: break
         }
         do throws(UnpackError) {

@@ -1,0 +1,65 @@
+internal import Compression
+package import OCI
+internal import Streams
+
+/// A layer that was written.
+package struct MadeLayer: Sendable {
+    /// Of the blob: its media type, digest and size.
+    package let descriptor: Descriptor
+    /// Of the tar in it.
+    package let content: LayerContent
+}
+
+/// Takes the bytes of a tar, compresses them, and knows what both are in the end.
+final class LayerSink {
+    private var compressor: Compressor
+    private var tar = Digester(.sha256)
+    private var blob = Digester(.sha256)
+    private let isCompressed: Bool
+    private let output: (RawSpan) throws -> Void
+
+    init(_ format: CompressionFormat, to output: @escaping (RawSpan) throws -> Void)
+        throws(CompressionFailure)
+    {
+        compressor = try Compressor(format)
+        isCompressed = format != .none
+        self.output = output
+    }
+
+    func write(_ bytes: RawSpan) throws {
+        tar.update(bytes)
+        try compressor.compress(bytes) { try put($0) }
+    }
+
+    func finish(as mediaType: MediaType) throws -> MadeLayer {
+        try compressor.finish { try put($0) }
+        let diffID = tar.finish()
+        let size = isCompressed ? blob.count : tar.count
+        return MadeLayer(
+            descriptor: Descriptor(
+                mediaType: mediaType, digest: isCompressed ? blob.finish() : diffID, size: size),
+            content: LayerContent(diffID: DiffID(diffID), size: tar.count))
+    }
+
+    private func put(_ bytes: RawSpan) throws {
+        if isCompressed { blob.update(bytes) }
+        try output(bytes)
+    }
+}
+
+extension MediaType {
+    /// How a layer of this type is packed; nil for what is no layer that is made here.
+    var formatToMake: CompressionFormat? {
+        switch rawValue {
+        case "application/vnd.oci.image.layer.v1.tar", "application/vnd.docker.image.rootfs.diff.tar":
+            CompressionFormat.none
+        case "application/vnd.oci.image.layer.v1.tar+gzip",
+            "application/vnd.docker.image.rootfs.diff.tar.gzip":
+            .gzip
+        case "application/vnd.oci.image.layer.v1.tar+zstd",
+            "application/vnd.docker.image.rootfs.diff.tar.zstd":
+            .zstd
+        default: nil
+        }
+    }
+}

@@ -1,0 +1,260 @@
+import Foundation
+import Kernel
+import Layers
+import Layout
+import Mounts
+import OCI
+import SystemPackage
+import TestSupport
+import Testing
+import Unpacking
+
+/// What is done to a tree, by programs: `$1` has a tree that is there before, `$2` none.
+private let changes = """
+    set -e
+    cd "$1"
+    echo changed >> d/file; chmod 600 d/mode; chown 7:8 d/owner; touch -d @99.5 d/time
+    setfattr -n user.k -v w d/attribute; ln -sfn elsewhere d/link
+    rm -r gone; rm d/away; rm -r dir-to-file; echo file > dir-to-file
+    rm file-to-dir; mkdir file-to-dir; echo in > file-to-dir/in
+    rm -r again; mkdir again; echo new > again/new
+    ln d/file other-name; ln links/one links/three; mv moved d/moved
+    mknod d/device c 5 1; mkfifo d/fifo; touch "$(printf 'd/\\\\377 odd\\\\n')"
+    truncate -s 3M d/sparse; echo x >> deep/1/2/3/4/f; mkdir empty; chmod 2711 only-mode
+    """
+
+private let original = """
+    set -e
+    cd "$1"
+    mkdir -p d gone/x dir-to-file/y again/old links deep/1/2/3/4 only-mode kept/in
+    for f in file mode owner time attribute away; do echo $f > d/$f; done
+    for f in moved file-to-dir gone/x/f dir-to-file/y/f again/old/f deep/1/2/3/4/f kept/in/f; do echo $f > $f; done
+    ln -s target d/link; setfattr -n user.k -v v d/attribute; echo l > links/one; ln links/one links/two
+    """
+
+@Suite(
+    "Layers between the mounts of others",
+    .enabled(
+        if: Ability.canApplyLayers && Ability.canMountOverlay && Ability.has("setfattr"),
+        "no place for layers, no overlay mounts, or no setfattr"))
+struct DifferMakingTests {
+    private let scratch: TemporaryDirectory
+
+    init() throws {
+        Process.takeOver()
+        scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+    }
+
+    private func run(_ script: String, _ path: FilePath) throws {
+        try Command.run("bash", "-c", script, "bash", path.string).succeed()
+    }
+
+    private func bind(_ path: FilePath, _ access: String = "ro") -> [ForeignMount] {
+        [ForeignMount(type: "bind", source: path.string, options: ["rbind", access])]
+    }
+
+    private func overlay(_ upper: FilePath, over lower: FilePath) -> [ForeignMount] {
+        let options = ["workdir=\(scratch.path)/work", "upperdir=\(upper)", "lowerdir=\(lower)", "index=off"]
+        return [ForeignMount(type: "overlay", source: "overlay", options: options)]
+    }
+
+    private func make(
+        _ old: [ForeignMount], _ new: [ForeignMount], _ mediaType: MediaType = .ociLayer(compression: nil),
+        latest: Timestamp? = nil
+    ) throws -> (layer: MadeLayer, blob: [UInt8]) {
+        var blob = [UInt8]()
+        let layer = try Differ().makeLayer(from: old, to: new, as: mediaType, latest: latest) {
+            $0.withUnsafeBytes { blob += $0 }
+        }
+        return (layer, blob)
+    }
+
+    private func dump(_ path: FilePath) throws -> TreeDump { try TreeDump(of: Directory(opening: path)) }
+
+    /// Lends an overlay as the kernel mounts it.
+    private func withMounted<Result>(
+        _ upper: FilePath, over lower: FilePath, _ body: (FilePath) throws -> Result
+    ) throws -> Result {
+        let target = try scratch.makeDirectory("mounted")
+        let work = try scratch.makeDirectory("work")
+        try MountCalls.overlay(
+            options:
+                "upperdir=\(upper),workdir=\(work),lowerdir=\(lower),index=off,redirect_dir=off,metacopy=off",
+            from: try Directory(opening: scratch.path), on: target, readOnly: false)
+        let result = Swift.Result { try body(target) }
+        try unmountWhenFree(target)
+        return try result.get()
+    }
+
+    private func apply(_ layer: MadeLayer, _ blob: [UInt8], onto mounts: [ForeignMount]) throws {
+        let builder = try ImageBuilder(
+            at: scratch.path.appending("layout-\(UInt32.random(in: .min ... .max))"))
+        try builder.blob(blob, layer.descriptor.mediaType)
+        let blobs = BlobFolder(try Directory(opening: builder.path.appending("blobs")))
+        let found = try Differ().apply(layer.descriptor, from: blobs, onto: mounts, isSynced: false)
+        #expect(found.content.diffID == layer.content.diffID)
+        #expect(found.content.size == layer.content.size)
+    }
+
+    /// A lower tree, and what a container has made of it: the merged tree, and the upper directory that the kernel wrote.
+    private func container() throws -> (lower: FilePath, upper: FilePath, merged: TreeDump) {
+        let (lower, upper) = (try scratch.makeDirectory("lower"), try scratch.makeDirectory("upper"))
+        try run(original, lower)
+        let merged = try withMounted(upper, over: lower) { path in
+            try run(changes, path)
+            return try dump(path)
+        }
+        return (lower, upper, merged)
+    }
+
+    @Test(
+        "What a container has written becomes a layer, which shows the same on what lies below",
+        arguments: [nil, "gzip", "zstd"])
+    func commits(compression: String?) throws {
+        let (lower, upper, merged) = try container()
+        let type = MediaType.ociLayer(compression: compression)
+        let (layer, blob) = try make(bind(lower), overlay(upper, over: lower), type)
+        #expect(
+            layer.descriptor == Descriptor(mediaType: type, digest: sha256(of: blob), size: Int64(blob.count))
+        )
+
+        let snapshot = try scratch.makeDirectory("snapshot")
+        try apply(layer, blob, onto: overlay(snapshot, over: lower))
+        #expect(try withMounted(snapshot, over: lower) { try dump($0).text } == merged.text)
+
+        try apply(layer, blob, onto: bind(lower, "rw"))
+        #expect(try dump(lower).text == merged.text)
+    }
+
+    @Test("Whole trees give a layer that shows the same, and it is the same each time")
+    func wholeTrees() throws {
+        let (lower, upper, merged) = try container()
+        let whole = scratch.path.appending("whole")
+        try withMounted(upper, over: lower) {
+            _ = try Command.run("cp", "-a", $0.string, whole.string).succeed()
+        }
+        let (layer, blob) = try make(bind(lower), bind(whole))
+        #expect(try make(bind(lower), bind(whole)).blob == blob)
+        try apply(layer, blob, onto: bind(lower, "rw"))
+        #expect(try dump(lower).text == merged.text)
+    }
+
+    @Test("Of nothing the layer is the whole tree, and of the same tree nothing")
+    func extremes() throws {
+        let lower = try scratch.makeDirectory("lower")
+        try run(original, lower)
+        let (layer, blob) = try make([], bind(lower))
+        let copy = try scratch.makeDirectory("copy")
+        try apply(layer, blob, onto: bind(copy, "rw"))
+        #expect(try dump(copy).text == dump(lower).text)
+        #expect(try make(bind(lower), bind(lower)).blob == [UInt8](repeating: 0, count: 1024))
+        #expect(try make(bind(copy), bind(lower)).blob == [UInt8](repeating: 0, count: 1024))
+    }
+
+    @Test("No entry is newer than it may be, and what hides something is as old as that or the epoch")
+    func times() throws {
+        let (lower, upper, _) = try container()
+        let latest = Timestamp(seconds: 50, nanoseconds: 0)
+        let (layer, blob) = try make(bind(lower), overlay(upper, over: lower), latest: latest)
+        let archive = try scratch.write("layer.tar", blob)
+        let list = try Command.run("tar", "--utc", "--full-time", "-tvf", archive.string).succeed().text
+        let lines = list.split(separator: "\n")
+        #expect(lines.count > 20 && lines.allSatisfy { $0.contains(" 1970-01-01 00:00:50 ") })
+        let (_, plain) = try make(bind(lower), overlay(upper, over: lower))
+        let path = try scratch.write("plain.tar", plain)
+        let whiteouts = try Command.run("tar", "--utc", "--full-time", "-tvf", path.string).succeed().text
+            .split(separator: "\n").filter { $0.contains(".wh.") }
+        #expect(
+            whiteouts.count == 4
+                && whiteouts.allSatisfy { $0.contains(" 0/0 ") || $0.contains(" root/root ") })
+        #expect(whiteouts.allSatisfy { $0.contains(" 1970-01-01 00:00:00 ") && $0.hasPrefix("---------- ") })
+        #expect(layer.content.size == Int64(blob.count))
+    }
+
+    @Test(
+        "Others can list it, and the entries come in the order of their names", arguments: ["tar", "bsdtar"])
+    func listed(program: String) throws {
+        guard Ability.has(program) else { return }
+        let (lower, upper, _) = try container()
+        let (_, blob) = try make(bind(lower), overlay(upper, over: lower))
+        let archive = try scratch.write("layer.tar", blob)
+        let names = try Command.run(program, "-tf", archive.string).succeed().text.split(separator: "\n")
+            .map(String.init).filter { !$0.contains("odd") }
+        #expect(
+            names == [
+                "./", "again/", "again/new", "again/.wh.old", "d/", "d/attribute", "d/.wh.away", "d/device",
+                "d/fifo",
+                "d/file", "d/link", "d/mode", "d/moved", "d/owner", "d/sparse", "d/time", "deep/", "deep/1/",
+                "deep/1/2/", "deep/1/2/3/", "deep/1/2/3/4/", "deep/1/2/3/4/f", "dir-to-file", "empty/",
+                // Of a file of several names, the name that is new comes first.
+                "file-to-dir/", "file-to-dir/in", ".wh.gone", "links/", "links/three", "links/one",
+                ".wh.moved",
+                "only-mode/", "other-name",
+            ], "\(names)")
+    }
+
+    @Test(
+        "A file system in a file is read without being mounted where others see it",
+        .enabled(if: Ability.canMountExt4, "no loop devices, or no mkfs.ext4"))
+    func fileSystems() throws {
+        let (lower, upper, merged) = try container()
+        let image = scratch.path.appending("image")
+        try LoopFileSystem.format(image, type: "ext4", megabytes: 32)
+        let mounts = [ForeignMount(type: "ext4", source: image.string, options: ["loop"])]
+        let (base, baseBlob) = try make([], bind(lower))
+        try apply(base, baseBlob, onto: mounts)
+        let (layer, blob) = try make(bind(lower), overlay(upper, over: lower))
+        try apply(layer, blob, onto: mounts)
+        let (back, backBlob) = try make(bind(lower), mounts)
+        let snapshot = try scratch.makeDirectory("snapshot")
+        try apply(back, backBlob, onto: overlay(snapshot, over: lower))
+        let lines = try withMounted(snapshot, over: lower) { try dump($0).lines }
+        #expect(lines.filter { !$0.hasPrefix("lost+found ") } == merged.lines)
+        #expect(try LoopTable.read().devices(of: image, onlyWriters: false).isEmpty)
+    }
+
+    // MARK: What is refused
+
+    private func failure(_ old: [ForeignMount], _ new: [ForeignMount], _ type: String) -> DifferFailure? {
+        do throws(DifferFailure) {
+            _ = try Differ().makeLayer(from: old, to: new, as: MediaType(rawValue: type)) { _ in }
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    @Test("What only others can make or read is for them")
+    func unsupported() throws {
+        let (lower, upper, _) = try container()
+        let tar = MediaType.ociLayer(compression: nil).rawValue
+        for type in ["", "application/vnd.erofs.layer.v1", tar + "+xz", tar + "+gzip+encrypted"] {
+            guard case .unsupported = failure(bind(lower), bind(upper), type) else {
+                Issue.record("\(type)")
+                continue
+            }
+        }
+        try Directory(opening: upper.appending("d")).file.setExtendedAttribute(
+            AttributeName(literal: "trusted.overlay.redirect"), Array("elsewhere".utf8))
+        guard case .unsupported = failure(bind(lower), overlay(upper, over: lower), tar) else {
+            Issue.record("redirect")
+            return
+        }
+    }
+
+    @Test("A name that a layer cannot hold is refused, and a socket is passed over")
+    func names() throws {
+        let lower = try scratch.makeDirectory("lower")
+        let upper = try scratch.makeDirectory("upper")
+        let folder = try Directory(opening: upper)
+        try folder.makeNode(FileName(literal: "socket"), .socket, mode: 0o600)
+        let tar = MediaType.ociLayer(compression: nil).rawValue
+        #expect(failure(bind(lower), bind(upper), tar) == nil)
+        _ = try folder.createFile(FileName(literal: ".wh.x"), mode: 0o600)
+        guard case .failed(let error) = failure(bind(lower), bind(upper), tar) else {
+            Issue.record("a whiteout's name")
+            return
+        }
+        #expect(error.code == .data && error.message.contains(".wh.x"))
+    }
+}
