@@ -9,6 +9,9 @@ package struct ConfigurationFile: Sendable {
     package static let defaultPath: FilePath = "/etc/unpack/config.toml"
     /// Names another file; empty it means that none is read.
     package static let variable = "UNPACK_CONFIG"
+    /// For manual pages.
+    package static let variableInWords =
+        "Another configuration file than \(defaultPath); empty, none is read."
 
     /// The file that this run goes by, read once and when it is first asked for; nil where there is none.
     package static let current: Result<ConfigurationFile?, any Error> = Result {

@@ -7,7 +7,13 @@ struct Main {
     static func main() {
         Program.start(as: "unpack-snapshotter")
         do {
-            var command = try SnapshotterCommand.parseAsRoot()
+            let arguments = Array(CommandLine.arguments.dropFirst())
+            if arguments.count == 2, arguments[0] == ManualPage.request {
+                let tree = try CommandTree(of: SnapshotterCommand.self)
+                return try ManualPage.write(
+                    ManualPage.all(of: tree, SnapshotterManual()), into: arguments[1])
+            }
+            var command = try SnapshotterCommand.parseAsRoot(arguments)
             try Talk.check()
             try command.run()
         } catch {

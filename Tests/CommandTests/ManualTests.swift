@@ -53,12 +53,11 @@ struct ManualTests {
             let help = try Command.run([Program.path.string] + words.dropFirst() + ["--help"]).succeed().text
             let page = try rendered(words.joined(separator: "-") + ".1")
             let options = help.components(separatedBy: "\nOPTIONS:\n").last ?? ""
-            let flags = Self.words(options).filter { $0.hasPrefix("-") }
+            let flags = RenderedManual.words(options).filter { $0.hasPrefix("-") }
             #expect(flags.contains("--help"), "\(words)")
-            #expect(Set(Self.words(page)).isSuperset(of: flags), "\(words)")
+            #expect(page.words.isSuperset(of: flags), "\(words)")
             for title in ["EXIT STATUS", "ENVIRONMENT", "FILES", "EXAMPLES", "SEE ALSO"] {
-                let section = page.components(separatedBy: "\n\(title)\n").last ?? ""
-                #expect(section != page && section.hasPrefix("       "), "\(words): \(title)")
+                #expect(page.section(title) != nil, "\(words): \(title)")
             }
         }
         let page = try rendered("unpack.toml.5")
@@ -67,7 +66,7 @@ struct ManualTests {
         ).succeed().text
         for line in settings.split(separator: "\n").dropFirst() {
             let key = try #require(line.split(separator: " ").first)
-            #expect(page.contains("--\(key);"), "\(key)")
+            #expect(page.text.contains("--\(key);"), "\(key)")
         }
     }
 
@@ -80,11 +79,8 @@ struct ManualTests {
             .compactMap { $0.split(separator: "|").first?.trimmingCharacters(in: .whitespaces) }
             .filter { $0.first?.isNumber == true }
         #expect(documented.count > 8)
-        let page = try rendered("unpack.1")
-        let section = page.components(separatedBy: "\nEXIT STATUS\n").last?.components(
-            separatedBy: "\nENVIRON"
-        ).first
-        let statuses = (section ?? "").split(separator: "\n").compactMap { line in
+        let section = try #require(try rendered("unpack.1").section("EXIT STATUS"))
+        let statuses = section.split(separator: "\n").compactMap { line in
             line.prefixMatch(of: #/ {7}([0-9, ]*[0-9])/#).map { String($0.output.1) }
         }
         #expect(statuses == documented)
@@ -94,23 +90,11 @@ struct ManualTests {
         "groff and man have nothing to say against a page", .enabled(if: Ability.has("groff"), "needs groff"))
     func warnings() throws {
         for page in try pages {
-            let path = scratch.path.appending(page).string
-            let groff = try Command.run("groff", "-ww", "-man", "-z", "-Tutf8", path).succeed()
-            #expect(groff.errorText == "", "\(page)")
-            guard Ability.has("man") else { continue }
-            let man = try Command.run(
-                "man", "--warnings", "-l", path, environment: ["LC_ALL": "C.UTF-8", "MANWIDTH": "80"]
-            ).succeed()
-            #expect(man.errorText == "", "\(page)")
+            #expect(try RenderedManual.complaints(of: scratch.path.appending(page)) == "", "\(page)")
         }
     }
 
-    private static func words(_ text: String) -> [Substring] { text.split { " ,()\n".contains($0) } }
-
-    private func rendered(_ page: String) throws -> String {
-        try Command.run(
-            "man", "-l", scratch.path.appending(page).string,
-            environment: ["LC_ALL": "C.UTF-8", "MANWIDTH": "200", "MAN_KEEP_FORMATTING": ""]
-        ).succeed().text
+    private func rendered(_ page: String) throws -> RenderedManual {
+        try RenderedManual(scratch.path.appending(page))
     }
 }

@@ -1,3 +1,5 @@
+internal import Programs
+
 /// What may stand where somebody presses TAB. The shells only ask for it, so that it is the same in each of them.
 struct Completions {
     /// What the shells' scripts call the program with, and the words after it up to the cursor's.

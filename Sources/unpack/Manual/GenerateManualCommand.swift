@@ -1,26 +1,24 @@
 internal import ArgumentParser
-internal import Kernel
-internal import SystemPackage
-internal import Unpacking
+internal import Programs
 
 /// Writes all manual pages; `make install` calls it.
 struct GenerateManualCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "generate-manual", abstract: "Write the manual pages into a directory.",
+        commandName: ManualPage.request, abstract: "Write the manual pages into a directory.",
         shouldDisplay: false)
 
     @Argument(help: "The directory. It must exist.")
     var directory: String
 
     func run() throws {
-        try attempt {
-            let pages = ManualPage.all(of: try CommandTree.whole()) + [ManualPage.configuration]
-            for page in pages {
-                let path = FilePath(directory).appending(page.fileName)
-                let file = try File.open(path, .readWriteCreate, mode: 0o644)
-                try file.truncate(to: 0)
-                try Array(page.text.utf8).withRawSpan { try file.write($0) }
-            }
-        }
+        let pages = ManualPage.all(of: try CommandTree.whole(), UnpackManual()) + [ManualPage.configuration]
+        try ManualPage.write(pages, into: directory)
+    }
+}
+
+extension CommandTree {
+    /// The main job, which has no name of its own, and the commands beside it.
+    static func whole() throws -> CommandTree {
+        try CommandTree(of: RootCommand.self, mainJob: UnpackCommand.hiddenName)
     }
 }

@@ -1,24 +1,15 @@
 internal import Programs
 
-/// What manual pages say beside `--help`.
-enum ManualTexts {
-    static let configurationVariable =
-        "Another configuration file than \(ConfigurationFile.defaultPath); empty, none is read."
+/// What the pages of `unpack` say.
+struct UnpackManual: ManualTexts {
+    let section = 1
 
-    static let files = [
+    let files = [
         ("\(ConfigurationFile.defaultPath)", "Settings, see unpack.toml(5)."),
         ("/var/lib/unpack", "The store, if no other is named; without root ~/.local/share/unpack."),
     ]
 
-    static let configuration = """
-        What unpack(1) does by default. The file is TOML: lines of a key, an equals sign and a value. A flag goes before the \
-        environment, the environment before the file.
-
-        A key that does not exist, or a value that cannot be, is an error of every command, with exit status 64. \
-        unpack-config(1) lists what holds and where it comes from.
-        """
-
-    static func exitStatuses(of command: [String]) -> [(String, String)] {
+    func exitStatuses(of command: [String]) -> [(String, String)] {
         if command.last == "verify" {
             return [
                 ("0", "Nothing is wrong."), ("1", "Damage was repaired."), ("4", "Damage is left."),
@@ -47,8 +38,8 @@ enum ManualTexts {
         ]
     }
 
-    static func examples(of command: [String]) -> [(String, String)] {
-        examples[command.dropFirst().joined(separator: " ")] ?? []
+    func examples(of command: [String]) -> [(String, String)] {
+        Self.examples[command.dropFirst().joined(separator: " ")] ?? []
     }
 
     private static let examples: [String: [(String, String)]] = [
@@ -112,7 +103,7 @@ enum ManualTexts {
         "snapshot label": [("unpack snapshot label work stage=2 old=", "Set a label, and remove another:")],
     ]
 
-    static func seeAlso(_ command: CommandTree) -> String {
+    func seeAlso(_ command: CommandTree) -> String {
         var pages = command.subcommands.map { "\($0.words.joined(separator: "-"))(1)" }
         if command.words.count > 1 { pages.append("\(command.words.dropLast().joined(separator: "-"))(1)") }
         return (pages + ["mount(8)", "skopeo(1)", "unpack.toml(5)"]).joined(separator: ", ")

@@ -1,21 +1,37 @@
-internal import Programs
+internal import Kernel
+internal import SystemPackage
 internal import Unpacking
 
 /// The manual page of a command, in the macros of man(7), made from what `--help` says.
-struct ManualPage {
+package struct ManualPage {
+    /// What `make install` calls a program with, and a directory, which gets the pages.
+    package static let request = "generate-manual"
+
     /// `unpack-mount.1`.
     let fileName: String
     let text: String
 
     /// The pages of a command and of all below it.
-    static func all(of command: CommandTree) -> [ManualPage] {
-        [ManualPage(command)] + command.subcommands.flatMap(all)
+    package static func all(of command: CommandTree, _ texts: some ManualTexts) -> [ManualPage] {
+        [ManualPage(command, texts)] + command.subcommands.flatMap { all(of: $0, texts) }
     }
 
-    private init(_ command: CommandTree) {
+    /// - Parameter directory: exists. Pages of these names are replaced.
+    package static func write(_ pages: [ManualPage], into directory: String) throws {
+        try attempt {
+            for page in pages {
+                let path = FilePath(directory).appending(page.fileName)
+                let file = try File.open(path, .readWriteCreate, mode: 0o644)
+                try file.truncate(to: 0)
+                try Array(page.text.utf8).withRawSpan { try file.write($0) }
+            }
+        }
+    }
+
+    private init(_ command: CommandTree, _ texts: some ManualTexts) {
         let name = command.words.joined(separator: "-")
-        fileName = "\(name).1"
-        var roff = Roff(name, section: 1)
+        fileName = "\(name).\(texts.section)"
+        var roff = Roff(name, section: texts.section)
         roff.section("NAME", "\(name) - \(command.abstract.uncapitalised)")
         roff.synopsis(of: command)
         roff.section("DESCRIPTION")
@@ -24,43 +40,26 @@ struct ManualPage {
         if !command.subcommands.isEmpty {
             roff.section("COMMANDS")
             for subcommand in command.subcommands {
-                roff.item("\(subcommand.words.joined(separator: "-"))(1)", subcommand.abstract)
+                roff.item(
+                    "\(subcommand.words.joined(separator: "-"))(\(texts.section))", subcommand.abstract)
             }
         }
+        for (title, prose) in texts.chapters(of: command.words) {
+            roff.section(title)
+            roff.prose(prose)
+        }
         roff.section("EXIT STATUS")
-        for (status, meaning) in ManualTexts.exitStatuses(of: command.words) { roff.item(status, meaning) }
-        roff.environment(of: command)
+        for (status, meaning) in texts.exitStatuses(of: command.words) { roff.item(status, meaning) }
+        roff.environment(of: command, texts)
         roff.section("FILES")
-        for (file, meaning) in ManualTexts.files { roff.item(file, meaning) }
+        for (file, meaning) in texts.files { roff.item(file, meaning) }
         roff.section("EXAMPLES")
-        for (line, meaning) in ManualTexts.examples(of: command.words) { roff.example(line, meaning) }
-        roff.section("SEE ALSO", ManualTexts.seeAlso(command))
+        for (line, meaning) in texts.examples(of: command.words) { roff.example(line, meaning) }
+        roff.section("SEE ALSO", texts.seeAlso(command))
         text = roff.text
     }
 
-    /// unpack.toml(5).
-    static var configuration: ManualPage {
-        var roff = Roff("unpack.toml", section: 5)
-        roff.section("NAME", "unpack.toml - the settings of unpack(1)")
-        roff.section("SYNOPSIS", "\(ConfigurationFile.defaultPath)")
-        roff.section("DESCRIPTION")
-        roff.prose(ManualTexts.configuration)
-        roff.section("SETTINGS")
-        for setting in Settings.all {
-            let kind = setting.isNumber ? "an integer" : "a string"
-            roff.item(
-                setting.key,
-                "As --\(setting.key); \(kind): \(setting.expected). Default: \(setting.defaultInWords).")
-        }
-        roff.section("ENVIRONMENT")
-        roff.item("\(ConfigurationFile.variable)", ManualTexts.configurationVariable)
-        roff.section("EXAMPLES")
-        roff.prose("  root = \"/srv/unpack\"\n  jobs = 2\n  max-bytes = 20000000000\n  progress = \"plain\"")
-        roff.section("SEE ALSO", "unpack(1), unpack-config(1)")
-        return ManualPage(fileName: "unpack.toml.5", text: roff.text)
-    }
-
-    private init(fileName: String, text: String) {
+    package init(fileName: String, text: String) {
         self.fileName = fileName
         self.text = text
     }
@@ -94,13 +93,13 @@ extension Roff {
         }
     }
 
-    fileprivate mutating func environment(of command: CommandTree) {
+    fileprivate mutating func environment(of command: CommandTree, _ texts: some ManualTexts) {
         section("ENVIRONMENT")
         let names = Set(command.arguments.flatMap(\.names))
-        for setting in Settings.all where names.contains("--" + setting.key) {
+        for setting in texts.settings where names.contains("--" + setting.key) {
             item(setting.variable, "As --\(setting.key), which goes before it.")
         }
-        item(ConfigurationFile.variable, ManualTexts.configurationVariable)
+        item(ConfigurationFile.variable, ConfigurationFile.variableInWords)
         if names.contains("--" + Settings.progress.key) {
             item("NO_COLOR, CI", "With either of them there are lines and no bars, on a terminal, too.")
         }

@@ -1,50 +1,51 @@
-internal import ArgumentParser
+package import ArgumentParser
 internal import FoundationEssentials
 
 /// A command as the argument parser describes it, for manual pages and completions.
-struct CommandTree: Decodable {
+package struct CommandTree: Decodable {
     /// With those that it is a subcommand of: `unpack snapshot prepare`.
-    private(set) var words: [String]
-    let abstract: String
-    let discussion: String
-    private(set) var arguments: [Argument]
-    private(set) var subcommands: [CommandTree]
+    package private(set) var words: [String]
+    package let abstract: String
+    package let discussion: String
+    package private(set) var arguments: [Argument]
+    package private(set) var subcommands: [CommandTree]
     private let isShown: Bool
 
-    struct Argument: Decodable {
-        enum Kind: String, Decodable { case positional, option, flag }
+    package struct Argument: Decodable {
+        package enum Kind: String, Decodable { case positional, option, flag }
 
-        let kind: Kind
+        package let kind: Kind
         /// With their hyphens, the longest last.
-        let names: [String]
-        let valueName: String
-        let abstract: String
-        let isOptional: Bool
-        let isRepeating: Bool
-        let defaultValue: String?
-        let completion: Completion
+        package let names: [String]
+        package let valueName: String
+        package let abstract: String
+        package let isOptional: Bool
+        package let isRepeating: Bool
+        package let defaultValue: String?
+        package let completion: Completion
         fileprivate let isShown: Bool
     }
 
     /// What may stand for an argument.
-    enum Completion {
+    package enum Completion {
         case anything
         case list([String])
         case file
         case directory
     }
 
-    /// The program as its users see it: the main job, which has no name of its own, and the commands beside it.
-    static func whole() throws -> CommandTree {
+    /// A program as its users see it.
+    ///
+    /// - Parameter mainJob: the command that has no name of its own for them; what it takes, the program takes.
+    package init(of root: any ParsableCommand.Type, mainJob: String? = nil) throws {
         struct Dump: Decodable {
             let command: CommandTree
         }
-        var root = try JSONDecoder().decode(Dump.self, from: Data(RootCommand._dumpHelp().utf8)).command
-        if let main = root.subcommands.first(where: { $0.words.last == UnpackCommand.hiddenName }) {
-            root.arguments = main.arguments
-            root = CommandTree(main, words: root.words, subcommands: root.subcommands)
+        var tree = try JSONDecoder().decode(Dump.self, from: Data(root._dumpHelp().utf8)).command
+        if let main = tree.subcommands.first(where: { $0.words.last == mainJob }) {
+            tree = CommandTree(main, words: tree.words, subcommands: tree.subcommands)
         }
-        return root.shown(below: [])
+        self = tree.shown(below: [])
     }
 
     private init(_ main: CommandTree, words: [String], subcommands: [CommandTree]) {
@@ -72,7 +73,7 @@ struct CommandTree: Decodable {
         case commandName, abstract, discussion, arguments, subcommands, shouldDisplay
     }
 
-    init(from decoder: any Decoder) throws {
+    package init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: Keys.self)
         words = [try values.decode(String.self, forKey: .commandName)]
         abstract = try values.decodeIfPresent(String.self, forKey: .abstract) ?? ""
@@ -100,7 +101,7 @@ extension CommandTree.Argument {
 
     private enum CompletionKeys: String, CodingKey { case list, file, directory }
 
-    init(from decoder: any Decoder) throws {
+    package init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: Keys.self)
         kind = try values.decode(Kind.self, forKey: .kind)
         names = (try values.decodeIfPresent([Name].self, forKey: .names) ?? []).map {

@@ -1,37 +1,35 @@
-internal import Programs
-
 /// Text in the macros of man(7).
-struct Roff {
-    private(set) var text: String
+package struct Roff {
+    package private(set) var text: String
 
-    init(_ name: String, section: Int) {
+    package init(_ name: String, section: Int) {
         text = ".TH \(Self.escape(name.uppercased())) \(section) \"\" \"unpack \(Version.number)\"\n"
         // Words of programs are not for hyphenation, and what is quoted is as it is.
         text += ".nh\n.ad l\n"
     }
 
-    mutating func section(_ title: String, _ body: String? = nil) {
+    package mutating func section(_ title: String, _ body: String? = nil) {
         text += ".SH \(title)\n"
         if let body { line(body) }
     }
 
-    mutating func usage(_ bold: String, _ rest: String) {
+    package mutating func usage(_ bold: String, _ rest: String) {
         text += ".B \(Self.escape(bold))\n\(Self.escape(rest))\n.br\n"
     }
 
-    mutating func item(_ title: String, _ body: String) {
+    package mutating func item(_ title: String, _ body: String) {
         text += ".TP\n.B \(Self.escape(title))\n"
         line(body)
     }
 
-    mutating func example(_ command: String, _ meaning: String) {
+    package mutating func example(_ command: String, _ meaning: String) {
         text += ".PP\n"
         line(meaning)
         verbatim([command[...]])
     }
 
     /// Paragraphs between empty lines; what begins with two spaces is verbatim.
-    mutating func prose(_ body: String) {
+    package mutating func prose(_ body: String) {
         var isFirst = true
         for paragraph in body.split(separator: "\n\n") {
             let lines = paragraph.split(separator: "\n")

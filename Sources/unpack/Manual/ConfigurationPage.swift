@@ -1,0 +1,33 @@
+internal import Programs
+
+extension ManualPage {
+    /// unpack.toml(5).
+    static var configuration: ManualPage {
+        var roff = Roff("unpack.toml", section: 5)
+        roff.section("NAME", "unpack.toml - the settings of unpack(1)")
+        roff.section("SYNOPSIS", "\(ConfigurationFile.defaultPath)")
+        roff.section("DESCRIPTION")
+        roff.prose(Self.configurationText)
+        roff.section("SETTINGS")
+        for setting in Settings.all {
+            let kind = setting.isNumber ? "an integer" : "a string"
+            roff.item(
+                setting.key,
+                "As --\(setting.key); \(kind): \(setting.expected). Default: \(setting.defaultInWords).")
+        }
+        roff.section("ENVIRONMENT")
+        roff.item("\(ConfigurationFile.variable)", ConfigurationFile.variableInWords)
+        roff.section("EXAMPLES")
+        roff.prose("  root = \"/srv/unpack\"\n  jobs = 2\n  max-bytes = 20000000000\n  progress = \"plain\"")
+        roff.section("SEE ALSO", "unpack(1), unpack-config(1)")
+        return ManualPage(fileName: "unpack.toml.5", text: roff.text)
+    }
+
+    private static let configurationText = """
+        What unpack(1) does by default. The file is TOML: lines of a key, an equals sign and a value. A flag goes before the \
+        environment, the environment before the file.
+
+        A key that does not exist, or a value that cannot be, is an error of every command, with exit status 64. \
+        unpack-config(1) lists what holds and where it comes from.
+        """
+}

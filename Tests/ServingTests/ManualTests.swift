@@ -1,0 +1,32 @@
+import Foundation
+import TestSupport
+import Testing
+
+@Test(
+    "unpack-snapshotter(8) has every flag that --help tells, its variables, and what containerd is to be told",
+    .enabled(if: Ability.has("man") && Ability.has("groff"), "needs man-db and groff"))
+private func manual() throws {
+    let scratch = try TemporaryDirectory()
+    try Command.run(RunningServer.program.string, "generate-manual", scratch.path.string).succeed()
+    #expect(
+        try FileManager.default.contentsOfDirectory(atPath: scratch.path.string) == ["unpack-snapshotter.8"])
+    let path = scratch.path.appending("unpack-snapshotter.8")
+    #expect(try RenderedManual.complaints(of: path) == "")
+
+    let page = try RenderedManual(path)
+    let help = try Command.run(RunningServer.program.string, "--help").succeed().text
+    let flags = RenderedManual.words(help).filter { $0.hasPrefix("--") }
+    #expect(Set(flags).isSuperset(of: ["--address", "--root", "--snapshotter", "--help"]))
+    #expect(page.words.isSuperset(of: flags))
+    for title in [
+        "DESCRIPTION", "CONTAINERD", "SYSTEMD", "SIGNALS", "EXIT STATUS", "FILES", "EXAMPLES", "SEE ALSO",
+    ] {
+        #expect(page.section(title) != nil, "\(title)")
+    }
+    let variables = RenderedManual.words(help).filter { $0.hasPrefix("$UNPACK_") }.map { $0.dropFirst() }
+    #expect(!variables.isEmpty)
+    let environment = try #require(page.section("ENVIRONMENT"))
+    for variable in variables { #expect(environment.contains(variable), "\(variable)") }
+    // It is a flag of this program, and the variable another program's.
+    #expect(!environment.contains("UNPACK_SNAPSHOTTER"))
+}

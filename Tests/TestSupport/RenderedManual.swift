@@ -1,0 +1,42 @@
+package import SystemPackage
+
+/// A manual page as its reader sees it.
+package struct RenderedManual {
+    package let text: String
+
+    /// - Parameter page: its source. `man` must be there.
+    package init(_ page: FilePath) throws {
+        text = try Command.run(
+            "man", "-l", page.string,
+            environment: ["LC_ALL": "C.UTF-8", "MANWIDTH": "200", "MAN_KEEP_FORMATTING": ""]
+        ).succeed().text
+    }
+
+    /// What stands under a title; nil if nothing does.
+    package func section(_ title: String) -> String? {
+        guard let start = text.firstRange(of: "\n\(title)\n")?.upperBound else { return nil }
+        // What is no title is indented.
+        let lines = text[start...].split(separator: "\n", omittingEmptySubsequences: false)
+            .prefix { $0.isEmpty || $0.hasPrefix(" ") }
+        return lines.first?.hasPrefix("       ") == true ? lines.joined(separator: "\n") : nil
+    }
+
+    package var words: Set<Substring> { Set(Self.words(text)) }
+
+    package static func words(_ text: String) -> [Substring] { text.split { " ,()\n".contains($0) } }
+
+    /// What `groff` and `man` have to say against a page, as far as they are here.
+    package static func complaints(of page: FilePath) throws -> String {
+        var complaints = ""
+        if Ability.has("groff") {
+            complaints += try Command.run("groff", "-ww", "-man", "-z", "-Tutf8", page.string).succeed()
+                .errorText
+        }
+        if Ability.has("man") {
+            complaints += try Command.run(
+                "man", "--warnings", "-l", page.string, environment: ["LC_ALL": "C.UTF-8", "MANWIDTH": "80"]
+            ).succeed().errorText
+        }
+        return complaints
+    }
+}
