@@ -1,5 +1,4 @@
 internal import Kernel
-internal import Streams
 
 /// A question about snapshots in containerd's filter language (containerd `pkg/filters`).
 ///
@@ -14,15 +13,15 @@ internal import Streams
 /// White space may stand before a part, an operator and a value. A field that is absent is as good as an
 /// empty one to `!=` and `~=`, and equal to nothing.
 ///
-/// containerd takes RE2's regular expressions, this Swift's, which has all that is in common use of them. Bad ones
-/// are refused here, where containerd logs them and matches nothing. Swift's go back where RE2's do not: what somebody
-/// makes for it can take exponential time. Quoted bytes that are no UTF-8 are refused, too.
+/// Regular expressions are RE2's, found anywhere, as in containerd. Bad ones, and those that `RegularExpression` does not
+/// know or take, are refused here, where containerd logs bad ones and matches nothing. Quoted bytes that are no UTF-8 are
+/// refused, too.
 package struct SnapshotFilter: Sendable {
     private enum Test: Sendable {
         case present
         case equal(String)
         case notEqual(String)
-        case matches(Pattern)
+        case matches(RegularExpression)
     }
 
     private struct Selector: Sendable {
@@ -50,7 +49,7 @@ package struct SnapshotFilter: Sendable {
         case .matches:
             let start = parser.position
             let expression = try parser.value(quotes: ["\"", "/", "|"])
-            guard let pattern = Pattern(expression) else {
+            guard let pattern = RegularExpression(expression) else {
                 throw parser.expected("a regular expression", at: start)
             }
             return Selector(path: path, test: .matches(pattern))
@@ -95,21 +94,6 @@ package struct SnapshotFilter: Sendable {
         case "labels": labels[path.dropFirst().joined(separator: ".")]
         default: nil
         }
-    }
-}
-
-/// A compiled regular expression, behind a lock: `Regex` may not be shared between threads.
-private final class Pattern: Sendable {
-    private let regex: Guarded<Regex<AnyRegexOutput>>
-
-    /// Nil if it is malformed. As in RE2, characters are code points and `\d`, `\s` and `\w` are ASCII.
-    init?(_ expression: String) {
-        guard let regex = try? Regex(expression) else { return nil }
-        self.regex = Guarded(regex.matchingSemantics(.unicodeScalar).asciiOnlyCharacterClasses())
-    }
-
-    func isFound(in text: String) -> Bool {
-        regex.withLock { (try? $0.firstMatch(in: text)) != nil }
     }
 }
 
@@ -255,7 +239,7 @@ private struct Parser {
 }
 
 extension Unicode.Scalar {
-    fileprivate var isASCIIAlphanumeric: Bool {
+    var isASCIIAlphanumeric: Bool {
         switch self {
         case "A"..."Z", "a"..."z", "0"..."9": true
         default: false

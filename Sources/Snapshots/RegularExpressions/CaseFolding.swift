@@ -1,0 +1,61 @@
+/// A scalar of a text, with those that it may stand for.
+struct FoldedScalar {
+    let value: UInt32
+    /// `CaseFolding.key` and `orbit`; of itself alone where case matters.
+    let key: UInt32
+    let orbit: [UInt32]
+
+    init(_ value: UInt32, ignoresCase: Bool) {
+        self.value = value
+        key = ignoresCase ? CaseFolding.key(value) : value
+        orbit = ignoresCase ? CaseFolding.orbit(of: value) : []
+    }
+}
+
+/// Code points that differ in case only, by simple case folding (Unicode's CaseFolding.txt, C and S).
+enum CaseFolding {
+    /// The same for all that differ in case only.
+    static func key(_ scalar: UInt32) -> UInt32 {
+        if scalar < 0x80 { return (0x41...0x5A).contains(scalar) ? scalar + 0x20 : scalar }
+        return lower(upper(scalar))
+    }
+
+    /// All that differ from a code point in case only, itself among them.
+    static func orbit(of scalar: UInt32) -> [UInt32] {
+        let key = key(scalar)
+        let orbit = [scalar, key, upper(key), single(key) { $0.titlecaseMapping }]
+        return orbit + (othersByKey[key] ?? [])
+    }
+
+    /// What is added to a group of ASCII's: the long s and the sign of the kelvin are letters, but for their case.
+    static func closure(ofASCII group: [ClosedRange<UInt32>]) -> [ClosedRange<UInt32>] {
+        group
+            + (UInt32(0)...0x7F).filter { scalar in group.contains { $0.contains(scalar) } }
+            .flatMap(orbit).map { $0...$0 }
+    }
+
+    private static func upper(_ scalar: UInt32) -> UInt32 { single(scalar) { $0.uppercaseMapping } }
+
+    private static func lower(_ scalar: UInt32) -> UInt32 { single(scalar) { $0.lowercaseMapping } }
+
+    /// Where the mapping is several scalars, there is no simple one.
+    private static func single(
+        _ scalar: UInt32, _ mapping: (Unicode.Scalar.Properties) -> String
+    ) -> UInt32 {
+        guard let mapped = Unicode.Scalar(scalar).map({ mapping($0.properties).unicodeScalars }),
+            let first = mapped.first, mapped.count == 1,
+            // The dotless i has an upper case, but is not I in another case.
+            scalar != 0x131
+        else { return scalar }
+        return first.value
+    }
+
+    private static let othersByKey = Dictionary(grouping: others, by: key)
+
+    /// Those that are nothing's lower, upper or title case.
+    private static let others: [UInt32] = [
+        0xB5, 0x17F, 0x345, 0x3C2, 0x3D0, 0x3D1, 0x3D5, 0x3D6, 0x3F0, 0x3F1, 0x3F4, 0x3F5, 0x1C80, 0x1C81,
+        0x1C82, 0x1C83, 0x1C84, 0x1C85, 0x1C86, 0x1C87, 0x1C88, 0x1E9B, 0x1E9E, 0x1FBE, 0x2126, 0x212A,
+        0x212B,
+    ]
+}
