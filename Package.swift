@@ -103,7 +103,8 @@ let package = Package(
         .target(
             name: "Serving",
             dependencies: [
-                "ContainerdAPI", "Unpacking", "Snapshots", "Mounts", "Layers", "Layout", "Streams", "OCI", "Kernel",
+                "ContainerdAPI", "Unpacking", "Snapshots", "Mounts", "Layers", "Layout", "Streams", "OCI",
+                "Kernel",
                 grpc, grpcTransport, protobuf, nio, logging, system,
             ],
             swiftSettings: dry),

@@ -11,6 +11,10 @@ extension [UInt8] {
     }
 }
 
+extension [UInt8] {
+    package mutating func append(_ span: RawSpan) { span.withUnsafeBytes { append(contentsOf: $0) } }
+}
+
 extension RawSpan {
     /// Whether all bytes of a range that is not empty are 0.
     package func isZero(_ range: Range<Int>) -> Bool {

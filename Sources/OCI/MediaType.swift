@@ -12,6 +12,7 @@ package struct MediaType: RawRepresentable, Hashable, Codable, Sendable, CustomS
     package static let ociConfig = MediaType(rawValue: "application/vnd.oci.image.config.v1+json")
     /// Of a layer as a plain tar.
     package static let ociLayer = MediaType(rawValue: "application/vnd.oci.image.layer.v1.tar")
+    package static let ociLayerGzip = MediaType(rawValue: ociLayer.rawValue + "+gzip")
     package static let dockerIndex = MediaType(
         rawValue: "application/vnd.docker.distribution.manifest.list.v2+json")
     package static let dockerManifest = MediaType(

@@ -20,7 +20,7 @@ package struct CallRecord: Encodable, Sendable {
     /// Of the blob that is applied, or was made.
     package let digest: String?
     package let milliseconds: Int64
-    /// gRPC's, `OK` if it went well.
+    /// gRPC's (grpc `statuscodes.md`): `OK`, `NOT_FOUND`.
     package let code: String
     /// What went wrong.
     package let message: String?
@@ -44,6 +44,29 @@ struct Call: Sendable {
             level: !isExpected ? .error : isChange ? .info : .debug, method: method, snapshotter: snapshotter,
             key: key, name: name, parent: parent, digest: digest,
             milliseconds: duration / .milliseconds(1) > 0 ? Int64(duration / .milliseconds(1)) : 0,
-            code: error.map { "\($0.code)" } ?? "OK", message: error?.message)
+            code: error?.code.name ?? "OK", message: error?.message)
+    }
+}
+
+extension RPCError.Code {
+    fileprivate var name: String {
+        switch self {
+        case .cancelled: "CANCELLED"
+        case .invalidArgument: "INVALID_ARGUMENT"
+        case .deadlineExceeded: "DEADLINE_EXCEEDED"
+        case .notFound: "NOT_FOUND"
+        case .alreadyExists: "ALREADY_EXISTS"
+        case .permissionDenied: "PERMISSION_DENIED"
+        case .resourceExhausted: "RESOURCE_EXHAUSTED"
+        case .failedPrecondition: "FAILED_PRECONDITION"
+        case .aborted: "ABORTED"
+        case .outOfRange: "OUT_OF_RANGE"
+        case .unimplemented: "UNIMPLEMENTED"
+        case .internalError: "INTERNAL"
+        case .unavailable: "UNAVAILABLE"
+        case .dataLoss: "DATA_LOSS"
+        case .unauthenticated: "UNAUTHENTICATED"
+        default: "UNKNOWN"
+        }
     }
 }

@@ -1,14 +1,17 @@
 internal import ContainerdAPI
+internal import FoundationEssentials
 internal import GRPCCore
 internal import GRPCNIOTransportHTTP2
 package import Kernel
 internal import Layout
 internal import OCI
+internal import SwiftProtobuf
 package import SystemPackage
 
 /// containerd's content store, where the blobs are that are to be applied and where those go that are made.
 package struct ContentStore: Sendable {
     typealias Client = Containerd_Services_Content_V1_Content.Client<HTTP2ClientTransport.Posix>
+    typealias Connection = GRPCClient<HTTP2ClientTransport.Posix>
 
     private let socket: FilePath
     private let folder: BlobFolder?
@@ -26,14 +29,12 @@ package struct ContentStore: Sendable {
 
     /// Lends a connection.
     func connected<Result: Sendable>(
-        _ body: @Sendable (Client) async throws -> Result
+        _ body: @Sendable (Connection) async throws -> Result
     ) async throws -> Result {
         let transport = try HTTP2ClientTransport.Posix(
             target: .unixDomainSocket(path: socket.string), transportSecurity: .plaintext,
             config: .defaults { $0.http2.targetWindowSize = Self.window })
-        return try await withGRPCClient(transport: transport) { client in
-            try await body(Client(wrapping: client))
-        }
+        return try await withGRPCClient(transport: transport, handleClient: body)
     }
 
     /// Lends where a blob can be read.
@@ -44,8 +45,8 @@ package struct ContentStore: Sendable {
         _ body: @Sendable (any BlobSource) async throws -> Result
     ) async throws -> Result {
         if let folder, (try? folder.open(descriptor)) != nil { return try await body(folder) }
-        return try await connected { client in
-            try await body(RemoteBlobs(client: client, context: context))
+        return try await connected { connection in
+            try await body(RemoteBlobs(client: Client(wrapping: connection), context: context))
         }
     }
 }
@@ -53,11 +54,12 @@ package struct ContentStore: Sendable {
 /// For whom containerd calls: its namespace and the lease that keeps what is made. What we ask of containerd in return is
 /// for the same.
 struct ContainerdContext: Sendable {
-    let metadata: Metadata
+    private(set) var metadata: Metadata
     /// Without a connection a call fails at once.
     let options: CallOptions
 
-    private static let keys = ["containerd-namespace", "containerd-lease"]
+    private static let lease = "containerd-lease"
+    private static let keys = ["containerd-namespace", lease]
 
     init(_ metadata: Metadata) {
         var own = Metadata()
@@ -66,6 +68,25 @@ struct ContainerdContext: Sendable {
         }
         self.metadata = own
         options = CallOptions.defaults.with { $0.waitForReady = false }
+    }
+
+    /// Seconds for which what is made is kept for whoever has asked for it: long enough to refer to it.
+    private static let leaseTime = 600.0
+
+    /// With a lease. containerd tells its proxy plugins none of its client's, and content that nothing refers to is collected
+    /// at any moment.
+    func leased(_ connection: ContentStore.Connection) async throws -> ContainerdContext {
+        guard metadata[stringValues: Self.lease].first(where: { _ in true }) == nil else { return self }
+        let leases = Containerd_Services_Leases_V1_Leases.Client(wrapping: connection)
+        let end = Date.now.addingTimeInterval(Self.leaseTime)
+        let response = try await leases.create(
+            .with {
+                $0.id = "unpack-diff-\(UInt64.random(in: .min ... .max))"
+                $0.labels = ["containerd.io/gc.expire": end.formatted(.iso8601)]
+            }, metadata: metadata, options: options)
+        var context = self
+        context.metadata.addString(response.lease.id, forKey: Self.lease)
+        return context
     }
 }
 

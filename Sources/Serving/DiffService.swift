@@ -50,6 +50,42 @@ package struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
     package func diff(
         request: ServerRequest<Containerd_Services_Diff_V1_DiffRequest>, context: ServerContext
     ) async throws -> ServerResponse<Containerd_Services_Diff_V1_DiffResponse> {
-        throw RPCError(code: .unimplemented, message: "not here")
+        let message = request.message
+        let containerd = ContainerdContext(request.metadata)
+        let upload = ContentUpload(message.ref.isEmpty ? Self.newReference() : message.ref)
+        let layer = try await calls.cancellable { cancellation in
+            try await content.connected { connection in
+                let context = try await containerd.leased(connection)
+                return try await upload.bring(ContentStore.Client(wrapping: connection), context) {
+                    try await make(message, into: upload, cancellation)
+                }
+            }
+        }
+        return ServerResponse(
+            message: .with {
+                $0.diff.mediaType = layer.descriptor.mediaType.rawValue
+                $0.diff.digest = layer.descriptor.digest.description
+                $0.diff.size = layer.descriptor.size
+            })
     }
+
+    private func make(
+        _ request: Containerd_Services_Diff_V1_DiffRequest, into upload: ContentUpload,
+        _ cancellation: Cancellation
+    ) async throws -> MadeLayer {
+        let (left, right) = (request.left.map(ForeignMount.init), request.right.map(ForeignMount.init))
+        let mediaType = request.mediaType.isEmpty ? .ociLayerGzip : MediaType(rawValue: request.mediaType)
+        let latest = request.hasSourceDateEpoch ? Timestamp(request.sourceDateEpoch) : nil
+        return try await calls.run(Call(method: "Diff", isChange: true)) {
+            defer { upload.end() }
+            let layer = try differ.makeLayer(
+                from: left, to: right, as: mediaType, latest: latest, cancellation: cancellation
+            ) { try upload.write($0) }
+            try upload.commit(layer, labels: request.labels)
+            return layer
+        }
+    }
+
+    /// One that nobody else uses.
+    private static func newReference() -> String { "unpack-diff-\(UInt64.random(in: .min ... .max))" }
 }

@@ -54,6 +54,14 @@ extension Containerd_Services_Snapshots_V1_Info {
     }
 }
 
+extension Timestamp {
+    init(_ message: Google_Protobuf_Timestamp) {
+        // Out of range is nobody's second.
+        self.init(
+            seconds: message.seconds, nanoseconds: UInt32(clamping: min(max(message.nanos, 0), 999_999_999)))
+    }
+}
+
 extension Google_Protobuf_Timestamp {
     /// - Parameter nanoseconds: since 1970-01-01 UTC.
     init(nanoseconds: Int64) {

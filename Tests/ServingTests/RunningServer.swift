@@ -14,6 +14,8 @@ final class RunningServer {
     let scratch: TemporaryDirectory
     let root: FilePath
     let socket: FilePath
+    /// Where it looks for containerd.
+    let containerd: FilePath
     private let arguments: [String]
     private(set) var process: RunningCommand?
 
@@ -22,6 +24,7 @@ final class RunningServer {
         scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
         root = scratch.path.appending("s")
         socket = scratch.path.appending("socket")
+        containerd = scratch.path.appending("containerd")
         self.arguments = arguments
         try start()
     }
@@ -29,7 +32,10 @@ final class RunningServer {
     static let program = Built.program("unpack-snapshotter")
 
     func command() -> [String] {
-        [Self.program.string, "--address", socket.string, "--root", root.string] + arguments
+        [
+            Self.program.string, "--address", socket.string, "--root", root.string, "--containerd",
+            containerd.string,
+        ] + arguments
     }
 
     /// Starts it, and waits until it says that it serves.
@@ -202,5 +208,12 @@ func code(_ body: () async throws -> Void) async -> RPCError.Code? {
         return nil
     } catch {
         return (error as? RPCError)?.code ?? .unknown
+    }
+}
+
+extension RunningServer {
+    /// What lies in the folder of overlayfs's snapshots, by name.
+    func directories() throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: root.appending("overlayfs").string).sorted()
     }
 }

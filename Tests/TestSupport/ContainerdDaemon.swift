@@ -36,18 +36,22 @@ package final class ContainerdDaemon {
     package var root: FilePath { scratch.path.appending("root") }
     private let configuration: FilePath
 
-    /// - Parameter sections: of its configuration (`version = 2`), beside what every test's has.
-    package init(_ release: Release = .installed, _ sections: String = "") throws {
+    /// - Parameters:
+    ///   - socket: where it is to be spoken to.
+    ///   - sections: of its configuration (`version = 2`), beside what every test's has.
+    package init(
+        _ release: Release = .installed, at socket: FilePath? = nil, _ sections: String = ""
+    ) throws {
         self.release = release
         scratch = try TemporaryDirectory(in: "/dev/shm")
-        socket = scratch.path.appending("socket")
+        self.socket = socket ?? scratch.path.appending("socket")
         let config = """
             version = 2
             root = "\(scratch.path)/root"
             state = "\(scratch.path)/state"
             disabled_plugins = ["io.containerd.grpc.v1.cri"]
             [grpc]
-            address = "\(socket)"
+            address = "\(self.socket)"
             \(sections)
             """
         configuration = try scratch.write("config.toml", Array(config.utf8))
