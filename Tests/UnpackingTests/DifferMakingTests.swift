@@ -4,6 +4,7 @@ import Layers
 import Layout
 import Mounts
 import OCI
+import Streams
 import SystemPackage
 import TestSupport
 import Testing
@@ -135,6 +136,9 @@ struct DifferMakingTests {
         }
         let (layer, blob) = try make(bind(lower), bind(whole))
         #expect(try make(bind(lower), bind(whole)).blob == blob)
+        let other = scratch.path.appending("other")
+        try Command.run("cp", "-a", "--sparse=never", whole.string, other.string).succeed()
+        #expect(try make(bind(lower), bind(other)).blob == blob)
         try apply(layer, blob, onto: bind(lower, "rw"))
         #expect(try dump(lower).text == merged.text)
     }
@@ -147,7 +151,14 @@ struct DifferMakingTests {
         let copy = try scratch.makeDirectory("copy")
         try apply(layer, blob, onto: bind(copy, "rw"))
         #expect(try dump(copy).text == dump(lower).text)
+        // The host's own, and what no layer applies.
+        for name in ["trusted.overlay.origin", "trusted.test"] {
+            let attribute = AttributeName(literal: name)
+            try Directory(opening: copy).setExtendedAttribute(attribute, [1], of: FileName(literal: "moved"))
+            try Directory(opening: copy).file.setExtendedAttribute(attribute, [1])
+        }
         #expect(try make(bind(lower), bind(lower)).blob == [UInt8](repeating: 0, count: 1024))
+        #expect(try make(bind(lower), bind(copy)).blob == [UInt8](repeating: 0, count: 1024))
         #expect(try make(bind(copy), bind(lower)).blob == [UInt8](repeating: 0, count: 1024))
     }
 
@@ -213,7 +224,78 @@ struct DifferMakingTests {
         #expect(try LoopTable.read().devices(of: image, onlyWriters: false).isEmpty)
     }
 
+    @Test(
+        "umoci makes of such layers what they were made of",
+        .enabled(if: Ability.has("umoci"), "umoci is not installed"))
+    func secondOpinion() throws {
+        let (lower, upper, merged) = try container()
+        let builder = try ImageBuilder(at: scratch.path.appending("layout"))
+        let layers = [
+            try make([], bind(lower)),
+            try make(bind(lower), overlay(upper, over: lower), .ociLayer(compression: "gzip")),
+        ]
+        for (layer, blob) in layers { try builder.blob(blob, layer.descriptor.mediaType) }
+        let config = try builder.config(.host, layers.map(\.layer.content.diffID))
+        try builder.writeIndex([
+            try builder.manifest(config, layers.map(\.layer.descriptor)).named("it")
+        ])
+        let root = scratch.path.appending("rootfs")
+        try Command.run("umoci", "raw", "unpack", "--image", "\(builder.path):it", root.string).succeed()
+        #expect(try dump(root).text == merged.text)
+    }
+
     // MARK: What is refused
+
+    @Test("Who takes the bytes gets back what he failed with")
+    func brokenPipe() throws {
+        struct Broken: Error {}
+        let lower = try scratch.makeDirectory("lower")
+        try run(original, lower)
+        do throws(DifferFailure) {
+            _ = try Differ().makeLayer(from: [], to: bind(lower), as: .ociLayer(compression: "gzip")) { _ in
+                throw Broken()
+            }
+            Issue.record("nothing was thrown")
+        } catch {
+            guard case .output(let cause) = error, cause is Broken else {
+                Issue.record("\(error)")
+                return
+            }
+        }
+    }
+
+    @Test("A wish to stop ends it, and the applying of one too")
+    func cancelled() throws {
+        let lower = try scratch.makeDirectory("lower")
+        try run(original, lower)
+        let cancellation = Cancellation()
+        cancellation.cancel(signal: 15)
+        let (layer, blob) = try make([], bind(lower))
+        let builder = try ImageBuilder(at: scratch.path.appending("layout"))
+        try builder.blob(blob, layer.descriptor.mediaType)
+        let blobs = BlobFolder(try Directory(opening: builder.path.appending("blobs")))
+        let target = try scratch.makeDirectory("target")
+        for attempt in 1...2 {
+            do throws(DifferFailure) {
+                if attempt == 1 {
+                    _ = try Differ().makeLayer(
+                        from: [], to: bind(lower), as: .ociLayer(compression: nil), cancellation: cancellation
+                    ) { _ in }
+                } else {
+                    _ = try Differ().apply(
+                        layer.descriptor, from: blobs, onto: bind(target, "rw"), isSynced: false,
+                        cancellation: cancellation)
+                }
+                Issue.record("nothing was thrown")
+            } catch {
+                guard case .failed(let cause) = error, cause.code == .interrupted(15) else {
+                    Issue.record("\(error)")
+                    continue
+                }
+            }
+        }
+        #expect(try Directory(opening: target).names().isEmpty)
+    }
 
     private func failure(_ old: [ForeignMount], _ new: [ForeignMount], _ type: String) -> DifferFailure? {
         do throws(DifferFailure) {

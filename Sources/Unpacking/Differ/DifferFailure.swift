@@ -13,6 +13,8 @@ package enum DifferFailure: Error, Sendable {
     case failedPrecondition(String)
     /// It was tried.
     case failed(UnpackError)
+    /// Whoever takes the bytes of a layer did not.
+    case output(any Error)
 }
 
 extension DifferFailure {
