@@ -26,6 +26,7 @@ extension RPCError {
         case .invalidArgument(let reason): self.init(code: .invalidArgument, message: reason)
         case .failedPrecondition(let reason): self.init(code: .failedPrecondition, message: reason)
         case .failed(let error): self.init(telling: error)
+        case .output(let error): self.init(telling: error)
         }
     }
 

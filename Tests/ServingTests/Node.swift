@@ -42,49 +42,49 @@ final class Node {
             """
     }
 
-    /// A fixture that this release can unpack: the installed one's differ knows no hard link into a lower layer.
-    func image() throws -> String {
-        let name = containerd.release == .later ? "busybox" : "multi"
-        let archive = server.scratch.path.appending("\(name).tar")
-        try Command.run("tar", "-cf", archive.string, "-C", RunningServer.fixture(name), ".").succeed()
-        return archive.string
+    /// Imports what an archive has, and unpacks it with a snapshotter.
+    func load(_ archive: FilePath, _ snapshotter: String = "unpack") throws {
+        try containerd.ctr("images", "import", "--snapshotter", snapshotter, archive.string)
     }
 
-    /// The tree that a snapshotter's view of an image shows.
-    func tree(_ chain: String, _ snapshotter: String) throws -> TreeDump {
+    func pull(_ registry: Registry) throws {
+        try containerd.ctr("images", "pull", "--plain-http", "--snapshotter", "unpack", registry.image)
+    }
+
+    func snapshots(_ arguments: String..., by snapshotter: String = "unpack") throws -> String {
+        try containerd.ctr(["snapshots", "--snapshotter", snapshotter] + arguments)
+    }
+
+    /// Removes all images, as far as containerd does that when it is asked to wait.
+    func removeImages() throws {
+        for name in try containerd.ctr("images", "ls", "-q").split(separator: "\n") {
+            try containerd.ctr("images", "rm", "--sync", String(name))
+        }
+    }
+
+    /// Lends where a key is mounted, as `ctr` says that it is to be.
+    func mounted<Result>(
+        _ key: String, by snapshotter: String = "unpack", _ body: (FilePath) throws -> Result
+    ) throws -> Result {
+        let target = try server.scratch.makeDirectory("mounted-\(UInt32.random(in: 0 ... .max))")
+        let script = try snapshots("mounts", target.string, key, by: snapshotter)
+        try Command.run("sh", "-ec", script).succeed()
+        defer { try? unmountWhenFree(target) }
+        return try body(target)
+    }
+
+    /// What a committed snapshot shows.
+    func tree(_ name: String, _ snapshotter: String) throws -> TreeDump {
         let key = "look-\(UInt32.random(in: 0 ... .max))"
-        let target = try server.scratch.makeDirectory(key)
-        let line = try containerd.ctr(
-            "snapshots", "--snapshotter", snapshotter, "view", "--mounts", key, chain)
-        defer { _ = try? containerd.ctr("snapshots", "--snapshotter", snapshotter, "rm", key) }
-        struct Described: Decodable {
-            let `Type`: String
-            let Source: String
-            let Options: [String]
-        }
-        let mounts = try JSONDecoder().decode([Described].self, from: Data(line.utf8))
-        for mount in mounts {
-            let options = mount.Options.filter { $0 != "rbind" } + (mount.Type == "bind" ? ["bind"] : [])
-            try Command.run(
-                "mount", "-t", mount.Type == "bind" ? "none" : mount.Type, "-o",
-                options.joined(separator: ","),
-                mount.Source, target.string
-            ).succeed()
-        }
-        defer { for _ in mounts { try? unmountWhenFree(target) } }
-        return try TreeDump(of: try Directory(opening: target))
+        // Left there: a removal starts a collection, and to that a view of a later `ctr` is nobody's.
+        _ = try snapshots("view", key, name, by: snapshotter)
+        return try mounted(key, by: snapshotter) { try TreeDump(of: try Directory(opening: $0)) }
     }
 
-    /// The chains that a snapshotter has committed, lowest first.
-    func chains(_ snapshotter: String = "unpack") throws -> [String] {
-        let lines = try containerd.ctr("snapshots", "--snapshotter", snapshotter, "ls").split(separator: "\n")
-        let rows = lines.dropFirst().map { $0.split(separator: " ").map(String.init) }
-            .filter { $0.last == "Committed" }
-        var chain = [String]()
-        while let next = rows.first(where: { $0.count == 2 ? chain.isEmpty : $0[1] == chain.last }) {
-            chain.append(next[0])
-        }
-        return chain
+    /// The names of what a snapshotter has.
+    func names(_ snapshotter: String = "unpack") throws -> Set<String> {
+        let lines = try snapshots("ls", by: snapshotter).split(separator: "\n").dropFirst()
+        return Set(lines.compactMap { $0.split(separator: " ").first.map(String.init) })
     }
 }
 

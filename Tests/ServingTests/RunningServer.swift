@@ -66,9 +66,24 @@ final class RunningServer {
     func connected<Result: Sendable>(
         _ body: (Snapshots) async throws -> Result
     ) async throws -> Result {
+        try await Self.connected(to: socket, body)
+    }
+
+    static func connected<Result: Sendable>(
+        to socket: FilePath, _ body: (Snapshots) async throws -> Result
+    ) async throws -> Result {
         let transport = try HTTP2ClientTransport.Posix(
             target: .unixDomainSocket(path: socket.string), transportSecurity: .plaintext)
         return try await withGRPCClient(transport: transport) { try await body(Snapshots(wrapping: $0)) }
+    }
+
+    /// kB of memory that it has had at most (proc(5), `VmHWM`).
+    func residentPeak() throws -> Int {
+        let status = try Command.run(
+            "sh", "-c", "cat /proc/$(pgrep -f -- '^\(Self.program) --address \(socket) ')/status"
+        ).succeed().text
+        let line = try #require(status.split(separator: "\n").first { $0.hasPrefix("VmHWM") })
+        return try #require(line.split(separator: " ").compactMap { Int($0) }.first)
     }
 
     /// The program for the same store.
@@ -83,11 +98,13 @@ final class RunningServer {
     func names() throws -> [String] {
         let list = try JSONDecoder().decode(
             [Named].self, from: Data(try unpack("snapshot", "ls", "--json").succeed().output))
-        return list.map(\.Name)
+        return list.map(\.name)
     }
 
     private struct Named: Decodable {
-        let Name: String
+        let name: String
+
+        private enum CodingKeys: String, CodingKey { case name = "Name" }
     }
 
     static func fixture(_ name: String) -> String {

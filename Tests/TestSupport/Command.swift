@@ -117,8 +117,13 @@ package final class RunningCommand {
     package func send(_ signal: Int32) { _ = Glibc.kill(process, signal) }
 
     /// What it has said on stderr so far.
-    package var errorText: String {
-        String(decoding: Self.contents(scratch.path.appending("errors").string), as: UTF8.self)
+    package var errorText: String { text(of: "errors") }
+
+    /// What it has said on stdout so far.
+    package var outputText: String { text(of: "output") }
+
+    private func text(of name: String) -> String {
+        String(decoding: Self.contents(scratch.path.appending(name).string), as: UTF8.self)
     }
 
     package var isRunning: Bool {

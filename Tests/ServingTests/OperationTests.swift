@@ -1,0 +1,202 @@
+import ContainerdAPI
+import Foundation
+import GRPCCore
+import Glibc
+import SystemPackage
+import TestSupport
+import Testing
+
+/// The server as a process: how it starts, is found, is asked to stop, and is killed.
+@Suite("unpack-snapshotter", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+struct OperationTests {
+    @Test("What a killed server has left is found by the next, on the same socket")
+    func killed() async throws {
+        let server = try RunningServer()
+        try await server.connected { client in
+            _ = try await client.prepare("a")
+            try await client.commit("a", as: "base")
+            _ = try await client.prepare("rw", parent: "base")
+        }
+        server.kill()
+        #expect(FileManager.default.fileExists(atPath: server.socket.string))
+        try server.start()
+        try await server.connected { client in
+            let (list, mounts) = (try await client.list(), try await client.mounts("rw"))
+            #expect(list == [["base", "rw"]] && mounts.count == 1)
+            let usage = try await client.usage("base")
+            #expect(usage.inodes == 1)
+        }
+    }
+
+    @Test("A stop lets calls end, takes the socket away and says nothing bad")
+    func stopped() async throws {
+        let server = try RunningServer()
+        try await server.connected { _ = try await $0.prepare("a") }
+        let end = try server.stop()
+        #expect(end.status == 0, "\(end.report)")
+        #expect(!FileManager.default.fileExists(atPath: server.socket.string))
+    }
+
+    @Test("A stop waits for a call that is running")
+    func drained() async throws {
+        let server = try RunningServer(["--snapshotter", "unpack=native"])
+        try await server.connected { client in
+            let mounts = try await client.prepare("a")
+            // Enough to copy for a moment.
+            let script =
+                "cd \(mounts[0].source); for i in $(seq 40); do mkdir $i; (cd $i; seq 500 | xargs touch); done"
+            try Command.run("sh", "-ec", script).succeed()
+            try await client.commit("a", as: "base")
+            async let copied = client.prepare("copy", parent: "base")
+            usleep(50_000)
+            server.process?.send(SIGTERM)
+            #expect(try await copied.count == 1)
+        }
+        let end = try #require(server.process).finish()
+        #expect(end.status == 0, "\(end.report)")
+        try server.start()
+        let list = try await server.connected { try await $0.list() }
+        #expect(list == [["base", "copy"]])
+    }
+
+    @Test("The socket is its owner's alone, and not taken from a server that lives")
+    func socket() async throws {
+        let server = try RunningServer()
+        let attributes = try FileManager.default.attributesOfItem(atPath: server.socket.string)
+        #expect(attributes[.posixPermissions] as? Int == 0o600)
+        let second = try Command.run(server.command())
+        #expect(second.status == 69, "\(second.report)")
+        #expect(second.errorText.contains("another process listens on '\(server.socket)'"))
+        try await server.connected { _ = try await $0.prepare("still") }
+    }
+
+    @Test("Places that no socket can be at are refused, each with its reason")
+    func badPlaces() throws {
+        let scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+        let file = try scratch.write("file", [1])
+        let long = scratch.path.appending(String(repeating: "x", count: 100))
+        for (address, status, reason) in [
+            (file, 64, "is there already, and is no socket"), (long, 64, "has more than 107 bytes"),
+            (file.appending("below"), 74, "not a directory"),
+        ] {
+            let run = try Command.run(
+                RunningServer.program.string, "--address", address.string, "--root",
+                scratch.path.appending("s").string)
+            #expect(run.status == Int32(status), "\(run.report)")
+            #expect(run.errorText.contains(reason), "\(run.report)")
+        }
+        #expect(try Data(contentsOf: URL(fileURLWithPath: file.string)) == Data([1]))
+    }
+
+    @Test("Every call is told in JSON, with its code", .timeLimit(.minutes(1)))
+    func log() async throws {
+        let server = try RunningServer(["--log-format", "json"])
+        try await server.connected { client in
+            _ = try await client.prepare("line\nbreak", labels: ["l": "1"])
+            _ = await code { _ = try await client.stat("none") }
+            _ = await code { _ = try await client.prepare("x", "other") }
+        }
+        let end = try server.stop()
+        let lines = try end.errorText.split(separator: "\n").map {
+            try #require(try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any])
+        }
+        func told(_ method: String, _ code: String) -> [String: Any]? {
+            lines.first { $0["method"] as? String == method && $0["code"] as? String == code }
+        }
+        let prepared = try #require(told("Prepare", "OK"))
+        #expect(prepared["key"] as? String == "line\nbreak" && prepared["snapshotter"] as? String == "unpack")
+        #expect(prepared["milliseconds"] is Int && prepared["level"] as? String == "info")
+        #expect(told("Stat", "NOT_FOUND")?["level"] as? String == "debug")
+        let refused = try #require(told("Prepare", "INVALID_ARGUMENT"))
+        #expect(refused["level"] as? String == "error" && refused["message"] is String)
+    }
+
+    @Test(
+        "The service manager's socket is served, and it hears when the server is ready and when it stops",
+        .enabled(if: Ability.has("systemd-socket-activate"), "needs systemd-socket-activate"))
+    func activated() async throws {
+        let scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+        let (socket, manager) = (
+            scratch.path.appending("socket"), try Manager(scratch.path.appending("notify"))
+        )
+        let process = try RunningCommand(
+            [
+                "systemd-socket-activate", "-E", "NOTIFY_SOCKET", "-l", socket.string,
+                RunningServer.program.string,
+                "--root", scratch.path.appending("s").string,
+            ], environment: ["NOTIFY_SOCKET": manager.path.string])
+        defer { process.kill() }
+        for _ in 0..<100 where !FileManager.default.fileExists(atPath: socket.string) { usleep(20_000) }
+        try await RunningServer.connected(to: socket) { _ = try await $0.prepare("a") }
+        #expect(try manager.next() == "READY=1")
+        process.send(SIGTERM)
+        #expect(try manager.next() == "STOPPING=1")
+        let end = try process.finish()
+        #expect(end.status == 0, "\(end.report)")
+        // It is not this process's to take away.
+        #expect(FileManager.default.fileExists(atPath: socket.string))
+    }
+
+    @Test("A thousand snapshots by eight clients: all go, and memory does not grow with them")
+    func soak() async throws {
+        let server = try RunningServer(["-q"])
+        func round(_ count: Int) async throws {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for worker in 0..<8 {
+                    let socket = server.socket
+                    group.addTask {
+                        try await RunningServer.connected(to: socket) { client in
+                            for number in 0..<count {
+                                let key = "\(worker)/\(number)"
+                                _ = try await client.prepare(key)
+                                try await client.commit(key, as: "\(key) done")
+                                _ = try await client.view("\(key) look", parent: "\(key) done")
+                                try await client.remove("\(key) look")
+                                try await client.remove("\(key) done")
+                            }
+                        }
+                    }
+                }
+                try await group.waitForAll()
+            }
+        }
+        try await round(25)
+        let early = try server.residentPeak()
+        try await round(100)
+        let late = try server.residentPeak()
+        #expect(Double(late) < 1.3 * Double(early), "\(early) and then \(late) kB")
+        #expect(try server.names().isEmpty)
+        #expect(try eventually { try server.directories().isEmpty })
+    }
+}
+
+/// What a service manager hears.
+private final class Manager {
+    let path: FilePath
+    private let socket: Int32
+
+    init(_ path: FilePath) throws {
+        self.path = path
+        socket = Glibc.socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue), 0)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.string.utf8) }
+        var limit = timeval(tv_sec: 10, tv_usec: 0)
+        setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        let bound = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(socket, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
+        }
+        try #require(bound == 0)
+    }
+
+    deinit { close(socket) }
+
+    func next() throws -> String {
+        var buffer = [UInt8](repeating: 0, count: 256)
+        let count = recv(socket, &buffer, buffer.count, 0)
+        try #require(count > 0, "nothing was told")
+        return String(decoding: buffer.prefix(count), as: UTF8.self)
+    }
+}
