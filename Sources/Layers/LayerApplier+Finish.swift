@@ -58,7 +58,8 @@ extension LayerApplier {
             opacity = .holdsWhiteouts
         }
         guard node.exists else { return }
-        let metadata = try node.metadata ?? below?.metadata() ?? Metadata.implicit
+        let plain = node === tree.root ? plainRoot : .implicit
+        let metadata = try node.metadata ?? below?.metadata() ?? plain
         try writer.finishDirectory(
             try tree.open(node), metadata, opacity, marks, entry: EntryPath(node.path))
     }

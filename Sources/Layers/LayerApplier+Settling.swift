@@ -58,7 +58,7 @@ extension LayerApplier {
 
 extension Directory {
     /// As it was made: with nothing that files in it would inherit.
-    fileprivate func makePlain() throws(SyscallFailure) {
+    func makePlain() throws(SyscallFailure) {
         for name in try file.extendedAttributeNames() where !name.isStoresOwn {
             try file.removeExtendedAttribute(name)
         }

@@ -20,6 +20,9 @@ struct LayerApplier: LayerVisitor {
     var checksums: ContentChecksums?
     private(set) var entries = 0
 
+    /// Of the root, where neither an entry nor a layer below says what it has.
+    let plainRoot: Metadata
+
     /// The layers below; nil while they are not needed and not known.
     private(set) var lower: LowerView?
     /// Where they come from; a value of nil says that they never will.
@@ -60,8 +63,8 @@ struct LayerApplier: LayerVisitor {
     /// - Parameter known: the `misread` of the passes before this one.
     init(
         directory: Directory, below: Promise<LowerView?>, form: WhiteoutForm, marks: OverlayMarks,
-        account: Budget.Account, known: Set<[FileName]> = [], checksums: ContentChecksums? = nil,
-        settlingInterval: Int
+        account: Budget.Account, plainRoot: Metadata, known: Set<[FileName]> = [],
+        checksums: ContentChecksums? = nil, settlingInterval: Int
     ) {
         tree = LayerTree(directory)
         self.form = form
@@ -69,6 +72,7 @@ struct LayerApplier: LayerVisitor {
         self.account = account
         self.below = below
         lower = below.value ?? nil
+        self.plainRoot = plainRoot
         self.known = known
         self.checksums = checksums
         self.settlingInterval = settlingInterval

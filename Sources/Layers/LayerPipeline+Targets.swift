@@ -1,3 +1,4 @@
+internal import Archive
 package import Kernel
 package import OCI
 internal import Streams
@@ -42,10 +43,17 @@ extension LayerPipeline {
             guard try directory.names(atMost: 1).isEmpty else {
                 return try merge(descriptor, onto: target, progress)
             }
+            // Who has made it may have given it to somebody; when, is no matter.
+            let before = try directory.metadata()
+            var root = before
+            root.modificationTime = .epoch
+            root.accessTime = .epoch
             do {
-                return try apply(descriptor, to: directory, over: target.lowers, progress)
+                try directory.makePlain()
+                return try apply(descriptor, to: directory, over: target.lowers, progress, root)
             } catch {
                 try? directory.removeContents()
+                try? directory.restore(before)
                 throw error
             }
         } catch {
@@ -65,10 +73,23 @@ extension LayerPipeline {
 
     private func apply(
         _ descriptor: Descriptor, to directory: Directory, over lowers: [Directory],
-        _ progress: @escaping Progress
+        _ progress: @escaping Progress, _ plainRoot: Metadata = .implicit
     ) throws -> FoundLayer {
         try confined(
-            descriptor, expecting: nil, directory, Promise(LowerView(lowers, marks)), progress)
+            descriptor, expecting: nil, directory, Promise(LowerView(lowers, marks)), progress,
+            plainRoot: plainRoot)
+    }
+}
+
+extension Directory {
+    /// Gives it back what `makePlain` has taken.
+    fileprivate func restore(_ metadata: Metadata) throws(SyscallFailure) {
+        try file.setOwner(uid: metadata.uid, gid: metadata.gid)
+        for attribute in metadata.extendedAttributes {
+            try file.setExtendedAttribute(attribute.name, attribute.value)
+        }
+        try file.setMode(metadata.mode)
+        try file.setTimes(access: metadata.accessTime, modification: metadata.modificationTime)
     }
 }
 

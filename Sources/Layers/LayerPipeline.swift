@@ -104,16 +104,18 @@ package struct LayerPipeline: Sendable {
 
     /// Runs in a thread of its own, because one can never get back what it gives up.
     ///
-    /// - Parameter expected: what the layer's tar has to be; nil where nobody has said that.
+    /// - Parameters:
+    ///   - expected: what the layer's tar has to be; nil where nobody has said that.
+    ///   - plainRoot: what the directory itself has, where neither an entry nor a layer below says that.
     func confined(
         _ descriptor: Descriptor, expecting expected: DiffID?, _ directory: Directory,
         _ lower: Promise<LowerView?>, _ progress: @escaping Progress,
-        _ streamed: @escaping @Sendable () -> Void = {}
+        _ streamed: @escaping @Sendable () -> Void = {}, plainRoot: Metadata = .implicit
     ) throws(LayerFailure) -> FoundLayer {
         do {
             return try WorkerThread {
                 try Landlock.confine(to: directory)
-                return try run(descriptor, expected, directory, lower, progress, streamed)
+                return try run(descriptor, expected, directory, lower, progress, streamed, plainRoot)
             }.join()
         } catch {
             throw LayerFailure.wrapping(error)
@@ -122,14 +124,15 @@ package struct LayerPipeline: Sendable {
 
     private func run(
         _ descriptor: Descriptor, _ expected: DiffID?, _ directory: Directory, _ lower: Promise<LowerView?>,
-        _ progress: @escaping Progress, _ streamed: () -> Void
+        _ progress: @escaping Progress, _ streamed: () -> Void, _ plainRoot: Metadata
     ) throws -> FoundLayer {
         var known = Set<[FileName]>()
         var window = sharedWindow
         for _ in 1...Self.maximumPasses {
             let account = Budget.Account(budget)
             var applier = LayerApplier(
-                directory: directory, below: lower, form: form, marks: marks, account: account, known: known,
+                directory: directory, below: lower, form: form, marks: marks, account: account,
+                plainRoot: plainRoot, known: known,
                 checksums: keepsChecksums ? ContentChecksums() : nil, settlingInterval: settlingInterval)
             do {
                 let stream = LayerStream(

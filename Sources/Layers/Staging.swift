@@ -22,6 +22,8 @@ extension Directory {
         let before = try file.status()
         let layer = try ensureDirectory(FileName.stagedLayer.description)
         do {
+            // This one may have a group or an access control list to hand down.
+            try layer.makePlain()
             try setTimes(before)
             let result = try body(layer)
             let after = try file.status()

@@ -143,11 +143,15 @@ final class Stack {
 
     private func collect(_ steps: [LayerStep], _ pipeline: LayerPipeline) throws {
         for step in steps {
-            if layers.count < 2 { layers.append(try temporary.makeDirectory("\(step.number)")) }
-            let own = try Directory(opening: layers[0])
-            let target =
-                step.number == 1
-                ? LayerTarget.tree(own) : .upper(try Directory(opening: layers[1]), over: [own])
+            // What has no names counts as new, whatever a layer has made of its root.
+            if try layers.count < 2 || Directory(opening: layers[layers.count - 1]).names().isEmpty {
+                let path = try temporary.makeDirectory("\(step.number)")
+                try Directory(opening: path).file.setMode(0o755)
+                layers.append(path)
+            }
+            var lowers = try layers.reversed().map { try Directory(opening: $0) }
+            let own = lowers.removeFirst()
+            let target = step.number == 1 ? LayerTarget.tree(own) : .upper(own, over: lowers)
             let found = try pipeline.apply(step.descriptor, onto: target)
             #expect(found.content.diffID == step.diffID)
             warnings += found.warnings

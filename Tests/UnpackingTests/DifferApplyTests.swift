@@ -151,6 +151,37 @@ struct DifferApplyTests {
         #expect(try merged.get().text == dump(plainTree()).text)
     }
 
+    @Test("What no layer says of the root of a new directory, its owner has said, but for its time")
+    func root() throws {
+        let path = try scratch.makeDirectory("tree")
+        let directory = try Directory(opening: path)
+        try directory.file.setOwner(uid: 100_000, gid: 100_001)
+        try directory.file.setMode(0o711)
+        for layer in [LayerBuilder(), LayerBuilder(.file("a").at(7))] {
+            _ = try Differ().apply(try builder.layer(layer), from: blobs, onto: bind(path), isSynced: false)
+            #expect(try dump(path).lines[0] == ". d 0711 100000:100001 0.000000000")
+        }
+        _ = try Differ().apply(
+            try builder.layer(LayerBuilder(.directory("./").owned(1, 2).at(9))), from: blobs,
+            onto: bind(path),
+            isSynced: false)
+        #expect(try dump(path).lines[0] == ". d 0755 1:2 9.000000000")
+    }
+
+    @Test(
+        "Nothing inherits a group from a root, whether something is there or not", arguments: [true, false])
+    func inheritance(isFirst: Bool) throws {
+        let path = try scratch.makeDirectory("tree")
+        let root = LayerBuilder([.directory("./", mode: 0o2755).owned(1, 5)] + (isFirst ? [] : [.file("f")]))
+        let layers = [root, LayerBuilder(.directory("d"), .file("d/g"), .symlink("l", to: "d"))]
+        for layer in layers {
+            _ = try Differ().apply(try builder.layer(layer), from: blobs, onto: bind(path), isSynced: false)
+        }
+        let lines = try dump(path).lines
+        #expect(lines[0].hasPrefix(". d 2755 1:5 ") && lines.count > 3)
+        #expect(lines.dropFirst().allSatisfy { $0.contains(" 0:0 ") && !$0.contains(" 2") })
+    }
+
     // MARK: What does not
 
     private func failure(_ descriptor: Descriptor, _ mounts: [ForeignMount]) -> DifferFailure? {
