@@ -11,7 +11,7 @@ package final class Calls: Sendable {
     private let workers = NIOThreadPool(numberOfThreads: threadCount)
     /// For what a call has left to be done after its answer, in order.
     private let later = NIOThreadPool(numberOfThreads: 1)
-    private let isStopping = Guarded(false)
+    private let state = Guarded((running: 0, isStopping: false))
     private let tell: @Sendable (CallRecord) -> Void
 
     /// - Parameter tell: hears of every call when it has ended, on any thread.
@@ -25,6 +25,8 @@ package final class Calls: Sendable {
     func run<Value: Sendable>(
         _ call: Call, _ body: @escaping @Sendable () throws -> Value
     ) async throws(RPCError) -> Value {
+        state.withLock { $0.running += 1 }
+        defer { state.withLock { $0.running -= 1 } }
         let start = ContinuousClock.now
         do {
             let value = try await workers.runIfActive(body)
@@ -42,14 +44,19 @@ package final class Calls: Sendable {
         let cancellation = Cancellation()
         return try await withRPCCancellationHandler {
             try await body(cancellation)
-        } onCancelRPC: { [isStopping] in
+        } onCancelRPC: { [state] in
             // gRPC says the same at the beginning of a graceful stop, which is for calls to end by themselves.
-            if !isStopping.withLock({ $0 }) { cancellation.cancel() }
+            if !state.withLock({ $0.isStopping }) { cancellation.cancel() }
         }
     }
 
     /// No more calls will come: those that are here are brought to their end.
-    func stop() { isStopping.withLock { $0 = true } }
+    func stop() { state.withLock { $0.isStopping = true } }
+
+    var isStopping: Bool { state.withLock { $0.isStopping } }
+
+    /// Whether anybody waits for what was asked for.
+    var isBusy: Bool { state.withLock { $0.running > 0 } }
 
     /// Does something after the answer. Of a failure it is told as of a call; who has asked does not hear of it.
     func afterwards(_ call: Call, _ body: @escaping @Sendable () throws -> Void) {

@@ -2,11 +2,13 @@ internal import ContainerdAPI
 internal import GRPCCore
 internal import GRPCNIOTransportHTTP2
 package import Kernel
+internal import Streams
 
 /// Serves containerd's services on one socket, until it is asked to stop.
 package final class Server: Sendable {
     private let server: GRPCServer<HTTP2ServerTransport.Posix>
     private let calls: Calls
+    private let serving = Guarded<Task<Void, any Error>?>(nil)
 
     /// Bytes of a request: as many as containerd itself takes (containerd `defaults.DefaultMaxRecvMsgSize`).
     private static let largestRequest = 16 << 20
@@ -21,15 +23,30 @@ package final class Server: Sendable {
 
     /// Returns when it was stopped, every call has been answered and what calls have left to do is done.
     package func serve() async throws {
-        try await server.serve()
+        let serving = Task { try await server.serve() }
+        self.serving.withLock { $0 = serving }
+        do {
+            try await serving.value
+        } catch {
+            // That is how a client is left who does not go.
+            if !calls.isStopping { throw error }
+        }
         await calls.finish()
     }
 
-    /// Takes no more calls. On any thread; again is nothing.
+    /// Takes no more calls, and lets those end that are here. On any thread; again is nothing.
     package func stop() {
         calls.stop()
         server.beginGracefulShutdown()
+        Task {
+            while calls.isBusy { try await Task.sleep(for: .milliseconds(20)) }
+            // Clients are told, and go. One that does not, or was just about to come, does not keep the server.
+            try await Task.sleep(for: Self.patience)
+            serving.withLock { $0 }?.cancel()
+        }
     }
+
+    private static let patience = Duration.seconds(1)
 }
 
 /// What is served.

@@ -48,7 +48,11 @@ struct OperationTests {
             try Command.run("sh", "-ec", script).succeed()
             try await client.commit("a", as: "base")
             async let copied = client.prepare("copy", parent: "base")
-            usleep(50_000)
+            let folder = server.root.appending("native").string
+            let isCopying = try eventually {
+                try FileManager.default.contentsOfDirectory(atPath: folder).count == 2
+            }
+            #expect(isCopying)
             server.process?.send(SIGTERM)
             #expect(try await copied.count == 1)
         }
