@@ -30,18 +30,19 @@ extension RPCError {
         }
     }
 
+    /// Messages end as containerd's own do, by which its commands tell people what kind of refusal it is.
     private init(_ failure: StoreFailure) {
-        let code: Code =
+        let (code, kind): (Code, String?) =
             switch failure.kind {
-            case .notFound: .notFound
-            case .alreadyExists: .alreadyExists
-            case .invalidArgument: .invalidArgument
-            case .failedPrecondition: .failedPrecondition
-            case .unavailable, .busy: .unavailable
-            case .system(let cause): Code(cause)
-            case .database: .internalError
+            case .notFound: (.notFound, "not found")
+            case .alreadyExists: (.alreadyExists, "already exists")
+            case .invalidArgument: (.invalidArgument, "invalid argument")
+            case .failedPrecondition: (.failedPrecondition, "failed precondition")
+            case .unavailable, .busy: (.unavailable, "unavailable")
+            case .system(let cause): (Code(cause), nil)
+            case .database: (.internalError, nil)
             }
-        self.init(code: code, message: failure.description)
+        self.init(code: code, message: failure.description + (kind.map { ": \($0)" } ?? ""))
     }
 }
 

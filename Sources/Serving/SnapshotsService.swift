@@ -24,6 +24,31 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
         self.isSynced = isSynced
     }
 
+    /// Does what an ended server has left to be done.
+    ///
+    /// - Returns: what the machine has not written to the disk before it stopped, by snapshotter.
+    package func resume() throws(StoreFailure) -> [(snapshotter: String, snapshots: [String])] {
+        var suspects = [(snapshotter: String, snapshots: [String])]()
+        for (name, store) in stores.sorted(by: { $0.key < $1.key }) {
+            let unsettled = try store.unsettled()
+            for key in unsettled.new { settle(key, of: store, name) }
+            sweep(store, name)
+            if !unsettled.suspect.isEmpty { suspects.append((name, unsettled.suspect)) }
+        }
+        return suspects
+    }
+
+    private func settle(_ key: String, of store: ServiceSnapshots, _ snapshotter: String) {
+        let call = Call(method: "settle", isChange: false, snapshotter: snapshotter, name: key)
+        calls.afterwards(call) { [isSynced] in try store.settle(key, isSynced: isSynced) }
+    }
+
+    private func sweep(_ store: ServiceSnapshots, _ snapshotter: String) {
+        calls.afterwards(Call(method: "sweep", isChange: false, snapshotter: snapshotter)) {
+            try store.store.sweep(waits: false)
+        }
+    }
+
     private func run<Value: Sendable>(
         _ call: Call, _ body: @escaping @Sendable (ServiceSnapshots) throws -> Value
     ) async throws -> Value {
@@ -69,7 +94,7 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
     package func commit(
         request: Containerd_Services_Snapshots_V1_CommitSnapshotRequest, context: ServerContext
     ) async throws -> Google_Protobuf_Empty {
-        var call = Call(
+        let call = Call(
             method: "Commit", isChange: true, snapshotter: request.snapshotter, key: request.key,
             name: request.name, parent: request.parent.nonEmpty)
         let store = try await run(call) { store in
@@ -77,9 +102,7 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
                 request.key, as: request.name, onto: request.parent.nonEmpty, labels: request.labels)
             return store
         }
-        call = Call(
-            method: "settle", isChange: false, snapshotter: request.snapshotter, name: request.name)
-        calls.afterwards(call) { [isSynced] in try store.settle(request.name, isSynced: isSynced) }
+        settle(request.name, of: store, request.snapshotter)
         return Google_Protobuf_Empty()
     }
 
@@ -92,9 +115,7 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
             try store.remove(request.key, .begun)
             return store
         }
-        calls.afterwards(Call(method: "sweep", isChange: false, snapshotter: request.snapshotter)) {
-            try store.store.sweep(waits: false)
-        }
+        sweep(store, request.snapshotter)
         return Google_Protobuf_Empty()
     }
 

@@ -149,6 +149,14 @@ package struct ServiceSnapshots: Sendable {
         if let info = try find(key) { try store.settle(info.name, isSynced: isSynced) }
     }
 
+    /// What was committed and is not known to be on the disk.
+    ///
+    /// - Returns: `.new` of this boot, which `settle` is for; `.suspect` of others, which may lack files.
+    package func unsettled() throws(StoreFailure) -> (new: [String], suspect: [String]) {
+        let names = try store.unsettled(of: owner)
+        return (names.new.map(key), names.suspect.map(key))
+    }
+
     /// As `SnapshotStore.remove`. What was claimed is only given back, and goes if no image needs it any more.
     package func remove(_ key: String, _ deletion: Deletion) throws(StoreFailure) {
         let info = try get(key)

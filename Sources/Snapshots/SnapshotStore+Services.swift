@@ -44,6 +44,20 @@ extension SnapshotStore {
         }
     }
 
+    /// What an owner has committed and is not known to be on the disk: of this boot, and of others.
+    func unsettled(of owner: Owner) throws(StoreFailure) -> (new: [String], suspect: [String]) {
+        try read { database in
+            let rows = try Row.fetchAll(
+                database,
+                sql: """
+                    SELECT name, boot FROM snapshot WHERE snapshotter = ? AND owner = ? AND kind = 'committed'
+                    AND boot IS NOT NULL ORDER BY id
+                    """, arguments: [self.snapshotter, owner.rawValue])
+            let isNew = { (row: Row) in row["boot"] == self.boot }
+            return (rows.filter(isNew).map { $0["name"] }, rows.filter { !isNew($0) }.map { $0["name"] })
+        }
+    }
+
     /// Claims the snapshot that is known to hold a chain, once it is on the disk: a service's clients remember it beyond
     /// this boot.
     ///

@@ -61,13 +61,22 @@ struct SnapshotterCommand: ParsableCommand {
         let calls = Calls(tell: CallReport(talk).tell)
         let stores = try openStores(root)
         let socket = try listen()
+        let snapshots = SnapshotsService(stores, isSynced: isSynced, calls)
+        for (name, suspects) in try attempt({ try snapshots.resume() }) { warn(of: suspects, name) }
         let server = Server(
-            on: socket,
-            Services(
-                SnapshotsService(stores, isSynced: isSynced, calls),
-                DiffService(contentStore, isSynced: isSynced, calls)),
-            calls)
+            on: socket, Services(snapshots, DiffService(contentStore, isSynced: isSynced, calls)), calls)
         try serve(server, socket, stopping)
+    }
+
+    private func warn(of suspects: [String], _ snapshotter: String) {
+        let list = suspects.map { "'\(escaped($0.utf8))'" }.joined(separator: ", ")
+        let hint = "remove the images that they belong to with 'ctr image rm', and pull them again"
+        let message =
+            "\(suspects.count) snapshots of \(snapshotter) were not on the disk when the machine stopped: files in them may "
+            + "be empty or missing: \(list)"
+        Talk.say(
+            Remark(level: .warning, message: message, hint: hint),
+            text: "\(Program.name): \(message)\nhint: \(hint)")
     }
 
     private func openContentStore() throws -> ContentStore {

@@ -141,6 +141,22 @@ struct ServiceSnapshotsTests {
         try scene.service.settle("gone")
     }
 
+    @Test("What a stop of the machine may have damaged is known after it")
+    func suspects() throws {
+        let scene = try Scene()
+        for key in ["a", "b", "c"] {
+            _ = try scene.service.prepare(key, parent: nil, labels: [:])
+            try scene.service.commit(key, as: "base-\(key)", onto: nil, labels: [:])
+        }
+        try scene.service.settle("base-b")
+        let before = try scene.service.unsettled()
+        #expect(before.new == ["base-a", "base-c"] && before.suspect.isEmpty)
+        let store = try SnapshotStore(
+            opening: scene.store.root, snapshotter: "overlayfs", boot: "second", clock: { 43 })
+        let after = try ServiceSnapshots("unpack", of: store, in: try store.startRun()).unsettled()
+        #expect(after.new.isEmpty && after.suspect == ["base-a", "base-c"])
+    }
+
     @Test("A layer that an image has is claimed, from the lowest on, and only on the parent that it has")
     func claims() throws {
         let scene = try Scene()
