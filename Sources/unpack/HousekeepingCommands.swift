@@ -127,7 +127,7 @@ struct RmCommand: NamespacedCommand {
             + (isDeleted || document.removed.isEmpty ? "" : " being freed")
         if document.kept == 0 { return "\(name): \(removed)" }
         return "\(name): \(removed), \(document.kept) stay: "
-            + "other images, snapshots or a running unpack need them, or they are mounted"
+            + "other images, snapshots, services or a running unpack need them, or they are mounted"
     }
 
     private func find(_ name: String, in store: SnapshotStore) throws -> ImageRecord {

@@ -123,7 +123,7 @@ struct HousekeepingTests {
         let said = try program.run("rm", digest.trimmingCharacters(in: .newlines)).succeed().text
         #expect(
             said
-                == "two: 1 layer removed, 52.0 KiB, 1 stay: other images, snapshots or a running unpack need them, or they are mounted\n"
+                == "two: 1 layer removed, 52.0 KiB, 1 stay: other images, snapshots, services or a running unpack need them, or they are mounted\n"
         )
         #expect(try program.tree(one) == expected)
         #expect(try directories() == ["1", "2"])

@@ -119,6 +119,8 @@ struct ContainerdTests {
         try node.pull(registry)
         // Each layer under its own name: nothing was prepared or applied.
         #expect(try node.server.names() == image.chains)
+        let content = try node.containerd.ctr("content", "ls", "-q")
+        #expect(!image.blobs.contains { content.contains($0) })
         let log = node.server.process?.errorText ?? ""
         #expect(!log.contains(" Apply ") && !log.contains(" Commit "), "\(log)")
         #expect(

@@ -13,33 +13,19 @@ final class Node {
     init(_ release: ContainerdDaemon.Release, _ arguments: [String] = []) throws {
         server = try RunningServer(arguments)
         containerd = try ContainerdDaemon(
-            release, at: server.containerd, Self.configuration(release, server.socket))
+            release, at: server.containerd, try Self.configuration(release, of: server))
     }
 
-    /// As `docs/containerd.md` has it.
-    private static func configuration(_ release: ContainerdDaemon.Release, _ socket: FilePath) -> String {
-        let snapshots = """
-            [proxy_plugins.unpack]
-            type = "snapshot"
-            address = "\(socket)"
-
-            """
-        guard release == .later else { return snapshots }
-        return snapshots + """
-            [proxy_plugins.unpack-diff]
-            type = "diff"
-            address = "\(socket)"
-            [plugins."io.containerd.service.v1.diff-service"]
-            default = ["unpack-diff", "walking"]
-            [[plugins."io.containerd.transfer.v1.local".unpack_config]]
-            platform = "linux"
-            snapshotter = "unpack"
-            differ = "unpack-diff"
-            [[plugins."io.containerd.transfer.v1.local".unpack_config]]
-            platform = "linux"
-            snapshotter = "overlayfs"
-            differ = "walking"
-            """
+    /// What `docs/containerd.md` says that is to be pasted, with this test's places in it.
+    private static func configuration(
+        _ release: ContainerdDaemon.Release, of server: RunningServer
+    ) throws -> String {
+        let blocks = try MarkdownBlock.all(in: Built.repository.appending("docs/containerd.md"))
+            .filter { $0.language == "toml" }
+        try #require(blocks.count == 2)
+        return blocks[release == .installed ? 0 : 1].text
+            .replacing("/run/unpack/snapshotter.sock", with: server.socket.string)
+            .replacing("/var/lib/unpack", with: server.root.string)
     }
 
     /// Imports what an archive has, and unpacks it with a snapshotter.

@@ -11,6 +11,9 @@ struct SharedImage {
     /// Of its layers, lowest first.
     let chains: [String]
 
+    /// The digests of their blobs.
+    let blobs: [String]
+
     static let name = "registry.test/shared:1"
 
     init(in folder: FilePath, of server: RunningServer) throws {
@@ -37,9 +40,9 @@ struct SharedImage {
             chain = next
             return next.description
         }
-        let manifest = try builder.manifest(
-            try builder.config(.host, diffIDs),
-            try layers.map { try builder.blob(Packing.gzip.pack($0), Packing.gzip.mediaType) })
+        let descriptors = try layers.map { try builder.blob(Packing.gzip.pack($0), Packing.gzip.mediaType) }
+        blobs = descriptors.map(\.digest.description)
+        let manifest = try builder.manifest(try builder.config(.host, diffIDs), descriptors)
         try builder.writeIndex([manifest.named(Self.name)])
         try Command.run("tar", "-cf", archive.string, "-C", layout.string, ".").succeed()
     }

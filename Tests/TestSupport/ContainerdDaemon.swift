@@ -38,23 +38,22 @@ package final class ContainerdDaemon {
 
     /// - Parameters:
     ///   - socket: where it is to be spoken to.
-    ///   - sections: of its configuration (`version = 2`), beside what every test's has.
+    ///   - configuration: beside what every test's has: no CRI, and places of its own.
     package init(
-        _ release: Release = .installed, at socket: FilePath? = nil, _ sections: String = ""
+        _ release: Release = .installed, at socket: FilePath? = nil, _ configuration: String = "version = 2"
     ) throws {
         self.release = release
         scratch = try TemporaryDirectory(in: "/dev/shm")
         self.socket = socket ?? scratch.path.appending("socket")
         let config = """
-            version = 2
             root = "\(scratch.path)/root"
             state = "\(scratch.path)/state"
-            disabled_plugins = ["io.containerd.grpc.v1.cri"]
+            disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"]
+            \(configuration)
             [grpc]
             address = "\(self.socket)"
-            \(sections)
             """
-        configuration = try scratch.write("config.toml", Array(config.utf8))
+        self.configuration = try scratch.write("config.toml", Array(config.utf8))
         try start()
     }
 
