@@ -44,9 +44,8 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
     }
 
     private func sweep(_ store: ServiceSnapshots, _ snapshotter: String) {
-        calls.afterwards(Call(method: "sweep", isChange: false, snapshotter: snapshotter)) {
-            try store.store.sweep(waits: false)
-        }
+        let call = Call(method: "sweep", isChange: false, snapshotter: snapshotter)
+        calls.afterwards(call) { try store.sweep() }
     }
 
     private func run<Value: Sendable>(
@@ -176,14 +175,12 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
         response: RPCWriter<Containerd_Services_Snapshots_V1_ListSnapshotsResponse>, context: ServerContext
     ) async throws {
         let call = Call(method: "List", isChange: false, snapshotter: request.snapshotter)
-        let infos = try await run(call) { store in
-            var infos = [Containerd_Services_Snapshots_V1_Info]()
-            try store.walk(try request.filters.map(SnapshotFilter.init(parsing:))) { infos.append(.init($0)) }
-            return infos
+        let infos = try await run(call) {
+            try $0.list(try request.filters.map(SnapshotFilter.init(parsing:)))
         }
         var rest = infos[...]
         while !rest.isEmpty {
-            let batch = Array(rest.prefix(Self.batch))
+            let batch = rest.prefix(Self.batch).map(Containerd_Services_Snapshots_V1_Info.init)
             try await response.write(.with { $0.info = batch })
             rest = rest.dropFirst(Self.batch)
         }

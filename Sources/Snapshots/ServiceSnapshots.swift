@@ -9,7 +9,7 @@ internal import OCI
 /// are nobody's. A layer that the unpacker has verified is seen under its own name, the chain ID, once it is *claimed*:
 /// the image and the service need it then, each by itself, and it goes when neither does.
 package struct ServiceSnapshots: Sendable {
-    package let store: SnapshotStore
+    private let store: SnapshotStore
     package let owner: Owner
     private let run: Run
 
@@ -107,7 +107,7 @@ package struct ServiceSnapshots: Sendable {
     /// As `SnapshotStore.prepare`. Where the label `containerd.io/snapshot.ref` names a chain that the unpacker has
     /// verified, on the same parent, that is claimed.
     ///
-    /// - Throws: `.alreadyExists` for a key that is taken, and when the chain was claimed: `walk` with a filter on that
+    /// - Throws: `.alreadyExists` for a key that is taken, and when the chain was claimed: `list` with a filter on that
     ///   label then finds it (containerd `core/metadata/snapshot.go`, "target snapshot").
     package func prepare(
         _ key: String, parent: String?, labels: [String: String]
@@ -167,15 +167,14 @@ package struct ServiceSnapshots: Sendable {
         }
     }
 
-    /// As `SnapshotStore.walk`, over what this service sees.
-    package func walk(
-        _ filters: [SnapshotFilter], _ body: (SnapshotInfo) throws -> Void
-    ) throws(StoreFailure) {
-        for info in try store.visible(to: owner).map(seen) where SnapshotFilter.any(filters, info) {
-            try translating { try body(info) }
-        }
+    /// What this service sees, as far as one of the filters lets it pass, oldest first (Walk).
+    package func list(_ filters: [SnapshotFilter]) throws(StoreFailure) -> [SnapshotInfo] {
+        try store.visible(to: owner).map(seen).filter { SnapshotFilter.any(filters, $0) }
     }
 
     /// As `SnapshotStore.cleanup`.
     package func cleanup() throws(StoreFailure) { try store.cleanup() }
+
+    /// Deletes what removals have begun to.
+    package func sweep() throws(StoreFailure) { try store.sweep(waits: false) }
 }

@@ -24,9 +24,11 @@ struct SnapshotterCommand: ParsableCommand {
     @Option(
         help: ArgumentHelp(
             "A snapshotter to serve: containerd's name of it, and the kind of snapshots that it makes, one of "
-                + SnapshotStore.supported.joined(separator: ", ") + ". May be given several times.",
+                + SnapshotStore.supported.joined(separator: ", ")
+                + ". May be given several times. Default: unpack, of the kind that $\(Settings.snapshotter.variable) says, else "
+                + "\(Settings.defaultSnapshotter).",
             valueName: "name=kind"))
-    var snapshotter = [SnapshotterChoice(name: "unpack", kind: Settings.defaultSnapshotter)]
+    var snapshotter = [SnapshotterChoice]()
 
     @OptionGroup var store: RootOptions
 
@@ -59,13 +61,19 @@ struct SnapshotterCommand: ParsableCommand {
         Process.onTermination { stopping.fulfil($0) }
 
         let calls = Calls(tell: CallReport(talk).tell)
-        let stores = try openStores(root)
+        let choices =
+            snapshotter.isEmpty
+            ? [SnapshotterChoice(name: "unpack", kind: try Settings.snapshotter.resolve())] : snapshotter
+        let stores = try openStores(root, choices)
         let socket = try listen()
         let snapshots = SnapshotsService(stores, isSynced: isSynced, calls)
         for (name, suspects) in try attempt({ try snapshots.resume() }) { warn(of: suspects, name) }
         let server = Server(
             on: socket, Services(snapshots, DiffService(contentStore, isSynced: isSynced, calls)), calls)
-        try serve(server, socket, stopping)
+        let names = choices.map(\.description).joined(separator: ", ")
+        try serve(server, socket, stopping) {
+            if !talk.quiet { Talk.say("serving \(names) at \(address)") }
+        }
     }
 
     private func warn(of suspects: [String], _ snapshotter: String) {
@@ -88,10 +96,12 @@ struct SnapshotterCommand: ParsableCommand {
         return ContentStore(socket: socket, folder: folder)
     }
 
-    private func openStores(_ root: FilePath) throws -> [String: ServiceSnapshots] {
+    private func openStores(
+        _ root: FilePath, _ choices: [SnapshotterChoice]
+    ) throws -> [String: ServiceSnapshots] {
         let boot = try attempt { try Process.bootID() }
         var stores = [String: ServiceSnapshots]()
-        for choice in snapshotter {
+        for choice in choices {
             if stores[choice.name] != nil {
                 throw UnpackError(
                     .usage, "--snapshotter names '\(choice.name)' twice", hint: "give each a name of its own")
@@ -120,7 +130,9 @@ struct SnapshotterCommand: ParsableCommand {
     }
 
     /// Serves on other threads; this one waits.
-    private func serve(_ server: Server, _ socket: ListeningSocket, _ stopping: Promise<Int32>) throws {
+    private func serve(
+        _ server: Server, _ socket: ListeningSocket, _ stopping: Promise<Int32>, whenReady: () -> Void
+    ) throws {
         let manager = ServiceManager(address: environment("NOTIFY_SOCKET"))
         let ended = Promise<Result<Void, any Error>>()
         Task {
@@ -138,8 +150,7 @@ struct SnapshotterCommand: ParsableCommand {
             socket.removeName()
             server.stop()
         }.detach()
-        let names = snapshotter.map(\.description).joined(separator: ", ")
-        if !talk.quiet { Talk.say("serving \(names) at \(address)") }
+        whenReady()
         manager.tell(.ready)
         try ended.wait().get()
     }
@@ -162,5 +173,4 @@ struct SnapshotterChoice: ExpressibleByArgument, CustomStringConvertible {
     }
 
     var description: String { "\(name)=\(kind)" }
-    var defaultValueDescription: String { description }
 }

@@ -92,6 +92,19 @@ struct OperationTests {
         #expect(try Data(contentsOf: URL(fileURLWithPath: file.string)) == Data([1]))
     }
 
+    @Test("What kind its snapshots are is what the settings of the program say, if no flag does")
+    func settings() throws {
+        let scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+        let run = try Command.run(
+            RunningServer.program.string, "--address", scratch.path.appending("socket").string,
+            environment: ["UNPACK_SNAPSHOTTER": "zfs"])
+        #expect(run.status == 64 && run.errorText.contains("UNPACK_SNAPSHOTTER"), "\(run.report)")
+        let twice = try Command.run(
+            RunningServer.program.string, "--address", scratch.path.appending("socket").string, "--root",
+            scratch.path.appending("s").string, "--snapshotter", "a=native", "--snapshotter", "a=overlayfs")
+        #expect(twice.status == 64 && twice.errorText.contains("names 'a' twice"), "\(twice.report)")
+    }
+
     @Test("Every call is told in JSON, with its code", .timeLimit(.minutes(1)))
     func log() async throws {
         let server = try RunningServer(["--log-format", "json"])
@@ -143,7 +156,7 @@ struct OperationTests {
 
     @Test("A thousand snapshots by eight clients: all go, and memory does not grow with them")
     func soak() async throws {
-        let server = try RunningServer(["-q"])
+        let server = try RunningServer()
         func round(_ count: Int) async throws {
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for worker in 0..<8 {

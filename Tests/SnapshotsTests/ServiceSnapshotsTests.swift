@@ -52,9 +52,7 @@ struct ServiceSnapshotsTests {
         }
 
         func names(_ filters: String...) throws -> [String] {
-            var names = [String]()
-            try service.walk(try filters.map(SnapshotFilter.init(parsing:))) { names.append($0.name) }
-            return names
+            try service.list(try filters.map(SnapshotFilter.init(parsing:))).map(\.name)
         }
 
         /// A column of all committed snapshots, oldest first; nil is null.
