@@ -2,7 +2,7 @@ internal import ContainerdAPI
 internal import FoundationEssentials
 internal import GRPCCore
 internal import GRPCNIOTransportHTTP2
-package import Kernel
+internal import Kernel
 internal import Layout
 internal import OCI
 internal import SwiftProtobuf
@@ -14,14 +14,15 @@ package struct ContentStore: Sendable {
     typealias Connection = GRPCClient<HTTP2ClientTransport.Posix>
 
     private let socket: FilePath
-    private let folder: BlobFolder?
+    private let folder: FilePath
 
     /// - Parameters:
     ///   - socket: containerd's own, asked for each blob anew: it may be restarted at any time.
-    ///   - folder: the store's `blobs`; a blob that is there is read from there.
-    package init(socket: FilePath, folder: Directory?) {
+    ///   - folder: where it lies, if it can be seen from here: a blob that is there is read from there, without the way
+    ///     through the socket.
+    package init(socket: FilePath, folder: FilePath) {
         self.socket = socket
-        self.folder = folder.map(BlobFolder.init)
+        self.folder = folder.appending("blobs")
     }
 
     /// Bytes of the connection's window: what comes without a word from here.
@@ -44,7 +45,10 @@ package struct ContentStore: Sendable {
         _ descriptor: Descriptor, _ context: ContainerdContext,
         _ body: @Sendable (any BlobSource) async throws -> Result
     ) async throws -> Result {
-        if let folder, (try? folder.open(descriptor)) != nil { return try await body(folder) }
+        if let directory = try? Directory(opening: folder) {
+            let blobs = BlobFolder(directory)
+            if (try? blobs.open(descriptor)) != nil { return try await body(blobs) }
+        }
         return try await connected { connection in
             try await body(RemoteBlobs(client: Client(wrapping: connection), context: context))
         }

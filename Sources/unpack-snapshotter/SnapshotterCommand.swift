@@ -39,9 +39,10 @@ struct SnapshotterCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "The directory of containerd's content store, to read layers from as files.", valueName: "dir"),
+            "The directory of containerd's content store: a layer that is there is read as a file.",
+            valueName: "dir"),
         completion: .directory)
-    var content: String?
+    var content = "/var/lib/containerd/io.containerd.content.v1.content"
 
     @Option(
         name: .customLong("sync"),
@@ -55,7 +56,9 @@ struct SnapshotterCommand: ParsableCommand {
     func run() throws {
         let isSynced = try Settings.sync.resolve(syncText) == .fs
         let root = try store.rootPath()
-        let contentStore = try openContentStore()
+        let contentStore = ContentStore(
+            socket: try absolutePath(containerd, of: "--containerd"),
+            folder: try absolutePath(content, of: "--content"))
         // Before the first thread: they inherit the mask that keeps signals from them.
         let stopping = Promise<Int32>()
         Process.onTermination { stopping.fulfil($0) }
@@ -85,15 +88,6 @@ struct SnapshotterCommand: ParsableCommand {
         Talk.say(
             Remark(level: .warning, message: message, hint: hint),
             text: "\(Program.name): \(message)\nhint: \(hint)")
-    }
-
-    private func openContentStore() throws -> ContentStore {
-        let socket = try absolutePath(containerd, of: "--containerd")
-        let folder = try content.map { text in
-            let blobs = try absolutePath(text, of: "--content").appending("blobs")
-            return try attempt { try Directory(opening: blobs) }
-        }
-        return ContentStore(socket: socket, folder: folder)
     }
 
     private func openStores(

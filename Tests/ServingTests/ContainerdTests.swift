@@ -66,6 +66,22 @@ struct ContainerdTests {
         }
     }
 
+    @Test(
+        "Layers are read as files where the content store can be seen",
+        .enabled(if: Release.present.contains(.later), "needs a containerd that knows differs as plugins"))
+    func files() throws {
+        let place = try TemporaryDirectory(in: "/dev/shm")
+        let content = place.path.appending("content")
+        // Where there is no containerd to be asked.
+        let node = try Node(.later, ["--content", content.string, "--containerd", "/nowhere"])
+        let image = try SharedImage(in: node.server.scratch.path, of: node.server)
+        try FileManager.default.createSymbolicLink(
+            atPath: content.string,
+            withDestinationPath: node.containerd.root.appending("io.containerd.content.v1.content").string)
+        try node.load(image.archive)
+        #expect(try node.names() == Set(image.chains))
+    }
+
     @Test("Namespaces have their own snapshots", arguments: Release.present)
     func namespaces(release: Release) throws {
         let node = try Node(release)
