@@ -4,6 +4,7 @@ SWIFT ?= swift
 # The runtime of Swift is linked statically: the program starts twice as fast, and runs where there is no Swift.
 RELEASE := -c release --static-swift-stdlib
 PROGRAM ?= .build/release/unpack
+SNAPSHOTTER ?= .build/release/unpack-snapshotter
 
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
@@ -11,6 +12,7 @@ MANDIR ?= $(PREFIX)/share/man
 BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 # Where `make deb` and `make dist` put what they make.
 OUTPUT ?= .build
 
@@ -44,7 +46,7 @@ BENCH = $(SUDO) env LARGE_IMAGE="$(LARGE_IMAGE)" BENCH_CACHE="$(BENCH_CACHE)" BE
 	BENCH_ROUNDS="$(BENCH_ROUNDS)" BENCH_ONLY="$(BENCH_ONLY)" BENCH_TIMEOUT="$(BENCH_TIMEOUT)" \
 	BENCH_PROGRAM="$(PROGRAM)" .ci/bench
 
-.PHONY: run build test test-large bench bench-scale bench-micro crash mutants sanitize fuzz check protocols fmt install uninstall deb deb-test dist clean help build-packages test-packages bench-packages
+.PHONY: run build build-snapshotter test test-large bench bench-scale bench-micro crash mutants sanitize fuzz check protocols fmt install install-snapshotter uninstall deb deb-test dist clean help build-packages test-packages bench-packages
 
 run: build-packages ## build for release, unpack a fixture, mount it, look at it, unmount it
 	$(SWIFT) build $(RELEASE) --product unpack
@@ -52,6 +54,9 @@ run: build-packages ## build for release, unpack a fixture, mount it, look at it
 
 build: build-packages ## build the program for release
 	$(SWIFT) build $(RELEASE) --product unpack
+
+build-snapshotter: build-packages ## build unpack-snapshotter for release, which serves containerd (minutes more)
+	$(SWIFT) build $(RELEASE) --product unpack-snapshotter
 
 test: build-packages test-packages ## run every test (as root, or much of it is skipped)
 	.ci/containerd-2 .build/containerd-2 || echo "a later containerd cannot be had: the tests do without" >&2
@@ -104,22 +109,28 @@ fmt: ## format the sources in place
 # No build and no network where there is a program: this may be somebody else than who has built it.
 install: ## install program, manual and completions; PREFIX, DESTDIR, BINDIR, MANDIR, BASHDIR, ZSHDIR and FISHDIR say where
 	@test -x "$(PROGRAM)" || $(MAKE) build
-	@$(INSTALL) packaging/install "$(PROGRAM)"
+	@$(INSTALL) packaging/install unpack "$(PROGRAM)"
 
-uninstall: ## remove what install has put there
-	@$(INSTALL) packaging/install --remove
+install-snapshotter: ## install unpack-snapshotter, its manual and its systemd units; UNITDIR says where
+	@test -x "$(SNAPSHOTTER)" || $(MAKE) build-snapshotter
+	@$(INSTALL) packaging/install unpack-snapshotter "$(SNAPSHOTTER)"
+
+uninstall: ## remove what install and install-snapshotter have put there
+	@$(INSTALL) packaging/install --remove unpack
+	@$(INSTALL) packaging/install --remove unpack-snapshotter
 
 INSTALL = DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" BINDIR="$(BINDIR)" MANDIR="$(MANDIR)" BASHDIR="$(BASHDIR)" \
-	ZSHDIR="$(ZSHDIR)" FISHDIR="$(FISHDIR)"
+	ZSHDIR="$(ZSHDIR)" FISHDIR="$(FISHDIR)" UNITDIR="$(UNITDIR)"
 
-deb: build ## a Debian package in OUTPUT, which runs where there is no Swift
+deb: build build-snapshotter ## Debian packages of both programs in OUTPUT, which run where there is no Swift
 	@.ci/install-packages $(DEB_PACKAGES)
-	@packaging/deb "$(PROGRAM)" "$(OUTPUT)"
+	@packaging/deb unpack "$(PROGRAM)" "$(OUTPUT)"
+	@packaging/deb unpack-snapshotter "$(SNAPSHOTTER)" "$(OUTPUT)"
 
-deb-test: deb ## install that on a bare Debian, unpack an image there, remove it (as root; with network)
+deb-test: deb ## install them on a bare Debian, unpack an image there, remove them (as root; with network)
 	@.ci/install-packages $(DEB_TEST_PACKAGES)
-	lintian --fail-on error,warning "$(OUTPUT)"/unpack_*.deb
-	$(SUDO) packaging/deb-test "$(OUTPUT)"/unpack_*.deb Fixtures/busybox
+	lintian --fail-on error,warning "$(OUTPUT)"/unpack_*.deb "$(OUTPUT)"/unpack-snapshotter_*.deb
+	$(SUDO) packaging/deb-test "$(OUTPUT)"/unpack_*.deb "$(OUTPUT)"/unpack-snapshotter_*.deb Fixtures/busybox
 
 dist: ## the sources of the last commit, as an archive in OUTPUT
 	git archive --format=tar --prefix=unpack/ HEAD | gzip -9n >"$(OUTPUT)/unpack.tar.gz"
@@ -128,7 +139,7 @@ clean: ## remove what was built
 	rm -rf .build
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 22
 
 build-packages:
 	@.ci/install-packages $(BUILD_PACKAGES)

@@ -19,7 +19,8 @@ struct SnapshotterManual: ManualTexts {
                 "CONTAINERD",
                 """
                 containerd's configuration names the socket twice, once for snapshots and once for layers that are applied \
-                onto them. What cannot be applied here (layers of another kind), its own differ takes:
+                onto them; what cannot be applied here (layers of another kind), its own differ takes. containerd 1.6 knows \
+                the first alone, and does not start with the other two:
 
                   version = 2
                   [proxy_plugins.unpack]
@@ -39,7 +40,8 @@ struct SnapshotterManual: ManualTexts {
                 "SYSTEMD",
                 """
                 unpack-snapshotter.socket listens from the boot on, and starts unpack-snapshotter.service when somebody \
-                connects. While the service is restarted, calls wait. Options are given by an override, systemctl edit \
+                connects. While the service is restarted, calls wait. Debian's package enables the socket alone: nothing runs \
+                before containerd asks. Options are given by an override, systemctl edit \
                 unpack-snapshotter:
 
                   [Service]

@@ -61,7 +61,7 @@ struct PackagingTests {
         func build(_ folder: String) throws -> FilePath {
             // This build is linked with Swift's own libraries, which no package has.
             let made = try Command.run(
-                Self.repository.appending("packaging/deb").string, Program.path.string,
+                Self.repository.appending("packaging/deb").string, "unpack", Program.path.string,
                 try scratch.makeDirectory(folder).string,
                 environment: [
                     "SHLIBDEPS_OPTIONS": "--ignore-missing-info",
