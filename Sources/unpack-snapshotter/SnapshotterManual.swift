@@ -4,7 +4,9 @@ internal import Programs
 struct SnapshotterManual: ManualTexts {
     let section = 8
 
-    let settings: [any AnySetting] = [Settings.root, Settings.sync, Settings.logFormat]
+    let settings: [any AnySetting] = [
+        Settings.root, Settings.snapshotter, Settings.sync, Settings.logFormat,
+    ]
 
     let files = [
         ("/run/unpack/snapshotter.sock", "The socket, if no other is named."),
@@ -31,6 +33,9 @@ struct SnapshotterManual: ManualTexts {
                     address = "/run/unpack/snapshotter.sock"
                   [plugins."io.containerd.service.v1.diff-service"]
                     default = ["unpack-diff", "walking"]
+
+                What is imported by containerd's transfer service needs an entry in its unpack_config, too, with snapshotter = \
+                "unpack" and differ = "unpack-diff".
 
                 The name of the first is a NAME of --snapshotter; it is what ctr(8) and the others ask for with their own \
                 --snapshotter.

@@ -28,6 +28,4 @@ private func manual() throws {
     #expect(!variables.isEmpty)
     let environment = try #require(page.section("ENVIRONMENT"))
     for variable in variables { #expect(environment.contains(variable), "\(variable)") }
-    // It is a flag of this program, and the variable another program's.
-    #expect(!environment.contains("UNPACK_SNAPSHOTTER"))
 }

@@ -62,8 +62,8 @@ final class Node {
     /// What a committed snapshot shows.
     func tree(_ name: String, _ snapshotter: String) throws -> TreeDump {
         let key = "look-\(UInt32.random(in: 0 ... .max))"
-        // Left there: a removal starts a collection, and to that a view of a later `ctr` is nobody's.
-        _ = try snapshots("view", key, name, by: snapshotter)
+        // A view of a later `ctr` is nobody's, and goes with the next collection.
+        _ = try snapshots("prepare", key, name, by: snapshotter)
         return try mounted(key, by: snapshotter) { try TreeDump(of: try Directory(opening: $0)) }
     }
 
