@@ -5,7 +5,7 @@ struct SnapshotterManual: ManualTexts {
     let section = 8
 
     let settings: [any AnySetting] = [
-        Settings.root, Settings.snapshotter, Settings.sync, Settings.logFormat,
+        Settings.snapshotter, Settings.root, Settings.sync, Settings.logFormat,
     ]
 
     let files = [
@@ -20,25 +20,24 @@ struct SnapshotterManual: ManualTexts {
             (
                 "CONTAINERD",
                 """
-                containerd's configuration names the socket twice, once for snapshots and once for layers that are applied \
-                onto them; what cannot be applied here (layers of another kind), its own differ takes. containerd 1.6 knows \
-                the first alone, and does not start with the other two:
+                containerd's configuration names the socket:
 
-                  version = 2
                   [proxy_plugins.unpack]
                     type = "snapshot"
                     address = "/run/unpack/snapshotter.sock"
+
+                The name is a NAME of --snapshotter; it is what ctr(8) and the others ask for with their own --snapshotter. \
+                containerd 2 has its layers applied here, too, and its own differ takes those of another kind. An older one does \
+                not start with this:
+
                   [proxy_plugins.unpack-diff]
                     type = "diff"
                     address = "/run/unpack/snapshotter.sock"
                   [plugins."io.containerd.service.v1.diff-service"]
                     default = ["unpack-diff", "walking"]
 
-                What is imported by containerd's transfer service needs an entry in its unpack_config, too, with snapshotter = \
-                "unpack" and differ = "unpack-diff".
-
-                The name of the first is a NAME of --snapshotter; it is what ctr(8) and the others ask for with their own \
-                --snapshotter.
+                docs/containerd.md of the sources, which Debian's package has in /usr/share/doc/unpack-snapshotter, has whole \
+                configurations, for Kubernetes and the transfer service as well.
                 """
             ),
             (

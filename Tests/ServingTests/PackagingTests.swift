@@ -159,7 +159,8 @@ struct PackagingTests {
             paths == [
                 "./lib/systemd/system/unpack-snapshotter.service",
                 "./lib/systemd/system/unpack-snapshotter.socket",
-                "./usr/bin/unpack-snapshotter", "\(doc)/changelog.Debian.gz", "\(doc)/copyright",
+                "./usr/bin/unpack-snapshotter", "\(doc)/changelog.Debian.gz", "\(doc)/containerd.md",
+                "\(doc)/copyright",
                 "./usr/share/lintian/overrides/unpack-snapshotter",
                 "./usr/share/man/man8/unpack-snapshotter.8.gz",
             ])
