@@ -9,6 +9,9 @@ package final class Calls: Sendable {
     private static let threadCount = 16
 
     private let workers = NIOThreadPool(numberOfThreads: threadCount)
+    /// For layers, which may wait for containerd. It may hold its database until a snapshot is made or committed: threads
+    /// for that are always left.
+    private let layerWorkers = NIOThreadPool(numberOfThreads: threadCount)
     /// For what a call has left to be done after its answer, in order.
     private let later = NIOThreadPool(numberOfThreads: 1)
     private let state = Guarded((running: 0, isStopping: false))
@@ -17,19 +20,22 @@ package final class Calls: Sendable {
     /// - Parameter tell: hears of every call when it has ended, on any thread.
     package init(tell: @escaping @Sendable (CallRecord) -> Void) {
         self.tell = tell
-        workers.start()
-        later.start()
+        for pool in [workers, layerWorkers, later] { pool.start() }
     }
 
+    /// Answers a call with what `body` returns or throws, and tells how that went.
+    ///
+    /// - Parameter body: may add to what is told of the call.
     /// - Throws: `RPCError`, whatever `body` throws.
-    func run<Value: Sendable>(
-        _ call: Call, _ body: @escaping @Sendable () throws -> Value
+    func answer<Value>(
+        _ call: Call, _ body: (inout Call) async throws -> Value
     ) async throws(RPCError) -> Value {
         state.withLock { $0.running += 1 }
         defer { state.withLock { $0.running -= 1 } }
         let start = ContinuousClock.now
+        var call = call
         do {
-            let value = try await workers.runIfActive(body)
+            let value = try await body(&call)
             tell(call.record(.now - start))
             return value
         } catch {
@@ -39,11 +45,28 @@ package final class Calls: Sendable {
         }
     }
 
+    /// Answers a call with what `body` does on a thread, soon: it waits for nobody but the disk.
+    func run<Value: Sendable>(
+        _ call: Call, _ body: @escaping @Sendable () throws -> Value
+    ) async throws(RPCError) -> Value {
+        try await answer(call) { _ in try await workers.runIfActive(body) }
+    }
+
+    /// Does something with a layer on a thread, of a call that is being answered.
+    func runLayer<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
+        try await layerWorkers.runIfActive(body)
+    }
+
     /// Lends a wish to stop that is told when the client does not want the answer any more.
     func cancellable<Result>(_ body: (Cancellation) async throws -> Result) async throws -> Result {
         let cancellation = Cancellation()
         return try await withRPCCancellationHandler {
-            try await body(cancellation)
+            do {
+                return try await body(cancellation)
+            } catch {
+                // However far it got: that is why it failed.
+                throw cancellation.isCancelled ? Cancelled(.failure) : error
+            }
         } onCancelRPC: { [state] in
             // gRPC says the same at the beginning of a graceful stop, which is for calls to end by themselves.
             if !state.withLock({ $0.isStopping }) { cancellation.cancel() }
@@ -78,6 +101,7 @@ package final class Calls: Sendable {
         try? await later.runIfActive {}
         try? await later.shutdownGracefully()
         try? await workers.shutdownGracefully()
+        try? await layerWorkers.shutdownGracefully()
     }
 }
 

@@ -30,12 +30,15 @@ package struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
         let mounts = message.mounts.map(ForeignMount.init)
         let isSynced = self.isSynced || message.syncFs
         let call = Call(method: "Apply", isChange: true, digest: message.diff.digest)
-        let applied = try await calls.cancellable { cancellation in
+        let applied = try await calls.answer(call) { _ in
             let descriptor = try Descriptor(message.diff)
-            return try await content.reading(descriptor, ContainerdContext(request.metadata)) { blobs in
-                try await calls.run(call) {
-                    try differ.apply(
-                        descriptor, from: blobs, onto: mounts, isSynced: isSynced, cancellation: cancellation)
+            return try await calls.cancellable { cancellation in
+                try await content.reading(descriptor, ContainerdContext(request.metadata)) { blobs in
+                    try await calls.runLayer {
+                        try differ.apply(
+                            descriptor, from: blobs, onto: mounts, isSynced: isSynced,
+                            cancellation: cancellation)
+                    }
                 }
             }
         }
@@ -53,13 +56,17 @@ package struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
         let message = request.message
         let containerd = ContainerdContext(request.metadata)
         let upload = ContentUpload(message.ref.isEmpty ? Self.newReference() : message.ref)
-        let layer = try await calls.cancellable { cancellation in
-            try await content.connected { connection in
-                let context = try await containerd.leased(connection)
-                return try await upload.bring(ContentStore.Client(wrapping: connection), context) {
-                    try await make(message, into: upload, cancellation)
+        let layer = try await calls.answer(Call(method: "Diff", isChange: true)) { call in
+            let layer = try await calls.cancellable { cancellation in
+                try await content.connected { connection in
+                    let context = try await containerd.leased(connection)
+                    return try await upload.bring(ContentStore.Client(wrapping: connection), context) {
+                        try await make(message, into: upload, cancellation)
+                    }
                 }
             }
+            call.digest = layer.descriptor.digest.description
+            return layer
         }
         return ServerResponse(
             message: .with {
@@ -76,8 +83,8 @@ package struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
         let (left, right) = (request.left.map(ForeignMount.init), request.right.map(ForeignMount.init))
         let mediaType = request.mediaType.isEmpty ? .ociLayerGzip : MediaType(rawValue: request.mediaType)
         let latest = request.hasSourceDateEpoch ? Timestamp(request.sourceDateEpoch) : nil
-        return try await calls.run(Call(method: "Diff", isChange: true)) {
-            defer { upload.end() }
+        defer { upload.end() }
+        return try await calls.runLayer {
             let layer = try differ.makeLayer(
                 from: left, to: right, as: mediaType, latest: latest, cancellation: cancellation
             ) { try upload.write($0) }

@@ -83,3 +83,13 @@ func eventually(_ seconds: Double = 30, _ body: () throws -> Bool) throws -> Boo
     }
     return try body()
 }
+
+/// As `eventually`, for tests whose own calls run meanwhile: no thread that they need waits.
+func soon(_ seconds: Double = 30, _ body: () throws -> Bool) async throws -> Bool {
+    let end = Date() + seconds
+    while Date() < end {
+        if try body() { return true }
+        try await Task.sleep(for: .milliseconds(20))
+    }
+    return try body()
+}

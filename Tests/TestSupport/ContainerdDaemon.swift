@@ -20,7 +20,8 @@ package final class ContainerdDaemon {
             }
         }
 
-        fileprivate func program(_ name: String) -> String {
+        /// The path of one of its programs, or what is found in PATH.
+        package func program(_ name: String) -> String {
             switch self {
             case .installed: name
             case .later: Built.repository.appending(".build/containerd-2/bin").appending(name).string
@@ -73,6 +74,11 @@ package final class ContainerdDaemon {
         process?.kill()
         wait()
     }
+
+    /// Holds it still: it keeps its connections and answers nothing, until it is killed or goes on.
+    package func pause() { process?.send(SIGSTOP) }
+
+    package func goOn() { process?.send(SIGCONT) }
 
     private func wait() {
         while process?.isRunning == true { usleep(10_000) }

@@ -1,0 +1,223 @@
+import ContainerdAPI
+import Foundation
+import GRPCCore
+import GRPCNIOTransportHTTP2
+import Kernel
+import OCI
+import SwiftProtobuf
+import Synchronization
+import SystemPackage
+import TestSupport
+import Testing
+
+typealias Diffs = Containerd_Services_Diff_V1_Diff.Client<HTTP2ClientTransport.Posix>
+
+/// Calls of the diff service, with a containerd behind it that is there, hangs, goes, or is not there.
+@Suite("The diff service", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+struct DiffServiceTests {
+    private static let release = ContainerdDaemon.Release.present.last ?? .installed
+
+    @Test("Snapshots are served however many layers wait for a containerd that hangs")
+    func hanging() async throws {
+        let node = try Node(Self.release)
+        let blob = try node.ingest(Self.layer)
+        let targets = try (0..<40).map { try node.server.scratch.makeDirectory("target-\($0)") }
+        node.containerd.pause()
+        defer { node.containerd.goOn() }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            let socket = node.server.socket
+            for target in targets {
+                group.addTask {
+                    try await RunningServer.diffing(on: socket) { _ = try await $0.apply(blob, onto: target) }
+                }
+            }
+            try await Task.sleep(for: .seconds(1))
+            let answered = await withTaskGroup(of: Bool.self) { group in
+                group.addTask {
+                    (try? await RunningServer.connected(to: socket) { try await $0.prepare("a") }) != nil
+                }
+                group.addTask {
+                    try? await Task.sleep(for: .seconds(10))
+                    return false
+                }
+                defer { group.cancelAll() }
+                return await group.next() ?? false
+            }
+            #expect(answered)
+            node.containerd.goOn()
+            try await group.waitForAll()
+        }
+        for target in targets { #expect(try Self.names(in: target) == ["data", "file"]) }
+    }
+
+    @Test("A stop lets a layer be made for which containerd takes its time")
+    func stopped() async throws {
+        let node = try Node(Self.release)
+        let folder = try node.server.scratch.makeDirectory("new")
+        try node.server.scratch.write("new/file", [1, 2, 3])
+        node.containerd.pause()
+        defer { node.containerd.goOn() }
+        let socket = node.server.socket
+        let isConnected = Atomic(false)
+        async let made = RunningServer.diffing(on: socket) { client in
+            var bad = Containerd_Types_Descriptor()
+            bad.digest = "none"
+            #expect(await code { _ = try await client.apply(bad, onto: folder) } == .invalidArgument)
+            isConnected.store(true, ordering: .releasing)
+            return try await client.diff(from: nil, to: folder)
+        }
+        let isCalled = try await soon { isConnected.load(ordering: .acquiring) }
+        #expect(isCalled)
+        try await Task.sleep(for: .milliseconds(500))
+        node.server.process?.send(SIGTERM)
+        try await Task.sleep(for: .seconds(2))
+        #expect(node.server.process?.isRunning == true)
+        node.containerd.goOn()
+        let digest = try await made.digest
+        let content = try node.containerd.ctr("content", "ls", "-q")
+        #expect(content.contains(digest))
+        let end = try #require(node.server.process).finish()
+        #expect(end.status == 0, "\(end.report)")
+    }
+
+    @Test("Of a client that goes, nothing is left of its layer")
+    func vanished() async throws {
+        let node = try Node(Self.release)
+        let blob = try node.ingest(Self.layer)
+        let folder = try node.server.scratch.makeDirectory("target")
+        node.containerd.pause()
+        defer { node.containerd.goOn() }
+        let socket = node.server.socket
+        let before = try Self.changeTime(of: folder)
+        let client = Task {
+            try await RunningServer.diffing(on: socket) { _ = try await $0.apply(blob, onto: folder) }
+        }
+        // Whether it can hold layers is tried out before anything is read.
+        let isBegun = try await soon { try Self.changeTime(of: folder) != before }
+        #expect(isBegun)
+        client.cancel()
+        _ = await client.result
+        node.containerd.goOn()
+        let isOver = try await soon {
+            node.server.process?.errorText.contains(": CANCELLED") == true
+        }
+        let log = node.server.process?.errorText ?? ""
+        #expect(isOver, "\(log)")
+        #expect(try Self.names(in: folder).isEmpty)
+        try await RunningServer.diffing(on: socket) { _ = try await $0.apply(blob, onto: folder) }
+        #expect(try Self.names(in: folder) == ["data", "file"])
+    }
+
+    @Test("The log says of every call how it was answered", .timeLimit(.minutes(1)))
+    func log() async throws {
+        let node = try Node(Self.release, ["--log-format", "json"])
+        let folder = try node.server.scratch.makeDirectory("new")
+        try node.server.scratch.write("new/file", [1, 2, 3])
+        let blob = try node.ingest(Self.layer)
+        let digest = try await RunningServer.diffing(on: node.server.socket) { client in
+            let made = try await client.diff(from: nil, to: folder)
+            var bad = blob
+            bad.digest = "sha256:none"
+            #expect(await code { _ = try await client.apply(bad, onto: folder) } == .invalidArgument)
+            bad = blob
+            bad.size = -1
+            #expect(await code { _ = try await client.apply(bad, onto: folder) } == .invalidArgument)
+            return made.digest
+        }
+        node.containerd.kill()
+        try await RunningServer.diffing(on: node.server.socket) { client in
+            #expect(await code { _ = try await client.diff(from: nil, to: folder) } == .unavailable)
+            #expect(await code { _ = try await client.apply(blob, onto: folder) } == .internalError)
+        }
+        let lines = try node.server.stop().errorText.split(separator: "\n").compactMap {
+            try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any]
+        }
+        let told = lines.compactMap { line -> String? in
+            guard let method = line["method"] as? String, ["Apply", "Diff"].contains(method) else {
+                return nil
+            }
+            return "\(method) \(line["code"] ?? "") \(line["digest"] ?? "")"
+        }
+        #expect(
+            told == [
+                "Diff OK \(digest)", "Apply INVALID_ARGUMENT sha256:none",
+                "Apply INVALID_ARGUMENT \(blob.digest)", "Diff UNAVAILABLE ", "Apply INTERNAL \(blob.digest)",
+            ])
+    }
+
+    private static let layer = LayerBuilder(
+        .directory("."), .directory("data"), .file("data/one", "1\n"), .file("file", "2\n"))
+
+    private static func changeTime(of folder: FilePath) throws -> String {
+        try Command.run("stat", "-c", "%z", folder.string).succeed().text
+    }
+
+    private static func names(in folder: FilePath) throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: folder.string).sorted()
+    }
+}
+
+extension RunningServer {
+    /// Lends a connection to the diff service.
+    static func diffing<Result: Sendable>(
+        on socket: FilePath, _ body: (Diffs) async throws -> Result
+    ) async throws -> Result {
+        let transport = try HTTP2ClientTransport.Posix(
+            target: .unixDomainSocket(path: socket.string), transportSecurity: .plaintext)
+        return try await withGRPCClient(transport: transport) { try await body(Diffs(wrapping: $0)) }
+    }
+}
+
+extension Node {
+    /// Puts a layer into the content store.
+    func ingest(_ layer: LayerBuilder) throws -> Containerd_Types_Descriptor {
+        let bytes = layer.tar
+        let digest = OCI.Digest(.sha256, of: bytes).description
+        let file = try server.scratch.write("blob", bytes)
+        try Command.run(
+            "sh", "-c", #"exec "$@" <"$0""#, file.string, containerd.release.program("ctr"), "-a",
+            containerd.socket.string,
+            "content", "ingest", "--expected-digest", digest, "blob"
+        ).succeed()
+        return .with {
+            $0.mediaType = Packing.none.mediaType.rawValue
+            $0.digest = digest
+            $0.size = Int64(bytes.count)
+        }
+    }
+}
+
+/// The calls, in containerd's default namespace.
+extension Diffs {
+    private static var metadata: Metadata { ["containerd-namespace": "default"] }
+
+    func apply(
+        _ blob: Containerd_Types_Descriptor, onto folder: FilePath
+    ) async throws -> Containerd_Types_Descriptor {
+        try await apply(
+            .with {
+                $0.diff = blob
+                $0.mounts = [.bind(folder)]
+            }, metadata: Self.metadata
+        ).applied
+    }
+
+    func diff(from old: FilePath?, to new: FilePath) async throws -> Containerd_Types_Descriptor {
+        try await diff(
+            .with {
+                $0.left = old.map { [.bind($0)] } ?? []
+                $0.right = [.bind(new)]
+            }, metadata: Self.metadata
+        ).diff
+    }
+}
+
+extension Containerd_Types_Mount {
+    static func bind(_ folder: FilePath) -> Self {
+        .with {
+            $0.type = "bind"
+            $0.source = folder.string
+            $0.options = ["rbind", "rw"]
+        }
+    }
+}
