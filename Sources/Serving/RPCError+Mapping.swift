@@ -17,7 +17,14 @@ extension RPCError {
         case is Cancelled: self.init(code: .cancelled, message: "cancelled")
         default: self.init(code: .internalError, message: "\(error)")
         }
+        if message.utf8.count > Self.longestMessage {
+            message = String(decoding: message.utf8.prefix(Self.longestMessage), as: UTF8.self) + "…"
+        }
     }
+
+    /// Bytes. A message goes in a header, each byte as three at worst; one that is longer than a client takes (16 KiB) ends
+    /// the connection, with all other calls on it.
+    private static let longestMessage = 4096
 
     private init(_ failure: DifferFailure) {
         switch failure {
