@@ -37,7 +37,14 @@ package struct ServiceSnapshots: Sendable {
     // MARK: Names
 
     /// The store's name of what a client calls `key`.
-    private func name(of key: String) -> String { "\(owner.rawValue):\(key)" }
+    ///
+    /// - Throws: `.invalidArgument` for a key that the database would not keep whole.
+    private func name(of key: String) throws(StoreFailure) -> String {
+        if key.utf8.contains(0) {
+            throw StoreFailure(.invalidArgument, "the key '\(escaped(key.utf8))' has a NUL in it")
+        }
+        return "\(owner.rawValue):\(key)"
+    }
 
     /// What clients call a snapshot.
     private func key(of name: String) -> String {
@@ -59,7 +66,7 @@ package struct ServiceSnapshots: Sendable {
 
     /// - Returns: nil if there is none that this service sees.
     private func find(_ key: String) throws(StoreFailure) -> SnapshotInfo? {
-        let own = name(of: key)
+        let own = try name(of: key)
         if let info = try store.find(own, of: owner) { return info }
         return try store.findClaimed(key, by: owner)
     }
@@ -72,6 +79,7 @@ package struct ServiceSnapshots: Sendable {
     /// What is new has a name, and may not hide what was claimed.
     private func checkNew(_ key: String) throws(StoreFailure) {
         if key.isEmpty { throw StoreFailure(.invalidArgument, "a snapshot without a key") }
+        _ = try name(of: key)
         guard try store.findClaimed(key, by: owner) != nil else { return }
         throw StoreFailure(.alreadyExists, "there is a snapshot '\(key)' already")
     }
@@ -120,7 +128,7 @@ package struct ServiceSnapshots: Sendable {
             throw StoreFailure(.alreadyExists, "the layer is there already: '\(claimed.name)'")
         }
         return try store.prepare(
-            name(of: key), parent: below?.name, labels: labels, owner: owner, in: run)
+            try name(of: key), parent: below?.name, labels: labels, owner: owner, in: run)
     }
 
     /// As `SnapshotStore.view`.
@@ -129,7 +137,7 @@ package struct ServiceSnapshots: Sendable {
     ) throws(StoreFailure) -> [Mount] {
         try checkNew(key)
         return try store.view(
-            name(of: key), parent: try self.parent(parent)?.name, labels: labels, owner: owner, in: run)
+            try name(of: key), parent: try self.parent(parent)?.name, labels: labels, owner: owner, in: run)
     }
 
     /// As `SnapshotStore.commit`, and fast: what it takes is not measured yet, and its files may not be on the disk. The
@@ -140,7 +148,7 @@ package struct ServiceSnapshots: Sendable {
         let active = try get(key)
         if active.kind == .active { try checkNew(name) }
         try store.commit(
-            active.name, as: self.name(of: name), onto: try self.parent(parent)?.name, labels: labels,
+            active.name, as: try self.name(of: name), onto: try self.parent(parent)?.name, labels: labels,
             isSynced: false, isMeasured: false)
     }
 

@@ -10,11 +10,16 @@ package enum SnapshotLabels {
 
     /// The labels that are stored of those given: one without a value is none.
     ///
-    /// - Throws: `.invalidArgument` for a label that is too long or has no key.
+    /// - Throws: `.invalidArgument` for a label that is too long or has no key, and for one that the database would not keep
+    ///   whole.
     package static func stored(of labels: [String: String]) throws(StoreFailure) -> [String: String] {
         for (key, value) in labels {
             let length = key.utf8.count + value.utf8.count
             if key.isEmpty { throw StoreFailure(.invalidArgument, "a label has no key") }
+            if key.utf8.contains(0) || value.utf8.contains(0) {
+                throw StoreFailure(
+                    .invalidArgument, "the label '\(escaped(key.utf8.prefix(100)))' has a NUL in it")
+            }
             if length > maximumLength {
                 throw StoreFailure(
                     .invalidArgument,

@@ -80,6 +80,38 @@ struct SnapshotsServiceTests {
         }
     }
 
+    @Test("A key and a label are all that they say, or refused")
+    func oddTexts() async throws {
+        let server = try RunningServer()
+        try await server.connected { client in
+            let odd = "new\nline \u{1B}[31m \u{0301} \u{FFFD}"
+            _ = try await client.prepare(odd, labels: [odd: odd])
+            let info = try await client.stat(odd)
+            #expect(Array(info.name.utf8) == Array(odd.utf8) && info.labels == [odd: odd])
+            // As one string in another form.
+            _ = try await client.prepare("e\u{0301}")
+            #expect(await code { _ = try await client.stat("\u{E9}") } == .notFound)
+
+            // SQLite's texts end there.
+            for key in ["a\0b", "\0"] {
+                #expect(await code { _ = try await client.prepare(key) } == .invalidArgument)
+                #expect(await code { _ = try await client.stat(key) } == .invalidArgument)
+                #expect(await code { try await client.commit(odd, as: key) } == .invalidArgument)
+                #expect(
+                    await code { _ = try await client.prepare("b", labels: [key: "x"]) } == .invalidArgument)
+                #expect(
+                    await code { _ = try await client.prepare("b", labels: ["x": key]) } == .invalidArgument)
+            }
+            let long = String(repeating: "long ", count: 200_000)
+            #expect(await code { _ = try await client.stat(long) } == .notFound)
+            #expect(await code { _ = try await client.prepare("x", long) } == .invalidArgument)
+            #expect(await code { _ = try await client.list(["name~=(\(long)"]) } == .invalidArgument)
+            #expect(await code { _ = try await client.update(odd, labels: [:], [long]) } == .invalidArgument)
+            // The connection has borne it.
+            #expect(try await client.list() == [[odd, "e\u{0301}"]])
+        }
+    }
+
     @Test("A long list comes in messages of a hundred")
     func batches() async throws {
         let server = try RunningServer(["--sync", "none"])
