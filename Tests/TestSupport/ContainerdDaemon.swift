@@ -59,9 +59,12 @@ package final class ContainerdDaemon {
     }
 
     package func start() throws {
+        // A `ctr` that comes too early tries again after seconds only. One that was killed has left its own.
+        try? FileManager.default.removeItem(atPath: socket.string)
         process = try RunningCommand([
             release.program("containerd"), "--log-level", "info", "-c", configuration.string,
         ])
+        for _ in 0..<3000 where !FileManager.default.fileExists(atPath: socket.string) { usleep(10_000) }
         for _ in 0..<300 where try tryCtr(["version"]).status != 0 { usleep(100_000) }
     }
 
