@@ -35,7 +35,7 @@ struct KillTests {
         try node.expectNothing(kind)
 
         let first = Int.random(in: 0..<3)
-        for round in first..<first + (Self.rounds ?? (kind == "loop" ? 1 : 3)) {
+        for round in first..<first + (Self.rounds ?? (kind == "loop" ? 3 : 6)) {
             let delay = duration * Double.random(in: 0.05...1)
             let importing = try node.containerd.startCtr([
                 "images", "import", "--snapshotter", "unpack", image.archive.string,
@@ -237,7 +237,7 @@ private final class LayeredImage {
     var top: String { chains[chains.count - 1] }
 
     private static let layers = 6
-    private static let filesOfLayer = 200
+    private static let filesOfLayer = 400
     static let fileCount = layers * filesOfLayer
 
     init(in folder: FilePath) throws {

@@ -64,8 +64,11 @@ package final class ContainerdDaemon {
         process = try RunningCommand([
             release.program("containerd"), "--log-level", "info", "-c", configuration.string,
         ])
-        for _ in 0..<3000 where !FileManager.default.fileExists(atPath: socket.string) { usleep(10_000) }
-        for _ in 0..<300 where try tryCtr(["version"]).status != 0 { usleep(100_000) }
+        for _ in 0..<3000 {
+            let isThere = FileManager.default.fileExists(atPath: socket.string)
+            if try isThere && tryCtr(["version"]).status == 0 { return }
+            usleep(10_000)
+        }
     }
 
     package func stop() {
