@@ -37,7 +37,8 @@ struct DiffServiceTests {
                     (try? await RunningServer.connected(to: socket) { try await $0.prepare("a") }) != nil
                 }
                 group.addTask {
-                    try? await Task.sleep(for: .seconds(10))
+                    // So long only where it is not: other tests keep this process's threads.
+                    try? await Task.sleep(for: .seconds(100))
                     return false
                 }
                 defer { group.cancelAll() }
@@ -174,11 +175,16 @@ extension Node {
         let bytes = layer.tar
         let digest = OCI.Digest(.sha256, of: bytes).description
         let file = try server.scratch.write("blob", bytes)
-        try Command.run(
-            "sh", "-c", #"exec "$@" <"$0""#, file.string, containerd.release.program("ctr"), "-a",
-            containerd.socket.string,
-            "content", "ingest", "--expected-digest", digest, "blob"
-        ).succeed()
+        // Until something refers to it, it may be collected at any moment.
+        let isKept = try eventually {
+            try Command.run(
+                "sh", "-c", #"exec "$@" <"$0""#, file.string, containerd.release.program("ctr"), "-a",
+                containerd.socket.string, "content", "ingest", "--expected-digest", digest, "blob"
+            ).succeed()
+            return try containerd.tryCtr(["content", "label", digest, "containerd.io/gc.root=test"]).status
+                == 0
+        }
+        #expect(isKept)
         return .with {
             $0.mediaType = Packing.none.mediaType.rawValue
             $0.digest = digest

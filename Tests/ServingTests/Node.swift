@@ -61,10 +61,20 @@ final class Node {
 
     /// What a committed snapshot shows.
     func tree(_ name: String, _ snapshotter: String) throws -> TreeDump {
-        let key = "look-\(UInt32.random(in: 0 ... .max))"
-        // A view of a later `ctr` is nobody's, and goes with the next collection.
-        _ = try snapshots("prepare", key, name, by: snapshotter)
-        return try mounted(key, by: snapshotter) { try TreeDump(of: try Directory(opening: $0)) }
+        var failure: Command.Failure?
+        for _ in 0..<10 {
+            let key = "look-\(UInt32.random(in: 0 ... .max))"
+            do {
+                // Left there: a removal starts a collection, and to that a view of a later `ctr` is nobody's.
+                _ = try snapshots("view", key, name, by: snapshotter)
+                return try mounted(key, by: snapshotter) { try TreeDump(of: try Directory(opening: $0)) }
+            } catch let error as Command.Failure {
+                // One that an import has started, when its lease ended, may have taken it.
+                guard error.description.contains("snapshot \(key) does not exist") else { throw error }
+                failure = error
+            }
+        }
+        throw try #require(failure)
     }
 
     /// The names of what a snapshotter has.
