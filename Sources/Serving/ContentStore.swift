@@ -74,8 +74,8 @@ struct ContainerdContext: Sendable {
         options = CallOptions.defaults.with { $0.waitForReady = false }
     }
 
-    /// Seconds for which what is made is kept for whoever has asked for it: long enough to refer to it.
-    private static let leaseTime = 600.0
+    /// Seconds for which what is made is kept for whoever has asked for it: long enough to write it and to refer to it.
+    private static let leaseTime = 3600.0
 
     /// With a lease. containerd tells its proxy plugins none of its client's, and content that nothing refers to is collected
     /// at any moment.
