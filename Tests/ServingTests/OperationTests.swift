@@ -49,7 +49,7 @@ struct OperationTests {
             try await client.commit("a", as: "base")
             async let copied = client.prepare("copy", parent: "base")
             let folder = server.root.appending("native").string
-            let isCopying = try eventually {
+            let isCopying = try await soon {
                 try FileManager.default.contentsOfDirectory(atPath: folder).count == 2
             }
             #expect(isCopying)
@@ -105,7 +105,7 @@ struct OperationTests {
         #expect(twice.status == 64 && twice.errorText.contains("names 'a' twice"), "\(twice.report)")
     }
 
-    @Test("Every call is told in JSON, with its code", .timeLimit(.minutes(1)))
+    @Test("Every call is told in JSON, with its code")
     func log() async throws {
         let server = try RunningServer(["--log-format", "json"])
         try await server.connected { client in
