@@ -105,7 +105,7 @@ let package = Package(
             dependencies: [
                 "ContainerdAPI", "Unpacking", "Snapshots", "Mounts", "Layers", "Layout", "Streams", "OCI",
                 "Kernel",
-                grpc, grpcTransport, protobuf, nio, logging, system,
+                grpc, grpcTransport, protobuf, nio, system,
             ],
             swiftSettings: dry),
         .executableTarget(
