@@ -21,11 +21,23 @@ struct DetachedMountTests {
         return try DetachedMount(type: "ext4", source: device.path, readOnly: readOnly, options: options)
     }
 
+    /// Mounts it writable, and returns when it is not mounted any more.
+    private func writing(
+        _ options: [(String, String?)] = [], _ body: (DetachedMount) throws -> Void
+    ) throws {
+        let device: FilePath
+        do {
+            let source = try LoopDevice(of: image, readOnly: false)
+            device = source.path
+            try body(
+                try DetachedMount(type: "ext4", source: device, readOnly: false, options: options))
+        }
+        #expect(try LoopDevice.isFreed(device, of: image))
+    }
+
     @Test("It is a file system like any other, and no path leads there")
     func writes() throws {
-        do {
-            let mount = try mount(
-                readOnly: false, [("nodelalloc", nil), ("commit", "30")])
+        try writing([("nodelalloc", nil), ("commit", "30")]) { mount in
             #expect(try mount.root.names() == [name("lost+found")])
             let table = try File.contents(of: "/proc/self/mountinfo")
             try mount.root.makeDirectory(name("d"), mode: 0o750)
@@ -60,7 +72,7 @@ struct DetachedMountTests {
 
     @Test("Many in a row leave the image clean, and as it was where they are read-only")
     func reads() throws {
-        for _ in 0..<5 { try mount(readOnly: false).root.file.sync() }
+        for _ in 0..<5 { try writing { try $0.root.file.sync() } }
         let before = try File.contents(of: image)
         for _ in 0..<5 { _ = try mount(readOnly: true).root.names() }
         #expect(try File.contents(of: image) == before)

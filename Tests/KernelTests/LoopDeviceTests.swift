@@ -13,30 +13,17 @@ struct LoopDeviceTests {
         file = try temporary.write("image", Bytes.noise(1 << 20).array)
     }
 
-    /// What the kernel says the device is made of.
-    private func backing(_ device: FilePath) throws -> String? {
-        let name = try #require(device.lastComponent).string
-        let path = FilePath("/sys/block/\(name)/loop/backing_file")
-        return (try? File.contents(of: path)).map { String(decoding: $0.dropLast(), as: UTF8.self) }
-    }
-
     @Test("A file is a device for as long as somebody has it", arguments: [true, false])
     func lives(readOnly: Bool) throws {
         var device: LoopDevice? = try LoopDevice(of: file, readOnly: readOnly)
         let path = try #require(device?.path)
-        #expect(try backing(path) == file.string)
+        #expect(try LoopDevice.backing(path) == file.string)
         #expect(try File.contents(of: path) == Bytes.noise(1 << 20).array)
         let name = try #require(path.lastComponent).string
         let flag = try File.contents(of: FilePath("/sys/block/\(name)/ro"))
         #expect(flag.first == (readOnly ? UInt8(ascii: "1") : UInt8(ascii: "0")))
         device = nil
-        // A child that another test is just starting may have it open for a moment.
-        var rounds = 0
-        while try backing(path) == file.string, rounds < 100 {
-            Process.sleep(milliseconds: 20)
-            rounds += 1
-        }
-        #expect(rounds < 100)
+        #expect(try LoopDevice.isFreed(path, of: file))
     }
 
     @Test("Many are made at the same time, each of its own file")
@@ -46,7 +33,7 @@ struct LoopDeviceTests {
                 group.addTask {
                     let file = try temporary.write("image-\(number)", Array(repeating: 0, count: 4096))
                     let device = try LoopDevice(of: file, readOnly: false)
-                    let found = try backing(device.path)
+                    let found = try LoopDevice.backing(device.path)
                     #expect(found == file.string)
                     return device.path
                 }
@@ -67,5 +54,21 @@ struct LoopDeviceTests {
         #expect(throws: SyscallFailure.self) {
             try LoopDevice(of: temporary.path.appending("s"), readOnly: false)
         }
+    }
+}
+
+extension LoopDevice {
+    /// What the kernel says a device is made of.
+    static func backing(_ device: FilePath) throws -> String? {
+        let name = try #require(device.lastComponent).string
+        let path = FilePath("/sys/block/\(name)/loop/backing_file")
+        return (try? File.contents(of: path)).map { String(decoding: $0.dropLast(), as: UTF8.self) }
+    }
+
+    /// Whether a device goes, and with it what was mounted from it: until it is another program, a child that another test is
+    /// just starting has all that is open here.
+    static func isFreed(_ device: FilePath, of file: FilePath) throws -> Bool {
+        for _ in 1...1500 where try backing(device) == file.string { Process.sleep(milliseconds: 20) }
+        return try backing(device) != file.string
     }
 }

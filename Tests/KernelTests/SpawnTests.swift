@@ -1,3 +1,4 @@
+import Glibc
 import Kernel
 import TestSupport
 import Testing
@@ -19,6 +20,18 @@ import Testing
     func arguments() throws {
         let result = try Process.run("sh", ["-c", #"printf '%s|' "$@" >&2"#, "sh", "a b", "", "é*"])
         #expect(result.errors == "a b||é*|")
+    }
+
+    /// A file that a child has open keeps its blocks when it is removed, and its file system mounted. Foundation opens its
+    /// files so that children get them.
+    @Test("No program gets what is open here")
+    func nothingIsInherited() throws {
+        let descriptor = open("/dev/null", O_RDONLY)
+        defer { close(descriptor) }
+        let script = "test ! -e /proc/self/fd/\(descriptor)"
+        #expect(try Process.run("sh", ["-c", script]).status == 0)
+        #expect(try Command.run("sh", "-c", script).status == 0)
+        #expect(try TerminalSession(["sh", "-c", script], columns: 80, rows: 24).finish().status == 0)
     }
 
     @Test("Of long errors the beginning is kept, and the program is not stopped", .timeLimit(.minutes(1)))

@@ -37,8 +37,7 @@ struct DiffServiceTests {
                     (try? await RunningServer.connected(to: socket) { try await $0.prepare("a") }) != nil
                 }
                 group.addTask {
-                    // So long only where it is not: other tests keep this process's threads.
-                    try? await Task.sleep(for: .seconds(100))
+                    try? await Task.sleep(for: .seconds(30))
                     return false
                 }
                 defer { group.cancelAll() }

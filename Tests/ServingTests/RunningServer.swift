@@ -42,10 +42,9 @@ final class RunningServer {
     func start() throws {
         let process = try RunningCommand(command())
         self.process = process
-        for _ in 0..<1000 where process.isRunning && !process.errorText.contains("serving ") {
-            usleep(10_000)
-        }
+        let isServing = try eventually { !process.isRunning || process.errorText.contains("serving ") }
         if !process.isRunning { try process.finish().succeed() }
+        try #require(isServing, "\(process.errorText)")
     }
 
     /// Kills it, as a lack of memory would.

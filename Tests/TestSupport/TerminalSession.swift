@@ -32,6 +32,7 @@ package final class TerminalSession {
         posix_spawn_file_actions_addopen(
             &actions, 1, scratch.path.appending("output").string, O_WRONLY | O_CREAT, 0o600)
         posix_spawn_file_actions_adddup2(&actions, 0, 2)
+        actions.closeOthers()
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }

@@ -153,7 +153,7 @@ int ck_wait_signal(const sigset_t *set);
 int ck_pipe(int ends[2]);
 
 /// Starts a program that is looked up in PATH: reading nothing, its output thrown away, its errors written to a
-/// descriptor, no signal blocked, and SIGPIPE ending it (posix_spawnp(3)). Returns its process.
+/// descriptor, no other one, no signal blocked, and SIGPIPE ending it (posix_spawnp(3)). Returns its process.
 int ck_spawn(const char *program, char *const arguments[], int errors);
 
 /// Starts a program that goes on by itself: a session of its own, in /, all of its streams /dev/null, no other
