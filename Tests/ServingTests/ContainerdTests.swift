@@ -103,7 +103,14 @@ struct ContainerdTests {
         let node = try Node(release)
         let events = try node.containerd.startCtr(["events"])
         defer { events.kill() }
-        usleep(500_000)
+        // It hears what happens from then on that containerd knows of it.
+        var count = 0
+        let isListening = try eventually {
+            count += 1
+            _ = try node.snapshots("prepare", "early-\(count)")
+            return !events.outputText.isEmpty
+        }
+        #expect(isListening)
         _ = try node.snapshots("prepare", "key")
         _ = try node.snapshots("commit", "name", "key")
         _ = try node.snapshots("rm", "name")
@@ -113,7 +120,7 @@ struct ContainerdTests {
             ("/snapshot/remove", [#""key":"name""#]),
         ]
         for (topic, fields) in wanted {
-            let came = try eventually(10) {
+            let came = try eventually {
                 events.outputText.split(separator: "\n").contains { line in
                     line.contains(topic) && fields.allSatisfy { line.contains($0) }
                 }

@@ -143,7 +143,8 @@ struct OperationTests {
                 "--root", scratch.path.appending("s").string,
             ], environment: ["NOTIFY_SOCKET": manager.path.string])
         defer { process.kill() }
-        for _ in 0..<100 where !FileManager.default.fileExists(atPath: socket.string) { usleep(20_000) }
+        let isListening = try await soon { FileManager.default.fileExists(atPath: socket.string) }
+        #expect(isListening)
         try await RunningServer.connected(to: socket) { _ = try await $0.prepare("a") }
         #expect(try manager.next() == "READY=1")
         process.send(SIGTERM)

@@ -116,7 +116,8 @@ struct PackagingTests {
             "--root", scratch.path.appending("s").string, "--address", scratch.path.appending("other").string,
         ])
         defer { process.kill() }
-        for _ in 0..<1000 where !FileManager.default.fileExists(atPath: socket.string) { usleep(10_000) }
+        let isListening = try await soon { FileManager.default.fileExists(atPath: socket.string) }
+        #expect(isListening)
         let transport = try HTTP2ClientTransport.Posix(
             target: .unixDomainSocket(path: socket.string), transportSecurity: .plaintext)
         let names = try await withGRPCClient(transport: transport) { client in
