@@ -92,7 +92,11 @@ struct OrdinaryUser {
 
 extension Ability {
     /// Whether ordinary users may have namespaces on this machine, and can be tried as.
+    ///
+    /// Not under ThreadSanitizer: it has a thread before a program begins, and who has more than one can enter no user
+    /// namespace (unshare(2)).
     static let canBeOrdinary: Bool = {
+        guard dlsym(nil, "__tsan_init") == nil else { return false }
         let tools = ["setpriv", "newuidmap", "unshare"].allSatisfy {
             (try? Command.run("sh", "-c", "command -v \($0)").succeed()) != nil
         }

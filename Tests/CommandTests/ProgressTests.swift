@@ -127,12 +127,17 @@ struct ProgressTests {
     /// What is told of an archive that comes slowly, and becomes a tar.
     private func piped(_ program: Program, _ image: ImageBuilder) throws -> [Fields] {
         let tar = try program.scratch.write("slow.tar", LayerBuilder(try image.members()).tar).string
-        let run = try Command.run(
-            "sh", "-ec",
-            #"{ head -c 3000 "$1"; sleep 0.5; tail -c +3001 "$1"; } | "$0" --progress json -o - - >/dev/null"#,
-            Program.path.string, tar
-        ).succeed()
-        return try Self.objects(run.errorText)
+        let script = #"""
+            slowly() {
+                head -c 3000 "$1"
+                for i in $(seq 300); do grep -qs receiving "$2" && break; sleep 0.1; done
+                tail -c +3001 "$1"
+            }
+            slowly "$1" "$2" | "$0" --progress json -o - - >/dev/null 2>"$2"
+            """#
+        let said = program.scratch.path.appending("said").string
+        try Command.run("sh", "-ec", script, Program.path.string, tar, said).succeed()
+        return try Self.objects(String(contentsOfFile: said, encoding: .utf8))
     }
 
     /// What is told by a process that finds a layer in another's hands: in the test's own.
