@@ -133,6 +133,13 @@ int64_t ck_file_system_magic(int d) {
     return (uint32_t)status.f_type;
 }
 
+int64_t ck_btrfs_id(int d) {
+    struct statfs s;
+    if (fstatfs(d, &s) < 0) return -errno;
+    if ((uint32_t)s.f_type != BTRFS_SUPER_MAGIC) return -ENOTSUP;
+    return (uint32_t)s.f_fsid.__val[0];
+}
+
 // Processors ---------------------------------------------------------------------------------------------------
 
 int ck_processor_count(void) {

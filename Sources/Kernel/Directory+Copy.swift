@@ -17,7 +17,7 @@ extension Directory {
             guard let copy = try target.createFile(newName, mode: mode) else {
                 throw SyscallFailure("openat", path: "\(newName)", errno: .fileExists)
             }
-            try copy.copyContent(of: try openFile(name))
+            try copy.copyContent(of: try openFile(name, expecting: status))
             return copy
         case .symlink: try target.makeSymlink(newName, target: try readLink(name))
         case .fifo, .socket, .character, .block: try target.makeNode(newName, status.kind, mode: mode)

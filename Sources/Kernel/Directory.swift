@@ -22,8 +22,37 @@ package final class Directory: Sendable {
         return Directory(adopting: try openDescriptor(name, flags))
     }
 
-    package func openFile(_ name: FileName) throws(SyscallFailure) -> File {
-        try openDescriptor(name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+    /// Opens a regular file for reading.
+    ///
+    /// Its type is known before it is opened for reading: to open a device can already make it act, and to open a FIFO wait.
+    ///
+    /// - Parameter expected: what was found under the name before; nil if any file will do.
+    /// - Throws: ELOOP for a symlink, EISDIR for a directory, ENXIO for anything else that is no regular file, ESTALE if it is
+    ///   not the expected file any more.
+    package func openFile(_ name: FileName, expecting expected: FileStatus? = nil) throws(SyscallFailure)
+        -> File
+    {
+        let found = try openDescriptor(name, pathOnly | O_NOFOLLOW)
+        let status = try found.status()
+        let refusal: CInt? =
+            switch status.kind {
+            case .regular: expected.map { $0.identity == status.identity } ?? true ? nil : ESTALE
+            case .symlink: ELOOP
+            case .directory: EISDIR
+            case .fifo, .socket, .character, .block: ENXIO
+            }
+        if let refusal { throw SyscallFailure("openat", path: name.description, code: refusal) }
+        return try found.reopened(as: name.description)
+    }
+
+    /// A descriptor that only names what is there, a symlink itself included (open(2), O_PATH): nothing is opened. Nil if
+    /// there is no such name.
+    func openForStatus(_ name: FileName) throws(SyscallFailure) -> File? {
+        do throws(SyscallFailure) {
+            return try openDescriptor(name, pathOnly | O_NOFOLLOW)
+        } catch let error where error.isMissing {
+            return nil
+        }
     }
 
     /// Creates a file and opens it for writing; nil if the name is taken.
@@ -58,22 +87,26 @@ package final class Directory: Sendable {
             })
     }
 
-    /// Opens what a relative path below this directory leads to: symlinks are followed and may lead anywhere,
-    /// a FIFO does not block (open(2), O_NONBLOCK).
+    /// Opens what a relative path below this directory leads to: symlinks are followed and may lead anywhere.
+    ///
+    /// - Returns: a file or directory that can be read; of anything else (a FIFO, a device, a socket) a descriptor that has a
+    ///   status and no content, because to open it may make it act.
     package func openFollowing(_ path: FilePath) throws(SyscallFailure) -> File {
-        let descriptor = try syscall("openat", escaped(path)) {
-            path.withPlatformString { ck_openat(raw, $0, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0) }
-        }
-        return File(adopting: descriptor)
+        let found = File(
+            adopting: try syscall("openat", escaped(path)) {
+                path.withPlatformString { ck_openat(raw, $0, pathOnly, 0) }
+            })
+        return try found.readableIfPlain(escaped(path))
     }
 
-    /// Opens what a relative path leads to, and nothing outside this directory (openat2(2), RESOLVE_BENEATH).
+    /// As `openFollowing`, but of nothing outside this directory (openat2(2), RESOLVE_BENEATH).
     package func openBeneath(_ path: FilePath) throws(SyscallFailure) -> File {
         let beneath: UInt64 = 0x08
-        return File(
+        let found = File(
             adopting: try syscall("openat2", escaped(path)) {
-                path.withPlatformString { ck_openat2(raw, $0, O_RDONLY | O_NONBLOCK | O_NOCTTY, beneath) }
+                path.withPlatformString { ck_openat2(raw, $0, pathOnly, beneath) }
             })
+        return try found.readableIfPlain(escaped(path))
     }
 
     /// Nil where there is no such name.
@@ -270,23 +303,34 @@ struct NameStream: ~Copyable {
 }
 
 /// O_PATH, which the Glibc module hides; the same on every architecture of Linux but alpha, parisc and sparc.
-private let pathOnly: CInt = 0o10000000
+let pathOnly: CInt = 0o10000000
 
 // MARK: Folders of the program's own
 
 extension Directory {
     /// Opens a directory, made with all its parents if it is missing; `mode` is for the last one.
+    ///
+    /// - Throws: ENOTDIR if the last component is a symlink; those above are followed.
     package static func makingAll(
         _ path: FilePath, mode: UInt32, parents: UInt32 = 0o755
     ) throws(SyscallFailure) -> Directory {
         do {
+            return Directory(adopting: try File.open(path, .directoryNotFollowing))
+        } catch let error where error.isMissing {
+            guard let last = path.lastComponent else { throw error }
+            let above = path.removingLastComponent()
+            let parent = try openingOrMakingAll(above.isEmpty ? FilePath(".") : above, mode: parents)
+            return try parent.ensureDirectory(last.string, mode: mode)
+        }
+    }
+
+    private static func openingOrMakingAll(
+        _ path: FilePath, mode: UInt32
+    ) throws(SyscallFailure) -> Directory {
+        do {
             return try Directory(opening: path)
         } catch let error where error.isMissing {
-            let above = path.removingLastComponent()
-            let parent = try makingAll(
-                above.isEmpty ? FilePath(".") : above, mode: parents, parents: parents)
-            guard let last = path.lastComponent else { throw error }
-            return try parent.ensureDirectory(last.string, mode: mode)
+            return try makingAll(path, mode: mode, parents: mode)
         }
     }
 

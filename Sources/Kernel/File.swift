@@ -45,11 +45,39 @@ extension File {
 
     /// Of what a path of the user's leads to, without opening it.
     package static func status(of path: FilePath) throws(SyscallFailure) -> FileStatus {
+        try status(of: path, flags: 0)
+    }
+
+    /// As `status(of:)`, of a symlink itself.
+    package static func statusNotFollowing(_ path: FilePath) throws(SyscallFailure) -> FileStatus {
+        try status(of: path, flags: AT_SYMLINK_NOFOLLOW)
+    }
+
+    private static func status(of path: FilePath, flags: CInt) throws(SyscallFailure) -> FileStatus {
         var raw = stat()
         try syscall("fstatat", escaped(path)) {
-            path.withPlatformString { ck_fstatat(AT_FDCWD, $0, &raw, 0) }
+            path.withPlatformString { ck_fstatat(AT_FDCWD, $0, &raw, flags) }
         }
         return FileStatus(raw)
+    }
+
+    /// Opens for reading what a descriptor of O_PATH names (proc(5), /proc/pid/fd): the same file, whatever its name leads to
+    /// by now.
+    ///
+    /// - Parameter name: for the failure.
+    func reopened(as name: String, _ flags: OpenFlags = .read) throws(SyscallFailure) -> File {
+        File(
+            adopting: try syscall("openat", name) {
+                ck_openat(AT_FDCWD, "/proc/self/fd/\(self.raw)", flags.rawValue | O_NONBLOCK | O_NOCTTY, 0)
+            })
+    }
+
+    /// Opens for reading what a descriptor of O_PATH names, if it is a regular file or a directory; else that descriptor.
+    consuming func readableIfPlain(_ name: String) throws(SyscallFailure) -> File {
+        switch try status().kind {
+        case .regular, .directory: try reopened(as: name)
+        default: self
+        }
     }
 
     package func status() throws(SyscallFailure) -> FileStatus {
@@ -274,6 +302,7 @@ package struct OpenFlags: Sendable {
     let rawValue: CInt
     package static let read = OpenFlags(rawValue: O_RDONLY)
     package static let directory = OpenFlags(rawValue: O_RDONLY | O_DIRECTORY)
+    package static let directoryNotFollowing = OpenFlags(rawValue: O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
     package static let readWrite = OpenFlags(rawValue: O_RDWR)
     package static let readWriteCreate = OpenFlags(rawValue: O_RDWR | O_CREAT)
 }

@@ -41,6 +41,9 @@ package struct FileStatus: Equatable, Sendable {
     /// Bytes of one of `blocks`.
     package static let blockSize: Int64 = 512
 
+    /// In such a directory only the owner of an entry, or of the directory, renames and removes it (unlink(2), EPERM).
+    package var isSticky: Bool { mode & 0o1000 != 0 }
+
     package var isDirectory: Bool { kind == .directory }
 
     /// A character device 0:0 hides the name in the layers below (kernel: overlayfs.rst, "whiteouts").

@@ -13,6 +13,8 @@ package final class ListeningSocket: Sendable {
         case pathTooLong
         /// The service manager has handed over something else than one socket to listen on.
         case notOneSocket(count: Int)
+        /// Another user made what is there, or could replace it.
+        case foreign(OwnershipFailure)
         case system(SyscallFailure)
 
         init(_ failure: SyscallFailure) {
@@ -62,21 +64,31 @@ package final class ListeningSocket: Sendable {
         private init(_ file: consuming File) { self.file = file }
 
         /// - Returns: nil while another process has it.
-        static func taken(for path: FilePath) throws(SyscallFailure) -> Lock? {
-            let file = try File.open(FilePath(path.string + ".lock"), .readWriteCreate, mode: 0o600)
-            return try file.tryLock() ? Lock(file) : nil
+        static func taken(for socket: FilePath) throws(OwnershipFailure) -> Lock? {
+            let path = socket.removingLastComponent()
+            let folder = try Ownership.attempting { () throws(SyscallFailure) in try Directory(opening: path)
+            }
+            let name = FileName(literal: (socket.lastComponent?.string ?? "") + ".lock")
+            let file = try folder.openOrCreateOwnFile(name, in: path)
+            return try Ownership.attempting { () throws(SyscallFailure) in try file.tryLock() }
+                ? Lock(file) : nil
         }
     }
 
-    /// Listens on a path that only the owner may connect to. A socket that a process has left behind is replaced.
+    /// Listens on a path that only the owner may connect to. A socket that a process of this user left is replaced.
     ///
     /// Not while other threads make files: the umask is changed for a moment.
+    ///
+    /// - Throws: `.foreign` for a folder in which another user could replace the socket, and for a socket or lock file of
+    ///   another user's.
     package static func listening(at path: FilePath) throws(Failure) -> ListeningSocket {
         let lock: Lock?
-        do throws(SyscallFailure) {
+        do throws(OwnershipFailure) {
+            try Ownership.check(folder: path.removingLastComponent())
             lock = try Lock.taken(for: path)
         } catch {
-            throw Failure(error)
+            if case .system(let failure) = error { throw Failure(failure) }
+            throw .foreign(error)
         }
         guard let lock else { throw .inUse }
         try removeStale(path)
@@ -91,10 +103,12 @@ package final class ListeningSocket: Sendable {
     }
 
     private static func removeStale(_ path: FilePath) throws(Failure) {
+        guard let status = try? File.statusNotFollowing(path) else { return }
+        guard status.kind == .socket else { throw .notASocket }
+        guard status.uid == Process.effectiveUserID else {
+            throw .foreign(.foreignOwner(path: escaped(path), owner: status.uid))
+        }
         do throws(SyscallFailure) {
-            guard try File.status(of: path).kind == .socket else {
-                throw SyscallFailure("bind", code: ENOTSOCK)
-            }
             try syscall("connect", escaped(path)) { path.withPlatformString { ck_try_unix($0) } }
         } catch {
             if error.isMissing { return }

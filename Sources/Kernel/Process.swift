@@ -57,6 +57,26 @@ extension FilePath {
 }
 
 extension FilePath {
+    /// From the working directory: resolved as far as it exists, as text after that.
+    package func absolute() throws(SyscallFailure) -> FilePath {
+        var there = isAbsolute ? self : try FilePath.workingDirectory().pushing(self)
+        var rest = [FilePath.Component]()
+        while true {
+            if let resolved = try? there.resolved() {
+                return resolved.appending(rest.reversed()).lexicallyNormalized()
+            }
+            guard let last = there.lastComponent, there.removeLastComponent() else { return there }
+            rest.append(last)
+        }
+    }
+
+    /// As `absolute`, but the last component is not followed if it is a symlink.
+    package func absoluteName() throws(SyscallFailure) -> FilePath {
+        guard let last = lastComponent, last.kind == .regular else { return try absolute() }
+        let parent = removingLastComponent()
+        return try (parent.isEmpty ? "." : parent).absolute().appending(last)
+    }
+
     /// Whether anything is there, symlinks followed.
     package func exists() throws(SyscallFailure) -> Bool {
         do {
@@ -72,6 +92,7 @@ extension FilePath {
 /// The process as a whole: set up once, by `main`, before any thread.
 package enum Process {
     package static var effectiveUserID: UInt32 { geteuid() }
+    package static var effectiveGroupID: UInt32 { getegid() }
 
     /// Modes are what is asked for, whatever the shell's umask; as many descriptors as the system gives, for a merged tree keeps
     /// one a layer; and children are heard of.

@@ -25,6 +25,11 @@ package struct SyscallFailure: Error, Equatable, Sendable, CustomStringConvertib
     }
 
     package var isMissing: Bool { errno == .noSuchFileOrDirectory }
+    /// Whether a name leads to something else than was found under it before (`Directory.openFile`).
+    package var isReplacement: Bool {
+        [.staleNFSFileHandle, .tooManySymbolicLinkLevels, .isDirectory, .noSuchAddressOrDevice].contains(
+            errno)
+    }
     package var isTaken: Bool { errno == .fileExists }
     /// Whether the kernel could make nothing of an argument.
     package var isInvalid: Bool { errno == .invalidArgument }

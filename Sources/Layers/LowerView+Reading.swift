@@ -30,7 +30,7 @@ extension LowerView {
                     continue
                 }
                 guard status.kind == .regular, waiting.isEmpty else { return nil }
-                let file = try directory.openFile(name)
+                let file = try directory.openFile(name, expecting: status)
                 var bytes = [UInt8]()
                 var chunk = [UInt8]()
                 repeat {

@@ -35,8 +35,8 @@ package struct BlobFolder: BlobSource {
             case .regular: break
             case .directory: throw LayoutFailure.blobNotAFile(digest, what: "a directory")
             case .fifo: throw LayoutFailure.blobNotAFile(digest, what: "a FIFO")
-            case .symlink, .socket, .character, .block:
-                throw LayoutFailure.blobNotAFile(digest, what: "a device")
+            case .socket: throw LayoutFailure.blobNotAFile(digest, what: "a socket")
+            case .symlink, .character, .block: throw LayoutFailure.blobNotAFile(digest, what: "a device")
             }
             if status.size == descriptor.size { return file }
             if let target = try followText(file, status.size, descriptor) { return target }
@@ -46,7 +46,6 @@ package struct BlobFolder: BlobSource {
         } catch let error as SyscallFailure {
             switch error.errno {
             case .noSuchFileOrDirectory, .notDirectory: throw .blobMissing(digest)
-            case .noSuchAddressOrDevice: throw .blobNotAFile(digest, what: "a socket or a device")
             default: throw .system(error)
             }
         } catch {

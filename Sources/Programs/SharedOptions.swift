@@ -9,8 +9,8 @@ package struct RootOptions: ParsableArguments {
 
     package init() {}
 
-    /// Absolute: it stands in mount lines that somebody runs elsewhere.
-    package func rootPath() throws -> FilePath { try absolutePath(Settings.root.resolve(root), of: "--root") }
+    /// Absolute: it stands in mount lines that run elsewhere.
+    package func rootPath() throws -> FilePath { try absoluteName(Settings.root.resolve(root), of: "--root") }
 }
 
 /// How durable it is.

@@ -66,13 +66,14 @@ final class EndedRun: Sendable {
 /// A collision of two chains makes one wait for the other and nothing worse. Take them in chain order, lowest
 /// first.
 package final class ChainLock: Sendable {
+    static let file = FileName(literal: "chains")
     private let file: File
 
     private init(_ file: consuming File) { self.file = file }
 
     /// - Returns: nil while somebody else unpacks the chain.
     static func tryTake(_ chain: ChainID, in folder: Directory) throws(SyscallFailure) -> ChainLock? {
-        let file = try folder.openOrCreateFile(FileName(literal: "chains"), mode: 0o600)
+        let file = try folder.openOrCreateFile(file, mode: 0o600)
         // 60 bits of the digest: a file offset has 63.
         let offset = Int64(chain.digest.hex.prefix(15), radix: 16) ?? 0
         return try file.tryLock(at: offset) ? ChainLock(file) : nil

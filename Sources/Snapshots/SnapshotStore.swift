@@ -41,20 +41,22 @@ package final class SnapshotStore: Sendable {
         self.snapshotter = snapshotter
         self.boot = boot
         self.clock = clock
-        do throws(SyscallFailure) {
-            rootDirectory = try Directory.makingAll(root, mode: 0o700)
-            runs = try rootDirectory.ensureDirectory("runs")
-            locks = try rootDirectory.ensureDirectory("locks")
+        do throws(OwnershipFailure) {
+            rootDirectory = try Directory.openingOwn(root)
+            runs = try rootDirectory.ensureOwnDirectory("runs", in: root)
+            locks = try rootDirectory.ensureOwnDirectory("locks", in: root)
+            for name in [SchemaLock.file, ChainLock.file] {
+                _ = try locks.openOwnFile(name, in: root.appending("locks"))
+            }
             backend = type.init(
-                folder: BackendFolder(
-                    path: self.root.appending(snapshotter),
-                    directory: try rootDirectory.ensureDirectory(snapshotter)))
+                folder: try BackendFolder(opening: snapshotter, in: rootDirectory, at: root))
         } catch {
             throw StoreFailure(error, "cannot open the store \(escaped(root))")
         }
         // One process at a time makes or upgrades the database; the lock goes with the file.
         let schema = try Self.lockSchema(locks)
         try Self.refuseForeign(root, snapshotter, folder: backend.folder.directory)
+        try Self.prepareDatabaseFiles(in: rootDirectory, at: root)
         database = try Self.openDatabase(root)
         try checkKind()
         withExtendedLifetime(schema) {}
@@ -99,6 +101,36 @@ package final class SnapshotStore: Sendable {
                 hint: "restore metadata.db, or use another store with --root DIR")
         }
     }
+
+    /// Makes an empty database file if there is none, so that SQLite makes its log and shared memory with the same mode, and
+    /// sees to it that they are nobody else's: a reader of the shared memory could lock all writers out.
+    ///
+    /// - Throws: `.system` with EPERM for a file that another user made or can write to.
+    private static func prepareDatabaseFiles(
+        in directory: Directory, at root: FilePath
+    ) throws(StoreFailure) {
+        do throws(OwnershipFailure) {
+            for name in databaseFiles {
+                guard let file = try directory.openOwnFile(FileName(literal: name), in: root) else {
+                    continue
+                }
+                try Ownership.attempting { () throws(SyscallFailure) in
+                    // Readable by all, as earlier versions made them.
+                    if try file.status().mode != 0o600 { try file.setMode(0o600) }
+                }
+            }
+            try Ownership.attempting { () throws(SyscallFailure) in
+                _ = try directory.createFile(FileName(literal: databaseFiles[0]), mode: 0o600)
+            }
+        } catch {
+            throw StoreFailure(error, "cannot open the store \(escaped(root))")
+        }
+    }
+
+    /// The database, and what SQLite keeps beside it (sqlite.org/tempfiles.html).
+    private static let databaseFiles = [
+        "metadata.db", "metadata.db-wal", "metadata.db-shm", "metadata.db-journal",
+    ]
 
     private static func openDatabase(_ root: FilePath) throws(StoreFailure) -> DatabaseQueue {
         var configuration = Configuration()

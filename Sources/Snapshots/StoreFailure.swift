@@ -1,4 +1,5 @@
 package import Kernel
+internal import SystemPackage
 
 /// What went wrong with the store: the contract's five kinds (containerd `errdefs`), and what a disk or a
 /// database adds.
@@ -25,6 +26,16 @@ package struct StoreFailure: Error, Sendable, CustomStringConvertible {
         self.kind = kind
         self.description = description
         self.hint = hint
+    }
+
+    init(_ failure: OwnershipFailure, _ doing: String) {
+        if case .system(let cause) = failure {
+            self.init(cause, doing)
+        } else {
+            self.init(
+                .system(SyscallFailure("open", errno: .notPermitted)), "\(doing): \(failure)",
+                hint: failure.hint)
+        }
     }
 
     init(_ failure: SyscallFailure, _ doing: String) {

@@ -91,7 +91,8 @@ struct TreeWalk {
         }
         let directory = try parent.open(name)
         try descend(directory, name)
-        return Entry(parent: parent, name: name, status: status, directory: directory)
+        // Of what was opened, should the name lead elsewhere by now.
+        return Entry(parent: parent, name: name, status: try directory.file.status(), directory: directory)
     }
 
     private mutating func descend(_ directory: Directory, _ name: FileName?) throws(SyscallFailure) {

@@ -16,9 +16,6 @@ package struct Bundle: Sendable {
     /// Where the root file system belongs.
     package var rootfs: FilePath { path.appending(Self.rootfs) }
 
-    private static let rootfs = "rootfs"
-    private static let config = FileName(literal: "config.json")
-
     /// The writable snapshot that is this bundle's, where nobody names one: no two paths have the same.
     package var key: String {
         let escaped = path.components.map { component in
@@ -27,36 +24,97 @@ package struct Bundle: Sendable {
         return (["bundle"] + escaped).joined(separator: "-")
     }
 
-    /// Makes the directories: before any work, for nothing is gained by it if they cannot be.
-    package func prepare() throws(UnpackError) {
+    /// Opens the bundle's directory, made with its `rootfs` if they are missing: before any work, so that nothing is unpacked
+    /// in vain.
+    ///
+    /// A directory of another user's is taken over, and only used if that user has left nothing in it that a runtime would obey.
+    ///
+    /// - Throws: `.permission` for a `config.json` or a `rootfs` of another user's; then the directory is as it was.
+    package func open() throws(UnpackError) -> OpenBundle {
         let folder = try makeDirectory(path)
-        _ = try attempt { try folder.ensureDirectory(Self.rootfs, mode: 0o755) }
+        let status = try attempt { try folder.file.status() }
+        if (try? Ownership.check(status, is: .directory, at: path)) != nil {
+            _ = try attempt { try folder.ensureDirectory(Self.rootfs, mode: 0o755) }
+        } else {
+            try takeOver(folder, status)
+        }
+        _ = try ownConfig(in: folder)
+        return OpenBundle(bundle: self, folder: folder)
     }
 
-    /// Makes the config. One that is there stays: somebody may have changed it. It is this image's, for the
-    /// bundle's snapshot is.
+    private func takeOver(_ folder: Directory, _ status: FileStatus) throws(UnpackError) {
+        do {
+            let access = try folder.takeOver()
+            do {
+                _ = try ownConfig(in: folder)
+                let rootfs = try folder.ensureDirectory(Self.rootfs, mode: 0o755)
+                guard try rootfs.names(atMost: 1).isEmpty else {
+                    throw OwnershipFailure.foreignOwner(path: escaped(self.rootfs), owner: status.uid)
+                }
+                try rootfs.takeOver()
+                try rootfs.file.setMode(0o755)
+                // Who could look into it still can.
+                try folder.file.setMode(status.mode & 0o755)
+            } catch {
+                try? folder.restore(access)
+                throw error
+            }
+        } catch let failure as OwnershipFailure {
+            throw refusal(failure)
+        } catch {
+            try attempt { throw error }
+        }
+    }
+
+    /// - Returns: whether there is a config, which is then the user's own.
+    fileprivate func ownConfig(in folder: Directory) throws(UnpackError) -> Bool {
+        do throws(OwnershipFailure) {
+            return try folder.openOwnFile(Self.config, in: path) != nil
+        } catch {
+            throw refusal(error)
+        }
+    }
+
+    private func refusal(_ failure: OwnershipFailure) -> UnpackError {
+        UnpackError(failure, "cannot use the bundle")
+    }
+
+    fileprivate static let rootfs = "rootfs"
+    fileprivate static let config = FileName(literal: "config.json")
+}
+
+/// A bundle whose directory no other user can change.
+package struct OpenBundle: Sendable {
+    private let bundle: Bundle
+    private let folder: Directory
+
+    fileprivate init(bundle: Bundle, folder: Directory) {
+        self.bundle = bundle
+        self.folder = folder
+    }
+
+    /// Makes the config. One that is there stays: the user may have changed it. It is this image's, because the bundle's
+    /// snapshot is.
     ///
     /// - Returns: whether the config is a new one.
     /// - Throws: `.data` for a user that the image does not have. The bundle's own snapshot, that was made for it, is gone then.
     package func write(
         _ result: UnpackResult, root: FilePath, snapshotter: String
     ) throws(UnpackError) -> Bool {
-        let (folder, store) = try attempt {
-            (try Directory(opening: path), try openStore(root, snapshotter: snapshotter))
-        }
-        if try attempt({ try folder.status(of: Self.config) }) != nil { return false }
+        let store = try openStore(root, snapshotter: snapshotter)
+        if try bundle.ownConfig(in: folder) { return false }
         do throws(UnpackError) {
             let document = RuntimeConfig.document(
-                of: result.image.config, rootfs: Self.rootfs,
+                of: result.image.config, rootfs: Bundle.rootfs,
                 isReadOnly: result.mounts.allSatisfy(\.isReadOnly), user: try user(of: result, in: store),
                 hasTerminalGroup: Privileges.current.canOwn(uid: 0, gid: 5))
             try attempt {
-                try folder.writeWhole(Self.config, mode: 0o666 & ~Process.inheritedModeMask) { file in
+                try folder.writeWhole(Bundle.config, mode: 0o666 & ~Process.inheritedModeMask) { file in
                     try document.indented.withRawSpan { span throws(SyscallFailure) in try file.write(span) }
                 }
             }
         } catch {
-            try? store.remove(key)
+            try? store.remove(bundle.key)
             throw error
         }
         return true

@@ -169,7 +169,7 @@ package struct Doctor: Sendable {
                 detail: "\(shown), on \(type), \(free >> 20) MiB free",
                 remedy: free < Self.littleSpace
                     ? "free some space, or put the store elsewhere with --root DIR" : nil)
-            return [space, whiteouts(in: place, type), reflink(in: place)]
+            return [space, ownership, whiteouts(in: place, type), reflink(in: place)]
         } catch {
             return [
                 Finding(
@@ -180,6 +180,26 @@ package struct Doctor: Sendable {
     }
 
     private static let littleSpace: Int64 = 1 << 30
+
+    /// Whether another user could change the store, or put another one in its place.
+    private var ownership: Finding {
+        let name = "store's owner"
+        if let status = try? File.statusNotFollowing(root) {
+            do throws(OwnershipFailure) {
+                try Ownership.check(status, is: .directory, at: root)
+            } catch {
+                return Finding(name: name, state: .missing, detail: "\(error)", remedy: error.hint)
+            }
+        }
+        let exposed = root.exposedAncestors().map { "'\(escaped($0))'" }
+        guard exposed.isEmpty else {
+            return Finding(
+                name: name, state: .limited,
+                detail: "other users can rename what is in \(exposed.joined(separator: ", ")), the store too",
+                remedy: "put the store below directories that only root or you can write to, with --root DIR")
+        }
+        return Finding(name: name, state: .ok, detail: "no other user can change it", remedy: nil)
+    }
 
     private func whiteouts(in place: FilePath, _ type: String) -> Finding {
         let name = "layers in the store"

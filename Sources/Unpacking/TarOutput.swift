@@ -43,6 +43,15 @@ package struct TarOutput: Sendable {
         return try image.plainResult(warnings)
     }
 
+    /// Permissions of the file that was there, if it was the user's own: another user would choose them. Never setuid, setgid
+    /// or sticky, which belong to what a file holds.
+    private static func mode(replacing there: FileStatus?) -> UInt32 {
+        guard let there, there.uid == Process.effectiveUserID else {
+            return 0o666 & ~Process.inheritedModeMask
+        }
+        return there.mode & 0o777
+    }
+
     private func write(_ job: ImageTarJob) throws(UnpackError) -> [String] {
         switch place {
         case .standardOutput:
@@ -61,8 +70,9 @@ package struct TarOutput: Sendable {
                         hint: "remove it, or send the tar there: --output - >FILE")
                 }
                 var warnings = [String]()
-                let mode = there?.mode ?? 0o666 & ~Process.inheritedModeMask
-                try folder.writeWhole(name, mode: mode, sync: request.durability == .fs) { file in
+                try folder.writeWhole(
+                    name, mode: Self.mode(replacing: there), sync: request.durability == .fs
+                ) { file in
                     let output = try OutputFile(file.duplicated())
                     warnings = try job.run { try output.write($0) }
                 }

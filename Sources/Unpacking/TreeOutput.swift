@@ -37,27 +37,49 @@ package struct TreeOutput: Sendable {
     package func run() throws(UnpackError) -> PlainResult {
         let (layout, _, image) = try request.open(cancellation, onEvent)
         for step in image.steps { try attempt(in: step) { try layout.check(step.descriptor) } }
-        let isNew = try attempt { try !target.exists() }
+        let isNew = (try? File.statusNotFollowing(target)) == nil
         let folder = try makeDirectory(target)
+        try refuseContents(of: folder)
+        let access = try takeOver(folder)
         do throws(UnpackError) {
             let warnings = try fill(folder, with: image, of: layout)
             try attempt { try layout.finish() }
             return try image.plainResult(warnings)
         } catch {
+            try? folder.restore(access)
             // Only if it is empty.
             if isNew { try? Directory.removing(target) }
             throw error
         }
     }
 
-    private func fill(
-        _ folder: Directory, with image: Image, of layout: ImageLayout
-    ) throws(UnpackError) -> [String] {
+    /// Whoever has made the directory, nobody else changes what is in it from here on: not before it is found empty, and not
+    /// while the image moves there.
+    private func takeOver(_ folder: Directory) throws(UnpackError) -> Directory.Access {
+        do throws(SyscallFailure) {
+            return try folder.takeOver()
+        } catch {
+            guard error.isPermission else { throw UnpackError(error) }
+            throw UnpackError(
+                .permission,
+                "'\(escaped(target))' belongs to another user, and cannot be taken over: \(error)",
+                hint: "name a directory of your own, or one that is not there yet")
+        }
+    }
+
+    private func refuseContents(of folder: Directory) throws(UnpackError) {
         guard try attempt({ try folder.names(atMost: 1).isEmpty }) else {
             throw UnpackError(
                 .usage, "'\(escaped(target))' is not empty",
                 hint: "name a directory that is, or that is not there yet")
         }
+    }
+
+    private func fill(
+        _ folder: Directory, with image: Image, of layout: ImageLayout
+    ) throws(UnpackError) -> [String] {
+        // Once more: until it was taken over, its owner could add to it.
+        try refuseContents(of: folder)
         // Of two who do so at once, one fails here.
         try attempt { try folder.makeDirectory(Self.staged, mode: 0o700) }
         do throws(UnpackError) {

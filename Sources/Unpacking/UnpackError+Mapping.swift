@@ -26,6 +26,7 @@ package func attempt<Value: ~Copyable>(
         case (let error as MountLine.Failure, _): throw UnpackError(error)
         case (let error as MountPerformer.Failure, _): throw UnpackError(error)
         case (let error as SyscallFailure, _): throw UnpackError(error)
+        case (let error as OwnershipFailure, _): throw UnpackError(error)
         case (let error as Cancelled, _): throw UnpackError(error)
         default: throw UnpackError(.internal, "\(error)", hint: "this is a bug: please report it")
         }
@@ -249,6 +250,16 @@ extension UnpackError {
                 hint: "unmount it there, or use another key")
         case .miscounted(let expected, let found):
             self.init(.internal, "the kernel mounted \(found) of \(expected) layers; it was unmounted again")
+        }
+    }
+
+    /// - Parameter doing: what was not done because of it; nil if the failure says enough.
+    package init(_ failure: OwnershipFailure, _ doing: String? = nil) {
+        if case .system(let cause) = failure {
+            self.init(cause)
+        } else {
+            self.init(
+                .permission, (doing.map { "\($0): " } ?? "") + failure.description, hint: failure.hint)
         }
     }
 

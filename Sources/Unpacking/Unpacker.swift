@@ -36,6 +36,9 @@ package struct Unpacker: Sendable {
         }
         let top = try image.topChain()
         let store = try openStore(request.root, snapshotter: request.snapshotter)
+        for ancestor in request.root.exposedAncestors() {
+            logger.debug("other users can rename what is in '\(escaped(ancestor))', the store too")
+        }
         let record = record(of: image, candidate, top)
         let plan = Plan(image: image, candidate: candidate, top: top, record: record)
         // An image that is recorded keeps its chain by itself: nothing has to be written.

@@ -22,6 +22,7 @@ extension UnpackError {
                 .usage,
                 "the service manager has handed over \(count) descriptors, not one socket to listen on",
                 hint: "give the .socket unit one ListenStream=, a path")
+        case .foreign(let failure): self.init(failure, "cannot listen on \(place)")
         case .system(let failure): self.init(failure)
         }
     }

@@ -116,11 +116,11 @@ struct UnpackCommand: NamespacedCommand {
         let target = try bundle?.rootfs ?? target.map { try absolutePath($0, of: "--target") }
         // Before any work: a line that cannot be printed is no surprise for the end of it.
         if format.isWords { try attempt { try MountLine.check([root] + (target.map { [$0] } ?? [])) } }
-        try bundle?.prepare()
+        let openBundle = try bundle?.open()
         let key = writableKey ?? bundle?.key
         let result = try job(key).run()
-        if let bundle,
-            try !bundle.write(result, root: try store.rootPath(), snapshotter: store.snapshotterName),
+        if let openBundle,
+            try !openBundle.write(result, root: try store.rootPath(), snapshotter: store.snapshotterName),
             !talk.talk.quiet
         {
             Talk.say("the bundle's config.json is kept as it is")

@@ -186,6 +186,19 @@ struct ErrorTableTests {
             return try program.run(
                 "-q", try program.image(layers).path.string, "--format", "fstab", "--target",
                 program.target.string)
+        case "a store of another user", "a store that others may write to":
+            let mode = situation.hasSuffix("write to") ? "chmod 0777" : "chown 4242"
+            try Command.run("sh", "-ec", "mkdir \(program.root); \(mode) \(program.root)").succeed()
+            return try program.run(busybox)
+        case "a symbolic link of another user":
+            try Command.run("sh", "-ec", "ln -s /tmp \(program.root); chown -h 4242 \(program.root)")
+                .succeed()
+            return try program.run(busybox)
+        case "a bundle with the config of another user":
+            let bundle = try program.scratch.makeDirectory("b")
+            try Command.run("sh", "-ec", "touch \(bundle)/config.json; chown 4242 \(bundle)/config.json")
+                .succeed()
+            return try program.run(busybox, "--bundle", bundle.string)
         case "two places at once":
             return try program.run(busybox, "--target", "/a", "--bundle", "/b")
         case "an output that is not empty":

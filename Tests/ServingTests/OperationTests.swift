@@ -92,6 +92,34 @@ struct OperationTests {
         #expect(try Data(contentsOf: URL(fileURLWithPath: file.string)) == Data([1]))
     }
 
+    @Test("What other users have put where it listens is neither used nor written to")
+    func foreignPlaces() throws {
+        let scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+        let setUp = """
+            mkdir -m 1777 sticky; mkdir -m 0777 open; mkdir -m 0755 theirs; chown 4242 theirs
+            ln -s ../victim sticky/link.lock; touch sticky/lock.lock; chown -h 4242 sticky/link.lock sticky/lock.lock
+            """
+        try Command.run("sh", "-ec", setUp, in: scratch.path).succeed()
+        let stale = scratch.path.appending("sticky/stale")
+        let bind = "import socket; socket.socket(socket.AF_UNIX).bind('\(stale)')"
+        try Command.run("python3", "-c", bind).succeed()
+        try Command.run("chown", "4242", stale.string).succeed()
+        for (address, reason) in [
+            ("sticky/link", "is a symbolic link"), ("sticky/lock", "lock.lock' belongs to another user"),
+            ("sticky/stale", "stale' belongs to another user"),
+            ("open/s", "open' can be changed by other users"),
+            ("theirs/s", "theirs' belongs to another user"),
+        ] {
+            let run = try Command.run(
+                RunningServer.program.string, "--address", scratch.path.appending(address).string, "--root",
+                scratch.path.appending("s").string)
+            #expect(run.status == 77, "\(run.report)")
+            #expect(run.errorText.contains(reason), "\(run.report)")
+        }
+        #expect(!FileManager.default.fileExists(atPath: scratch.path.appending("victim").string))
+        #expect(FileManager.default.fileExists(atPath: stale.string))
+    }
+
     @Test("What kind its snapshots are is what the settings of the program say, if no flag does")
     func settings() throws {
         let scratch = try TemporaryDirectory(in: try #require(Ability.scratch))

@@ -9,9 +9,13 @@ package final class TemporaryDirectory: Sendable {
     /// - Parameter parent: where a file system is wanted that `Ability.scratch` found.
     package init(in parent: FilePath = FilePath(NSTemporaryDirectory())) throws {
         let path = parent.appending("unpack-test-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(atPath: path.string, withIntermediateDirectories: false)
+        try FileManager.default.createDirectory(
+            atPath: path.string, withIntermediateDirectories: false, attributes: Self.mode)
         self.path = path
     }
+
+    /// Whatever the umask: a test that applies layers has none, and what others may write to is not believed.
+    private static var mode: [FileAttributeKey: Any] { [.posixPermissions: 0o755] }
 
     deinit {
         guard let name = path.lastComponent.map({ FileName(literal: $0.string) }) else { return }
@@ -22,7 +26,8 @@ package final class TemporaryDirectory: Sendable {
     /// A new directory in it.
     package func makeDirectory(_ name: String) throws -> FilePath {
         let path = path.appending(name)
-        try FileManager.default.createDirectory(atPath: path.string, withIntermediateDirectories: true)
+        try FileManager.default.createDirectory(
+            atPath: path.string, withIntermediateDirectories: true, attributes: Self.mode)
         return path
     }
 

@@ -108,6 +108,42 @@ struct DifferMakingTests {
         return (lower, upper, merged)
     }
 
+    /// A container may write to its tree while it is read. /dev/zero stands for a disk of the host.
+    @Test("A name that is swapped for a device while the tree is read gives no bytes of the device")
+    func swappedNames() throws {
+        let tree = try scratch.makeDirectory("tree")
+        let content = [UInt8](repeating: UInt8(ascii: "x"), count: 4096)
+        try scratch.write("tree/f", content)
+        try run("mknod $1/zero c 1 5", tree)
+        let directory = try Directory(opening: tree)
+        let (file, device) = (FileName(literal: "f"), FileName(literal: "zero"))
+        let isOver = Promise<Void>()
+        let swapper = try WorkerThread {
+            while isOver.value == nil { try directory.exchange(file, device) }
+        }
+        var layers = 0
+        for _ in 0..<300 {
+            let made = Result { try make([], bind(tree)) }
+            if case .failure(DifferFailure.failed(let error)) = made {
+                #expect(error.message.contains("was replaced while the tree was read"), "\(error.message)")
+                continue
+            }
+            let blob = try made.get().blob
+            layers += 1
+            // A regular file has the content, and a device has none.
+            for name in ["f", "zero"] {
+                let headers = blob.ranges(of: Array(name.utf8) + [0]).map(\.lowerBound)
+                let start = try #require(headers.first { $0 % 512 == 0 })
+                if blob[start + 156] == UInt8(ascii: "0") {
+                    #expect(blob[(start + 512)..<(start + 512 + content.count)] == content[...])
+                }
+            }
+        }
+        isOver.fulfil(())
+        try swapper.join()
+        #expect(layers > 0)
+    }
+
     @Test(
         "What a container has written becomes a layer, which shows the same on what lies below",
         arguments: [nil, "gzip", "zstd"])

@@ -83,6 +83,10 @@ int64_t ck_free_bytes(int d, int with_reserved);
 /// Tells the type of a file system: f_type of statfs(2).
 int64_t ck_file_system_magic(int d);
 
+/// The half of a btrfs's f_fsid (statfs(2)) that is the same in all of its subvolumes (kernel: fs/btrfs/super.c,
+/// btrfs_statfs: the other half is mixed with the subvolume's number), which is never negative; -ENOTSUP elsewhere.
+int64_t ck_btrfs_id(int d);
+
 /// Processors that this process may use (sched_getaffinity(2)).
 int ck_processor_count(void);
 

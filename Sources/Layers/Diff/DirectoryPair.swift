@@ -66,16 +66,15 @@ extension Directory {
         return Metadata(status, attributes).forLayer
     }
 
-    func hasSameContent(
-        _ name: FileName, as other: FileName, in directory: Directory
-    ) throws(SyscallFailure) -> Bool {
-        let file = try openFile(name)
-        let otherFile = try directory.openFile(other)
+}
+
+extension File {
+    func hasSameContent(as other: borrowing File) throws(SyscallFailure) -> Bool {
         var (bytes, otherBytes) = ([UInt8](), [UInt8]())
         var position: Int64 = 0
         repeat {
-            try file.read(into: &bytes, limit: 1 << 18, at: position)
-            try otherFile.read(into: &otherBytes, limit: 1 << 18, at: position)
+            try read(into: &bytes, limit: 1 << 18, at: position)
+            try other.read(into: &otherBytes, limit: 1 << 18, at: position)
             if bytes != otherBytes { return false }
             position += Int64(bytes.count)
         } while !bytes.isEmpty

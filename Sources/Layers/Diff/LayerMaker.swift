@@ -123,7 +123,7 @@ package struct LayerMaker {
         case .file(let layer, let status):
             try checkName(path)
             let metadata = try layer.layerMetadata(of: name, status)
-            let isSame = try isUnchanged(name, layer, status, metadata, since: before)
+            let isSame = try isUnchanged(path, layer, status, metadata, since: before)
             try add(NewFile(path: path, layer: layer, status: status, metadata: metadata), isSame: isSame)
         case .missing: try hide(path, before)
         }
@@ -137,10 +137,12 @@ package struct LayerMaker {
 
     /// As containerd compares, but for numbers of links: content only where the times are whole seconds, as they are of files from an archive.
     private func isUnchanged(
-        _ name: FileName, _ layer: Directory, _ status: FileStatus, _ metadata: Metadata,
+        _ path: [FileName], _ layer: Directory, _ status: FileStatus, _ metadata: Metadata,
         since before: LowerFile
     ) throws -> Bool {
-        guard case .file(let below, let old) = before, old.kind == status.kind else { return false }
+        guard case .file(let below, let old) = before, old.kind == status.kind, let name = path.last else {
+            return false
+        }
         if old.identity == status.identity { return true }
         // It may have got another name, or be no longer the same file as another one.
         guard old.linkCount == status.linkCount else { return false }
@@ -151,7 +153,8 @@ package struct LayerMaker {
         case .symlink: return try layer.readLink(name) == below.readLink(name)
         case .regular where status.size > 0 && status.modificationTime.nanoseconds == 0:
             try cancellation.check()
-            return try layer.hasSameContent(name, as: name, in: below)
+            return try open(name, status, in: layer, at: path).hasSameContent(
+                as: open(name, old, in: below, at: path))
         default: return true
         }
     }
@@ -201,9 +204,23 @@ package struct LayerMaker {
                     entry: EntryPath(file.path).description)
             }
             let size = file.status.size
+            let content = try open(name, file.status, in: file.layer, at: file.path)
             try write(file.path, .regular(size: size, ranges: nil), file.metadata)
-            try writeContent(of: try file.layer.openFile(name), size: size, EntryPath(file.path))
+            try writeContent(of: content, size: size, EntryPath(file.path))
         case .directory, .socket: break
+        }
+    }
+
+    /// Opens the file that was found before: another one under its name by now, a device for example, is neither opened nor
+    /// read. Whoever writes to the tree may replace names at any time.
+    private func open(
+        _ name: FileName, _ status: FileStatus, in directory: Directory, at path: [FileName]
+    ) throws -> File {
+        do throws(SyscallFailure) {
+            return try directory.openFile(name, expecting: status)
+        } catch {
+            guard error.isReplacement else { throw error }
+            throw LayerFailure(refusing: EntryPath(path), "the file was replaced while the tree was read")
         }
     }
 

@@ -62,7 +62,7 @@ private struct DirectoryReading {
         case .regular:
             content = .regular(size: status.size)
             detail = Int32(tree.data.count)
-            let digest = try digest(of: try directory.openFile(name), status, check)
+            let digest = try digest(of: try directory.openFile(name, expecting: status), status, check)
             tree.data.append(ImageTree.Data(digest: digest, ranges: nil))
         case .symlink: content = .symlink(try directory.readLink(name))
         case .fifo: content = .fifo

@@ -6,6 +6,17 @@ struct BackendFolder: Sendable {
     let path: FilePath
     let directory: Directory
 
+    /// Opens the folder in a store, made if it is missing.
+    ///
+    /// What is made in it inherits nothing from where the store lies: no group of a setgid directory or of a file system
+    /// mounted with `grpid`, and no default ACL.
+    init(opening name: String, in store: Directory, at root: FilePath) throws(OwnershipFailure) {
+        path = root.appending(name)
+        let directory = try store.ensureOwnDirectory(name, in: root)
+        try Ownership.attempting { () throws(SyscallFailure) in _ = try directory.takeOver() }
+        self.directory = directory
+    }
+
     func path(of id: Int64) -> FilePath { path.appending("\(id)") }
 
     func open(_ id: Int64) throws(SyscallFailure) -> Directory { try directory.open(FileName(id: id)) }

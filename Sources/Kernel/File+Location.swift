@@ -1,0 +1,32 @@
+internal import CKernel
+internal import SystemPackage
+
+extension File {
+    /// The number of the mount by which it was opened, as `/proc/self/mountinfo` has it in its first field (proc(5),
+    /// `/proc/pid/fdinfo`, `mnt_id`).
+    package func mountID() throws(SyscallFailure) -> Int {
+        let text = try File.contents(of: FilePath("/proc/self/fdinfo/\(raw)"))
+        for line in text.split(separator: UInt8(ascii: "\n")) where line.starts(with: "mnt_id:".utf8) {
+            let digits = line.filter { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+            if let id = Int(String(decoding: digits, as: UTF8.self)) { return id }
+        }
+        throw SyscallFailure("open", path: "fdinfo", errno: .invalidArgument)
+    }
+
+    /// Whether two files lie on one file system, by whatever mounts and in whichever subvolumes they were opened.
+    package func isOnSameFileSystem(as other: borrowing File) throws(SyscallFailure) -> Bool {
+        if try status().identity.device == other.status().identity.device { return true }
+        let id = ck_btrfs_id(raw)
+        return id >= 0 && id == ck_btrfs_id(other.raw)
+    }
+
+    /// The bytes of the path by which this process can reach it at this moment, without symlinks (proc(5), `/proc/pid/fd`).
+    ///
+    /// - Throws: ENOENT once it was removed.
+    package func currentPath() throws(SyscallFailure) -> [UInt8] {
+        let path = try FilePath("/proc/self/fd/\(raw)").resolved()
+        return path.withPlatformString {
+            UnsafeBufferPointer(start: $0, count: path.length).map(UInt8.init(bitPattern:))
+        }
+    }
+}

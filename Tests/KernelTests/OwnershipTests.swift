@@ -1,0 +1,202 @@
+import Glibc
+import Kernel
+import SystemPackage
+import TestSupport
+import Testing
+
+/// Another user of the machine.
+private let other: UInt32 = 4242
+
+@Suite("Ownership", .enabled(if: geteuid() == 0, "it gives files to other users"))
+struct OwnershipTests {
+    private let temporary: TemporaryDirectory
+    private let directory: Directory
+
+    init() throws {
+        temporary = try TemporaryDirectory()
+        directory = try Directory(opening: temporary.path)
+    }
+
+    private func run(_ script: String) throws {
+        try Command.run("sh", "-ec", "umask 022; \(script)", in: temporary.path).succeed()
+    }
+
+    private func failure(_ body: () throws -> Void) -> OwnershipFailure? {
+        do {
+            try body()
+            return nil
+        } catch {
+            return error as? OwnershipFailure
+        }
+    }
+
+    @Test("A directory is used only if it is one, is the user's own and no other user may write to it")
+    func directories() throws {
+        try run(
+            """
+            mkdir own foreign group world named; touch file; ln -s own link
+            chown 4242 foreign; chmod 0775 group; chmod 1777 world; setfacl -m u:4242:rwx named
+            """)
+        func open(_ name: String) -> OwnershipFailure? {
+            let path = temporary.path.appending(name)
+            let byPath = failure { _ = try Directory.openingOwn(path) }
+            let byName = failure { _ = try directory.ensureOwnDirectory(name, in: temporary.path) }
+            #expect(byPath == byName)
+            return byPath
+        }
+        let path = temporary.path
+        #expect(open("own") == nil)
+        #expect(open("new") == nil)
+        #expect(open("foreign") == .foreignOwner(path: "\(path)/foreign", owner: other))
+        #expect(open("group") == .writableByOthers(path: "\(path)/group", mode: 0o775))
+        #expect(open("world") == .writableByOthers(path: "\(path)/world", mode: 0o1777))
+        #expect(open("named") == .writableByOthers(path: "\(path)/named", mode: 0o775))
+        #expect(open("link") == .symlink(path: "\(path)/link"))
+        #expect(open("file") == .wrongType(path: "\(path)/file", expected: "a directory"))
+    }
+
+    @Test("A file is used only if it is one, is the user's own and no other user may write to it")
+    func files() throws {
+        try run(
+            """
+            touch own foreign group; ln -s own link; mkfifo fifo; mkdir dir
+            chown 4242 foreign; chmod 0660 group
+            """)
+        func open(_ name: String) -> OwnershipFailure? {
+            failure { _ = try directory.openOwnFile(FileName(literal: name), in: temporary.path) }
+        }
+        let path = temporary.path
+        #expect(open("own") == nil)
+        #expect(try directory.openOwnFile(FileName(literal: "missing"), in: path) == nil)
+        #expect(open("foreign") == .foreignOwner(path: "\(path)/foreign", owner: other))
+        #expect(open("group") == .writableByOthers(path: "\(path)/group", mode: 0o660))
+        #expect(open("link") == .symlink(path: "\(path)/link"))
+        for name in ["fifo", "dir"] {
+            #expect(open(name) == .wrongType(path: "\(path)/\(name)", expected: "a regular file"))
+        }
+    }
+
+    @Test("Who had a directory before it was taken over can do nothing in it, also by an old descriptor")
+    func takesOver() throws {
+        try run(
+            """
+            mkdir d; chown 4242:4242 d; chmod 2777 d; setfacl -m u:4242:rwx,d:u:4242:rwx d
+            """)
+        let taken = try directory.open(FileName(literal: "d"))
+        let path = temporary.path.appending("d")
+        // It stands in the directory, and has it open, from before.
+        let attack = try RunningCommand(
+            [
+                "setpriv", "--reuid=4242", "--regid=4242", "--clear-groups", "bash", "-c",
+                """
+                exec 9<.; touch begun; while [ -e begun ]; do sleep 0.01; done
+                touch in-folder /proc/self/fd/9/by-descriptor; mkdir x; chmod 0777 .; ls
+                """,
+            ], in: path)
+        let begun = FileName(literal: "begun")
+        while try taken.status(of: begun) == nil { Process.sleep(milliseconds: 5) }
+        let access = try taken.takeOver()
+        try taken.removeFile(begun)
+        let ended = try attack.finish()
+        #expect(ended.status != 0 && ended.text.isEmpty)
+        #expect(try taken.names().isEmpty)
+        let status = try taken.file.status()
+        #expect(status.uid == 0 && status.gid == 0 && status.mode == 0o700)
+        #expect(try taken.file.extendedAttributeNames().isEmpty)
+        // What is made in it inherits nothing.
+        try taken.makeDirectory(FileName(literal: "made"), mode: 0o755)
+        let made = try taken.open(FileName(literal: "made"))
+        #expect(try made.file.status().mode == 0o755 && made.file.status().gid == 0)
+        #expect(try made.file.extendedAttributeNames().isEmpty)
+
+        try taken.restore(access)
+        let restored = try taken.file.status()
+        #expect(restored.uid == other && restored.gid == other && restored.mode == 0o2777)
+        #expect(
+            try Command.run("getfacl", "-cpn", path.string).succeed().text.contains("default:user:4242:rwx"))
+    }
+
+    @Test("A symlink is followed if it is the user's own, and to the end")
+    func links() throws {
+        try run(
+            "mkdir d; ln -s d own; ln -s own twice; ln -s d foreign; chown -h 4242 foreign; ln -s foreign deep"
+        )
+        let path = temporary.path
+        #expect(try path.appending("d").followingOwnLinks() == path.appending("d"))
+        #expect(try path.appending("missing").followingOwnLinks() == path.appending("missing"))
+        #expect(try path.appending("own").followingOwnLinks() == path.appending("d"))
+        #expect(try path.appending("twice").followingOwnLinks() == path.appending("d"))
+        for name in ["foreign", "deep"] {
+            #expect(
+                failure { _ = try path.appending(name).followingOwnLinks() }
+                    == .symlink(path: "\(path)/foreign"))
+        }
+        try run("ln -s b a; ln -s a b")
+        #expect(failure { _ = try path.appending("a").followingOwnLinks() } != nil)
+    }
+
+    @Test("Directories above are named in which another user could put something else in a path's place")
+    func ancestors() throws {
+        try run(
+            """
+            mkdir -p theirs/a/s sticky/s open/s group/s sticky/foreign/s
+            chown 4242 theirs; chmod 1777 sticky; chmod 0777 open; chgrp 4242 group; chmod 0775 group
+            chown 4242 sticky/foreign
+            """)
+        let path = temporary.path
+        func exposed(_ name: String) -> [FilePath] {
+            path.appending(name).exposedAncestors().filter { $0.starts(with: path) }
+        }
+        #expect(exposed("theirs/a/s") == [path.appending("theirs")])
+        #expect(exposed("sticky/s").isEmpty)
+        #expect(exposed("open/s") == [path.appending("open")])
+        #expect(exposed("group/s") == [path.appending("group")])
+        #expect(exposed("group/missing/s") == [path.appending("group")])
+        #expect(exposed("sticky/foreign/s") == [path.appending("sticky"), path.appending("sticky/foreign")])
+    }
+}
+
+@Suite("Opening what another user may replace") struct OpeningTests {
+    private let temporary: TemporaryDirectory
+    private let directory: Directory
+
+    init() throws {
+        temporary = try TemporaryDirectory()
+        directory = try Directory(opening: temporary.path)
+    }
+
+    @Test("Only the regular file that was expected is opened")
+    func expected() throws {
+        try Command.run(
+            "sh", "-ec", "echo 1 > f; echo 2 > g; ln -s f l; mkdir d; mkfifo p", in: temporary.path
+        )
+        .succeed()
+        let (f, g) = (FileName(literal: "f"), FileName(literal: "g"))
+        let status = try #require(try directory.status(of: f))
+        _ = try directory.openFile(f, expecting: status)
+        try directory.rename(g, to: f)
+        for (name, errno) in [
+            ("f", Errno.staleNFSFileHandle), ("l", .tooManySymbolicLinkLevels), ("d", .isDirectory),
+            ("p", .noSuchAddressOrDevice), ("m", .noSuchFileOrDirectory),
+        ] {
+            let failure = #expect(throws: SyscallFailure.self) {
+                _ = try directory.openFile(FileName(literal: name), expecting: status)
+            }
+            #expect(failure?.errno == errno && failure?.path == name)
+        }
+    }
+
+    /// A writer of a FIFO waits until anybody opens it for reading, however shortly.
+    @Test("What is no file is not opened to find out", .timeLimit(.minutes(1)))
+    func notOpened() throws {
+        try Command.run("sh", "-ec", "mkfifo p; ln -s p l", in: temporary.path).succeed()
+        let writer = try RunningCommand(["sh", "-c", "echo > p; touch opened"], in: temporary.path)
+        defer { writer.kill() }
+        Process.sleep(milliseconds: 100)
+        #expect(try directory.openFollowing("l").status().kind == .fifo)
+        #expect(try directory.openBeneath("l").status().kind == .fifo)
+        #expect(throws: SyscallFailure.self) { _ = try directory.openFile(FileName(literal: "p")) }
+        Process.sleep(milliseconds: 100)
+        #expect(try directory.status(of: FileName(literal: "opened")) == nil)
+    }
+}
