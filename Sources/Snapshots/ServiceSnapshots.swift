@@ -55,13 +55,10 @@ package struct ServiceSnapshots: Sendable {
     }
 
     private func seen(_ info: SnapshotInfo) -> SnapshotInfo {
-        var labels = info.labels
-        // Whoever takes a layer over looks for it by this.
-        if let chain = info.verifiedChain { labels[SnapshotLabels.chain] = chain.description }
-        return SnapshotInfo(
+        SnapshotInfo(
             id: info.id, name: key(of: info.name), kind: info.kind, parent: info.parent.map(key),
-            owner: info.owner, verifiedChain: info.verifiedChain, labels: labels, created: info.created,
-            updated: info.updated)
+            owner: info.owner, verifiedChain: info.verifiedChain, labels: info.labels,
+            created: info.created, updated: info.updated)
     }
 
     /// - Returns: nil if there is none that this service sees.
@@ -76,12 +73,16 @@ package struct ServiceSnapshots: Sendable {
         throw StoreFailure(.notFound, "there is no snapshot '\(key)'")
     }
 
-    /// What is new has a name, and may not hide what was claimed.
-    private func checkNew(_ key: String) throws(StoreFailure) {
+    /// The store's name of what is to be made.
+    private func newName(of key: String) throws(StoreFailure) -> String {
         if key.isEmpty { throw StoreFailure(.invalidArgument, "a snapshot without a key") }
-        _ = try name(of: key)
-        guard try store.findClaimed(key, by: owner) != nil else { return }
-        throw StoreFailure(.alreadyExists, "there is a snapshot '\(key)' already")
+        return try name(of: key)
+    }
+
+    /// The labels that a client may set: without that of a chain, which says what the unpacker has verified. containerd keeps
+    /// what its clients have set by itself, and gives it along with every update.
+    private func settable(_ labels: [String: String]) -> [String: String] {
+        labels.filter { $0.key != SnapshotLabels.chain }
     }
 
     private func parent(_ key: String?) throws(StoreFailure) -> SnapshotInfo? {
@@ -95,11 +96,26 @@ package struct ServiceSnapshots: Sendable {
     /// - Throws: `.notFound`.
     package func stat(_ key: String) throws(StoreFailure) -> SnapshotInfo { seen(try get(key)) }
 
-    /// As `SnapshotStore.update`. Labels of what is claimed are everybody's.
+    /// As `SnapshotStore.update`. An adopted layer is the image's: an update that would change its labels is refused, and one
+    /// that would not is none.
+    ///
+    /// - Throws: `.failedPrecondition` for an adopted layer.
     package func update(
         _ key: String, labels: [String: String], fields: [String]
     ) throws(StoreFailure) -> SnapshotInfo {
-        seen(try store.update(try get(key).name, labels: labels, fields: fields))
+        let info = try get(key)
+        let settableFields = fields.filter { $0 != "labels.\(SnapshotLabels.chain)" }
+        if settableFields.isEmpty, !fields.isEmpty { return seen(info) }
+        guard info.owner != owner else {
+            return seen(try store.update(info.name, labels: settable(labels), fields: settableFields))
+        }
+        let current = settable(info.labels)
+        guard try SnapshotLabels.updating(current, to: settable(labels), fields: settableFields) == current
+        else {
+            throw StoreFailure(
+                .failedPrecondition, "the labels of '\(key)' cannot be changed: it is a layer of an image")
+        }
+        return seen(info)
     }
 
     /// As `SnapshotStore.usage`.
@@ -120,7 +136,7 @@ package struct ServiceSnapshots: Sendable {
     package func prepare(
         _ key: String, parent: String?, labels: [String: String]
     ) throws(StoreFailure) -> [Mount] {
-        try checkNew(key)
+        let name = try newName(of: key)
         let below = try self.parent(parent)
         if let label = labels[SnapshotLabels.chain], let digest = try? Digest(parsing: label),
             let claimed = try store.claim(ChainID(digest), on: below?.id, for: owner)
@@ -128,16 +144,17 @@ package struct ServiceSnapshots: Sendable {
             throw StoreFailure(.alreadyExists, "the layer is there already: '\(claimed.name)'")
         }
         return try store.prepare(
-            try name(of: key), parent: below?.name, labels: labels, owner: owner, in: run)
+            name, parent: below?.name, labels: settable(labels), owner: owner, in: run)
     }
 
     /// As `SnapshotStore.view`.
     package func view(
         _ key: String, parent: String?, labels: [String: String]
     ) throws(StoreFailure) -> [Mount] {
-        try checkNew(key)
-        return try store.view(
-            try name(of: key), parent: try self.parent(parent)?.name, labels: labels, owner: owner, in: run)
+        try store.view(
+            try newName(of: key), parent: try self.parent(parent)?.name, labels: settable(labels),
+            owner: owner,
+            in: run)
     }
 
     /// As `SnapshotStore.commit`, and fast: what it takes is not measured yet, and its files may not be on the disk. The
@@ -145,11 +162,9 @@ package struct ServiceSnapshots: Sendable {
     package func commit(
         _ key: String, as name: String, onto parent: String?, labels: [String: String]
     ) throws(StoreFailure) {
-        let active = try get(key)
-        if active.kind == .active { try checkNew(name) }
         try store.commit(
-            active.name, as: try self.name(of: name), onto: try self.parent(parent)?.name, labels: labels,
-            isSynced: false, isMeasured: false)
+            try get(key).name, as: try newName(of: name), onto: try self.parent(parent)?.name,
+            labels: settable(labels), isSynced: false, isMeasured: false)
     }
 
     /// As `SnapshotStore.settle`.

@@ -2,7 +2,8 @@ internal import Kernel
 
 /// The rules for labels of snapshots (containerd `pkg/labels`, `core/snapshots/storage`).
 package enum SnapshotLabels {
-    /// Which chain a snapshot holds, or is to become.
+    /// Which chain a snapshot holds. A client that prepares one asks by it for the chain that the snapshot is to become; of
+    /// what exists it is derived from what was verified, and cannot be set.
     package static let chain = "containerd.io/snapshot.ref"
 
     /// Bytes of a label's key and value together.
@@ -10,8 +11,8 @@ package enum SnapshotLabels {
 
     /// The labels that are stored of those given: one without a value is none.
     ///
-    /// - Throws: `.invalidArgument` for a label that is too long or has no key, and for one that the database would not keep
-    ///   whole.
+    /// - Throws: `.invalidArgument` for a label that is too long or has no key, for one that the database would not keep
+    ///   whole, and for that of a chain.
     package static func stored(of labels: [String: String]) throws(StoreFailure) -> [String: String] {
         for (key, value) in labels {
             let length = key.utf8.count + value.utf8.count
@@ -19,6 +20,10 @@ package enum SnapshotLabels {
             if key.utf8.contains(0) || value.utf8.contains(0) {
                 throw StoreFailure(
                     .invalidArgument, "the label '\(escaped(key.utf8.prefix(100)))' has a NUL in it")
+            }
+            if key == chain {
+                throw StoreFailure(
+                    .invalidArgument, "the label '\(chain)' cannot be set: it says what was verified")
             }
             if length > maximumLength {
                 throw StoreFailure(

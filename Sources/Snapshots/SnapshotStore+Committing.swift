@@ -50,7 +50,7 @@ extension SnapshotStore {
         let name = chain.description
         let committing = Committing(
             id: active.id, key: active.key, name: name, parent: parent,
-            labels: [SnapshotLabels.chain: name], chain: chain, run: run,
+            labels: [:], chain: chain, run: run,
             // What is to stay for this boot only is measured when somebody asks.
             isRecorded: isRecorded, isMeasured: isRecorded)
         do {
@@ -130,6 +130,7 @@ extension SnapshotStore {
                 .failedPrecondition, "the snapshot '\(row.name)' is \(row.kind.rawValue), not active",
                 hint: "only what 'unpack snapshot prepare' has made can be committed")
         }
+        try refuseAdopted(name, database)
         if try SnapshotRow.named(name, snapshotter, database) != nil {
             throw StoreFailure(
                 .alreadyExists, "there is a snapshot '\(name)' already",

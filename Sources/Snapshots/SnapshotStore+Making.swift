@@ -72,6 +72,7 @@ extension SnapshotStore {
         _ = try whiteoutForm()
         let (id, parentID): (Int64, Int64?) = try write { database in
             let below = try parent.map { try self.parent($0, orElse: .invalidArgument, database) }
+            try self.refuseAdopted(key, database)
             if try SnapshotRow.named(key, self.snapshotter, database) != nil {
                 throw StoreFailure(
                     .alreadyExists, "there is a snapshot '\(key)' already",
@@ -147,11 +148,11 @@ extension SnapshotStore {
         _ name: String, labels: [String: String], fields: [String] = []
     ) throws(StoreFailure) -> SnapshotInfo {
         try write { database in
-            let info = try self.row(name, database).info(database)
-            let updated = try SnapshotLabels.updating(info.labels, to: labels, fields: fields)
-            try SnapshotRow.setLabels(updated, of: info.id, database)
+            let row = try self.row(name, database)
+            let updated = try SnapshotLabels.updating(row.storedLabels(database), to: labels, fields: fields)
+            try SnapshotRow.setLabels(updated, of: row.id, database)
             try database.execute(
-                sql: "UPDATE snapshot SET updated = ? WHERE id = ?", arguments: [self.clock(), info.id])
+                sql: "UPDATE snapshot SET updated = ? WHERE id = ?", arguments: [self.clock(), row.id])
             return try self.row(name, database).info(database)
         }
     }

@@ -62,7 +62,8 @@ extension SnapshotStore {
     /// this boot.
     ///
     /// - Parameter parent: the snapshot that it has to stand on.
-    /// - Returns: nil if there is none.
+    /// - Returns: nil if there is none, and if the service has a snapshot of that name: of two of one name, clients could be
+    ///   given the one that is not verified.
     func claim(_ chain: ChainID, on parent: Int64?, for service: Owner) throws(StoreFailure) -> SnapshotInfo?
     {
         @Sendable func find(_ database: Database) throws -> SnapshotRow? {
@@ -73,10 +74,23 @@ extension SnapshotStore {
         if row.boot != nil { try settle(row.name) }
         return try write(.durable) { database in
             guard let row = try find(database), row.boot == nil else { return nil }
+            let own = "\(service.rawValue):\(row.name)"
+            guard try SnapshotRow.named(own, self.snapshotter, database) == nil else { return nil }
             try database.execute(
                 sql: "INSERT OR IGNORE INTO claim VALUES (?, ?)", arguments: [service.rawValue, row.id])
             return try row.info(database)
         }
+    }
+
+    /// What a service has adopted has its name, as the service's clients see it, to itself.
+    ///
+    /// - Throws: `.alreadyExists`.
+    func refuseAdopted(_ name: String, _ database: Database) throws {
+        let isAdopted = try Bool.fetchOne(
+            database, sql: "SELECT \(Schema.isAdopted("?1", "?2"))", arguments: [name, snapshotter])
+        guard isAdopted == true else { return }
+        throw StoreFailure(
+            .alreadyExists, "there is a snapshot '\(name)' already: a verified layer that was adopted")
     }
 
     /// Ends a claim. The snapshot goes if nothing else needs it.

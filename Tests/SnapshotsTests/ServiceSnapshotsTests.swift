@@ -172,9 +172,17 @@ struct ServiceSnapshotsTests {
         #expect(try scene.names(#"labels."containerd.io/snapshot.ref"==\#(first),parent=="""#) == [first])
         _ = try scene.service.prepare("rw", parent: Self.chain(2).description, labels: [:])
         #expect(try scene.service.stat("rw").parent == Self.chain(2).description)
-        // The label is there whatever anybody makes of the others.
-        let info = try scene.service.update(first, labels: ["x": "y"], fields: [])
-        #expect(info.labels == ["x": "y", "containerd.io/snapshot.ref": first])
+        // Its labels are the image's. An update that changes nothing is what containerd sends for its own labels.
+        let chainLabel = ["containerd.io/snapshot.ref": first]
+        for fields in [[], ["labels"], ["labels.x"]] {
+            #expect(
+                kind { _ = try scene.service.update(first, labels: ["x": "y"], fields: fields) }
+                    == .failedPrecondition)
+            #expect(try scene.service.update(first, labels: chainLabel, fields: fields).labels == chainLabel)
+        }
+        #expect(
+            try scene.service.update(first, labels: [:], fields: ["labels.containerd.io/snapshot.ref"]).labels
+                == chainLabel)
         // Nothing new may take its name.
         #expect(kind { _ = try scene.service.view(first, parent: nil, labels: [:]) } == .alreadyExists)
         #expect(
@@ -226,10 +234,77 @@ struct ServiceSnapshotsTests {
     func onlyVerified() throws {
         let scene = try Scene()
         let first = Self.chain(1).description
-        try scene.store.prepare("forged", labels: ["containerd.io/snapshot.ref": first], in: scene.run)
-        try scene.store.commit(
-            "forged", as: first, labels: ["containerd.io/snapshot.ref": first], isSynced: true)
+        let label = ["containerd.io/snapshot.ref": first]
+        #expect(kind { try scene.store.prepare("forged", labels: label, in: scene.run) } == .invalidArgument)
+        try scene.store.prepare("forged", in: scene.run)
+        #expect(
+            kind { try scene.store.commit("forged", as: first, labels: label, isSynced: true) }
+                == .invalidArgument)
+        #expect(kind { try scene.store.update("forged", labels: label) } == .invalidArgument)
+        try scene.store.commit("forged", as: first, isSynced: true)
         #expect(scene.prepare(1, on: nil) == nil)
         #expect(try scene.names() == ["extract-1"])
+    }
+
+    /// One namespace of containerd's prepares by the label and writes what it likes; the image is unpacked; another namespace
+    /// asks by the label and takes what it finds by it.
+    @Test("A snapshot that a client calls a chain never answers for it")
+    func impostor() throws {
+        let scene = try Scene()
+        let first = Self.chain(1).description
+        let label = ["containerd.io/snapshot.ref": first]
+        _ = try scene.service.prepare("default/1/extract", parent: nil, labels: label)
+        try scene.service.commit("default/1/extract", as: "default/2/\(first)", onto: nil, labels: label)
+        #expect(try scene.service.update("default/2/\(first)", labels: label, fields: []).labels.isEmpty)
+        #expect(
+            try scene.service.update(
+                "default/2/\(first)", labels: label, fields: ["labels.containerd.io/snapshot.ref"]
+            ).labels.isEmpty)
+        let filter = #"labels."containerd.io/snapshot.ref"==\#(first),parent=="""#
+        #expect(try scene.names(filter).isEmpty)
+        try scene.addImage()
+        #expect(scene.prepare(1, on: nil) == .alreadyExists)
+        #expect(try scene.names(filter) == [first])
+    }
+
+    @Test("A layer is not adopted where the service has a snapshot of its name, finished or not")
+    func takenName() throws {
+        let scene = try Scene()
+        try scene.addImage()
+        let first = Self.chain(1).description
+        _ = try scene.service.prepare(first, parent: nil, labels: [:])
+        #expect(scene.prepare(1, on: nil) == nil)
+        #expect(try scene.service.stat(first).verifiedChain == nil)
+        try scene.service.remove("extract-1", .whole)
+        try scene.service.remove(first, .whole)
+        #expect(scene.prepare(1, on: nil) == .alreadyExists)
+        #expect(try scene.service.stat(first).verifiedChain == Self.chain(1))
+        // Another service has names of its own.
+        let other = try ServiceSnapshots("other", of: scene.store, in: scene.run)
+        _ = try other.view(first, parent: nil, labels: [:])
+    }
+
+    @Test(
+        "The database itself refuses what would break the chain of trust",
+        arguments: [
+            "UPDATE snapshot SET verified_chain = 'sha256:00' WHERE name = 'unpack:own'",
+            "UPDATE snapshot SET parent = (SELECT id FROM snapshot WHERE name = 'unpack:own') WHERE id = 2",
+            "UPDATE snapshot SET kind = 'active' WHERE id = 1",
+            "UPDATE snapshot SET owner = 'unpack' WHERE id = 1",
+            "UPDATE snapshot SET name = 'unpack:' || (SELECT name FROM snapshot WHERE id = 1) WHERE name = 'unpack:own'",
+            "INSERT INTO label VALUES (1, 'containerd.io/snapshot.ref', 'sha256:00')",
+            "INSERT INTO claim SELECT 'unpack', id FROM snapshot WHERE name = 'unpack:own'",
+            "INSERT INTO claim SELECT 'other', id FROM snapshot WHERE id = 2",
+            "INSERT INTO snapshot VALUES (99, 'overlayfs', 'sha256:11', 'committed', NULL, 'images', NULL, NULL, 'sha256:11', 0, 0, NULL, NULL, NULL)",
+        ])
+    func constraints(statement: String) throws {
+        let scene = try Scene()
+        try scene.addImage(synced: false)
+        #expect(scene.prepare(1, on: nil) == .alreadyExists)
+        _ = try scene.service.prepare("rw", parent: nil, labels: [:])
+        try scene.service.commit("rw", as: "own", onto: nil, labels: [:])
+        let path = scene.scratch.path.appending("store/metadata.db").string
+        let run = try Command.run("sqlite3", path, "\(statement)")
+        #expect(run.status != 0 && run.errorText.contains("(19)"), "\(run.report)")
     }
 }

@@ -3,6 +3,56 @@ internal import GRDB
 /// The metadata database. `docs/on-disk.md` describes it; a change is a new migration, never an edit of an
 /// old one.
 enum Schema {
+    /// The invariant of the chain of trust (`docs/threat-model.md`): what a client sees under a chain ID was written by the
+    /// pipeline, from bytes whose digests match, and nobody could write to it since. The statements around check it and answer
+    /// with a failure of the contract; these triggers hold it should one of them forget.
+    private static let trust = """
+        -- The label of a chain is what the column says, and never stored.
+        DELETE FROM label WHERE name = '\(SnapshotLabels.chain)';
+        CREATE TRIGGER label_of_chain BEFORE INSERT ON label WHEN NEW.name = '\(SnapshotLabels.chain)'
+        BEGIN SELECT RAISE(ABORT, 'the label of a chain is derived'); END;
+
+        -- Only committed snapshots of the unpacker's are verified, under the name of their chain, on verified ones.
+        CREATE TRIGGER chain_of_new BEFORE INSERT ON snapshot WHEN NEW.verified_chain IS NOT NULL
+        BEGIN SELECT RAISE(ABORT, 'a new snapshot is not verified'); END;
+        CREATE TRIGGER chain_of_changed BEFORE UPDATE ON snapshot
+        WHEN NEW.verified_chain IS NOT NULL AND NOT (
+            NEW.owner = 'images' AND NEW.kind = 'committed' AND NEW.name = NEW.verified_chain
+            AND (NEW.parent IS NULL
+                OR EXISTS (SELECT 1 FROM snapshot WHERE id = NEW.parent AND verified_chain IS NOT NULL)))
+        BEGIN SELECT RAISE(ABORT, 'a verified snapshot is a committed one of images, on a verified parent'); END;
+
+        -- Only what is verified and on the disk is adopted, under a name that the service does not use, and which it cannot use
+        -- afterwards.
+        DELETE FROM claim WHERE EXISTS (
+            SELECT 1 FROM snapshot AS adopted JOIN snapshot AS own ON own.snapshotter = adopted.snapshotter
+            WHERE adopted.id = claim.snapshot AND own.name = claim.service || ':' || adopted.name);
+        CREATE TRIGGER claim_of_verified BEFORE INSERT ON claim
+        WHEN NOT EXISTS (
+            SELECT 1 FROM snapshot WHERE id = NEW.snapshot AND verified_chain IS NOT NULL AND boot IS NULL)
+        BEGIN SELECT RAISE(ABORT, 'only a verified snapshot on the disk is adopted'); END;
+        CREATE TRIGGER claim_of_free_name BEFORE INSERT ON claim
+        WHEN EXISTS (
+            SELECT 1 FROM snapshot AS adopted JOIN snapshot AS own ON own.snapshotter = adopted.snapshotter
+            WHERE adopted.id = NEW.snapshot AND own.name = NEW.service || ':' || adopted.name)
+        BEGIN SELECT RAISE(ABORT, 'the service uses the name of the adopted snapshot'); END;
+        CREATE TRIGGER name_of_new BEFORE INSERT ON snapshot WHEN \(isAdopted("NEW.name", "NEW.snapshotter"))
+        BEGIN SELECT RAISE(ABORT, 'the name belongs to an adopted snapshot'); END;
+        CREATE TRIGGER name_of_changed BEFORE UPDATE OF name ON snapshot
+        WHEN \(isAdopted("NEW.name", "NEW.snapshotter"))
+        BEGIN SELECT RAISE(ABORT, 'the name belongs to an adopted snapshot'); END;
+        """
+
+    /// SQL: whether a name `SERVICE:NAME` would hide a snapshot that the service has adopted.
+    static func isAdopted(_ name: String, _ snapshotter: String) -> String {
+        """
+        EXISTS (SELECT 1 FROM snapshot AS adopted JOIN claim ON claim.snapshot = adopted.id
+            WHERE adopted.snapshotter = \(snapshotter)
+            AND adopted.name = substr(\(name), instr(\(name), ':') + 1)
+            AND claim.service = substr(\(name), 1, instr(\(name), ':') - 1))
+        """
+    }
+
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()
         migrator.registerMigration("1") { database in
@@ -87,6 +137,9 @@ enum Schema {
                     ) WITHOUT ROWID;
                     CREATE INDEX claim_snapshot ON claim(snapshot);
                     """)
+        }
+        migrator.registerMigration("4") { database in
+            try database.execute(sql: trust)
         }
         return migrator
     }

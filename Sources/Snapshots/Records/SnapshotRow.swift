@@ -72,17 +72,22 @@ struct SnapshotRow: Decodable, FetchableRecord, Sendable {
 
     // MARK: As values
 
+    /// - Parameter labels: those that are stored. The label of a chain is added to a snapshot that is verified to hold one.
     func info(_ labels: [String: String]) -> SnapshotInfo {
-        SnapshotInfo(
+        let chain = verifiedChain.flatMap { try? ChainID(Digest(parsing: $0)) }
+        var labels = labels
+        labels[SnapshotLabels.chain] = chain?.description
+        return SnapshotInfo(
             id: id, name: name, kind: kind, parent: parentName, owner: Owner(rawValue: owner),
-            verifiedChain: verifiedChain.flatMap { try? ChainID(Digest(parsing: $0)) }, labels: labels,
-            created: created, updated: updated)
+            verifiedChain: chain, labels: labels, created: created, updated: updated)
     }
 
-    func info(_ database: Database) throws -> SnapshotInfo {
+    func info(_ database: Database) throws -> SnapshotInfo { info(try storedLabels(database)) }
+
+    func storedLabels(_ database: Database) throws -> [String: String] {
         let labels = try Row.fetchAll(
             database, sql: "SELECT name, value FROM label WHERE snapshot = ?", arguments: [id])
-        return info(Dictionary(uniqueKeysWithValues: labels.map { ($0["name"], $0["value"]) }))
+        return Dictionary(uniqueKeysWithValues: labels.map { ($0["name"], $0["value"]) })
     }
 
     /// Nil until it is measured.
