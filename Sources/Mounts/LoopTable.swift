@@ -40,6 +40,14 @@ package struct LoopTable: Sendable {
         return table
     }
 
+    /// The file behind a loop device, which may be known by any node; nil for a device of another kind, and a free one.
+    package static func file(of device: FilePath) throws(SyscallFailure) -> FilePath? {
+        guard case .block(let number) = try File.status(of: device).kind else { return nil }
+        let entry = FilePath("/sys/dev/block/\(number.major):\(number.minor)")
+        guard let file = try? File.contents(of: entry.appending("loop/backing_file")) else { return nil }
+        return FilePath(String(decoding: file.dropLast(), as: UTF8.self))
+    }
+
     /// The files in a directory and below it that are behind devices, by device.
     func files(below directory: FilePath) -> [FilePath: FilePath] {
         let below = devices.filter { $0.file.starts(with: directory) }

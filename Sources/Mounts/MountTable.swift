@@ -4,6 +4,8 @@ package import SystemPackage
 /// `/proc/self/mountinfo` (proc(5)): the mounts that this process sees, in the order in which they were mounted.
 package struct MountTable: Sendable {
     fileprivate struct Line {
+        /// Of the mount.
+        let id: Int?
         /// `MAJOR:MINOR` of the file system.
         let device: [UInt8]
         /// What of the file system is mounted, as a path in it.
@@ -25,14 +27,15 @@ package struct MountTable: Sendable {
         lines = text.split(separator: UInt8(ascii: "\n")).compactMap { line in
             // A source may be empty, as of `mount -t tmpfs ""`.
             let fields = line.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
-            // 3rd to 5th: device, root, mount point; behind the lone `-`: type, source, the file system's options.
+            // 1st, 3rd to 5th: number, device, root, mount point; behind the lone `-`: type, source, the file system's options.
             guard fields.count > 5, let dash = fields.firstIndex(of: [UInt8(ascii: "-")]),
                 fields.count > dash + 3
             else {
                 return nil
             }
             return Line(
-                device: Array(fields[2]), root: Self.unescaped(fields[3]), target: Self.unescaped(fields[4]),
+                id: Int(String(decoding: fields[0], as: UTF8.self)), device: Array(fields[2]),
+                root: Self.unescaped(fields[3]), target: Self.unescaped(fields[4]),
                 type: Self.unescaped(fields[dash + 1]), source: Self.unescaped(fields[dash + 2]),
                 options: Array(fields[dash + 3]))
         }
@@ -87,10 +90,7 @@ package struct MountTable: Sendable {
         let path = Array(directory.string.utf8)
         let holder = holder(of: path)
         // The same directory as its file system sees it, whose mounts all tell their roots so.
-        let inside = holder.map { index in
-            let rest = path.dropFirst(lines[index].target == [Self.slash] ? 0 : lines[index].target.count)
-            return lines[index].root == [Self.slash] ? Array(rest) : lines[index].root + rest
-        }
+        let inside = holder.map { lines[$0].inside(path) }
         let loops = (try? LoopTable.read())?.files(below: directory) ?? [:]
         return lines.indices.flatMap { index in
             let line = lines[index]
@@ -105,6 +105,17 @@ package struct MountTable: Sendable {
         }
     }
 
+    /// Where an open file or directory lies in its file system, whichever mount, symlink or spelling has led to it.
+    ///
+    /// - Returns: nil for one that was removed, or whose mount this process does not see.
+    package func location(of file: borrowing File) throws(SyscallFailure) -> FileLocation? {
+        let id = try file.mountID()
+        guard let line = lines.first(where: { $0.id == id }), let path = try? file.currentPath() else {
+            return nil
+        }
+        return FileLocation(device: line.device, path: line.inside(path), visiblePath: path)
+    }
+
     /// The mount that a path lies on: the longest mount point that leads to it, and of several there the last.
     private func holder(of path: [UInt8]) -> Int? {
         var best: Int?
@@ -116,14 +127,14 @@ package struct MountTable: Sendable {
 
     // MARK: Paths as bytes
 
-    private static let slash = UInt8(ascii: "/")
+    fileprivate static let slash = UInt8(ascii: "/")
 
     private static func path(_ bytes: [UInt8]) -> FilePath {
         FilePath(String(decoding: bytes, as: UTF8.self))
     }
 
     /// Whether a path is another one or leads through it.
-    private static func isBelow(_ path: [UInt8], _ other: [UInt8]) -> Bool {
+    fileprivate static func isBelow(_ path: [UInt8], _ other: [UInt8]) -> Bool {
         if other == [slash] || other.isEmpty { return path.first == slash }
         guard path.starts(with: other) else { return false }
         return path.count == other.count || path[other.count] == slash
@@ -157,7 +168,44 @@ package struct MountTable: Sendable {
     }
 }
 
+/// A place in a file system, as the file system itself has it.
+package struct FileLocation: Hashable, Sendable {
+    /// `MAJOR:MINOR` of the file system.
+    fileprivate let device: [UInt8]
+    /// From the root of the file system, which is `/`.
+    fileprivate let path: [UInt8]
+
+    /// As this process reaches it.
+    private let visiblePath: [UInt8]
+
+    fileprivate init(device: [UInt8], path: [UInt8], visiblePath: [UInt8]) {
+        self.device = device
+        self.path = path.isEmpty ? [MountTable.slash] : path
+        self.visiblePath = visiblePath
+    }
+
+    /// Whether a walk down from this directory can come to another place: in its file system, or through mounts below it.
+    package func leads(to other: FileLocation) -> Bool {
+        other.names(below: self)?.isEmpty == false
+            || visiblePath != other.visiblePath && MountTable.isBelow(other.visiblePath, visiblePath)
+    }
+
+    /// The names that lead from a directory to a place in it; none if it is the directory itself, nil if it is elsewhere.
+    package func names(below directory: FileLocation) -> [FileName]? {
+        guard device == directory.device, MountTable.isBelow(path, directory.path) else { return nil }
+        return path.dropFirst(directory.path.count).split(separator: MountTable.slash).compactMap {
+            FileName($0)
+        }
+    }
+}
+
 extension MountTable.Line {
+    /// What a path below the mount point is in the file system.
+    fileprivate func inside(_ path: [UInt8]) -> [UInt8] {
+        let rest = path.dropFirst(target == [MountTable.slash] ? 0 : target.count)
+        return root == [MountTable.slash] ? Array(rest) : root + rest
+    }
+
     /// Overlay shows `lowerdir=` and `upperdir=` as they were given, where `\\` takes the meaning of a colon or a comma,
     /// and `lowerdir+=` as a plain path (kernel: fs/overlayfs/params.c); then all is escaped for the table.
     fileprivate var layers: MountTable.Layers {

@@ -4,6 +4,7 @@ internal import Kernel
 internal import Layers
 internal import Mounts
 internal import OCI
+package import Snapshots
 internal import Streams
 internal import SwiftProtobuf
 internal import Unpacking
@@ -13,12 +14,17 @@ package struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
     private let content: ContentStore
     private let calls: Calls
     private let isSynced: Bool
-    private let differ = Differ()
+    private let differ: Differ
 
-    /// - Parameter isSynced: whether every layer is on the disk when it is said to be applied. A client can ask for that by
+    /// - Parameters:
+    ///   - stores: in which clients may name nothing but their own active snapshots to write to.
+    ///   - isSynced: whether every layer is on the disk when it is said to be applied. A client can ask for that by
     ///   itself, too (containerd ≥ 1.7).
-    package init(_ content: ContentStore, isSynced: Bool, _ calls: Calls) {
+    package init(
+        _ content: ContentStore, protecting stores: [SnapshotStore], isSynced: Bool, _ calls: Calls
+    ) {
         self.content = content
+        differ = Differ(protecting: stores)
         self.isSynced = isSynced
         self.calls = calls
     }

@@ -67,12 +67,15 @@ struct SnapshotterCommand: ParsableCommand {
         let choices =
             snapshotter.isEmpty
             ? [SnapshotterChoice(name: "unpack", kind: try Settings.snapshotter.resolve())] : snapshotter
-        let stores = try openStores(root, choices)
+        let opened = try openStores(root, choices)
+        let stores = opened.mapValues(\.service)
         let socket = try listen()
         let snapshots = SnapshotsService(stores, isSynced: isSynced, calls)
         for (name, suspects) in try attempt({ try snapshots.resume() }) { warn(of: suspects, name) }
+        let diffs = DiffService(
+            contentStore, protecting: opened.values.map(\.store), isSynced: isSynced, calls)
         let server = Server(
-            on: socket, Services(snapshots, DiffService(contentStore, isSynced: isSynced, calls)), calls)
+            on: socket, Services(snapshots, diffs), calls)
         let names = choices.map(\.description).joined(separator: ", ")
         try serve(server, socket, stopping) {
             if !talk.quiet { Talk.say("serving \(names) at \(address)") }
@@ -92,9 +95,9 @@ struct SnapshotterCommand: ParsableCommand {
 
     private func openStores(
         _ root: FilePath, _ choices: [SnapshotterChoice]
-    ) throws -> [String: ServiceSnapshots] {
+    ) throws -> [String: (store: SnapshotStore, service: ServiceSnapshots)] {
         let boot = try attempt { try Process.bootID() }
-        var stores = [String: ServiceSnapshots]()
+        var stores = [String: (store: SnapshotStore, service: ServiceSnapshots)]()
         for choice in choices {
             if stores[choice.name] != nil {
                 throw UnpackError(
@@ -105,7 +108,7 @@ struct SnapshotterCommand: ParsableCommand {
                     opening: root, snapshotter: choice.kind, boot: boot, clock: Process.nanosecondsSinceEpoch)
                 // What cannot work here is better known now than by the first container.
                 _ = try store.whiteoutForm()
-                return try ServiceSnapshots(choice.name, of: store, in: try store.startRun(.begun))
+                return (store, try ServiceSnapshots(choice.name, of: store, in: try store.startRun(.begun)))
             }
         }
         return stores

@@ -275,4 +275,109 @@ struct DifferApplyTests {
             #expect(found.content.diffID == Self.layers[0].diffID)
         }
     }
+
+    // MARK: The store of the server itself
+
+    /// A store with a verified layer, a user's and a client's active snapshot.
+    private struct Store {
+        let store: SnapshotStore
+        let service: ServiceSnapshots
+        let folder: FilePath
+
+        init(in scratch: FilePath, _ snapshotter: String = "overlayfs") throws {
+            store = try SnapshotStore(
+                opening: scratch.appending("store"), snapshotter: snapshotter, boot: "b", clock: { 0 })
+            folder = scratch.appending("store").appending(snapshotter)
+            let run = try store.startRun()
+            service = try ServiceSnapshots("unpack", of: store, in: run)
+            let layer = try store.prepareLayer("layer", parent: nil, in: run)
+            try layer.directory.makeDirectory(FileName(literal: "usr"), mode: 0o755)
+            try store.commit(
+                layer, as: ChainID(OCI.Digest(.sha256, bytes: [UInt8](repeating: 1, count: 32))), onto: nil,
+                isRecorded: false, in: run)
+            try store.prepare("user", in: run)
+            _ = try service.prepare("client", parent: nil, labels: [:])
+        }
+
+        var differ: Differ { Differ(protecting: [store]) }
+    }
+
+    private func isRefused(_ mounts: [ForeignMount], by differ: Differ) throws -> Bool {
+        let layer = try builder.layer(LayerBuilder(.file("evil", "!")))
+        do {
+            _ = try differ.apply(layer, from: blobs, onto: mounts, isSynced: false)
+            return false
+        } catch DifferFailure.failedPrecondition {
+            return true
+        }
+    }
+
+    @Test("No layer is applied to what is verified, or is the store's own, however the path is spelt")
+    func storesOwn() throws {
+        let store = try Store(in: scratch.path)
+        let (folder, root) = (store.folder, store.folder.removingLastComponent())
+        try Command.run(
+            "sh", "-ec",
+            "ln -s \(folder)/1/fs link; ln -s \(scratch.path) above; mkdir bound lower; mount --bind \(folder)/1/fs/usr bound",
+            in: scratch.path
+        ).succeed()
+        defer { try? unmountWhenFree(scratch.path.appending("bound")) }
+        let before = try dump(folder.appending("1"))
+        for place in [
+            "\(folder)/1/fs", "\(folder)/1/fs/usr", "\(folder)/1", "\(folder)/2/fs", "\(folder)", "\(root)",
+            "\(root)/runs", "\(root.removingLastComponent())", "/", "\(scratch.path)/link",
+            "\(scratch.path)/above/store/overlayfs/1/fs", "\(folder)/../overlayfs/./1//fs",
+            "\(scratch.path)/bound",
+        ] {
+            let path = FilePath(place)
+            #expect(try isRefused(bind(path), by: store.differ), "\(place)")
+            // Overlay wants its directories elsewhere than in each other; the check comes first.
+            let work = "workdir=\(scratch.path)/work", lower = "lowerdir=\(scratch.path)/lower"
+            let overlay = ForeignMount(
+                type: "overlay", source: "overlay", options: [work, lower, "upperdir=\(place)"])
+            #expect(try isRefused([overlay], by: store.differ), "upperdir \(place)")
+        }
+        #expect(try dump(folder.appending("1")) == before)
+        #expect(try FilePath("/evil").exists() == false)
+        #expect(try !isRefused(bind(folder.appending("3/fs")), by: store.differ))
+        #expect(try folder.appending("3/fs/evil").exists())
+        // As soon as it is committed, it is refused, too.
+        try store.service.commit("client", as: "name", onto: nil, labels: [:])
+        #expect(try isRefused(bind(folder.appending("3/fs")), by: store.differ))
+    }
+
+    @Test(
+        "Nor to a file system that leads into the store",
+        .enabled(if: Ability.canMountBtrfs && Ability.canMountExt4, "no loop devices, btrfs or ext4"))
+    func storesFileSystem() throws {
+        let btrfs = try LoopFileSystem(type: "btrfs", megabytes: 200)
+        let store = try Store(in: btrfs.path, "btrfs")
+        func mount(_ snapshot: String) throws -> ForeignMount {
+            ForeignMount(try #require(try store.store.readOnlyMounts(of: snapshot).first))
+        }
+        let client = try #require(try store.service.mounts(of: "client").first)
+        #expect(try !isRefused([ForeignMount(client)], by: store.differ))
+        let device = ForeignMount(client).source
+        for options in [[], ["subvolid=5"], ["subvol=/"]] {
+            let whole = ForeignMount(type: "btrfs", source: device, options: options)
+            #expect(try isRefused([whole], by: store.differ), "\(options)")
+        }
+        let user = try #require(try store.store.mounts(of: "user").first)
+        #expect(try isRefused([ForeignMount(user)], by: store.differ))
+
+        let ext4 = try LoopFileSystem(type: "ext4", megabytes: 64)
+        let other = try Store(in: ext4.path)
+        let source = try #require(
+            try Command.run("findmnt", "-no", "SOURCE", ext4.path.string).succeed().text.split(
+                separator: "\n"
+            ).first)
+        let same = ForeignMount(type: "ext4", source: String(source), options: [])
+        #expect(try isRefused([same], by: other.differ))
+
+        let loops = try Store(in: scratch.path, "loop")
+        let image = ForeignMount(type: "ext4", source: "\(loops.folder)/1/image", options: ["loop"])
+        #expect(try isRefused([image], by: loops.differ))
+        let active = try #require(try loops.service.mounts(of: "client").first)
+        #expect(try !isRefused([ForeignMount(active)], by: loops.differ))
+    }
 }

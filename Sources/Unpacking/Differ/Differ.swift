@@ -3,14 +3,23 @@ package import Layers
 package import Layout
 package import Mounts
 package import OCI
+package import Snapshots
 package import Streams
 
 /// Layers between directories that somebody else keeps, as containerd's diff service has it: to be applied, or to be made.
 package struct Differ: Sendable {
     private let limits: UnpackRequest.Limits
+    private let stores: [SnapshotStore]
 
-    /// - Parameter limits: for each layer.
-    package init(limits: UnpackRequest.Limits = UnpackRequest.Limits()) { self.limits = limits }
+    /// - Parameters:
+    ///   - limits: for each layer.
+    ///   - stores: in which nothing is written but active snapshots of clients.
+    package init(
+        limits: UnpackRequest.Limits = UnpackRequest.Limits(), protecting stores: [SnapshotStore] = []
+    ) {
+        self.limits = limits
+        self.stores = stores
+    }
 
     /// Applies one layer to what the mounts show, whether something is there already or not. Nothing is mounted where others
     /// see it.
@@ -33,7 +42,7 @@ package struct Differ: Sendable {
                     "the media type '\(descriptor.mediaType)' is no tar of a layer")
             }
             let tree = try ForeignTree(mounts)
-            return try OpenTree.writing(to: tree, isSynced: isSynced) { target, marks in
+            return try OpenTree.writing(to: tree, isSynced: isSynced, check: check) { target, marks in
                 let pipeline = LayerPipeline(
                     blobs, form: try target.tryLayer(marks), marks: marks,
                     budget: try budget(for: descriptor, in: target.directory), cancellation: cancellation)
@@ -42,6 +51,10 @@ package struct Differ: Sendable {
         } catch {
             throw DifferFailure.wrapping(error, "layer \(descriptor.digest.short)")
         }
+    }
+
+    private func check(_ place: borrowing File) throws {
+        for store in stores { try store.refuseForeignWriting(to: place) }
     }
 
     private func budget(for descriptor: Descriptor, in directory: Directory) throws(SyscallFailure) -> Budget

@@ -2,6 +2,7 @@ internal import Layers
 internal import Layout
 internal import Mounts
 internal import OCI
+internal import Snapshots
 
 /// Why a differ did not do what it was asked for, by what whoever asks can do about it.
 package enum DifferFailure: Error, Sendable {
@@ -24,6 +25,8 @@ extension DifferFailure {
         case let failure as DifferFailure: return failure
         case ForeignTree.Failure.unsupported(let reason): return .unsupported(reason)
         case ForeignTree.Failure.invalid(let reason): return .invalidArgument(reason)
+        case let failure as StoreFailure where failure.kind == .failedPrecondition:
+            return .failedPrecondition(failure.description)
         case let failure as LayerFailure:
             if case .unsupported(let reason) = failure.cause { return .unsupported(reason) }
             return .failed(UnpackError(failure, in: what))

@@ -18,9 +18,13 @@ struct OpenTree {
         let device: LoopDevice?
     }
 
-    /// - Parameter isWritable: whether a layer will go there; if it cannot, that is an error.
-    /// - Throws: `DifferFailure`, `SyscallFailure`.
-    init(_ tree: ForeignTree, isWritable: Bool) throws {
+    /// - Parameters:
+    ///   - isWritable: whether a layer will go there; if it cannot, that is an error.
+    ///   - check: called, before anything is written, with what would be written to; what it throws ends the work.
+    /// - Throws: `DifferFailure`, `SyscallFailure`, what `check` throws.
+    init(
+        _ tree: ForeignTree, isWritable: Bool, check: (borrowing File) throws -> Void = { _ in }
+    ) throws {
         var marks = OverlayMarks.own
         switch tree {
         case .none:
@@ -38,24 +42,30 @@ struct OpenTree {
             marks = userAttributes ? .user : .trusted
         case .fileSystem(let type, let source, let isReadOnly, let options):
             let isReadOnly = isReadOnly || !isWritable
-            let mounted = try Self.mount(type, source, isReadOnly: isReadOnly, options)
+            let mounted = try Self.mount(
+                type, source, isReadOnly: isReadOnly, options, check: isWritable ? check : { _ in })
             layers = [mounted.mount.root]
             target = isReadOnly ? nil : .tree(mounted.mount.root)
             self.mounted = mounted
         }
         self.marks = marks
+        if isWritable, mounted == nil, let target { try check(target.directory.file) }
         if isWritable, target == nil, tree != .none {
             throw DifferFailure.failedPrecondition("nothing can be written to a read-only mount")
         }
     }
 
     private static func mount(
-        _ type: String, _ source: FilePath, isReadOnly: Bool, _ options: [MountOption]
+        _ type: String, _ source: FilePath, isReadOnly: Bool, _ options: [MountOption],
+        check: (borrowing File) throws -> Void
     ) throws -> Mounted {
         var device: LoopDevice?
         switch try File.status(of: source).kind {
-        case .block: break
+        case .block:
+            // Another loop device, or another node of one, may stand for a file.
+            if let file = try LoopTable.file(of: source) { try check(try File.open(file, .read)) }
         case .regular:
+            try check(try File.open(source, .read))
             // A second file system on the same bytes would damage them, or read what is half written.
             guard try isFree(source) else {
                 throw DifferFailure.failedPrecondition("'\(escaped(source))' is mounted writable already")
@@ -67,6 +77,7 @@ struct OpenTree {
         let mount = try DetachedMount(
             type: type, source: device?.path ?? source, readOnly: isReadOnly,
             options: options.map { ($0.key, $0.value) })
+        if device == nil { try check(mount.root.file) }
         return Mounted(mount: mount, device: device)
     }
 
@@ -87,14 +98,17 @@ extension OpenTree {
     /// Opens a tree for writing, lends it, and gives it back so that its owner can mount it: a file system of its own is
     /// whole on its device then.
     ///
-    /// - Parameter isSynced: whether what was written has to reach the disk, wherever it is.
+    /// - Parameters:
+    ///   - isSynced: whether what was written has to reach the disk, wherever it is.
+    ///   - check: as `init` has it.
     static func writing<Result>(
-        to tree: ForeignTree, isSynced: Bool, _ body: (LayerTarget, OverlayMarks) throws -> Result
+        to tree: ForeignTree, isSynced: Bool, check: (borrowing File) throws -> Void,
+        _ body: (LayerTarget, OverlayMarks) throws -> Result
     ) throws -> Result {
         let result: Result
         do {
             // Opened before anything is written, so that it is told of what could not be (syncfs(2)).
-            let open = try OpenTree(tree, isWritable: true)
+            let open = try OpenTree(tree, isWritable: true, check: check)
             guard let target = open.target else {
                 throw DifferFailure.invalidArgument("there is no mount to apply a layer to")
             }
