@@ -146,7 +146,9 @@ let package = Package(
             swiftSettings: common),
         .testTarget(
             name: "SnapshotsTests",
-            dependencies: ["Snapshots", "Mounts", "OCI", "Streams", "Kernel", "TestSupport", system],
+            dependencies: [
+                "Compression", "Snapshots", "Mounts", "OCI", "Streams", "Kernel", "TestSupport", system,
+            ],
             swiftSettings: common),
         .testTarget(
             name: "UnpackingTests",

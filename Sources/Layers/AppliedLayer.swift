@@ -8,13 +8,13 @@ package struct FoundLayer: Sendable {
     /// Entries in the archive.
     package let entries: Int
     /// Of the files that it has, as far as they were asked for.
-    package let checksums: ContentChecksums
+    package let digests: ContentDigests
 
     init(_ content: LayerContent, by applier: LayerApplier) {
         self.content = content
         warnings = applier.warnings
         entries = applier.entries
-        checksums = applier.checksums ?? ContentChecksums()
+        digests = applier.digests ?? ContentDigests()
     }
 }
 
@@ -30,7 +30,7 @@ package struct AppliedLayer: Sendable {
     /// Entries in the archive.
     package var entries: Int { found.entries }
     /// Of the files that it has, as far as they were asked for.
-    package var checksums: ContentChecksums { found.checksums }
+    package var digests: ContentDigests { found.digests }
 
     /// - Throws: `.wrongDiffID`
     init(step: LayerStep, _ found: FoundLayer) throws(LayerFailure) {

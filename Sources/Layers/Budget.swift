@@ -47,10 +47,10 @@ package final class Budget: Sendable {
     private let entries = Atomic<Int64>(0)
     private let uncompressed = Atomic<Int64>(0)
     private let memory = Atomic<Int64>(0)
-    private let checksums = Atomic<Int64>(0)
+    private let digests = Atomic<Int64>(0)
 
-    /// Checksums of files that are remembered at a time, over all layers: 19 MB.
-    static let maximumChecksums: Int64 = 1 << 19
+    /// Digests of files that are kept at a time, over all layers: 42 MB.
+    static let maximumDigests: Int64 = 1 << 19
 
     package init(_ limits: Limits = Limits(), sharedMemory: Int64 = defaultSharedMemory) {
         self.limits = limits
@@ -67,7 +67,7 @@ package final class Budget: Sendable {
         private let entries = Atomic<Int64>(0)
         private let uncompressed = Atomic<Int64>(0)
         private let memory = Atomic<Int64>(0)
-        private let checksums = Atomic<Int64>(0)
+        private let digests = Atomic<Int64>(0)
 
         init(_ budget: Budget) { self.budget = budget }
 
@@ -76,7 +76,7 @@ package final class Budget: Sendable {
             budget.entries.subtract(entries.load(ordering: .relaxed), ordering: .relaxed)
             budget.uncompressed.subtract(uncompressed.load(ordering: .relaxed), ordering: .relaxed)
             budget.memory.subtract(memory.load(ordering: .relaxed), ordering: .relaxed)
-            budget.checksums.subtract(checksums.load(ordering: .relaxed), ordering: .relaxed)
+            budget.digests.subtract(digests.load(ordering: .relaxed), ordering: .relaxed)
         }
 
         /// The layer stays, and what it has taken.
@@ -120,8 +120,8 @@ package final class Budget: Sendable {
         }
 
         /// - Returns: whether there is room for one more.
-        func rememberChecksum() -> Bool {
-            Self.spend(1, of: Budget.maximumChecksums, checksums, budget.checksums)
+        func keepDigest() -> Bool {
+            Self.spend(1, of: Budget.maximumDigests, digests, budget.digests)
         }
 
         private var limits: Limits { budget.limits }

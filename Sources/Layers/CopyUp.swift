@@ -44,7 +44,7 @@ extension Directory {
     /// Copies a file that is no directory, with all its metadata.
     func copy(
         _ source: FileName, _ status: FileStatus, to name: FileName, in target: Directory,
-        finish writer: inout MetadataWriter, forgetIn checksums: inout ContentChecksums?
+        finish writer: inout MetadataWriter, removeFrom digests: inout ContentDigests?
     ) throws {
         var attributes = [ExtendedAttribute]()
         for attribute in try extendedAttributeNames(of: source) {
@@ -57,7 +57,7 @@ extension Directory {
         if status.isDirectory { throw SyscallFailure("linkat", path: "\(entry)", code: 1) }
         let mode = status.mode & 0o777
         if let copy = try duplicate(source, status, as: name, in: target, mode: mode) {
-            try checksums?.forget(copy)
+            try digests?.remove(copy)
             try writer.finishFile(copy, metadata, entry: entry)
             try copy.close()
         } else {

@@ -61,7 +61,7 @@ extension LayerApplier {
         let copy = FileName(literal: "\(broughtUp.count)")
         try account.remember(Self.cost(of: path))
         try account.write(min(status.size, status.blocks * 512))
-        try layer.copy(name, status, to: copy, in: folder, finish: &writer, forgetIn: &checksums)
+        try layer.copy(name, status, to: copy, in: folder, finish: &writer, removeFrom: &digests)
         broughtUp[status.identity] = BroughtUp(
             copy: copy, path: path, hasMoreNames: status.linkCount > 1)
         return (copy, folder)

@@ -17,7 +17,7 @@ struct LayerApplier: LayerVisitor {
     let account: Budget.Account
     var writer = MetadataWriter()
     /// Nil if nobody wants them.
-    var checksums: ContentChecksums?
+    var digests: ContentDigests?
     private(set) var entries = 0
 
     /// Of the root, where neither an entry nor a layer below says what it has.
@@ -64,7 +64,7 @@ struct LayerApplier: LayerVisitor {
     init(
         directory: Directory, below: Promise<LowerView?>, form: WhiteoutForm, marks: OverlayMarks,
         account: Budget.Account, plainRoot: Metadata, known: Set<[FileName]> = [],
-        checksums: ContentChecksums? = nil, settlingInterval: Int
+        digests: ContentDigests? = nil, settlingInterval: Int
     ) {
         tree = LayerTree(directory)
         self.form = form
@@ -74,7 +74,7 @@ struct LayerApplier: LayerVisitor {
         lower = below.value ?? nil
         self.plainRoot = plainRoot
         self.known = known
-        self.checksums = checksums
+        self.digests = digests
         self.settlingInterval = settlingInterval
         settlingPoint = settlingInterval
     }
@@ -296,19 +296,17 @@ struct LayerApplier: LayerVisitor {
         from reader: inout LayerReader
     ) throws {
         var written: Int64 = 0
-        var checksum = checksums.map { _ in SparseChecksum() }
+        var digester = digests.map { _ in ContentDigester() }
         let target = file
         let account = account
         while try reader.nextData({ (offset: Int64, bytes: RawSpan) throws in
-            checksum?.update(bytes, at: offset)
+            digester?.update(bytes, at: offset)
             let count = try target.writeSparsely(bytes, at: offset)
             written += count
             try account.write(count)
         }) {}
         if written < size { try target.truncate(to: size) }
-        if let whole = checksum?.finish(size: size) {
-            try checksums?.remember(whole, of: target, account)
-        }
+        if let digest = digester?.finish(size: size) { try digests?.add(digest, of: target, account) }
         try writer.finishFile(target, metadata, entry: path)
         try target.close()
     }

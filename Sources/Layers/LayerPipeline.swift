@@ -19,7 +19,7 @@ package struct LayerPipeline: Sendable {
     private let budget: Budget
     private let cancellation: Cancellation
     private let layersAtOnce: Int
-    private let keepsChecksums: Bool
+    private let keepsDigests: Bool
     private let settlingInterval: Int
 
     /// How many directories of a layer are remembered before some are completed early: more than almost all
@@ -30,10 +30,10 @@ package struct LayerPipeline: Sendable {
     ///   - form: how the layers' directories say that they hide something.
     ///   - marks: the attributes that they and those below them say it with.
     ///   - layersAtOnce: how many will be applied at a time, which share the memory.
-    ///   - keepsChecksums: whether an applied layer is to know the checksums of its files.
+    ///   - keepsDigests: whether an applied layer is to know the digests of its files.
     package init(
         _ blobs: any BlobSource, form: WhiteoutForm, marks: OverlayMarks = .own, budget: Budget,
-        cancellation: Cancellation, layersAtOnce: Int = 1, keepsChecksums: Bool = false,
+        cancellation: Cancellation, layersAtOnce: Int = 1, keepsDigests: Bool = false,
         settlingInterval: Int = defaultSettlingInterval
     ) {
         self.blobs = blobs
@@ -42,7 +42,7 @@ package struct LayerPipeline: Sendable {
         self.budget = budget
         self.cancellation = cancellation
         self.layersAtOnce = layersAtOnce
-        self.keepsChecksums = keepsChecksums
+        self.keepsDigests = keepsDigests
         self.settlingInterval = settlingInterval
     }
 
@@ -133,7 +133,7 @@ package struct LayerPipeline: Sendable {
             var applier = LayerApplier(
                 directory: directory, below: lower, form: form, marks: marks, account: account,
                 plainRoot: plainRoot, known: known,
-                checksums: keepsChecksums ? ContentChecksums() : nil, settlingInterval: settlingInterval)
+                digests: keepsDigests ? ContentDigests() : nil, settlingInterval: settlingInterval)
             do {
                 let stream = LayerStream(
                     descriptor, expecting: expected, from: blobs, account, cancellation: cancellation,

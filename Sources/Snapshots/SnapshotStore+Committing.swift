@@ -1,6 +1,7 @@
 internal import GRDB
 package import Kernel
 package import OCI
+package import Streams
 
 /// Commits: of users' snapshots under any name, and of the unpacker's layers as the chains that they are.
 extension SnapshotStore {
@@ -39,13 +40,13 @@ extension SnapshotStore {
     ///
     /// - Parameters:
     ///   - isRecorded: whether its tree is recorded, so that `verify` can tell later whether it is still the same.
-    ///   - known: checksums of the tree's regular files, as far as the caller has them: the record is made without
+    ///   - known: digests of the tree's regular files, as far as the caller has them: the record is made without
     ///     reading those again.
     ///   - check: asked while the tree is recorded; what it throws ends the work.
     /// - Throws: as `commit(_:as:onto:labels:isSynced:)`, and what `check` throws.
     package func commit(
         _ active: consuming ActiveSnapshot, as chain: ChainID, onto parent: String?, isRecorded: Bool,
-        in run: Run, known: (FileStatus) -> UInt32? = { _ in nil }, check: () throws -> Void = {}
+        in run: Run, known: (FileStatus) -> ContentDigest? = { _ in nil }, check: () throws -> Void = {}
     ) throws {
         let name = chain.description
         let committing = Committing(
@@ -80,7 +81,8 @@ extension SnapshotStore {
     }
 
     private func finishCommit(
-        _ wanted: Committing, isSynced: Bool, _ known: (FileStatus) -> UInt32?, _ check: () throws -> Void
+        _ wanted: Committing, isSynced: Bool, _ known: (FileStatus) -> ContentDigest?,
+        _ check: () throws -> Void
     ) throws {
         let labels = try SnapshotLabels.stored(of: wanted.labels)
         try backend.finish(wanted.id)
@@ -109,7 +111,7 @@ extension SnapshotStore {
     }
 
     private func record(
-        _ wanted: Committing, _ known: (FileStatus) -> UInt32?, _ check: () throws -> Void
+        _ wanted: Committing, _ known: (FileStatus) -> ContentDigest?, _ check: () throws -> Void
     ) throws -> (digest: Digest, usage: SnapshotUsage) {
         do {
             let tree = try backend.open(wanted.id, isWritable: false)

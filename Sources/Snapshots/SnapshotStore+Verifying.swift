@@ -1,6 +1,7 @@
 internal import GRDB
 package import Kernel
 package import OCI
+internal import Streams
 
 /// Whether committed snapshots are still what they were. `<id>/mtree` beside a snapshot's tree records it
 /// (`TreeRecord`); the row has the record's digest.
@@ -27,8 +28,8 @@ extension SnapshotStore {
     package enum Verification: Sendable {
         /// There was no record to compare it with; now there is.
         case recorded
-        /// Paths that were looked at.
-        case compared(paths: Int)
+        /// Paths that were looked at, and how well the record holds the content of files.
+        case compared(paths: Int, RecordStrength)
     }
 
     /// Reads a committed snapshot and compares it with its record. Of one without a record it makes one.
@@ -55,24 +56,24 @@ extension SnapshotStore {
                 try write { try SnapshotRow.remember(digest, of: id, $0) }
                 return .recorded
             }
-            let paths = try TreeComparison.compare(
+            let (paths, strength) = try TreeComparison.compare(
                 tree: tree.directory, with: Self.record, in: try backend.folder.open(id), digest: digest,
                 check: check,
                 report: { try report(.difference($0)) })
-            return .compared(paths: paths)
+            return .compared(paths: paths, strength)
         } catch let failure as TreeRecordFailure {
             try report(.record(failure))
         } catch let failure as SyscallFailure {
             try report(.tree(failure))
         }
-        return .compared(paths: 0)
+        return .compared(paths: 0, .digest)
     }
 
     /// Records the tree of a snapshot that nobody writes to any more.
     ///
     /// - Returns: as `TreeRecord.write`.
     func writeRecord(
-        of tree: SnapshotTree, _ id: Int64, known: (FileStatus) -> UInt32? = { _ in nil },
+        of tree: SnapshotTree, _ id: Int64, known: (FileStatus) -> ContentDigest? = { _ in nil },
         check: () throws -> Void = {}
     ) throws -> (digest: Digest, usage: SnapshotUsage) {
         let file = try backend.folder.open(id).openOrCreateFile(Self.record, mode: 0o600)

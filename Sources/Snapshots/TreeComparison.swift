@@ -34,13 +34,15 @@ package struct TreeDifference: Equatable, Sendable, CustomStringConvertible {
         case .missing: "\(path): is missing"
         case .extra: "\(path): is not recorded"
         case .unreadable: "\(path): cannot be read: \(found ?? "")"
-        case .changed("cksum"):
-            "\(path): the content's checksum is \(found ?? "missing"), "
-                + (expected.map { "recorded as \($0)" } ?? "not recorded")
-        case .changed(let keyword):
-            "\(path): \(keyword) is \(found ?? "missing"), "
-                + (expected.map { "recorded as \($0)" } ?? "not recorded")
+        case .changed(RecordStrength.checksum.rawValue): changed("the content's checksum")
+        case .changed(RecordStrength.digest.rawValue): changed("the content's digest")
+        case .changed(let keyword): changed(keyword)
         }
+    }
+
+    private func changed(_ what: String) -> String {
+        "\(path): \(what) is \(found ?? "missing"), "
+            + (expected.map { "recorded as \($0)" } ?? "not recorded")
     }
 }
 
@@ -69,20 +71,20 @@ package enum TreeComparison {
     ///   - digest: what `TreeRecord.write` has returned; nil if nobody knows. With it a damaged record is found before
     ///     anything is reported.
     ///   - check: asked between paths and every 256 KiB of a file; what it throws ends the work.
-    /// - Returns: how many paths of the tree were looked at.
+    /// - Returns: how many paths of the tree were looked at, and how well the record holds the content of all files.
     /// - Throws: `TreeRecordFailure`; `SyscallFailure` if the record cannot be read; what `check` throws.
     @discardableResult
     package static func compare(
         tree: Directory, with record: FileName, in folder: Directory, digest: Digest?,
         check: () throws -> Void = {}, report: (TreeDifference) throws -> Void
-    ) throws -> Int {
+    ) throws -> (paths: Int, strength: RecordStrength) {
         if let digest {
             let found = try self.digest(of: try folder.openFile(record), check)
             if found != digest { throw TreeRecordFailure.altered(expected: digest, found: found) }
         }
         var join = Join(walk: TreeWalk(tree), reader: try RecordReader(try folder.openFile(record)))
         try join.run(check: check, report: report)
-        return join.paths
+        return (join.paths, join.strength)
     }
 
     private static func digest(of file: consuming File, _ check: () throws -> Void) throws -> Digest {
@@ -104,6 +106,7 @@ private struct Join: ~Copyable {
     private var links = LinkGroups()
     private let buffer = ReadBuffer(size: TreeRecord.readSize)
     private(set) var paths = 0
+    private(set) var strength = RecordStrength.digest
 
     init(walk: consuming TreeWalk, reader: consuming RecordReader) {
         self.walk = walk
@@ -152,13 +155,15 @@ private struct Join: ~Copyable {
             return try reader.skip(path)
         }
         let first = links.firstName(of: entry, at: walk.escapedPath)
+        strength = min(strength, expected.strength ?? .digest)
         let expectedFirst = expected["hardlink"]
         if first != expectedFirst { try report(difference(path, "hardlink", expectedFirst, first)) }
         // Whatever else was recorded of the file stands at its first name.
         if expectedFirst != nil { return try reader.advance() }
         let found: TreeLine
         do {
-            found = try TreeLine(entry, buffer: buffer, known: { _ in nil }, check: check)
+            found = try TreeLine(
+                entry, buffer: buffer, strength: expected.strength ?? .digest, check: check)
         } catch let failure as SyscallFailure {
             try report(TreeDifference(path, .unreadable, found: "\(failure)"))
             return try reader.advance()

@@ -1,5 +1,6 @@
 internal import Compression
 internal import Kernel
+internal import Streams
 
 /// One path of a tree as a line of mtree(5), but for the path: its keywords, each with a value.
 struct TreeLine {
@@ -46,10 +47,13 @@ struct TreeLine {
 
     /// Reads all that is recorded of a path.
     ///
-    /// - Parameter known: a regular file's checksum, where somebody has it already.
+    /// - Parameters:
+    ///   - strength: how a regular file's content is recorded.
+    ///   - known: a regular file's digest, if the caller has it already.
     /// - Throws: `SyscallFailure`, and what `check` throws.
     init(
-        _ entry: TreeWalk.Entry, buffer: ReadBuffer, known: (FileStatus) -> UInt32?, check: () throws -> Void
+        _ entry: TreeWalk.Entry, buffer: ReadBuffer, strength: RecordStrength = .digest,
+        known: (FileStatus) -> ContentDigest? = { _ in nil }, check: () throws -> Void
     ) throws {
         let status = entry.status
         addStatus(status)
@@ -60,11 +64,11 @@ struct TreeLine {
         switch status.kind {
         case .regular:
             add("size", status.size)
-            if let checksum = known(status) {
-                add("cksum", checksum)
+            if let digest = known(status) {
+                add(RecordStrength.digest.rawValue, digest.hex.utf8)
             } else {
-                let file = try entry.parent.openFile(name)
-                add("cksum", try Self.checksum(of: file, status, buffer, check))
+                let file = try entry.parent.openFile(name, expecting: status)
+                try addContent(of: file, status, strength, buffer, check)
                 try addAttributes(of: file)
                 return
             }
@@ -117,31 +121,56 @@ struct TreeLine {
         text += Self.base64(value)
     }
 
-    /// Of as many bytes as the status says. Holes are not read.
-    private static func checksum(
-        of file: borrowing File, _ status: FileStatus, _ buffer: ReadBuffer, _ check: () throws -> Void
-    ) throws -> UInt32 {
-        var checksum = Checksum()
+    private mutating func addContent(
+        of file: borrowing File, _ status: FileStatus, _ strength: RecordStrength, _ buffer: ReadBuffer,
+        _ check: () throws -> Void
+    ) throws {
+        switch strength {
+        case .digest:
+            var digester = ContentDigester()
+            try Self.read(file, status, buffer, check) { digester.update($0, at: $1) }
+            add(strength.rawValue, digester.finish(size: status.size).hex.utf8)
+        case .checksum:
+            var checksum = Checksum()
+            var end: Int64 = 0
+            try Self.read(file, status, buffer, check) { bytes, position in
+                checksum.update(zeros: position - end)
+                checksum.update(bytes)
+                end = position + Int64(bytes.byteCount)
+            }
+            checksum.update(zeros: status.size - end)
+            add(strength.rawValue, checksum.finish())
+        }
+    }
+
+    /// Lends a file's data in order, each piece with its position, and no more of it than the status says. Holes are not read.
+    private static func read(
+        _ file: borrowing File, _ status: FileStatus, _ buffer: ReadBuffer, _ check: () throws -> Void,
+        _ body: (RawSpan, Int64) -> Void
+    ) throws {
         var position: Int64 = 0
         let mayHaveHoles = status.blocks * FileStatus.blockSize < status.size
         while position < status.size {
-            let end = status.size..<status.size
-            let data = mayHaveHoles ? try file.data(from: position) ?? end : position..<status.size
-            let start = min(data.lowerBound, status.size)
-            checksum.update(zeros: start - position)
-            position = start
+            let data = mayHaveHoles ? try file.data(from: position) : position..<status.size
+            guard let data, data.lowerBound < status.size else { return }
+            position = data.lowerBound
             while position < min(data.upperBound, status.size) {
                 try check()
                 let count = try file.read(at: position, with: buffer) { bytes in
-                    checksum.update(bytes)
-                    return Int64(bytes.byteCount)
+                    let rest = Int(min(status.size - position, Int64(bytes.byteCount)))
+                    body(bytes.extracting(first: rest), position)
+                    return Int64(rest)
                 }
                 // It has got shorter.
-                if count == 0 { return checksum.finish() }
+                if count == 0 { return }
                 position += count
             }
         }
-        return checksum.finish()
+    }
+
+    /// How the content of a regular file is recorded; nil if this line is of something else.
+    var strength: RecordStrength? {
+        RecordStrength.allCases.first { self[$0.rawValue] != nil }
     }
 
     // MARK: Text

@@ -1,6 +1,6 @@
 package import Kernel
 package import OCI
-internal import Streams
+package import Streams
 
 /// What a tree holds, written down so that every later change of it can be named.
 ///
@@ -10,15 +10,18 @@ internal import Streams
 ///     #mtree
 ///     . type=dir mode=0755 uid=0 gid=0 time=0.000000000
 ///     ./bin type=dir mode=0755 uid=0 gid=0 time=1700000000.000000000 xattr.trusted.overlay.opaque=eQ==
-///     ./bin/a\040b type=file mode=0755 uid=0 gid=0 time=1700000000.000000000 size=5 cksum=3287646509
+///     ./bin/a\040b type=file mode=0755 uid=0 gid=0 time=1700000000.000000000 size=5 sha256blocks=21eb…
 ///     ./bin/b type=file hardlink=./bin/a\040b
 ///     ./bin/c type=link mode=0777 uid=0 gid=0 time=1700000000.000000000 link=b
 ///     ./bin/d type=char mode=0000 uid=0 gid=0 time=0.000000000 device=linux,0,0
 ///     # 6 paths
 ///
+/// `sha256blocks` is a `ContentDigest`: SHA-256 over the content, in which holes cost nothing. Earlier versions wrote `cksum`
+/// (cksum(1), a CRC-32) in its place, which content can be forged to; such a record is read and compared as it is.
+///
 /// All extended attributes are there (go-mtree's `xattr.`, in base64), overlay's own too, but `security.selinux`.
 /// `hardlink` is the program's own: this is another name of the file at that path, where all else is told. mtree(5)
-/// defines neither: libarchive warns of them and reads the rest, the BSDs' mtree wants them taken out.
+/// defines none of the three: libarchive warns of them and reads the rest, the BSDs' mtree wants them taken out.
 ///
 /// What differs between two copies of a tree is left out: inode numbers, link counts, sizes of directories, access and
 /// change times. The last line tells a whole record from one that was cut off.
@@ -33,13 +36,13 @@ package enum TreeRecord {
     ///
     /// - Parameters:
     ///   - file: the record goes to its position.
-    ///   - known: checksums of regular files that somebody has already; the others are read.
+    ///   - known: digests of regular files that somebody has already; the others are read.
     ///   - check: asked between paths and every 256 KiB of a file; what it throws ends the work.
     /// - Returns: the digest of the record, which is that of the tree: equal trees have equal ones; and what the tree
     ///   takes.
     /// - Throws: `SyscallFailure`, and what `check` throws.
     package static func write(
-        tree: Directory, to file: borrowing File, known: (FileStatus) -> UInt32? = { _ in nil },
+        tree: Directory, to file: borrowing File, known: (FileStatus) -> ContentDigest? = { _ in nil },
         check: () throws -> Void = {}
     ) throws -> (digest: Digest, usage: SnapshotUsage) {
         var usage = UsageCount()
@@ -75,6 +78,16 @@ package enum TreeRecord {
         try flush(to: file)
         return (digester.finish(), usage.usage)
     }
+}
+
+/// How well a record holds the content of files; the raw value is the keyword.
+package enum RecordStrength: String, CaseIterable, Comparable, Sendable {
+    /// CRC-32 (cksum(1)): finds what disks do to bytes, and is no proof against people. Records of earlier versions.
+    case checksum = "cksum"
+    /// SHA-256 (`ContentDigest`).
+    case digest = "sha256blocks"
+
+    package static func < (left: Self, right: Self) -> Bool { left == .checksum && right == .digest }
 }
 
 /// Files with several names, by the first of them.

@@ -10,6 +10,14 @@ package struct ContentDigest: Hashable, Sendable {
     private let third: UInt64
     private let fourth: UInt64
 
+    /// 64 digits.
+    package var hex: String {
+        [first, second, third, fourth].map { word in
+            let digits = String(word, radix: 16)
+            return String(repeating: "0", count: 16 - digits.count) + digits
+        }.joined()
+    }
+
     fileprivate init(_ digest: Digest) {
         var words = [UInt64](repeating: 0, count: 4)
         for (index, digit) in digest.hex.utf8.enumerated() {

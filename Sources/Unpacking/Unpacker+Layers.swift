@@ -25,7 +25,7 @@ extension Unpacker {
         let jobs = store.content == .layer ? min(request.jobs, work.count) : 1
         let pipeline = LayerPipeline(
             layout, form: form, budget: budget, cancellation: cancellation, layersAtOnce: jobs,
-            keepsChecksums: isRecorded)
+            keepsDigests: isRecorded)
         let lower = try layers(below: lowest.step, in: store)
         lowest.below.fulfil(LowerView(lower.map(\.directory)))
         let writeback = request.durability == .fs ? EarlyWriteback(of: budget, to: store) : nil
@@ -263,7 +263,7 @@ extension Unpacker {
         do {
             try store.commit(
                 active, as: applied.step.chainID, onto: parent, isRecorded: isRecorded, in: run,
-                known: { applied.checksums[$0] }, check: cancellation.check)
+                known: { applied.digests[$0] }, check: cancellation.check)
         } catch {
             // What was consumed cannot be in a closure.
             try attempt { throw error }

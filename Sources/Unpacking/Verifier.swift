@@ -33,7 +33,7 @@ package struct Verifier: Sendable {
     }
 
     package enum Outcome: Sendable {
-        case intact(paths: Int)
+        case intact(paths: Int, RecordStrength)
         /// There was no record; now there is.
         case recorded
         case repaired
@@ -70,7 +70,8 @@ package struct Verifier: Sendable {
                 if case .repaired = outcome { soundness[snapshot.name] = true }
                 onEvent(.ended(snapshot, outcome))
             case .recorded: onEvent(.ended(snapshot, .recorded))
-            case .compared(let paths): onEvent(.ended(snapshot, .intact(paths: paths)))
+            case .compared(let paths, let strength):
+                onEvent(.ended(snapshot, .intact(paths: paths, strength)))
             }
         }
     }

@@ -14,7 +14,9 @@ struct VerifyCommand: NamespacedCommand {
             The exit status is fsck's: 0 nothing is wrong, 1 damage was repaired, 4 damage is left, 8 the work could not \
             be done, 16 the command line is wrong, 32 it was interrupted; sums of them are possible.
 
-            A layer is recorded when it is unpacked with --sync fs; one that was not is recorded by its first verification.
+            A layer is recorded when it is unpacked with --sync fs; one that was not is recorded by its first verification. \
+            Contents are recorded by SHA-256; records of earlier versions have a CRC-32, which finds what a disk does to bytes \
+            and not what somebody forges.
             """)
 
     @Argument(
@@ -93,6 +95,8 @@ private struct VerificationReport {
     private(set) var damaged = 0
     /// Damaged ones that nobody has tried to repair.
     private var unattended = 0
+    /// Those whose record is of an earlier version.
+    private var weak = 0
     private var document = Document(snapshots: [])
     private var differences = [String]()
 
@@ -109,6 +113,8 @@ private struct VerificationReport {
         let name: String
         /// `intact`, `recorded`, `repaired` or `damaged`.
         let state: String
+        /// Of an intact one, how the content of files was compared: `sha256` or `crc32`.
+        let strength: String?
         let differences: [String]
         /// Why it was not repaired.
         let reason: String?
@@ -132,11 +138,18 @@ private struct VerificationReport {
 
     private mutating func end(_ info: SnapshotInfo, _ outcome: Verifier.Outcome) {
         var reason: UnpackError?
+        var strength: String?
         let state: String
         switch outcome {
-        case .intact(let paths):
+        case .intact(let paths, .digest):
             state = "intact"
+            strength = "sha256"
             tell("  \(paths) paths, as recorded")
+        case .intact(let paths, .checksum):
+            state = "intact"
+            strength = "crc32"
+            weak += 1
+            tell("  \(paths) paths, as recorded; contents by CRC-32 alone, to which they can be forged")
         case .recorded:
             state = "recorded"
             tell("  there was no record to compare it with: recorded now")
@@ -156,14 +169,25 @@ private struct VerificationReport {
             }
         }
         document.snapshots.append(
-            Snapshot(name: info.name, state: state, differences: differences, reason: reason?.message))
+            Snapshot(
+                name: info.name, state: state, strength: strength, differences: differences,
+                reason: reason?.message))
     }
 
     func end() throws {
         if asJSON { return try say(try attempt { try encoded(document) }) }
-        guard unattended > 0 else { return }
-        let hint =
-            "'unpack verify --repair IMAGE' unpacks damaged layers again; or remove the image and unpack it anew"
+        if weak > 0, !isQuiet {
+            give(hint: "remove images with 'unpack rm' and unpack them again: then SHA-256 is recorded")
+        }
+        if unattended > 0 {
+            give(
+                hint:
+                    "'unpack verify --repair IMAGE' unpacks damaged layers again; or remove the image and unpack it anew"
+            )
+        }
+    }
+
+    private func give(hint: String) {
         Talk.say(Remark(level: .info, hint: hint), text: "hint: \(hint)")
     }
 

@@ -67,7 +67,7 @@ struct VerifyTests {
     func flipped() throws {
         try unpack()
         try flip(path("bin/tool", ofLayer: 1))
-        try expect(4, lines: ["sha256:*: bin/tool: the content's checksum is *, recorded as *"])
+        try expect(4, lines: ["sha256:*: bin/tool: the content's digest is *, recorded as *"])
     }
 
     @Test("What is missing, added or of another mode is named, each on a line")
@@ -113,7 +113,7 @@ struct VerifyTests {
         try unpack("--snapshotter", "native")
         try flip(path("bin/tool", ofLayer: 3, "native"))
         let native = ["--snapshotter", "native"]
-        try expect(4, native, lines: ["sha256:*: bin/tool: the content's checksum is *, recorded as *"])
+        try expect(4, native, lines: ["sha256:*: bin/tool: the content's digest is *, recorded as *"])
         let result = try program.run(["verify", "-q", "--repair", image.path.string] + native)
         #expect(result.status == 1, "\(result.errorText)")
         try expect(0, native, lines: [])
@@ -157,7 +157,7 @@ struct VerifyTests {
         let result = try program.run("verify", "-q", "--repair", other.path.string)
         #expect(result.status == 4)
         #expect(result.errorText.contains("the image has no such layer"))
-        try expect(4, lines: ["sha256:*: top: the content's checksum is *"])
+        try expect(4, lines: ["sha256:*: top: the content's digest is *"])
     }
 
     @Test(
@@ -206,7 +206,7 @@ struct VerifyTests {
         #expect(first.status == 0)
         #expect(first.text.components(separatedBy: #""state":"recorded""#).count == 4, "\(first.text)")
         try flip(path("top", ofLayer: 3))
-        try expect(4, lines: ["sha256:*: top: the content's checksum is *"])
+        try expect(4, lines: ["sha256:*: top: the content's digest is *"])
     }
 
     @Test("An image's chain or one snapshot can be chosen; what is not there is 8, a wrong command line 16")
@@ -216,7 +216,7 @@ struct VerifyTests {
         try flip(path("bin/tool", ofLayer: 1))
         try expect(0, [String(chain)], lines: [])
         let manifest = try program.rows("SELECT manifest FROM image").split(separator: "\n")[0]
-        try expect(4, [String(manifest)], lines: ["sha256:*: bin/tool: the content's checksum is *"])
+        try expect(4, [String(manifest)], lines: ["sha256:*: bin/tool: the content's digest is *"])
         try expect(8, ["nothing"], lines: [])
         try expect(16, ["--ref", "x"], lines: [])
     }

@@ -174,8 +174,8 @@ struct MetadataTests {
         #expect((status?.blocks ?? .max) < 1000)
     }
 
-    @Test("Checksums are known of what was written, under all its names, and not of what was brought up")
-    func checksums() throws {
+    @Test("Digests are known of what was written, under all its names, and not of what was brought up")
+    func digests() throws {
         let stack = try Stack([
             [
                 .file("a", "1"), .file("d/b", "2"), .hardLink("c", to: "a"), .file("d/b", "3"),
@@ -183,6 +183,6 @@ struct MetadataTests {
             ],
             [.hardLink("e", to: "a"), .file("f"), .file("z", Bytes([UInt8](repeating: 0, count: 1 << 20)))],
         ])
-        #expect(stack.knownChecksums == 5)
+        #expect(stack.knownDigests == 5)
     }
 }

@@ -61,9 +61,9 @@ final class Stack {
     private(set) var layers = [FilePath]()
     private(set) var warnings = [LayerWarning]()
     /// One a layer; none where they are merged into the one tree.
-    private var checksums = [ContentChecksums]()
-    /// Names of files of which a layer has said the checksum, rightly.
-    private(set) var knownChecksums = 0
+    private var digests = [ContentDigests]()
+    /// Names of files of which a layer reported the digest, rightly.
+    private(set) var knownDigests = 0
 
     /// Modes are what an entry says, whatever the umask of the tests.
     private static let hasClearMask: Bool = {
@@ -83,7 +83,7 @@ final class Stack {
         temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
         self.way = way
         let pipeline = LayerPipeline(
-            layout, form: way.form, budget: Budget(), cancellation: Cancellation(), keepsChecksums: true,
+            layout, form: way.form, budget: Budget(), cancellation: Cancellation(), keepsDigests: true,
             settlingInterval: way.settlesAtOnce ? 0 : LayerPipeline.defaultSettlingInterval)
         let steps = try layout.load(manifest).steps
         if way.backend == .merged {
@@ -95,23 +95,23 @@ final class Stack {
         } else {
             try apply(steps, pipeline)
         }
-        for (path, checksums) in zip(layers, checksums) { try check(checksums, in: Directory(opening: path)) }
+        for (path, digests) in zip(layers, digests) { try check(digests, in: Directory(opening: path)) }
     }
 
-    /// Whatever the checksum of a file is said to be, that is what its content has.
-    private func check(_ checksums: ContentChecksums, in directory: Directory) throws {
+    /// The digest that is reported of a file is that of its content.
+    private func check(_ digests: ContentDigests, in directory: Directory) throws {
         for name in try directory.names() {
             guard let status = try directory.status(of: name) else { continue }
-            if status.isDirectory { try check(checksums, in: try directory.open(name)) }
-            guard status.kind == .regular, status.size < 1 << 24, let checksum = checksums[status] else {
+            if status.isDirectory { try check(digests, in: try directory.open(name)) }
+            guard status.kind == .regular, status.size < 1 << 24, let digest = digests[status] else {
                 continue
             }
             var content = [UInt8]()
             try directory.openFile(name).read(into: &content, limit: Int(status.size) + 1)
-            var actual = Checksum()
-            actual.update(content.span.bytes)
-            #expect(checksum == actual.finish(), "\(name)")
-            knownChecksums += 1
+            var actual = ContentDigester()
+            actual.update(content.span.bytes, at: 0)
+            #expect(actual.finish(size: status.size) == digest, "\(name)")
+            knownDigests += 1
         }
     }
 
@@ -123,7 +123,7 @@ final class Stack {
                 step, to: try Directory(opening: path), over: Promise(lowers))
             layers.append(path)
             warnings += applied.warnings
-            checksums.append(applied.checksums)
+            digests.append(applied.digests)
         }
     }
 
@@ -184,7 +184,7 @@ final class Stack {
         let results = threads.map { thread in Result { try thread.join() } }
         let applied = try results.map { try $0.get() }
         warnings = applied.flatMap(\.warnings)
-        checksums = applied.map(\.checksums)
+        digests = applied.map(\.digests)
         layers = paths
     }
 
