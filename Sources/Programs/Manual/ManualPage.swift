@@ -19,11 +19,11 @@ package struct ManualPage {
     /// - Parameter directory: exists. Pages of these names are replaced.
     package static func write(_ pages: [ManualPage], into directory: String) throws {
         try attempt {
+            let folder = try Directory(opening: FilePath(directory))
             for page in pages {
-                let path = FilePath(directory).appending(page.fileName)
-                let file = try File.open(path, .readWriteCreate, mode: 0o644)
-                try file.truncate(to: 0)
-                try Array(page.text.utf8).withRawSpan { try file.write($0) }
+                try folder.writeWhole(FileName(literal: page.fileName), mode: 0o644) { file in
+                    try Array(page.text.utf8).withRawSpan { try file.write($0) }
+                }
             }
         }
     }
