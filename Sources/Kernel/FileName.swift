@@ -72,7 +72,28 @@ package func escaped(_ bytes: some Sequence<UInt8>) -> String {
     return text
 }
 
-private func isPrintable(_ scalar: Unicode.Scalar) -> Bool {
+/// Text from outside that is meant to be read: a character that a terminal or a log would act on, or that shows as nothing,
+/// becomes its bytes, `\xNN` each. Line breaks and bidirectional controls (CVE-2021-42574) are among them.
+///
+/// Idempotent, and what `escaped` has returned stays as it is: unlike there, a backslash is not doubled.
+///
+/// - Parameter kept: characters that stay, e.g. the line breaks of a text of several lines.
+package func printable(_ text: String, keeping kept: Set<Unicode.Scalar> = []) -> String {
+    // Almost all texts.
+    if text.utf8.allSatisfy({ (0x20...0x7E).contains($0) }) { return text }
+    var result = String.UnicodeScalarView()
+    for scalar in text.unicodeScalars {
+        if kept.contains(scalar) || isPrintable(scalar) {
+            result.append(scalar)
+        } else {
+            result.append(contentsOf: escaped(String(scalar).utf8).unicodeScalars)
+        }
+    }
+    return String(result)
+}
+
+/// Whether a terminal shows the character, and does nothing else with it.
+package func isPrintable(_ scalar: Unicode.Scalar) -> Bool {
     switch scalar.properties.generalCategory {
     case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .unassigned, .privateUse: false
     default: true

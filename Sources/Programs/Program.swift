@@ -33,8 +33,27 @@ package enum Program {
         // What --help and --version say, which is data.
         if status.isSuccess { root.exit(withError: error) }
         // A command that has told all by itself ends with a status alone.
-        let text = rewording(root.fullMessage(for: error))
-        if !text.isEmpty { Talk.say(Remark(level: .error, message: text, status: status.rawValue)) }
+        let text = rewording(message(of: error, from: root))
+        if !text.isEmpty {
+            Talk.say(
+                Remark(level: .error, message: text, status: status.rawValue),
+                lines: text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init))
+        }
         root.exit(withError: status)
+    }
+
+    /// What the argument parser says of an error, in several lines. It repeats what was typed as it is, so that it is asked
+    /// once more, with arguments that cannot begin a line of their own.
+    private static func message(of error: any Error, from root: any ParsableCommand.Type) -> String {
+        let text = root.fullMessage(for: error)
+        let typed = Array(CommandLine.arguments.dropFirst())
+        let shown = typed.map { printable($0) }
+        if text.isEmpty || shown == typed { return text }
+        do {
+            _ = try root.parseAsRoot(shown)
+            return printable(text)
+        } catch {
+            return root.fullMessage(for: error)
+        }
     }
 }

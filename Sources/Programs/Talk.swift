@@ -57,21 +57,23 @@ package enum Talk {
 
     /// A line for a person, with the program's name in front.
     package static func say(_ message: String, _ level: Remark.Level = .info) {
-        say(Remark(level: level, message: message), text: "\(Program.name): \(message)")
+        say(Remark(level: level, message: message), lines: ["\(Program.name): \(message)"])
     }
 
-    /// - Parameter text: how people are told, where that is not `message` alone.
-    package static func say(_ remark: Remark, text: String? = nil) {
-        let line =
-            switch format {
-            case .text: text ?? remark.message ?? ""
-            case .json: (try? encoded(remark)) ?? ""
-            }
-        write(line)
+    /// - Parameter lines: how people are told, where that is not `message` alone.
+    package static func say(_ remark: Remark, lines: [String]? = nil) {
+        switch format {
+        case .text: write(lines ?? [remark.message ?? ""])
+        case .json: write([(try? encoded(remark)) ?? ""])
+        }
     }
 
-    /// A line as it is.
-    package static func write(_ line: String) { area.withLock { $0.say(line + "\n") } }
+    /// Writes lines. The only way to stderr but for the status area: a character that would steer a terminal, or begin another
+    /// line, is escaped here at the latest.
+    package static func write(_ lines: [String]) {
+        let text = lines.map { printable($0) + "\n" }.joined()
+        area.withLock { $0.say(text) }
+    }
 
     /// The lines at the bottom of the terminal, instead of those that are there.
     package static func drawStatus(_ lines: [String]) {
@@ -89,10 +91,10 @@ package struct ErrorReport {
     package init(_ error: UnpackError) { self.error = error }
 
     package func say() {
-        let hint = error.hint.map { "\nhint: \($0)" } ?? ""
         Talk.say(
             Remark(level: .error, message: error.message, hint: error.hint, status: error.code.exitStatus),
-            text: "\(Program.name): \(error.message)\(hint)")
+            lines: ["\(Program.name): \(error.lines[0])"] + error.lines.dropFirst()
+                + (error.hint.map { ["hint: \($0)"] } ?? []))
     }
 }
 

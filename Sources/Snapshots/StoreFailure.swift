@@ -2,7 +2,7 @@ package import Kernel
 internal import SystemPackage
 
 /// What went wrong with the store: the contract's five kinds (containerd `errdefs`), and what a disk or a
-/// database adds.
+/// database adds. Its texts are printable and have no line breaks, whatever they were made of.
 package struct StoreFailure: Error, Sendable, CustomStringConvertible {
     package enum Kind: Equatable, Sendable {
         case notFound
@@ -24,8 +24,8 @@ package struct StoreFailure: Error, Sendable, CustomStringConvertible {
 
     package init(_ kind: Kind, _ description: String, hint: String? = nil) {
         self.kind = kind
-        self.description = description
-        self.hint = hint
+        self.description = printable(description)
+        self.hint = hint.map { printable($0) }
     }
 
     init(_ failure: OwnershipFailure, _ doing: String) {

@@ -96,21 +96,23 @@ extension UnpackError {
         case .noReference(let name, let candidates):
             self.init(
                 .notFound,
-                "no image has the reference '\(escaped(name.utf8))'; there are:\(Self.list(candidates))",
+                "no image has the reference '\(escaped(name.utf8))'; there are:", list: Self.list(candidates),
                 hint: "choose with --ref NAME or DIR:NAME")
         case .noDigest(let digest, let candidates):
-            self.init(.notFound, "no image has the digest \(digest); there are:\(Self.list(candidates))")
+            self.init(
+                .notFound, "no image has the digest \(digest); there are:", list: Self.list(candidates))
         case .noPosition(let position, let count):
             self.init(
                 .notFound, "there is no image @\(position): the index has \(count)",
                 hint: "they are counted from 0; `unpack inspect IMAGE` shows them")
         case .noPlatform(let platform, let candidates):
             self.init(
-                .unavailable, "no image is for the platform \(platform); there are:\(Self.list(candidates))",
+                .unavailable, "no image is for the platform \(platform); there are:",
+                list: Self.list(candidates),
                 hint: "choose one of these with --platform OS/ARCH[/VARIANT]")
         case .ambiguous(let candidates):
             self.init(
-                .usage, "\(candidates.count) images fit:\(Self.list(candidates))",
+                .usage, "\(candidates.count) images fit:", list: Self.list(candidates),
                 hint: "choose with --ref NAME (or DIR:NAME), --digest DIGEST or --platform OS/ARCH[/VARIANT]")
         case .cancelled(let cause): self.init(cause)
         case .system(let failure): self.init(failure)
@@ -123,11 +125,11 @@ extension UnpackError {
 
     private static let damaged = "the image is damaged: fetch it again"
 
-    private static func list(_ candidates: [Candidate]) -> String {
+    private static func list(_ candidates: [Candidate]) -> [String] {
         candidates.map { candidate in
             let name = candidate.references.first.map { escaped($0.utf8) } ?? "(no name)"
-            return "\n  \(name)  \(candidate.platform)  \(candidate.descriptor.digest)"
-        }.joined()
+            return "\(name)  \(candidate.platform)  \(candidate.descriptor.digest)"
+        }
     }
 
     // MARK: Layers
@@ -141,8 +143,7 @@ extension UnpackError {
         let place = "\(layer): "
         switch failure.cause {
         case .blob(let cause):
-            let inner = UnpackError(cause)
-            self.init(inner.code, place + inner.message, hint: inner.hint)
+            self = UnpackError(cause).prefixed(with: place)
         case .compression(let cause):
             self.init(.data, "\(place)\(cause)", hint: Self.builtWrong)
         case .archive(let cause):

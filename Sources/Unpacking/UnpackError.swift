@@ -1,5 +1,10 @@
+internal import Kernel
+
 /// What a command failed with: a code for programs, a message and a remedy for people. Built in one place,
 /// `UnpackError+Mapping.swift`; nobody reads the text to decide.
+///
+/// Message, list and hint are printable and have no line breaks, whatever they were made of: a name from outside can
+/// neither steer a terminal nor begin a line of its own.
 package struct UnpackError: Error, Sendable {
     /// The exit statuses, documented in `docs/exit-codes.md` and frozen (sysexits.h).
     package enum Code: Equatable, Sendable {
@@ -37,13 +42,27 @@ package struct UnpackError: Error, Sendable {
     }
 
     package let code: Code
-    /// Lower case; which layer, entry or path, what failed, what was found.
-    package let message: String
+    private let summary: String
+    private let list: [String]
     package let hint: String?
 
-    package init(_ code: Code, _ message: String, hint: String? = nil) {
+    /// - Parameters:
+    ///   - message: lower case; which layer, entry or path, what failed, what was found.
+    ///   - list: what there is to choose from, an item a line.
+    package init(_ code: Code, _ message: String, list: [String] = [], hint: String? = nil) {
         self.code = code
-        self.message = message
-        self.hint = hint
+        summary = printable(message)
+        self.list = list.map { printable($0) }
+        self.hint = hint.map { printable($0) }
+    }
+
+    /// The message, and indented below it the list.
+    package var lines: [String] { [summary] + list.map { "  " + $0 } }
+
+    package var message: String { lines.joined(separator: "\n") }
+
+    /// The same error, with where it happened in front of its message.
+    package func prefixed(with place: String) -> UnpackError {
+        UnpackError(code, place + summary, list: list, hint: hint)
     }
 }

@@ -13,8 +13,8 @@ struct CallReport {
     @Sendable func tell(_ call: CallRecord) {
         guard call.level >= least else { return }
         switch Talk.format {
-        case .json: Talk.write((try? encoded(call)) ?? "")
-        case .text: Talk.write("\(Program.name): \(line(call))")
+        case .json: Talk.write([(try? encoded(call)) ?? ""])
+        case .text: Talk.write(["\(Program.name): \(line(call))"])
         }
     }
 
@@ -26,7 +26,7 @@ struct CallReport {
         ] {
             if let value { words.append("\(word)'\(escaped(value.utf8))'") }
         }
-        let outcome = call.message.map { "\(call.code): \(escaped($0.utf8))" } ?? "\(call.milliseconds) ms"
+        let outcome = call.message.map { "\(call.code): \($0)" } ?? "\(call.milliseconds) ms"
         return words.joined(separator: " ") + ": " + outcome
     }
 }

@@ -90,7 +90,7 @@ struct SnapshotterCommand: ParsableCommand {
             + "be empty or missing: \(list)"
         Talk.say(
             Remark(level: .warning, message: message, hint: hint),
-            text: "\(Program.name): \(message)\nhint: \(hint)")
+            lines: ["\(Program.name): \(message)", "hint: \(hint)"])
     }
 
     private func openStores(

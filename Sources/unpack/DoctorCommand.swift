@@ -39,9 +39,9 @@ struct DoctorCommand: NamespacedCommand {
                     case .missing: "NO  "
                     }
                 let name = finding.name + String(repeating: " ", count: width - finding.name.count)
-                try say("\(mark)  \(name)  \(finding.detail)")
+                try say(printable("\(mark)  \(name)  \(finding.detail)"))
                 if let remedy = finding.remedy {
-                    try say(String(repeating: " ", count: width + 8) + "-> \(remedy)")
+                    try say(printable(String(repeating: " ", count: width + 8) + "-> \(remedy)"))
                 }
             }
         }

@@ -143,8 +143,8 @@ struct RmCommand: NamespacedCommand {
         guard found.count == 1 else {
             throw UnpackError(
                 .usage,
-                "\(found.count) images are called '\(escaped(name.utf8))':"
-                    + found.map { "\n  \($0.manifest)  \($0.platform)" }.joined(),
+                "\(found.count) images are called '\(escaped(name.utf8))':",
+                list: found.map { "\($0.manifest)  \($0.platform)" },
                 hint: "name one by its digest")
         }
         return image

@@ -93,9 +93,12 @@ private struct LayoutDescription {
         if isJSON { return try printJSON() }
         let root = TextTree(
             "\(escaped(layout.path))  (\(glance.text))", outline.compactMap(tree))
-        let hasColours = environment("NO_COLOR") == nil
+        let width = Console.outputWidth
+        let hasColours = width != nil && environment("NO_COLOR") == nil
         var writer = LineWriter()
-        for line in root.lines(width: Console.outputWidth, hasColours: hasColours) { try writer.add(line) }
+        for line in root.lines(width: width) {
+            try writer.add(line.text, isFaint: line.isFaint && hasColours)
+        }
         try writer.flush()
     }
 

@@ -40,9 +40,7 @@ struct ContainerdMounts {
     }
 
     private static func quoted(_ text: String) throws -> String {
-        let escapes = [
-            ("<", "003c"), (">", "003e"), ("&", "0026"), ("\u{2028}", "2028"), ("\u{2029}", "2029"),
-        ]
+        let escapes = [("<", "003c"), (">", "003e"), ("&", "0026")]
         return try escapes.reduce(encoded(text)) { $0.replacing($1.0, with: "\\u" + $1.1) }
     }
 }

@@ -107,7 +107,7 @@ struct ProgressEvents: ProgressView {
 
     private func tell(_ event: Event) {
         guard let line = try? encoded(event) else { return }
-        Talk.write(line)
+        Talk.write([line])
     }
 
     private static func seconds(since start: ContinuousClock.Instant) -> Double {

@@ -117,7 +117,7 @@ struct ProgressLines: ProgressView {
 
 func tell(_ warning: LayerWarning, of step: LayerStep) {
     let text = "\(step.name): \(warning.description)"
-    Talk.say(Remark(level: .warning, message: text), text: "unpack: warning: \(text)")
+    Talk.say(Remark(level: .warning, message: text), lines: ["unpack: warning: \(text)"])
 }
 
 func tellWait(for step: LayerStep) { Talk.say("\(step.name): waiting for another process that unpacks it") }

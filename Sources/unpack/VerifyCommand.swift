@@ -129,7 +129,7 @@ private struct VerificationReport {
             if asJSON {
                 differences.append(finding.description)
             } else {
-                try? say("\(escaped(info.name.utf8)): \(finding)")
+                try? say(printable("\(escaped(info.name.utf8)): \(finding)"))
             }
         case .repairing(let step): tell("unpacking \(step.name) again")
         case .ended(let info, let outcome): end(info, outcome)
@@ -162,8 +162,7 @@ private struct VerificationReport {
             damaged += 1
             reason = why
             if let why {
-                let message = "\(escaped(info.name.utf8)) was not repaired: \(why.message)"
-                ErrorReport(UnpackError(why.code, message, hint: why.hint)).say()
+                ErrorReport(why.prefixed(with: "\(escaped(info.name.utf8)) was not repaired: ")).say()
             } else {
                 unattended += 1
             }
@@ -188,10 +187,8 @@ private struct VerificationReport {
     }
 
     private func give(hint: String) {
-        Talk.say(Remark(level: .info, hint: hint), text: "hint: \(hint)")
+        Talk.say(Remark(level: .info, hint: hint), lines: ["hint: \(hint)"])
     }
 
     private func tell(_ text: String) { if !isQuiet { Talk.say(Remark(level: .info, message: text)) } }
-
-    private func say(_ text: String) throws { try attempt { try Console.write(text + "\n") } }
 }

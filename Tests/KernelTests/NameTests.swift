@@ -57,6 +57,22 @@ import Testing
     }
 
     @Test(
+        "A text that is meant to be read loses what steers a terminal or breaks a line, once",
+        arguments: [
+            ("plain", "plain"), ("é日本 😀", "é日本 😀"), (#"a\b\\"#, #"a\b\\"#),
+            ("a\nhint: b\r\n", #"a\x0ahint: b\x0d\x0a"#),
+            ("\u{1B}[31m", #"\x1b[31m"#), ("\u{9B}31m", #"\xc2\x9b31m"#),
+            ("\u{202E}\u{2066}", #"\xe2\x80\xae\xe2\x81\xa6"#),
+            ("a\u{7F}\u{85}\t", #"a\x7f\xc2\x85\x09"#), ("e\u{301}", "e\u{301}"),
+        ])
+    func printables(text: String, expected: String) {
+        #expect(printable(text) == expected)
+        #expect(printable(expected) == expected)
+        #expect(printable(escaped(text.utf8)) == escaped(text.utf8))
+        #expect(printable("a\n\u{1B}", keeping: ["\n"]) == "a\n\\x1b")
+    }
+
+    @Test(
         "Kernel releases are compared as numbers", arguments: [(6, 7, 6, 12), (5, 19, 6, 0), (6, 0, 10, 0)])
     func releases(major: Int, minor: Int, laterMajor: Int, laterMinor: Int) {
         #expect(

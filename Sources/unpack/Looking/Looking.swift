@@ -55,12 +55,13 @@ func unescaped(_ text: String) -> [UInt8] {
 /// From the root, and escaped.
 func shown(_ path: [FileName]) -> String { "/" + path.map(\.description).joined(separator: "/") }
 
-/// Many lines, written some at a time.
+/// Many lines, written some at a time, as `say` writes them.
 struct LineWriter {
     private var text = ""
 
-    mutating func add(_ line: String) throws {
-        text += line + "\n"
+    mutating func add(_ line: String, isFaint: Bool = false) throws {
+        let line = printable(line)
+        text += (isFaint ? "\u{1B}[2m\(line)\u{1B}[0m" : line) + "\n"
         if text.utf8.count > 1 << 16 { try flush() }
     }
 
