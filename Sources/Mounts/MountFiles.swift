@@ -1,13 +1,14 @@
+internal import Kernel
 package import SystemPackage
 
 /// A mount as a line of fstab(5).
 package struct FstabLine: Equatable, Sendable {
     package let text: String
 
-    /// - Throws: `.unprintable`; `.tooLong` for what mount(8) would cut.
+    /// - Throws: `.notPlain`; `.tooLong` for what mount(8) would cut.
     package init(_ mount: Mount, form: Mount.LowerForm, target: FilePath) throws(MountLine.Failure) {
         let fields = try MountFields(mount, form, target)
-        text = "\(fields.source) \(target.string) \(fields.type) \(fields.options) 0 0"
+        text = ([fields.source, fields.target, fields.type, fields.options] + ["0", "0"]).command
     }
 }
 
@@ -25,22 +26,30 @@ package struct SystemdMountUnit: Equatable, Sendable {
         _ mount: Mount, form: Mount.LowerForm, target: FilePath, description: String, store: FilePath
     ) throws(MountLine.Failure) {
         let fields = try MountFields(mount, form, target)
+        try MountLine.check([store])
+        let store = try ShellWord(plain: store.string)
         name = Self.escaped(target) + ".mount"
         text = """
             # /etc/systemd/system/\(name)
             [Unit]
-            Description=\(description.replacing("%", with: "%%"))
-            RequiresMountsFor=\(store.string)
+            Description=\(Self.value(description))
+            RequiresMountsFor=\(store.text)
 
             [Mount]
-            What=\(fields.source)
-            Where=\(target.string)
-            Type=\(fields.type)
-            Options=\(fields.options)
+            What=\(fields.source.text)
+            Where=\(fields.target.text)
+            Type=\(fields.type.text)
+            Options=\(fields.options.text)
 
             [Install]
             WantedBy=multi-user.target
             """
+    }
+
+    /// Text without specifiers (systemd.unit(5), "Specifiers") that stays on its line, which a backslash at the end would
+    /// continue.
+    private static func value(_ text: String) -> String {
+        printable(text).replacing("%", with: "%%") + (text.hasSuffix("\\") ? " ." : "")
     }
 
     /// As `systemd-escape --path` has it (systemd.unit(5), "String Escaping for Inclusion in Unit Names").
@@ -67,7 +76,7 @@ package struct MountStackScript: Equatable, Sendable {
     package let text: String
 
     /// - Parameter target: of the directory, `NAME.mstack`.
-    /// - Throws: `.unprintable`, `.unsupported` for what is no directory, or can be written to: systemd puts a writable
+    /// - Throws: `.notPlain`, `.unsupported` for what is no directory, or can be written to: systemd puts a writable
     ///   layer of its own on top.
     package init(_ mount: Mount, target: FilePath) throws(MountLine.Failure) {
         try MountLine.check(mount.paths + [target])
@@ -80,21 +89,25 @@ package struct MountStackScript: Equatable, Sendable {
         case .subvolume, .image:
             throw .unsupported("an mstack has directories, and this snapshotter has none")
         }
-        var lines = ["mkdir -p \(target.string)"]
-        // The kernel refuses an overlay of one layer, so that nothing lies below it.
-        if layers.count == 1 { lines.append("mkdir -p \(target.string)/layer@0") }
-        for (number, layer) in layers.enumerated() {
-            lines.append("ln -sfn \(layer.string) \(target.string)/layer@\(number + 1)")
+        func place(_ number: Int) throws(MountLine.Failure) -> ShellWord {
+            try ShellWord(plain: "\(target.string)/layer@\(number)")
         }
-        text = lines.joined(separator: "\n")
+        var commands: [[ShellWord]] = [["mkdir", "-p", try ShellWord(plain: target.string)]]
+        // The kernel refuses an overlay of one layer, so that nothing lies below it.
+        if layers.count == 1 { commands.append(["mkdir", "-p", try place(0)]) }
+        for (number, layer) in layers.enumerated() {
+            commands.append(["ln", "-sfn", try ShellWord(plain: layer.string), try place(number + 1)])
+        }
+        text = commands.map(\.command).joined(separator: "\n")
     }
 }
 
 /// What fstab(5) and systemd.mount(5) have in common.
 private struct MountFields {
-    let source: String
-    let type: String
-    let options: String
+    let source: ShellWord
+    let target: ShellWord
+    let type: ShellWord
+    let options: ShellWord
 
     init(_ mount: Mount, _ form: Mount.LowerForm, _ target: FilePath) throws(MountLine.Failure) {
         try MountLine.check(mount)
@@ -103,8 +116,9 @@ private struct MountFields {
         guard MountLine.fits(list) else {
             throw .tooLong(bytes: list.reduce(0) { $0 + $1.utf8.count + 1 } - 1)
         }
-        source = mount.source
-        type = if case .bind = mount { "none" } else { mount.type }
-        options = list.joined(separator: ",")
+        source = try ShellWord(plain: mount.source)
+        self.target = try ShellWord(plain: target.string)
+        type = if case .bind = mount { "none" } else { try ShellWord(plain: mount.type) }
+        options = try ShellWord(plain: list.joined(separator: ","))
     }
 }

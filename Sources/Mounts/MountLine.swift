@@ -8,64 +8,72 @@ package struct MountLine: Equatable, Sendable {
     package static let longestOptions = 4095
 
     package enum Failure: Error, Equatable, Sendable {
-        /// A path that a shell or mount(8) would read as something else.
-        case unprintable(FilePath)
+        /// A text that a shell, mount(8) or overlay would read as something else.
+        case notPlain(String)
         /// More bytes of options than mount(8) can pass on, or more in one of them.
         case tooLong(bytes: Int)
         /// What the form cannot say.
         case unsupported(String)
     }
 
-    package let words: [String]
+    package let words: [ShellWord]
 
     /// - Parameters:
     ///   - form: how this kernel takes lower layers.
-    ///   - performed: the words that let this program mount by itself, for what mount(8) cannot take.
+    ///   - performed: the words that let this program mount by itself, for what mount(8) cannot take. Made only for that.
+    /// - Throws: `.notPlain`.
     package init(
-        _ mount: Mount, form: Mount.LowerForm, target: FilePath?, performed: [String]
+        _ mount: Mount, form: Mount.LowerForm, target: FilePath?,
+        performed: @autoclosure () throws(Failure) -> [ShellWord]
     ) throws(Failure) {
+        let target = try Self.words(target)
         try Self.check(mount)
-        try Self.check(target.map { [$0] } ?? [])
         let options = mount.options(form)
-        let targetWords = target.map { [$0.string] } ?? []
         guard Self.fits(options) else {
-            words = performed + targetWords
+            words = try performed() + target
             return
         }
-        let list = options.joined(separator: ",")
+        let list = try ShellWord(plain: options.joined(separator: ","))
+        let type = try ShellWord(plain: mount.type)
+        let source = try ShellWord(plain: mount.source)
         switch mount {
-        case .bind: words = ["mount", "-o", list, mount.source] + targetWords
-        case .overlay: words = ["mount", "-t", "overlay", "overlay", "-o", list] + targetWords
-        case .subvolume, .image:
-            words = ["mount", "-t", mount.type, "-o", list, mount.source] + targetWords
+        case .bind: words = ["mount", "-o", list, source] + target
+        case .overlay: words = ["mount", "-t", type, source, "-o", list] + target
+        case .subvolume, .image: words = ["mount", "-t", type, "-o", list, source] + target
         }
     }
 
     /// Several mounts on one target, each over the one before: no single call of mount(8) does that, so that the
     /// line has this program perform them.
     package init(
-        _ mounts: [Mount], form: Mount.LowerForm, target: FilePath?, performed: [String]
+        _ mounts: [Mount], form: Mount.LowerForm, target: FilePath?,
+        performed: @autoclosure () throws(Failure) -> [ShellWord]
     ) throws(Failure) {
         if mounts.count == 1 {
-            words = try MountLine(mounts[0], form: form, target: target, performed: performed).words
+            words = try MountLine(mounts[0], form: form, target: target, performed: try performed()).words
         } else {
-            try Self.check(target.map { [$0] } ?? [])
-            words = performed + (target.map { [$0.string] } ?? [])
+            words = try performed() + Self.words(target)
         }
     }
 
-    /// - Throws: `.unprintable` for the first path that cannot stand in a line.
+    private static func words(_ target: FilePath?) throws(Failure) -> [ShellWord] {
+        guard let target else { return [] }
+        try check([target])
+        return [try ShellWord(plain: target.string)]
+    }
+
+    /// - Throws: `.notPlain` for the first path that cannot stand in a line.
     package static func check(_ paths: [FilePath]) throws(Failure) {
-        for path in paths where !isPrintable(path.string) { throw .unprintable(path) }
+        for path in paths where !isPrintable(path.string) { throw .notPlain(path.string) }
     }
 
     static func check(_ mount: Mount) throws(Failure) {
         try check(mount.paths)
         guard case .image(_, let type, _, let options) = mount else { return }
-        for word in [type] + options where !isOption(word) { throw .unprintable(FilePath(word)) }
+        for word in [type] + options where !isOption(word) { throw .notPlain(word) }
     }
 
-    package var text: String { words.joined(separator: " ") }
+    package var text: String { words.command }
 
     /// Whether mount(8) passes these options on whole, old or new: from 2.39 on it sets each by fsconfig(2).
     static func fits(_ options: [String]) -> Bool {
@@ -86,16 +94,7 @@ package struct MountLine: Equatable, Sendable {
 
     /// Whether a text is one word to a shell, and one value to mount(8) and overlay.
     package static func isPrintable(_ text: String) -> Bool {
-        !text.isEmpty
-            && text.utf8.allSatisfy { byte in
-                switch byte {
-                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                    UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "/"), UInt8(ascii: "."),
-                    UInt8(ascii: "_"), UInt8(ascii: "-"), UInt8(ascii: "+"), UInt8(ascii: "@"):
-                    true
-                default: false
-                }
-            }
+        !text.isEmpty && text.utf8.allSatisfy(ShellWord.valueBytes.contains)
     }
 }
 

@@ -224,10 +224,13 @@ extension UnpackError {
 
     package init(_ failure: MountLine.Failure) {
         switch failure {
-        case .unprintable(let path):
+        case .notPlain(let text):
             self.init(
-                .usage, "'\(escaped(path))' cannot stand in a mount line: a shell or mount(8) would split it",
-                hint: "use a --root and a --target of letters, digits and / . _ - + @, or --format json")
+                .usage,
+                "'\(escaped(text.utf8))' cannot stand in a mount line: a shell or mount(8) would read it as something else",
+                hint:
+                    "use a key, a --root and a --target of letters, digits and / . _ - + @, or --format json (unpack snapshot: --json)"
+            )
         case .tooLong(let bytes):
             self.init(
                 .unavailable,

@@ -155,7 +155,8 @@ package struct Unpacker: Sendable {
                 .usage,
                 "the snapshot '\(key)' is \(found.kind.rawValue) on \(found.parent ?? "nothing"), not active on \(parent)",
                 hint:
-                    "choose another one with --rw KEY, or remove it: unpack snapshot rm \(escaped(key.utf8))")
+                    "choose another one with --rw KEY, or remove it: unpack snapshot rm \(ShellWord(quoting: key, orElse: "KEY").text)"
+            )
         }
         do throws(StoreFailure) {
             return try store.mounts(of: key)

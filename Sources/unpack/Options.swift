@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import FoundationEssentials
 internal import Kernel
 internal import Layout
+internal import Mounts
 internal import OCI
 internal import Programs
 internal import Snapshots
@@ -52,10 +53,13 @@ struct SelectionOptions: ParsableArguments {
         do {
             return try ImageArgument(parsing: image) { (try? $0.resolved()) != nil }
         } catch let foreign as ForeignTransport {
+            let copy: [ShellWord] = [
+                "skopeo", "copy", ShellWord(quoting: foreign.text, orElse: "IMAGE"), "oci:image:latest",
+            ]
             throw UnpackError(
                 .usage,
                 "'\(foreign.name):' is nothing that unpack reads: it takes images that are on this machine's disk",
-                hint: "skopeo copy \(escaped(foreign.text.utf8)) oci:image:latest && unpack image")
+                hint: "\(copy.command) && unpack image")
         } catch {
             throw UnpackError(.usage, "\(error)")
         }
@@ -109,16 +113,32 @@ struct StoreOptions: ParsableArguments {
         return all
     }
 
-    /// The words that mount a snapshot by this program.
-    func performedMount(of key: String) throws -> [String] {
+    /// The command that mounts a snapshot by this program.
+    func performedMount(of key: String) throws -> PerformedMount {
         // As the person can run it: by its name where that finds it, else by its place.
         var program = "unpack"
         if CommandLine.arguments.first?.contains("/") == true, let path = Process.executablePath() {
             program = path.string
         }
-        let name = try snapshotterName
-        let named = name == Settings.defaultSnapshotter ? [] : ["--snapshotter", name]
-        return [program, "mount"] + named + ["--root", try rootPath().string, key]
+        return PerformedMount(
+            program: program, snapshotter: try snapshotterName, root: try rootPath(), key: key)
+    }
+}
+
+/// The command `unpack mount`, for mounts that mount(8) cannot perform.
+struct PerformedMount {
+    let program: String
+    let snapshotter: String
+    let root: FilePath
+    let key: String
+
+    /// - Throws: `.notPlain` for a part that a shell would read as something else: a service's clients choose any key.
+    var words: [ShellWord] {
+        get throws(MountLine.Failure) {
+            let named = snapshotter == Settings.defaultSnapshotter ? nil : try ShellWord(plain: snapshotter)
+            return [try ShellWord(plain: program), "mount"] + (named.map { ["--snapshotter", $0] } ?? [])
+                + ["--root", try ShellWord(plain: root.string), try ShellWord(plain: key)]
+        }
     }
 }
 

@@ -1,4 +1,5 @@
 internal import Kernel
+internal import Mounts
 internal import Programs
 internal import SystemPackage
 internal import Unpacking
@@ -22,7 +23,7 @@ enum OutputPlace {
         for ending in [".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2"] where text.hasSuffix(ending) {
             throw UnpackError(
                 .usage, "--output writes no compressed tar",
-                hint: "unpack IMAGE --output - | gzip >\(escaped(text.utf8))")
+                hint: "unpack IMAGE --output - | gzip >\(ShellWord(quoting: text, orElse: "FILE").text)")
         }
         let isDirectory = (try? Directory(opening: path)) != nil
         self = text.hasSuffix(".tar") && !isDirectory ? .tar(.file(path)) : .directory(path)

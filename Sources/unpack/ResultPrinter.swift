@@ -36,22 +36,28 @@ struct ResultPrinter {
             try inFile { mount, target throws(MountLine.Failure) in
                 try MountStackScript(mount, target: target).text
             }
-        case .path: paths()
+        case .path: try paths()
         }
     }
 
     /// A script whose argument is the target, unless that is known.
     private func shellScript() throws -> String {
-        let place = target.map { "target=\($0.string)" } ?? #"target=${1:?usage: sh SCRIPT DIR}"#
-        let performed = try store.performedMount(of: writableKey ?? result.chainID.description)
-        let lines = try result.mounts.map { mount in
-            try attempt { try MountLine(mount, form: .ofThisKernel, target: nil, performed: []).words }
-        }
+        let place = try target.map { target in try attempt { try ShellWord(plain: target.string).text } }
+        let performed = try performedMount()
         // What mount(8) cannot do is performed whole.
-        let calls = lines.contains([]) ? [performed] : lines
+        let calls = try attempt {
+            let lines = try result.mounts.map {
+                try MountLine($0, form: .ofThisKernel, target: nil, performed: []).words
+            }
+            return lines.contains([]) ? [try performed.words] : lines
+        }
         return
-            (["#!/bin/sh", "# \(title)", "set -e", place]
-            + calls.map { $0.joined(separator: " ") + #" "$target""# }).joined(separator: "\n")
+            (["#!/bin/sh", "# \(title)", "set -e", "target=" + (place ?? "${1:?usage: sh SCRIPT DIR}")]
+            + calls.map { $0.command + #" "$target""# }).joined(separator: "\n")
+    }
+
+    private func performedMount() throws -> PerformedMount {
+        try store.performedMount(of: writableKey ?? result.chainID.description)
     }
 
     private func systemdUnit() throws -> String {
@@ -67,7 +73,7 @@ struct ResultPrinter {
         }
     }
 
-    /// What it is, on one line.
+    /// What it is, on one line that cannot end a comment.
     private var title: String {
         let name = result.reference.map { escaped($0.utf8) + ", " } ?? ""
         return "Root file system of \(name)\(result.image.descriptor.digest)"
@@ -83,15 +89,31 @@ struct ResultPrinter {
 
     /// One line of words that a shell needs no quotes for.
     private func mountLine() throws -> String {
-        // A chain ID has one colon, which is nothing special to a shell.
-        let performed = try store.performedMount(of: writableKey ?? result.chainID.description)
+        let performed = try performedMount()
         return try attempt {
-            try MountLine(result.mounts, form: .ofThisKernel, target: target, performed: performed).text
+            try MountLine(
+                result.mounts, form: .ofThisKernel, target: target, performed: try performed.words
+            ).text
         }
     }
 
     /// Topmost first, like `lowerdir`.
-    private func paths() -> String { result.layers.reversed().map(\.path.string).joined(separator: "\n") }
+    private func paths() throws -> String {
+        try result.layers.reversed().map { try Self.line($0.path) }.joined(separator: "\n")
+    }
+
+    /// A path as a line of its own, for a program that reads lines: nothing in it is escaped.
+    ///
+    /// - Throws: `.usage` for a path that breaks the line, or that a terminal would not show as it is.
+    static func line(_ path: FilePath) throws -> String {
+        guard printable(path.string) == path.string, FilePath(path.string) == path else {
+            throw UnpackError(
+                .usage,
+                "'\(escaped(path))' cannot stand in a list of paths: it has characters that break a line",
+                hint: "use another --root, or --format json")
+        }
+        return path.string
+    }
 
     private func json() throws -> String {
         let document = ResultDocument(

@@ -24,7 +24,8 @@ struct MountOptions: ParsableArguments {
         try attempt { try MountLine.check([try store.rootPath()] + (target.map { [$0] } ?? [])) }
     }
 
-    /// - Parameter key: what mounts by itself what no line can tell.
+    /// - Parameter key: the snapshot's, for a line that has this program mount it.
+    /// - Throws: `.usage` for a key, a root or a target that cannot stand in a line.
     func text(of mounts: [Mount], _ key: String, in store: StoreOptions) throws -> String {
         let target = try target.map { try absolutePath($0, of: "--target") }
         if json {
@@ -32,7 +33,9 @@ struct MountOptions: ParsableArguments {
         }
         let performed = try store.performedMount(of: key)
         return try attempt {
-            try MountLine(mounts, form: .ofThisKernel, target: target, performed: performed).text
+            try MountLine(
+                mounts, form: .ofThisKernel, target: target, performed: try performed.words
+            ).text
         }
     }
 }

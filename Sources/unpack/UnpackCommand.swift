@@ -116,6 +116,7 @@ struct UnpackCommand: NamespacedCommand {
         let target = try bundle?.rootfs ?? target.map { try absolutePath($0, of: "--target") }
         // Before any work: a line that cannot be printed is no surprise for the end of it.
         if format.isWords { try attempt { try MountLine.check([root] + (target.map { [$0] } ?? [])) } }
+        if format == .path { _ = try ResultPrinter.line(root) }
         let openBundle = try bundle?.open()
         let key = writableKey ?? bundle?.key
         let result = try job(key).run()

@@ -168,6 +168,8 @@ struct ErrorTableTests {
             return try program.run(busybox, "--root", user.store.string)
         case "a ROOT that no mount line can carry":
             return try program.run(busybox, "--root", "/tmp/a b")
+        case "a ROOT that breaks a list of paths":
+            return try program.run(busybox, "--format", "path", "--root", "/tmp/a\nb")
         case "a snapshotter that does not exist":
             return try program.run(busybox, "--snapshotter", "zfs")
         case "a key that is another image's":

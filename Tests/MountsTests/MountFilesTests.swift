@@ -38,7 +38,7 @@ private let single = Mount.bind(source: "/s/1/fs", readOnly: true)
         }
         // One value of more than 255 bytes.
         #expect(throws: MountLine.Failure.self) { try FstabLine(long, form: .joined, target: "/mnt") }
-        #expect(throws: MountLine.Failure.unprintable("/a b")) {
+        #expect(throws: MountLine.Failure.notPlain("/a b")) {
             try FstabLine(stack, form: .appended, target: "/a b")
         }
     }

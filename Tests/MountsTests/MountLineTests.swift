@@ -62,7 +62,7 @@ private let writable = Mount.Writable(upper: "/s/u/fs", work: "/s/u/work")
             ])
     }
 
-    private static let performed = ["unpack", "mount", "key"]
+    private static let performed: [ShellWord] = ["unpack", "mount", "key"]
 
     @Test(
         "A line that mount(8) takes is a mount, any other is performed by this program",
@@ -122,11 +122,11 @@ private let writable = Mount.Writable(upper: "/s/u/fs", work: "/s/u/work")
     @Test("The limits are exact", arguments: [(0, true), (1, false)])
     func limits(over: Int, isMount: Bool) throws {
         func path(_ length: Int) -> FilePath { FilePath("/" + String(repeating: "d", count: length - 1)) }
-        func first(_ lowers: [FilePath], _ form: Mount.LowerForm) throws -> String? {
+        func first(_ lowers: [FilePath], _ form: Mount.LowerForm) throws -> ShellWord? {
             let mount = Mount.overlay(lowers: lowers, writable: nil, userAttributes: false, noIndex: false)
             return try MountLine(mount, form: form, target: nil, performed: Self.performed).words.first
         }
-        let expected = isMount ? "mount" : "unpack"
+        let expected: ShellWord = isMount ? "mount" : "unpack"
         // One value: 255 bytes.
         #expect(try first([path(127), path(127 + over)], .joined) == expected)
         #expect(try first([path(255 + over), path(10)], .appended) == expected)
@@ -142,30 +142,30 @@ private let writable = Mount.Writable(upper: "/s/u/fs", work: "/s/u/work")
             "/a b", "/a,b", "/a:b", "/a'b", "/a\"b", "/a\\b", "/a$b", "/a\nb", "/a;b", "/a*", "/é", "/a=b",
             "/~",
         ] as [FilePath])
-    func unprintable(path: FilePath) {
+    func notPlain(path: FilePath) {
         func line(_ mount: Mount, _ target: FilePath?) throws -> MountLine {
             try MountLine(mount, form: .joined, target: target, performed: Self.performed)
         }
         let overlay = Mount.overlay(
             lowers: ["/a", path], writable: nil, userAttributes: false, noIndex: false)
         let upper = Mount.Writable(upper: path, work: "/w")
-        #expect(throws: MountLine.Failure.unprintable(path)) { try line(overlay, nil) }
-        #expect(throws: MountLine.Failure.unprintable(path)) {
+        #expect(throws: MountLine.Failure.notPlain(path.string)) { try line(overlay, nil) }
+        #expect(throws: MountLine.Failure.notPlain(path.string)) {
             try line(.overlay(lowers: ["/a"], writable: upper, userAttributes: false, noIndex: false), nil)
         }
-        #expect(throws: MountLine.Failure.unprintable(path)) {
+        #expect(throws: MountLine.Failure.notPlain(path.string)) {
             try line(.bind(source: path, readOnly: true), nil)
         }
-        #expect(throws: MountLine.Failure.unprintable(path)) {
+        #expect(throws: MountLine.Failure.notPlain(path.string)) {
             try line(.bind(source: "/a", readOnly: true), path)
         }
-        #expect(throws: MountLine.Failure.unprintable(path)) {
+        #expect(throws: MountLine.Failure.notPlain(path.string)) {
             try line(.subvolume(device: path, id: 5, readOnly: true), nil)
         }
-        #expect(throws: MountLine.Failure.unprintable(path)) {
+        #expect(throws: MountLine.Failure.notPlain(path.string)) {
             try line(.image(file: path, type: "ext4", readOnly: true, options: []), nil)
         }
-        #expect(throws: MountLine.Failure.unprintable(FilePath("a=\(path)"))) {
+        #expect(throws: MountLine.Failure.notPlain("a=\(path)")) {
             try line(.image(file: "/i", type: "ext4", readOnly: true, options: ["a=\(path)"]), nil)
         }
         #expect(!MountLine.isPrintable(""))

@@ -17,8 +17,8 @@ private func mounted<Result>(
     switch way {
     case .performed: try MountPerformer.perform(mounts, form: .joined, folder: "/", on: target)
     case .byLine:
-        try Command.run(try MountLine(mounts, form: .joined, target: target, performed: ["false"]).words)
-            .succeed()
+        let line = try MountLine(mounts, form: .joined, target: target, performed: ["false"])
+        try Command.run(line.words.map(\.text)).succeed()
     }
     let result = Swift.Result { try body(try Directory(opening: target)) }
     for _ in mounts { try unmountWhenFree(target) }
