@@ -84,8 +84,8 @@ let package = Package(
         .target(
             name: "Programs",
             dependencies: [
-                "Unpacking", "Snapshots", "Archive", "Compression", "Streams", "Kernel", argumentParser,
-                logging, system, toml,
+                "Unpacking", "Snapshots", "Archive", "Compression", "Streams", "OCI", "Kernel",
+                argumentParser, logging, system, toml,
             ],
             swiftSettings: dry),
         .executableTarget(

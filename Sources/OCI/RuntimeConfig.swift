@@ -4,10 +4,11 @@ package enum RuntimeConfig {
     /// - Parameters:
     ///   - rootfs: where the root file system will be mounted, relative to the bundle.
     ///   - user: whom `config.User` means.
+    ///   - labels: which of the image's labels become annotations.
     ///   - hasTerminalGroup: whether there is a group 5, which terminals are given to.
     package static func document(
         of config: ImageConfig, rootfs: String, isReadOnly: Bool, user: ContainerUser,
-        hasTerminalGroup: Bool = true
+        labels: AnnotationLabels, hasTerminalGroup: Bool = true
     ) -> JSONValue {
         let execution = config.execution
         let entrypoint = execution?["Entrypoint"]?.texts ?? []
@@ -28,7 +29,7 @@ package enum RuntimeConfig {
         return [
             "ociVersion": "1.0.2", "process": .object(process),
             "root": ["path": .string(rootfs), "readonly": .bool(isReadOnly)],
-            "mounts": mounts(hasTerminalGroup), "annotations": annotations(config),
+            "mounts": mounts(hasTerminalGroup), "annotations": annotations(config, labels),
             "linux": [
                 "namespaces": .array(
                     ["pid", "ipc", "uts", "mount", "network", "cgroup"].map { ["type": .string($0)] }),
@@ -48,8 +49,17 @@ package enum RuntimeConfig {
         return .object(members)
     }
 
+    /// Names of the image's labels that `safe` leaves out, because a runtime would act on them; sorted.
+    package static func steeringLabels(of config: ImageConfig) -> [String] {
+        labels(of: config).keys.filter(AnnotationLabels.steersRuntime).sorted()
+    }
+
+    private static func labels(of config: ImageConfig) -> [String: JSONValue] {
+        (config.execution?["Labels"]?.members ?? [:]).filter { $0.value.text != nil }
+    }
+
     /// conversion.md, "Annotation Fields"; the image's own labels win.
-    private static func annotations(_ config: ImageConfig) -> JSONValue {
+    private static func annotations(_ config: ImageConfig, _ choice: AnnotationLabels) -> JSONValue {
         let prefix = "org.opencontainers.image."
         var annotations: [String: JSONValue] = [
             prefix + "os": .string(config.platform.os),
@@ -57,14 +67,11 @@ package enum RuntimeConfig {
         ]
         annotations[prefix + "variant"] = config.platform.variant.map { .string($0) }
         annotations[prefix + "created"] = config.created.map { .string($0) }
-        annotations[prefix + "stopSignal"] = config.execution?["StopSignal"]
+        annotations[prefix + "stopSignal"] = config.execution?["StopSignal"]?.text.map { .string($0) }
         if let ports = config.execution?["ExposedPorts"]?.members?.keys, !ports.isEmpty {
             annotations[prefix + "exposedPorts"] = .string(ports.sorted().joined(separator: ","))
         }
-        for (key, value) in config.execution?["Labels"]?.members ?? [:] where value.text != nil {
-            annotations[key] = value
-        }
-        return .object(annotations)
+        return .object(annotations.merging(labels(of: config).filter { choice.includes($0.key) }) { $1 })
     }
 
     private static let capabilities = [

@@ -1,6 +1,7 @@
 package import ArgumentParser
 internal import FoundationEssentials
 internal import Kernel
+package import OCI
 internal import Snapshots
 package import SystemPackage
 package import Unpacking
@@ -57,9 +58,14 @@ package enum Settings {
         fallback: { Int64?.none }, show: { $0.map(String.init) }
     ) { text, _ in parseCount(text).map(Optional.some) }
 
+    package static let annotationLabels = Setting(
+        "annotation-labels", expected: "safe, all or none", default: "safe",
+        fallback: { AnnotationLabels.safe }
+    ) { text, _ in AnnotationLabels(rawValue: text) }
+
     /// As `unpack config` lists them.
     package static let all: [any AnySetting] = [
-        root, snapshotter, jobs, sync, progress, logFormat, maxBytes, maxEntries, maxRatio,
+        root, snapshotter, jobs, sync, progress, logFormat, maxBytes, maxEntries, maxRatio, annotationLabels,
     ]
 
     package static let defaultSnapshotter = "overlayfs"

@@ -2,7 +2,7 @@ internal import Kernel
 internal import Layers
 internal import Layout
 internal import Mounts
-internal import OCI
+package import OCI
 internal import Snapshots
 package import SystemPackage
 
@@ -96,10 +96,11 @@ package struct OpenBundle: Sendable {
     /// Makes the config. One that is there stays: the user may have changed it. It is this image's, because the bundle's
     /// snapshot is.
     ///
+    /// - Parameter labels: which of the image's labels become annotations.
     /// - Returns: whether the config is a new one.
     /// - Throws: `.data` for a user that the image does not have. The bundle's own snapshot, that was made for it, is gone then.
     package func write(
-        _ result: UnpackResult, root: FilePath, snapshotter: String
+        _ result: UnpackResult, root: FilePath, snapshotter: String, labels: AnnotationLabels
     ) throws(UnpackError) -> Bool {
         let store = try openStore(root, snapshotter: snapshotter)
         if try bundle.ownConfig(in: folder) { return false }
@@ -107,6 +108,7 @@ package struct OpenBundle: Sendable {
             let document = RuntimeConfig.document(
                 of: result.image.config, rootfs: Bundle.rootfs,
                 isReadOnly: result.mounts.allSatisfy(\.isReadOnly), user: try user(of: result, in: store),
+                labels: labels,
                 hasTerminalGroup: Privileges.current.canOwn(uid: 0, gid: 5))
             try attempt {
                 try folder.writeWhole(Bundle.config, mode: 0o666 & ~Process.inheritedModeMask) { file in

@@ -1,6 +1,8 @@
 internal import ArgumentParser
 internal import Kernel
+internal import Layout
 internal import Mounts
+internal import OCI
 internal import Programs
 internal import Snapshots
 internal import Streams
@@ -82,6 +84,16 @@ struct UnpackCommand: NamespacedCommand {
     var bundle: String?
 
     @Option(
+        name: .customLong("annotation-labels"),
+        help: Settings.annotationLabels.help(
+            """
+            Which labels of the image become annotations in the bundle's config.json: those that no runtime is known to act on \
+            (safe), all, or none.
+            """, valueName: "safe|all|none"),
+        completion: .list(AnnotationLabels.allCases.map(\.rawValue)))
+    var annotationLabels: String?
+
+    @Option(
         name: [.customShort("o"), .long],
         help: ArgumentHelp(
             """
@@ -113,6 +125,8 @@ struct UnpackCommand: NamespacedCommand {
         if let output = try output.map(OutputPlace.init) { return try job(nil).write(to: output) }
         let root = try store.rootPath()
         let bundle = try bundle.map { Bundle(try absoluteName($0, of: "--bundle")) }
+        // Before any work, as for the target.
+        _ = try Settings.annotationLabels.resolve(annotationLabels)
         let target = try bundle?.rootfs ?? target.map { try absolutePath($0, of: "--target") }
         // Before any work: a line that cannot be printed is no surprise for the end of it.
         if format.isWords { try attempt { try MountLine.check([root] + (target.map { [$0] } ?? [])) } }
@@ -120,14 +134,29 @@ struct UnpackCommand: NamespacedCommand {
         let openBundle = try bundle?.open()
         let key = writableKey ?? bundle?.key
         let result = try job(key).run()
-        if let openBundle,
-            try !openBundle.write(result, root: try store.rootPath(), snapshotter: store.snapshotterName),
-            !talk.talk.quiet
-        {
-            Talk.say("the bundle's config.json is kept as it is")
-        }
+        if let openBundle { try write(openBundle, of: result) }
         try say(try ResultPrinter(result, in: store, writableKey: key, target: target).text(format))
     }
+
+    private func write(_ bundle: OpenBundle, of result: UnpackResult) throws {
+        let labels = try Settings.annotationLabels.resolve(annotationLabels)
+        let isNew = try bundle.write(
+            result, root: try store.rootPath(), snapshotter: store.snapshotterName, labels: labels)
+        if talk.talk.quiet { return }
+        if !isNew { return Talk.say("the bundle's config.json is kept as it is") }
+        let omitted = labels == .safe ? RuntimeConfig.steeringLabels(of: result.image.config) : []
+        if omitted.isEmpty { return }
+        let names = omitted.prefix(Self.mostNames).map { "'\(escaped($0.utf8.prefix(Self.longestName)))'" }
+        let more = omitted.count > names.count ? " and \(omitted.count - names.count) more" : ""
+        let text =
+            "config.json has no annotations of labels that a runtime would act on: \(names.joined(separator: ", "))\(more) "
+            + "(--annotation-labels all keeps them)"
+        Talk.say(Remark(level: .warning, message: text), lines: ["unpack: warning: \(text)"])
+    }
+
+    /// Of labels in one warning, which an image may have any number of, and bytes of each.
+    private static let mostNames = 10
+    private static let longestName = 100
 
     private func job(_ key: String?) -> UnpackJob {
         UnpackJob(
@@ -145,6 +174,10 @@ struct UnpackCommand: NamespacedCommand {
         }
         if output != nil, writableKey != nil || format != .mount {
             throw UnpackError(.usage, "--rw and --format are about snapshots, and --output makes none")
+        }
+        if annotationLabels != nil, bundle == nil {
+            throw UnpackError(
+                .usage, "--annotation-labels is about a bundle's config.json", hint: "add --bundle DIR")
         }
         if format.needsTarget, target == nil, bundle == nil {
             throw UnpackError(

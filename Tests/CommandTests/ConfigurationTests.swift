@@ -33,6 +33,7 @@ struct ConfigurationTests {
     private static let everything = [
         "root": "/srv/unpack", "snapshotter": "native", "jobs": "3", "sync": "none", "progress": "plain",
         "log-format": "text", "max-bytes": "1", "max-entries": "2", "max-ratio": "4",
+        "annotation-labels": "none",
     ]
 
     private static func toml(_ settings: [String: String]) -> String {
@@ -53,6 +54,7 @@ struct ConfigurationTests {
         let others = [
             "root": "/elsewhere", "snapshotter": "loop", "jobs": "5", "sync": "fs", "progress": "json",
             "log-format": "json", "max-bytes": "11", "max-entries": "12", "max-ratio": "14",
+            "annotation-labels": "all",
         ]
         for (key, value) in others {
             let variable = "UNPACK_" + key.uppercased().replacingOccurrences(of: "-", with: "_")

@@ -224,6 +224,73 @@ import Testing
         #expect(other.errorText.contains("the snapshot 'bundle-"))
     }
 
+    /// An image with labels that runtimes act on, and others.
+    private func labelled(_ labels: [String: String]) throws -> String {
+        let builder = try ImageBuilder(at: program.scratch.path.appending("labelled"))
+        let layer = LayerBuilder(.directory("etc"), .file("etc/passwd", "root:x:0:0::/:/bin/sh\n"))
+        let document: [String: Any] = [
+            "os": "linux", "architecture": Platform.host.architecture, "config": ["Labels": labels],
+            "rootfs": ["type": "layers", "diff_ids": ["\(layer.diffID)"]],
+        ]
+        let config = try builder.blob(Array(try JSONSerialization.data(withJSONObject: document)), .ociConfig)
+        try builder.writeIndex([try builder.manifest(config, [try builder.layer(layer)])])
+        return builder.path.string
+    }
+
+    @Test(
+        "Labels that a runtime acts on stay out of a bundle's annotations unless they are asked for, and a warning names them",
+        arguments: [
+            ([], [:], ["maintainer", "org.opencontainers.image.title"]),
+            (["--annotation-labels", "all"], [:], nil),
+            ([], ["UNPACK_ANNOTATION_LABELS": "all"], nil), (["--annotation-labels", "none"], [:], []),
+            (
+                ["--annotation-labels", "safe"], ["UNPACK_ANNOTATION_LABELS": "all"],
+                ["maintainer", "org.opencontainers.image.title"]
+            ),
+        ] as [([String], [String: String], [String]?)])
+    func labels(options: [String], environment: [String: String], kept: [String]?) throws {
+        let labels = [
+            "maintainer": "me", "org.opencontainers.image.title": "t", "run.oci.hooks.stdout": "/etc/passwd",
+            "org.systemd.property.ExecStopPost": "x", "run.oci.\u{1B}[31m": "x",
+            "cdi.k8s.io/x": "vendor.com/gpu=all",
+        ]
+        let bundle = program.scratch.path.appending("bundle")
+        let run = try Command.run(
+            [Program.path.string, try labelled(labels), "--bundle", bundle.string] + options,
+            environment: ["UNPACK_ROOT": program.root.string, "UNPACK_CONFIG": ""].merging(environment) { $1 }
+        ).succeed()
+        let config = try Data(contentsOf: URL(fileURLWithPath: bundle.appending("config.json").string))
+        let document = try #require(try JSONSerialization.jsonObject(with: config) as? [String: Any])
+        let annotations = try #require(document["annotations"] as? [String: String])
+        let expected = kept ?? Array(labels.keys)
+        #expect(Set(annotations.keys).intersection(labels.keys) == Set(expected))
+        let warnings = run.errorText.split(separator: "\n").filter { $0.hasPrefix("unpack: warning: ") }
+        let isWarned = expected.count == 2
+        #expect(warnings.count == (isWarned ? 1 : 0), "\(run.errorText)")
+        if isWarned {
+            let warning = try #require(warnings.first)
+            for name in [
+                "run.oci.hooks.stdout", "org.systemd.property.ExecStopPost", #"run.oci.\x1b[31m"#,
+                "cdi.k8s.io/x",
+            ] {
+                #expect(warning.contains("'\(name)'"), "\(warning)")
+            }
+            #expect(warning.hasSuffix(" (--annotation-labels all keeps them)"))
+        }
+    }
+
+    @Test("A warning names no more labels than fit, and --quiet has none")
+    func manyLabels() throws {
+        let labels = Dictionary(
+            uniqueKeysWithValues: (0..<50).map { ("run.oci.\($0)" + String(repeating: "x", count: 900), "") })
+        let image = try labelled(labels)
+        let bundle = program.scratch.path.appending("b").string
+        #expect(try program.run("-q", image, "--bundle", bundle).succeed().errorText.isEmpty)
+        let run = try program.run(image, "--bundle", bundle + "2").succeed()
+        #expect(
+            run.errorText.contains(" and 40 more ") && run.errorText.utf8.count < 2000, "\(run.errorText)")
+    }
+
     // MARK: Plain directories
 
     @Test("--output: one plain tree, the same as the mounted one, and no store")
@@ -377,6 +444,8 @@ import Testing
             (["--format", "fstab"], "add --target DIR"),
             (["--format", "systemd"], "add --target DIR"), (["--output", ""], "--output is empty"),
             (["-o", "x.tar.gz"], "| gzip >x.tar.gz"),
+            (["--annotation-labels", "all"], "add --bundle DIR"),
+            (["--bundle", "/b", "--annotation-labels", "some"], "--annotation-labels is safe, all or none"),
         ])
     func excluded(arguments: [String], message: String) throws {
         let refused = try program.run([image] + arguments)

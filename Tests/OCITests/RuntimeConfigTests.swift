@@ -37,12 +37,13 @@ import Testing
         }
     }
 
-    private func document(_ config: String) throws -> JSONValue {
+    private func document(_ config: String, _ labels: AnnotationLabels = .safe) throws -> JSONValue {
         let text =
             #"{"os": "linux", "architecture": "arm64", "created": "2020-01-01T00:00:00Z", "rootfs": {"type": "layers", "diff_ids": []}, "config": \#(config)}"#
         let user = try ContainerUser("app", passwd: Self.passwd, group: Self.group)
         return RuntimeConfig.document(
-            of: try ImageConfig(parsing: Array(text.utf8)), rootfs: "rootfs", isReadOnly: true, user: user)
+            of: try ImageConfig(parsing: Array(text.utf8)), rootfs: "rootfs", isReadOnly: true, user: user,
+            labels: labels)
     }
 
     @Test(
@@ -76,5 +77,51 @@ import Testing
         #expect(annotations["org.opencontainers.image.exposedPorts"] == "53/udp,80/tcp")
         #expect(annotations["org.opencontainers.image.created"] == "2020-01-01T00:00:00Z")
         #expect(annotations["x"] == "y")
+    }
+
+    @Test(
+        "A label that a runtime acts on becomes an annotation only where all do",
+        arguments: [
+            ("org.systemd.property.ExecStopPost", true), ("org.criu.config", true), ("bundle", true),
+            ("run.oci.handler", true), ("run.oci.hooks.stdout", true), ("krun.ram_mib", true),
+            ("module.wasm.image/variant", true), ("io.kubernetes.cri.container-type", true),
+            ("io.kubernetes.cri-o.Devices", true), ("io.containerd.runc.v2.group", true),
+            ("io.katacontainers.config.hypervisor.path", true), ("io.kata-containers.config.runtime.x", true),
+            ("dev.gvisor.spec.mount.a.source", true), ("io.containers.trace-syscall", true),
+            ("io.podman.annotations.privileged", true), ("io.microsoft.virtualmachine.x", true),
+            ("cdi.k8s.io/nvidia", true), ("nvidia.cdi.k8s.io/x", true), ("k8s.io/x", true),
+            ("cpu-quota.crio.io", true),
+            ("seccomp-profile.kubernetes.cri-o.io/POD", true), ("devices.noderesource.nri.io/a", true),
+            // As a runtime that is written in C has it, or that compares bytes.
+            ("bundle\u{0}x", true), ("run.oci.\u{301}x", true), ("\u{0}x", true), ("", true),
+            ("maintainer", false), ("org.opencontainers.image.title", false),
+            ("com.docker.compose.project", false),
+            ("org.label-schema.name", false), ("run.ociX", false), ("bundles", false), ("mycrio.io", false),
+            ("example.com/k8s.io", false), ("io.buildpacks.stack.id", false),
+        ])
+    func labels(name: String, steers: Bool) throws {
+        let key = String(decoding: try JSONEncoder().encode(name), as: UTF8.self)
+        let config = #"{"Labels": {\#(key): "v", "other": "w"}}"#
+        func annotation(_ labels: AnnotationLabels) throws -> JSONValue? {
+            let annotations = try #require(try document(config, labels)["annotations"])
+            #expect(annotations["other"] == (labels == .none ? nil : "w"))
+            #expect(annotations["org.opencontainers.image.os"] == "linux")
+            return annotations[name]
+        }
+        #expect(try annotation(.all) == "v")
+        #expect(try annotation(.safe) == (steers ? nil : "v"))
+        #expect(try annotation(.none) == nil)
+        let text =
+            #"{"os": "linux", "architecture": "arm64", "rootfs": {"type": "layers", "diff_ids": []}, "config": \#(config)}"#
+        let names = RuntimeConfig.steeringLabels(of: try ImageConfig(parsing: Array(text.utf8)))
+        #expect(names == (steers ? [name] : []))
+    }
+
+    @Test("An annotation is text, whatever type the image has given it")
+    func annotationTypes() throws {
+        let config = try document(#"{"StopSignal": {"a": 1}, "Labels": {"a": 1, "b": null, "c": ["d"]}}"#)
+        let annotations = try #require(config["annotations"]?.members)
+        #expect(annotations.values.allSatisfy { $0.text != nil })
+        #expect(annotations["a"] == nil && annotations["org.opencontainers.image.stopSignal"] == nil)
     }
 }
