@@ -122,6 +122,8 @@ struct HostileTextTests {
                 #expect(
                     refused.errorText.contains("\nhint: use a key, ") && refused.errorText.contains("--json"))
                 refused.expectVisible()
+                // What follows is the same for each text that only a shell acts on.
+                if HostileText.forShells.dropFirst().contains(text) { continue }
                 let json = try run(["snapshot", "mounts", "--json", "--", key]).succeed()
                 #expect(try (json.json as? [Any])?.count == 1)
                 let listed = try run(["snapshot", "ls", "--json"]).succeed()

@@ -55,6 +55,24 @@ private let single = Mount.bind(source: "/s/1/fs", readOnly: true)
         #expect(unit.text.contains("Description=50%% of it\n"))
     }
 
+    @Test(
+        "A description stays on its line of a unit, and expands nothing",
+        arguments: [
+            ("a\nWhat=/etc\r\n", #"a\x0aWhat=/etc\x0d\x0a"#), ("%h $HOME", "%%h $HOME"),
+            ("\u{202E}", #"\xe2\x80\xae"#),
+            (#"continued\"#, #"continued\ ."#),
+        ])
+    func description(text: String, expected: String) throws {
+        func unit(_ description: String, _ store: FilePath = "/s") throws -> [Substring] {
+            try SystemdMountUnit(
+                single, form: .joined, target: "/mnt", description: description, store: store
+            ).text.split(separator: "\n", omittingEmptySubsequences: false)
+        }
+        let lines = try unit(text)
+        #expect(lines.count == (try unit("x").count) && lines[2] == "Description=\(expected)")
+        #expect(throws: MountLine.Failure.notPlain("/a\nb")) { try unit("x", "/a\nb") }
+    }
+
     @Test("An mstack is made of links, the lowest layer first, and never of one layer alone")
     func mstack() throws {
         let scratch = try TemporaryDirectory()

@@ -2,6 +2,7 @@ import ContainerdAPI
 import Foundation
 import GRPCCore
 import Glibc
+import Kernel
 import SystemPackage
 import TestSupport
 import Testing
@@ -154,6 +155,33 @@ struct OperationTests {
         #expect(told("Stat", "NOT_FOUND")?["level"] as? String == "debug")
         let refused = try #require(told("Prepare", "INVALID_ARGUMENT"))
         #expect(refused["level"] as? String == "error" && refused["message"] is String)
+    }
+
+    @Test(
+        "A key that a client chooses begins no line of the log, and steers no terminal",
+        arguments: ["text", "json"])
+    func hostileKeys(format: String) async throws {
+        let server = try RunningServer(["--log-format", format])
+        let key = "a\u{1B}[31m\u{9B}31m\u{202E}\u{2066}\u{85}\r\nunpack-snapshotter: forged\\"
+        try await server.connected { client in
+            _ = try await client.prepare(key, labels: [key: key])
+            _ = await code { _ = try await client.prepare("x", key) }
+            _ = await code { _ = try await client.prepare(key, parent: key) }
+        }
+        let log = try server.stop().errorText
+        #expect(log.unicodeScalars.allSatisfy { isPrintable($0) || $0 == "\n" }, "\(log.debugDescription)")
+        let lines = log.split(separator: "\n")
+        #expect(!lines.contains { $0.hasPrefix("unpack-snapshotter: forged") }, "\(log)")
+        if format == "text" {
+            // Escaped once in all of a line: as the call's key, and in the message of the store.
+            #expect(lines.contains { $0.contains("Prepare") && $0.contains("forged\\\\'") }, "\(log)")
+            #expect(!log.contains("\\\\x1b"), "\(log)")
+        } else {
+            let keys = try lines.compactMap {
+                (try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any])?["key"] as? String
+            }
+            #expect(keys.contains { $0.utf8.elementsEqual(key.utf8) }, "\(log)")
+        }
     }
 
     @Test(
