@@ -35,7 +35,7 @@ extension DifferFailure {
         do throws(UnpackError) {
             return try attempt { throw error }
         } catch {
-            return .failed(UnpackError(error.code, "\(what): \(error.message)", hint: error.hint))
+            return .failed(error.prefixed(with: "\(what): "))
         }
     }
 }
