@@ -37,12 +37,17 @@ struct Call: Sendable {
     var parent: String?
     var digest: String?
 
+    /// Bytes. A request has 16 MiB at most, and each of its fields may take all of that.
+    private static let longestField = 4096
+
     func record(_ duration: Duration, _ error: RPCError? = nil) -> CallRecord {
+        func field(_ text: String?) -> String? { text?.truncated(to: Self.longestField) }
         // What a client asks for to find out whether it is there is no failure of anybody's.
         let isExpected = error.map { [.notFound, .alreadyExists, .cancelled].contains($0.code) } ?? true
         return CallRecord(
-            level: !isExpected ? .error : isChange ? .info : .debug, method: method, snapshotter: snapshotter,
-            key: key, name: name, parent: parent, digest: digest,
+            level: !isExpected ? .error : isChange ? .info : .debug, method: method,
+            snapshotter: field(snapshotter), key: field(key), name: field(name), parent: field(parent),
+            digest: field(digest),
             milliseconds: duration / .milliseconds(1) > 0 ? Int64(duration / .milliseconds(1)) : 0,
             code: error?.code.name ?? "OK", message: error?.message)
     }

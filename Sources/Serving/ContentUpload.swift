@@ -90,11 +90,14 @@ final class ContentUpload: Sendable {
         case (.success(let layer), .some(let refusal)) where refusal.code == .alreadyExists:
             try await label(layer, client, context)
             return layer
-        case (let made, let refusal):
+        case (.success, .some(let refusal)):
             await abort(client, context)
-            // A store that takes no more ends the making.
-            if let refusal { throw refusal }
-            return try made.get()
+            throw refusal
+        case (.failure(let error), let refusal):
+            await abort(client, context)
+            let failure = RPCError(telling: error)
+            // The store refuses an upload that ends early. Only an upload that it has refused first cancels the maker.
+            throw failure.code == .cancelled ? refusal ?? failure : failure
         }
     }
 

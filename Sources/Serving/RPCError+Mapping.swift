@@ -6,10 +6,13 @@ internal import Unpacking
 
 /// Failures as gRPC's codes, which are what containerd acts on (containerd `errdefs`, `errgrpc`): a message is for people.
 extension RPCError {
-    /// Whatever somebody has thrown.
+    /// Describes any error for a response and for the log.
+    ///
+    /// Nothing of a response that this process got as a client is passed on but code and message: reserved header fields
+    /// in its metadata would end the connection to our own client.
     init(telling error: any Error) {
         switch error {
-        case let error as RPCError: self = error
+        case let error as RPCError: self.init(code: error.code, message: error.message)
         case let failure as StoreFailure: self.init(failure)
         case let failure as SyscallFailure: self.init(code: Code(failure), message: "\(failure)")
         case let failure as DifferFailure: self.init(failure)
@@ -17,13 +20,11 @@ extension RPCError {
         case is Cancelled: self.init(code: .cancelled, message: "cancelled")
         default: self.init(code: .internalError, message: "\(error)")
         }
-        if message.utf8.count > Self.longestMessage {
-            message = String(decoding: message.utf8.prefix(Self.longestMessage), as: UTF8.self) + "…"
-        }
+        message = message.truncated(to: Self.longestMessage)
     }
 
-    /// Bytes. A message goes in a header, each byte as three at worst; one that is longer than a client takes (16 KiB) ends
-    /// the connection, with all other calls on it.
+    /// Bytes. A message is sent as a header field, percent-encoded: a byte that is not printable ASCII takes three. A field
+    /// that is longer than the client allows (16 KiB) ends the connection, with all other calls on it.
     private static let longestMessage = 4096
 
     private init(_ failure: DifferFailure) {
@@ -71,5 +72,12 @@ extension RPCError.Code {
         case .permission: self = .permissionDenied
         case .interrupted: self = .cancelled
         }
+    }
+}
+
+extension String {
+    /// The string, or as much of it as fits into `length` bytes of UTF-8, with an ellipsis.
+    func truncated(to length: Int) -> String {
+        utf8.count > length ? String(decoding: utf8.prefix(length), as: UTF8.self) + "…" : self
     }
 }

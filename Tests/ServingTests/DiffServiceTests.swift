@@ -145,6 +145,33 @@ struct DiffServiceTests {
             ])
     }
 
+    @Test("An error of the diff service has its own code and message, and nothing of containerd's response")
+    func errors() async throws {
+        let node = try Node(Self.release)
+        let folder = try node.server.scratch.makeDirectory("new")
+        try node.server.scratch.write("new/file", [1, 2, 3])
+        try await RunningServer.diffing(on: node.server.socket) { client in
+            // containerd asks its next differ after UNIMPLEMENTED alone.
+            let unsupported = await failure { _ = try await client.diff(from: nil, to: folder, as: "fuse") }
+            #expect(unsupported?.code == .unimplemented && unsupported?.message.contains("'fuse'") == true)
+            let missing = node.server.scratch.path.appending("missing")
+            let absent = await failure { _ = try await client.diff(from: nil, to: missing) }
+            #expect(absent?.code == .notFound && absent?.message.contains("missing") == true)
+            // containerd's own refusals: of a call, and of a blob with a label that is too long.
+            let nowhere = await failure { _ = try await client.diff(from: nil, to: folder, in: nil) }
+            #expect(nowhere?.code == .failedPrecondition, "\(String(describing: nowhere))")
+            let long = ["l": String(repeating: "\u{E9}", count: 5000)]
+            let refused = await failure { _ = try await client.diff(from: nil, to: folder, labels: long) }
+            #expect(refused?.code == .invalidArgument, "\(String(describing: refused))")
+            #expect((refused?.message.utf8.count ?? 0) < 4200)
+            var bad = Containerd_Types_Descriptor()
+            bad.digest = "none"
+            let own = await failure { _ = try await client.apply(bad, onto: folder) }
+            for error in [unsupported, absent, nowhere, refused] { #expect(error?.metadata == own?.metadata) }
+            _ = try await client.diff(from: nil, to: folder)
+        }
+    }
+
     private static let layer = LayerBuilder(
         .directory("."), .directory("data"), .file("data/one", "1\n"), .file("file", "2\n"))
 
@@ -207,12 +234,20 @@ extension Diffs {
         ).applied
     }
 
-    func diff(from old: FilePath?, to new: FilePath) async throws -> Containerd_Types_Descriptor {
+    /// - Parameters:
+    ///   - type: of the mount of `new`.
+    ///   - namespace: nil for a call without one.
+    func diff(
+        from old: FilePath?, to new: FilePath, as type: String = "bind", labels: [String: String] = [:],
+        in namespace: String? = "default"
+    ) async throws -> Containerd_Types_Descriptor {
         try await diff(
             .with {
                 $0.left = old.map { [.bind($0)] } ?? []
                 $0.right = [.bind(new)]
-            }, metadata: Self.metadata
+                $0.right[0].type = type
+                $0.labels = labels
+            }, metadata: namespace.map { ["containerd-namespace": .string($0)] } ?? [:]
         ).diff
     }
 }

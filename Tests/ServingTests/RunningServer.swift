@@ -217,13 +217,16 @@ extension Snapshots {
     func cleanup() async throws { _ = try await cleanup(.with { $0.snapshotter = "unpack" }) }
 }
 
-/// The code with which a call is refused; nil if it was not.
-func code(_ body: () async throws -> Void) async -> RPCError.Code? {
+/// The code of the error that a call fails with; nil if it succeeds.
+func code(_ body: () async throws -> Void) async -> RPCError.Code? { await failure(body)?.code }
+
+/// The error that a call fails with; nil if it succeeds.
+func failure(_ body: () async throws -> Void) async -> RPCError? {
     do {
         try await body()
         return nil
     } catch {
-        return (error as? RPCError)?.code ?? .unknown
+        return error as? RPCError ?? RPCError(code: .unknown, message: "\(error)")
     }
 }
 
