@@ -8,6 +8,9 @@ package final class Calls: Sendable {
     /// A service's database has one writer: more threads than this only wait for each other.
     private static let threadCount = 16
 
+    /// Calls at a time, of all clients together, whether they are still wanted or not.
+    private static let maximumCalls = 4096
+
     private let workers = NIOThreadPool(numberOfThreads: threadCount)
     /// For layers, which may wait for containerd. It may hold its database until a snapshot is made or committed: threads
     /// for that are always left.
@@ -30,11 +33,18 @@ package final class Calls: Sendable {
     func answer<Value>(
         _ call: Call, _ body: (inout Call) async throws -> Value
     ) async throws(RPCError) -> Value {
-        state.withLock { $0.running += 1 }
+        let running = state.withLock { state in
+            state.running += 1
+            return state.running
+        }
         defer { state.withLock { $0.running -= 1 } }
         let start = ContinuousClock.now
         var call = call
         do {
+            if running > Self.maximumCalls {
+                throw RPCError(
+                    code: .resourceExhausted, message: "\(Self.maximumCalls) calls are running")
+            }
             let value = try await body(&call)
             tell(call.record(.now - start))
             return value
@@ -45,11 +55,19 @@ package final class Calls: Sendable {
         }
     }
 
-    /// Answers a call with what `body` does on a thread, soon: it waits for nobody but the disk.
+    /// Answers a call with the result of `body`, which runs on a thread and waits for the disk alone. A call that is cancelled
+    /// before a thread is free does nothing.
     func run<Value: Sendable>(
         _ call: Call, _ body: @escaping @Sendable () throws -> Value
     ) async throws(RPCError) -> Value {
-        try await answer(call) { _ in try await workers.runIfActive(body) }
+        try await answer(call) { _ in
+            try await cancellable { cancellation in
+                try await workers.runIfActive {
+                    try cancellation.check()
+                    return try body()
+                }
+            }
+        }
     }
 
     /// Does something with a layer on a thread, of a call that is being answered.

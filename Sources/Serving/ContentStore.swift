@@ -34,7 +34,10 @@ package struct ContentStore: Sendable {
     ) async throws -> Result {
         let transport = try HTTP2ClientTransport.Posix(
             target: .unixDomainSocket(path: socket.string), transportSecurity: .plaintext,
-            config: .defaults { $0.http2.targetWindowSize = Self.window })
+            config: .defaults {
+                $0.http2.targetWindowSize = Self.window
+                $0.channelDebuggingCallbacks.onCreateTCPConnection = ControlFrameHandler.addToClient
+            })
         return try await withGRPCClient(transport: transport, handleClient: body)
     }
 

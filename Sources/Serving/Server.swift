@@ -13,10 +13,18 @@ package final class Server: Sendable {
     /// Bytes of a request: as many as containerd itself takes (containerd `defaults.DefaultMaxRecvMsgSize`).
     private static let largestRequest = 16 << 20
 
+    /// Calls of one connection at a time; a client delays those beyond. One containerd has one connection for all its calls.
+    private static let maximumStreams = 1000
+
     package init(on socket: ListeningSocket, _ services: Services, _ calls: Calls) {
         let transport = HTTP2ServerTransport.Posix(
             listeningSocketDescriptor: Int(socket.descriptor), transportSecurity: .plaintext,
-            config: .defaults { $0.rpc.maxRequestPayloadSize = Self.largestRequest })
+            config: .defaults {
+                $0.rpc.maxRequestPayloadSize = Self.largestRequest
+                $0.http2.maxConcurrentStreams = Self.maximumStreams
+                $0.channelDebuggingCallbacks.onAcceptTCPConnection = ControlFrameHandler.addToServer
+                $0.channelDebuggingCallbacks.onAcceptHTTP2Stream = ControlFrameHandler.register
+            })
         server = GRPCServer(transport: transport, services: services.all)
         self.calls = calls
     }

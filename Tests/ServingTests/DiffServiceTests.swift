@@ -172,6 +172,21 @@ struct DiffServiceTests {
         }
     }
 
+    @Test("A layer is made that takes containerd's connection far beyond 200 PINGs", .timeLimit(.minutes(2)))
+    func large() async throws {
+        let node = try Node(Self.release)
+        let scratch = try TemporaryDirectory(in: "/dev/shm")
+        let folder = try scratch.makeDirectory("new")
+        // 300 MB that cannot be compressed.
+        try Command.run("sh", "-c", #"head -c 300000000 /dev/urandom >"$0/file""#, folder.string).succeed()
+        let made = try await RunningServer.diffing(on: node.server.socket) { client in
+            try await client.diff(from: nil, to: folder)
+        }
+        #expect(made.size > 300_000_000)
+        let content = try node.containerd.ctr("content", "ls", "-q")
+        #expect(content.contains(made.digest))
+    }
+
     private static let layer = LayerBuilder(
         .directory("."), .directory("data"), .file("data/one", "1\n"), .file("file", "2\n"))
 

@@ -1,0 +1,175 @@
+import ContainerdAPI
+import Foundation
+import GRPCCore
+import GRPCNIOTransportHTTP2
+import Glibc
+import OCI
+import SwiftProtobuf
+import SystemPackage
+import TestSupport
+import Testing
+
+/// Limits of HTTP/2 connections: a peer that sends many frames neither loses its connection nor takes the server's memory.
+@Suite("Connections", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+struct ConnectionTests {
+    private typealias Frame = HTTP2Peer.Frame
+
+    /// swift-nio-http2 ends a connection after 200 in 30 s.
+    private static let manyFrames: UInt64 = 2000
+
+    @Test("The server answers every PING of a connection")
+    func pings() throws {
+        let server = try RunningServer()
+        let peer = try HTTP2Peer(connectingTo: server.socket)
+        try peer.send([.settings])
+        try Self.exchangePings(with: peer)
+    }
+
+    @Test("The server answers a PING that comes in pieces, between other frames")
+    func pieces() throws {
+        let server = try RunningServer()
+        let peer = try HTTP2Peer(connectingTo: server.socket)
+        try peer.send([.settings])
+        let frames =
+            [.ping(1)] + Frame.call("/none/none", [UInt8](repeating: 7, count: 300), on: 1)
+            + [.ping(2), .ping(3)]
+        for byte in frames.flatMap(\.bytes) {
+            try peer.send([byte])
+            usleep(1000)
+        }
+        var (answers, streams) = ([UInt64](), Set<UInt32>())
+        while answers.count < 3 || !streams.contains(1) {
+            let frame = try peer.next()
+            try #require(frame.kind != Frame.Kind.goAway)
+            if frame.kind == Frame.Kind.ping { answers.append(UInt64(frame.payload[7])) }
+            if frame.flags & Frame.endStream != 0 { streams.insert(frame.stream) }
+        }
+        #expect(answers == [1, 2, 3])
+    }
+
+    @Test("The first frame of the server is SETTINGS, whatever comes first")
+    func preface() throws {
+        let server = try RunningServer()
+        let peer = try HTTP2Peer(connectingTo: server.socket)
+        try peer.send([.settings] + (1...10).map(Frame.ping))
+        let first = try peer.next()
+        #expect(first.kind == Frame.Kind.settings && first.flags == 0)
+    }
+
+    @Test("The server closes the connection of a peer that sends PINGs and reads no answers")
+    func pingFlood() throws {
+        let server = try RunningServer()
+        let peer = try HTTP2Peer(connectingTo: server.socket)
+        try peer.send([.settings])
+        let flood = (1...1000).map(Frame.ping)
+        #expect(throws: HTTP2Peer.Closed.self) {
+            // 170 MB.
+            for _ in 1...10_000 { try peer.send(flood) }
+        }
+        #expect(try server.residentPeak() < 200_000)
+    }
+
+    @Test("The connection to containerd answers every PING")
+    func pingsOfContainerd() async throws {
+        let server = try RunningServer()
+        let target = try server.scratch.makeDirectory("target")
+        let socket = server.socket
+        var call: Task<Void, any Error>?
+        let peer = try HTTP2Peer.accepting(at: server.containerd) {
+            call = Task {
+                try await RunningServer.diffing(on: socket) {
+                    _ = try await $0.apply(Self.blob, onto: target)
+                }
+            }
+        }
+        try peer.send([.settings])
+        try Self.exchangePings(with: peer)
+        call?.cancel()
+        _ = await call?.result
+    }
+
+    /// Sends a PING for each answer, as Go's gRPC does.
+    private static func exchangePings(with peer: HTTP2Peer) throws {
+        for number in 1...manyFrames {
+            try peer.send([.ping(number)])
+            var frame = try peer.next()
+            while frame.kind != Frame.Kind.ping {
+                try #require(frame.kind != Frame.Kind.goAway, "after \(number) PINGs")
+                frame = try peer.next()
+            }
+            try #require(frame == .answer(to: number))
+        }
+    }
+
+    @Test(
+        "Cancelling 500 calls within a second fails no other call of the connection", .timeLimit(.minutes(1))
+    )
+    func cancellations() async throws {
+        let server = try RunningServer()
+        // A containerd that takes connections and answers nothing: calls of the diff service last until they are cancelled.
+        let containerd = try HTTP2Peer.listening(at: server.containerd)
+        defer { close(containerd) }
+        let target = try server.scratch.makeDirectory("target")
+        let transport = try HTTP2ClientTransport.Posix(
+            target: .unixDomainSocket(path: server.socket.string), transportSecurity: .plaintext)
+        try await withGRPCClient(transport: transport) { client in
+            let (snapshots, diffs) = (Snapshots(wrapping: client), Diffs(wrapping: client))
+            _ = try await snapshots.prepare("a")
+            let calls = (1...500).map { _ in
+                Task { _ = try await diffs.apply(Self.blob, onto: target) }
+            }
+            // They have been sent when calls that were made later have been answered.
+            for _ in 1...20 { _ = try await snapshots.stat("a") }
+            let other = Task {
+                for number in 1...100 {
+                    _ = try await snapshots.prepare("\(number)")
+                    _ = try await snapshots.stat("\(number)")
+                }
+            }
+            for call in calls { call.cancel() }
+            try await other.value
+            var failures = 0
+            for call in calls where await failure({ try await call.value }) != nil { failures += 1 }
+            #expect(failures == calls.count)
+        }
+        #expect(try server.names().count == 101)
+    }
+
+    @Test(
+        "A client that cancels calls in a loop is slowed down, and takes no memory", .timeLimit(.minutes(1))
+    )
+    func resetFlood() async throws {
+        let server = try RunningServer()
+        try await server.connected { _ = try await $0.prepare("a") }
+        let before = try server.residentPeak()
+        let peer = try HTTP2Peer(connectingTo: server.socket)
+        try peer.send([.settings])
+        let message = Containerd_Services_Snapshots_V1_StatSnapshotRequest.with {
+            $0.snapshotter = "unpack"
+            $0.key = "a"
+        }
+        let request: [UInt8] = try message.serializedBytes()
+        let start = ContinuousClock.now
+        for stream in stride(from: UInt32(1), to: 8000, by: 2) {
+            try peer.send(
+                Frame.call("/containerd.services.snapshots.v1.Snapshots/Stat", request, on: stream)
+                    + [.reset(stream)])
+        }
+        try peer.send([.ping(1)])
+        var frame = try peer.next()
+        while frame.kind != Frame.Kind.ping {
+            try #require(frame.kind != Frame.Kind.goAway)
+            frame = try peer.next()
+        }
+        #expect(.now - start > .seconds(1))
+        #expect(try server.residentPeak() < before + 50_000)
+        // A connection of its own is as fast as ever.
+        try await server.connected { _ = try await $0.stat("a") }
+    }
+
+    private static let blob = Containerd_Types_Descriptor.with {
+        $0.mediaType = Packing.none.mediaType.rawValue
+        $0.digest = "sha256:\(String(repeating: "a", count: 64))"
+        $0.size = 1000
+    }
+}
