@@ -46,6 +46,7 @@ extension RPCError {
             case .alreadyExists: (.alreadyExists, "already exists")
             case .invalidArgument: (.invalidArgument, "invalid argument")
             case .failedPrecondition: (.failedPrecondition, "failed precondition")
+            case .resourceExhausted: (.resourceExhausted, "resource exhausted")
             case .unavailable, .busy: (.unavailable, "unavailable")
             case .system(let cause): (Code(cause), nil)
             case .database: (.internalError, nil)

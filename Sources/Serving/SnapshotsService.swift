@@ -176,7 +176,7 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
     ) async throws {
         let call = Call(method: "List", isChange: false, snapshotter: request.snapshotter)
         let infos = try await run(call) {
-            try $0.list(try request.filters.map(SnapshotFilter.init(parsing:)))
+            try $0.list(try SnapshotFilter.parse(request.filters))
         }
         var rest = infos[...]
         while !rest.isEmpty {

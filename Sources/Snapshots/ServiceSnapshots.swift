@@ -191,8 +191,16 @@ package struct ServiceSnapshots: Sendable {
     }
 
     /// What this service sees, as far as one of the filters lets it pass, oldest first (Walk).
+    ///
+    /// - Throws: `.resourceExhausted` for filters that take too much work.
     package func list(_ filters: [SnapshotFilter]) throws(StoreFailure) -> [SnapshotInfo] {
-        try store.visible(to: owner).map(seen).filter { SnapshotFilter.any(filters, $0) }
+        var budget = FilterBudget()
+        var found = [SnapshotInfo]()
+        for info in try store.visible(to: owner).map(seen)
+        where try SnapshotFilter.any(filters, info, &budget) {
+            found.append(info)
+        }
+        return found
     }
 
     /// As `SnapshotStore.cleanup`.

@@ -22,6 +22,16 @@ package struct SnapshotFilter: Sendable {
         case equal(String)
         case notEqual(String)
         case matches(RegularExpression)
+
+        func holds(for value: String?, _ budget: inout FilterBudget) throws(StoreFailure) -> Bool {
+            // By bytes: String's own equality takes composed and decomposed characters for the same.
+            switch self {
+            case .present: value != nil
+            case .equal(let wanted): value.map { $0.utf8.elementsEqual(wanted.utf8) } ?? false
+            case .notEqual(let unwanted): !(value ?? "").utf8.elementsEqual(unwanted.utf8)
+            case .matches(let pattern): try pattern.isFound(in: value ?? "", &budget)
+            }
+        }
     }
 
     private struct Selector: Sendable {
@@ -30,6 +40,27 @@ package struct SnapshotFilter: Sendable {
     }
 
     private var selectors = [Selector]()
+
+    /// Filters of one call.
+    package static let maximumCount = 100
+    /// Bytes of all filters of one call together.
+    package static let maximumLength = 16 << 10
+
+    /// Parses the filters of one call, of which one has to hold.
+    ///
+    /// - Throws: `.invalidArgument` for a malformed filter, and for more than `maximumCount` or `maximumLength`.
+    package static func parse(_ texts: [String]) throws(StoreFailure) -> [SnapshotFilter] {
+        let length = texts.reduce(0) { $0 + $1.utf8.count }
+        if texts.count > maximumCount || length > maximumLength {
+            throw StoreFailure(
+                .invalidArgument,
+                "\(texts.count) filters of \(length) bytes: a call takes \(maximumCount) of \(maximumLength) bytes at most"
+            )
+        }
+        var filters = [SnapshotFilter]()
+        for text in texts { filters.append(try SnapshotFilter(parsing: text)) }
+        return filters
+    }
 
     /// - Throws: `.invalidArgument`; the message names the byte and what was expected there.
     package init(parsing text: String) throws(StoreFailure) {
@@ -56,27 +87,35 @@ package struct SnapshotFilter: Sendable {
         }
     }
 
-    /// - Parameter field: the value at a field path, e.g. `["labels", "a", "b"]`; nil where it is absent.
-    package func matches(_ field: ([String]) -> String?) -> Bool {
-        selectors.allSatisfy { selector in
-            let value = field(selector.path)
-            // By bytes: String's own equality takes composed and decomposed characters for the same.
-            return switch selector.test {
-            case .present: value != nil
-            case .equal(let wanted): value.map { $0.utf8.elementsEqual(wanted.utf8) } ?? false
-            case .notEqual(let unwanted): !(value ?? "").utf8.elementsEqual(unwanted.utf8)
-            case .matches(let pattern): pattern.isFound(in: value ?? "")
-            }
+    /// - Parameters:
+    ///   - budget: of the call that this filter is of.
+    ///   - field: the value at a field path, e.g. `["labels", "a", "b"]`; nil if it is absent.
+    /// - Throws: `.resourceExhausted`.
+    package func matches(
+        _ budget: inout FilterBudget, _ field: ([String]) -> String?
+    ) throws(StoreFailure) -> Bool {
+        for selector in selectors {
+            try budget.spend(Self.lookupCost + selector.path.count)
+            guard try selector.test.holds(for: field(selector.path), &budget) else { return false }
         }
+        return true
     }
+
+    /// Steps for looking a field up and comparing it.
+    private static let lookupCost = 10
 
     /// Whether one of several filters holds; none at all hold for everything.
-    package static func any(_ filters: [SnapshotFilter], _ field: ([String]) -> String?) -> Bool {
-        filters.isEmpty || filters.contains { $0.matches(field) }
+    package static func any(
+        _ filters: [SnapshotFilter], _ budget: inout FilterBudget, _ field: ([String]) -> String?
+    ) throws(StoreFailure) -> Bool {
+        for filter in filters where try filter.matches(&budget, field) { return true }
+        return filters.isEmpty
     }
 
-    package static func any(_ filters: [SnapshotFilter], _ info: SnapshotInfo) -> Bool {
-        any(filters) {
+    package static func any(
+        _ filters: [SnapshotFilter], _ info: SnapshotInfo, _ budget: inout FilterBudget
+    ) throws(StoreFailure) -> Bool {
+        try any(filters, &budget) {
             field($0, name: info.name, parent: info.parent, kind: info.kind, labels: info.labels)
         }
     }

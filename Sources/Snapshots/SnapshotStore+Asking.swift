@@ -25,6 +25,8 @@ extension SnapshotStore {
     /// Lends every snapshot that one of the filters lets pass, oldest first; without a filter every one.
     ///
     /// All have been read before the first is lent, so that `body` may ask the store whatever it likes.
+    ///
+    /// - Throws: `.resourceExhausted` for filters that take too much work; whatever `body` throws.
     package func walk(
         _ filters: [SnapshotFilter] = [], _ body: (SnapshotInfo) throws -> Void
     ) throws {
@@ -32,7 +34,8 @@ extension SnapshotStore {
             let labels = try SnapshotRow.labels(of: self.snapshotter, database)
             return try SnapshotRow.all(self.snapshotter, database).map { $0.info(labels[$0.id] ?? [:]) }
         }
-        for info in all where SnapshotFilter.any(filters, info) { try body(info) }
+        var budget = FilterBudget()
+        for info in all where try SnapshotFilter.any(filters, info, &budget) { try body(info) }
     }
 
     /// What a snapshot takes, without its parent. Of a committed one it was measured when it was committed; of an active

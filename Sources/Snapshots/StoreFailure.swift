@@ -1,14 +1,16 @@
 package import Kernel
 internal import SystemPackage
 
-/// What went wrong with the store: the contract's five kinds (containerd `errdefs`), and what a disk or a
-/// database adds. Its texts are printable and have no line breaks, whatever they were made of.
+/// What went wrong with the store: the contract's kinds (containerd `errdefs`), and what a disk or a database adds. Its texts
+/// are printable and have no line breaks, whatever they were made of.
 package struct StoreFailure: Error, Sendable, CustomStringConvertible {
     package enum Kind: Equatable, Sendable {
         case notFound
         case alreadyExists
         case invalidArgument
         case failedPrecondition
+        /// A call takes more work than one may.
+        case resourceExhausted
         /// This snapshotter cannot work here.
         case unavailable
         /// Somebody else held the database for longer than one waits.

@@ -212,7 +212,7 @@ extension UnpackError {
         case .notFound: self.init(.notFound, failure.description, hint: failure.hint)
         case .alreadyExists, .invalidArgument:
             self.init(.usage, failure.description, hint: failure.hint)
-        case .failedPrecondition, .unavailable:
+        case .failedPrecondition, .resourceExhausted, .unavailable:
             self.init(.unavailable, failure.description, hint: failure.hint)
         case .busy: self.init(.busy, failure.description, hint: failure.hint)
         case .database: self.init(.io, failure.description, hint: failure.hint)

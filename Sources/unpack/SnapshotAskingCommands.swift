@@ -15,7 +15,7 @@ struct FilterOptions: ParsableArguments {
     var texts: [String] = []
 
     func filters() throws -> [SnapshotFilter] {
-        try attempt { try texts.map { try SnapshotFilter(parsing: $0) } }
+        try attempt { try SnapshotFilter.parse(texts) }
     }
 }
 

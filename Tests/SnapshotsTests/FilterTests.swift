@@ -105,7 +105,8 @@ private let questions = [
 @Test(arguments: questions)
 private func filtersAsContainerdDoes(_ question: Question) throws {
     let filter = try SnapshotFilter(parsing: question.filter)
-    #expect(samples.filter { filter.matches($0.field) }.map(\.name) == question.names)
+    var budget = FilterBudget()
+    #expect(try samples.filter { try filter.matches(&budget, $0.field) }.map(\.name) == question.names)
 }
 
 private let malformed: [(filter: String, byte: Int)] = [
@@ -139,13 +140,68 @@ private func namesTheByteThatIsWrong(_ filter: String, _ byte: Int) {
 
 @Test private func severalFiltersAskForOneThatHolds() throws {
     let filters = try ["name==top", "kind==active,parent"].map { try SnapshotFilter(parsing: $0) }
-    func found(_ filters: [SnapshotFilter]) -> [String] {
-        samples.filter { SnapshotFilter.any(filters, $0.field) }.map(\.name)
+    func found(_ filters: [SnapshotFilter]) throws -> [String] {
+        var budget = FilterBudget()
+        return try samples.filter { try SnapshotFilter.any(filters, &budget, $0.field) }.map(\.name)
     }
-    #expect(found(filters) == ["top", "work"])
-    #expect(found([]) == samples.map(\.name))
-    #expect(found([try SnapshotFilter(parsing: "nothing")]) == [])
-    #expect(found(filters + [try SnapshotFilter(parsing: "")]) == samples.map(\.name))
+    #expect(try found(filters) == ["top", "work"])
+    #expect(try found([]) == samples.map(\.name))
+    #expect(try found([try SnapshotFilter(parsing: "nothing")]) == [])
+    #expect(try found(filters + [try SnapshotFilter(parsing: "")]) == samples.map(\.name))
+}
+
+// MARK: Limits
+
+@Test(arguments: [
+    // Costs of a step, of a scalar that has to be looked up, of a program, of a lookup.
+    ("name~=(a?){900}(a?){900}b", String(repeating: "a", count: 4096), 1_000_000),
+    ("name~=(?i)\\p{Lu}b", String(repeating: "\u{1E9E}", count: 4096), 100_000),
+    (#"name~="|a{1000}b{1000}c{1000}""#, "a", 100), ("name,name,name,name", "a", 40),
+])
+private func stopsFiltersWhenTheBudgetIsSpent(_ filter: String, _ name: String, _ steps: Int) throws {
+    let filters = try SnapshotFilter.parse([filter])
+    var budget = FilterBudget(steps: steps)
+    #expect {
+        _ = try SnapshotFilter.any(filters, &budget, Sample(name: name).field)
+    } throws: {
+        ($0 as? StoreFailure)?.kind == .resourceExhausted
+    }
+}
+
+@Test private func allFiltersAndSnapshotsOfACallShareOneBudget() throws {
+    let filters = try SnapshotFilter.parse(["name~=x$", "name~=y$"])
+    let sample = Sample(name: String(repeating: "a", count: 100))
+    var budget = FilterBudget(steps: 10_000)
+    _ = try SnapshotFilter.any(filters, &budget, sample.field)
+    let cost = 10_000 - budget.steps
+    #expect(cost > 500)
+    #expect(throws: StoreFailure.self) {
+        for _ in 0...(10_000 / cost) { _ = try SnapshotFilter.any(filters, &budget, sample.field) }
+    }
+}
+
+@Test(arguments: [
+    "name~=sha256:0", "name~=nginx|alpine|debian|ubuntu|redis|postgres|mysql|busybox|node|python",
+    "name~=(?i)nginx.*alpine", #"name~=^(k8s\.io|default)/[0-9]+/(sha256|sha512):[0-9a-f]{64}$"#,
+    "kind==committed,labels.a==b,parent!=c",
+])
+private func sharesABudgetThatIsEnoughForTenThousandSnapshots(_ filter: String) throws {
+    let filters = try SnapshotFilter.parse([filter])
+    let sample = Sample(name: "default/1234/sha256:" + String(repeating: "d", count: 63) + "x")
+    var budget = FilterBudget()
+    _ = try SnapshotFilter.any(filters, &budget, sample.field)
+    #expect((FilterBudget.stepsOfCall - budget.steps) * 10_000 < FilterBudget.stepsOfCall)
+}
+
+@Test(arguments: [
+    Array(repeating: "name", count: SnapshotFilter.maximumCount + 1),
+    [String(repeating: "n", count: SnapshotFilter.maximumLength + 1)],
+    Array(repeating: String(repeating: "n", count: SnapshotFilter.maximumLength / 2 + 1), count: 2),
+])
+private func refusesFiltersThatAreTooManyOrTooLong(_ filters: [String]) {
+    #expect { try SnapshotFilter.parse(filters) } throws: {
+        ($0 as? StoreFailure)?.kind == .invalidArgument
+    }
 }
 
 // MARK: Labels

@@ -1,14 +1,18 @@
-/// A scalar of a text, with those that it may stand for.
+/// A scalar of a text, with the code points that match in its place.
 struct FoldedScalar {
     let value: UInt32
-    /// `CaseFolding.key` and `orbit`; of itself alone where case matters.
+    /// `CaseFolding.key`; the value itself if case matters.
     let key: UInt32
+    /// `CaseFolding.orbit`; empty if case matters.
     let orbit: [UInt32]
+    /// The categories of the value and of its orbit, as bits of `UnicodeGroup`; 0 if no class asks for them.
+    let categories: UInt32
 
-    init(_ value: UInt32, ignoresCase: Bool) {
+    init(_ value: UInt32, ignoresCase: Bool, hasCategories: Bool) {
         self.value = value
         key = ignoresCase ? CaseFolding.key(value) : value
         orbit = ignoresCase ? CaseFolding.orbit(of: value) : []
+        categories = hasCategories ? ([value] + orbit).reduce(0) { $0 | UnicodeGroup.category(of: $1) } : 0
     }
 }
 
@@ -22,6 +26,12 @@ enum CaseFolding {
 
     /// All that differ from a code point in case only, itself among them.
     static func orbit(of scalar: UInt32) -> [UInt32] {
+        scalar < 0x80 ? asciiOrbits[Int(scalar)] : makeOrbit(of: scalar)
+    }
+
+    private static let asciiOrbits = (UInt32(0)...0x7F).map(makeOrbit)
+
+    private static func makeOrbit(of scalar: UInt32) -> [UInt32] {
         let key = key(scalar)
         let orbit = [scalar, key, upper(key), single(key) { $0.titlecaseMapping }]
         return orbit + (othersByKey[key] ?? [])

@@ -29,8 +29,9 @@ package struct RegularExpression: Sendable {
     /// Its end is the match.
     private let program: [Instruction]
     private let classes: [ScalarClass]
-    /// Of any part of it.
+    /// Whether any part of it does.
     private let ignoresCase: Bool
+    private let hasCategories: Bool
 
     /// Nil if RE2 would refuse it, or if it is too large.
     package init?(_ expression: String) {
@@ -39,13 +40,17 @@ package struct RegularExpression: Sendable {
         self.program = program
         classes = parser.classes
         ignoresCase = parser.ignoresCase
+        hasCategories = parser.classes.contains(where: \.hasCategories)
     }
 
-    package func isFound(in text: String) -> Bool { search(text).isFound }
-
-    /// - Returns: with the number of instructions that were looked at, at most two for each of the program's and its end, and
-    ///   for each place in the text.
-    package func search(_ text: String) -> (isFound: Bool, steps: Int) {
+    /// Whether the expression matches anywhere in a text.
+    ///
+    /// - Parameter budget: pays a step for each instruction that is visited, which are at most two for each instruction and place
+    ///   in the text, and what the search costs besides.
+    /// - Throws: `.resourceExhausted` if the budget is spent before the answer is known.
+    package func isFound(in text: String, _ budget: inout FilterBudget) throws(StoreFailure) -> Bool {
+        // Memory for the visits.
+        try budget.spend(1 + program.count / 16)
         var scalars = text.unicodeScalars.lazy.map(\.value).makeIterator()
         var threads = Threads(program)
         var waiting = [Int]()
@@ -53,19 +58,24 @@ package struct RegularExpression: Sendable {
         var next = scalars.next()
         while true {
             // What is found may begin anywhere.
-            if threads.add(0, between: before, next, to: &waiting) { return (true, threads.steps) }
-            guard let scalar = next else { return (false, threads.steps) }
+            if threads.add(0, between: before, next, to: &waiting) { return true }
+            guard let scalar = next else { return false }
             next = scalars.next()
             threads.place += 1
-            threads.steps += waiting.count
-            let folded = FoldedScalar(scalar, ignoresCase: ignoresCase)
+            try budget.spend(threads.takeSteps() + waiting.count + cost(of: scalar))
+            let folded = FoldedScalar(scalar, ignoresCase: ignoresCase, hasCategories: hasCategories)
             let places = waiting.filter { takes(folded, at: $0) }
             waiting.removeAll(keepingCapacity: true)
             for place in places where threads.add(place + 1, between: scalar, next, to: &waiting) {
-                return (true, threads.steps)
+                return true
             }
             before = scalar
         }
+    }
+
+    /// Steps for a scalar of a text, whatever the program: looking its properties up takes as long as 40.
+    private func cost(of scalar: UInt32) -> Int {
+        hasCategories || ignoresCase && scalar >= 0x80 ? 40 : 2
     }
 
     private func takes(_ scalar: FoldedScalar, at place: Int) -> Bool {
@@ -83,7 +93,8 @@ private struct Threads {
     private let program: [RegularExpression.Instruction]
     /// In the text.
     var place = 0
-    var steps = 0
+    /// Instructions visited since they were taken last.
+    private var steps = 0
     /// For each instruction and the end, the place in the text at which a way has last come to it: a second one would go on as
     /// the first.
     private var visits: [Int]
@@ -92,6 +103,11 @@ private struct Threads {
     init(_ program: [RegularExpression.Instruction]) {
         self.program = program
         visits = Array(repeating: -1, count: program.count + 1)
+    }
+
+    mutating func takeSteps() -> Int {
+        defer { steps = 0 }
+        return steps
     }
 
     /// Follows all that takes no scalar.

@@ -2,7 +2,10 @@
 struct ScalarClass {
     /// Sorted, with something between any two.
     private var ranges = [ClosedRange<UInt32>]()
-    private var groups = Set<UnicodeGroup>()
+    /// Categories of groups that are not negated.
+    private var categories: UInt32 = 0
+    /// Categories of the negated groups, each by itself.
+    private var negatedGroups = Set<UInt32>()
     private var isNegated = false
     /// Whether a code point is one of them if any is that differs from it in case only.
     private let ignoresCase: Bool
@@ -16,7 +19,9 @@ struct ScalarClass {
 
     mutating func insert(_ range: ClosedRange<UInt32>) { ranges.append(range) }
 
-    mutating func insert(_ group: UnicodeGroup) { groups.insert(group) }
+    mutating func insert(_ group: UnicodeGroup) {
+        if group.isNegated { negatedGroups.insert(group.categories) } else { categories |= group.categories }
+    }
 
     /// - Parameter isNegated: all but these; nothing of them is added by `ignoresCase`.
     mutating func insert(ascii group: [ClosedRange<UInt32>], isNegated: Bool) {
@@ -33,12 +38,13 @@ struct ScalarClass {
     func contains(_ scalar: FoldedScalar) -> Bool { holds(scalar) != isNegated }
 
     private func holds(_ scalar: FoldedScalar) -> Bool {
-        guard ignoresCase else {
-            return isInRanges(scalar.value) || groups.contains { $0.contains(scalar.value) }
-        }
-        return scalar.orbit.contains(where: isInRanges)
-            || groups.contains { $0.contains(anyOf: scalar.orbit) }
+        if ignoresCase ? scalar.orbit.contains(where: isInRanges) : isInRanges(scalar.value) { return true }
+        return scalar.categories & categories != 0
+            || negatedGroups.contains { scalar.categories & $0 == 0 }
     }
+
+    /// Whether `FoldedScalar.categories` decides anything.
+    var hasCategories: Bool { categories != 0 || !negatedGroups.isEmpty }
 
     private func isInRanges(_ scalar: UInt32) -> Bool {
         var (low, high) = (0, ranges.count)

@@ -2,28 +2,30 @@
 struct UnicodeGroup: Hashable {
     static let last: UInt32 = 0x10FFFF
 
-    private let categories: Set<Unicode.GeneralCategory>
-    private let isNegated: Bool
+    /// A bit for each category.
+    let categories: UInt32
+    let isNegated: Bool
 
     /// - Parameter name: of a category, `Lu`, or of all that begin with one letter, `L`. Nil if there is none of that name.
     init?(named name: String, isNegated: Bool) {
         let found = Self.names.filter { $0.key == name || name.count == 1 && $0.key.hasPrefix(name) }
         if found.isEmpty { return nil }
-        categories = Set(found.values)
+        categories = found.values.reduce(0) { $0 | Self.bit(of: $1) }
         self.isNegated = isNegated
     }
 
-    func contains(_ scalar: UInt32) -> Bool { isNamed(scalar) != isNegated }
-
-    /// - Parameter orbit: code points that differ in case only.
-    func contains(anyOf orbit: [UInt32]) -> Bool { orbit.contains(where: isNamed) != isNegated }
-
-    private func isNamed(_ scalar: UInt32) -> Bool {
-        // What is no scalar is a surrogate.
-        categories.contains(Unicode.Scalar(scalar)?.properties.generalCategory ?? .surrogate)
+    /// The bit of a code point's category.
+    static func category(of scalar: UInt32) -> UInt32 {
+        // A code point that is no scalar is a surrogate.
+        bit(of: Unicode.Scalar(scalar)?.properties.generalCategory ?? .surrogate)
     }
 
-    /// What is not assigned has no name in Go.
+    private static func bit(of category: Unicode.GeneralCategory) -> UInt32 { bits[category] ?? 0 }
+
+    /// Unassigned code points have none: their category has no name in Go.
+    private static let bits = Dictionary(
+        uniqueKeysWithValues: names.values.enumerated().map { ($1, UInt32(1) << $0) })
+
     private static let names: [String: Unicode.GeneralCategory] = [
         "Lu": .uppercaseLetter, "Ll": .lowercaseLetter, "Lt": .titlecaseLetter, "Lm": .modifierLetter,
         "Lo": .otherLetter, "Mn": .nonspacingMark, "Mc": .spacingMark, "Me": .enclosingMark,
