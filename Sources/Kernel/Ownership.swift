@@ -187,21 +187,22 @@ extension Directory {
     /// more, also by a descriptor that was opened before, and new entries inherit no group and no ACL.
     ///
     /// Owner and group become the process's, the mode 0700, access and default ACL go. The owner comes first: the one before
-    /// could change the rest back.
+    /// could change the rest back, or add an ACL after they were listed.
     ///
     /// - Returns: what it was, for `restore`.
     /// - Throws: EPERM for a directory of another user's without CAP_CHOWN, or on a file system without owners.
     @discardableResult
     package func takeOver() throws(SyscallFailure) -> Access {
         let status = try file.status()
-        var lists = [(name: AttributeName, value: [UInt8])]()
-        for name in AttributeName.accessControlLists {
-            if let value = try file.extendedAttribute(name) { lists.append((name, value)) }
-        }
         let (uid, gid) = (Process.effectiveUserID, Process.effectiveGroupID)
         if status.uid != uid || status.gid != gid { try file.setOwner(uid: uid, gid: gid) }
         if status.mode != 0o700 { try file.setMode(0o700) }
-        for (name, _) in lists { try file.removeExtendedAttribute(name) }
+        var lists = [(name: AttributeName, value: [UInt8])]()
+        for name in AttributeName.accessControlLists {
+            guard let value = try file.extendedAttribute(name) else { continue }
+            lists.append((name, value))
+            try file.removeExtendedAttribute(name)
+        }
         let now = try file.status()
         guard now.uid == uid, now.mode == 0o700 else { throw SyscallFailure("fchown", errno: .notPermitted) }
         return Access(status: status, lists: lists)
@@ -209,6 +210,7 @@ extension Directory {
 
     /// Gives it back as it was before it was taken over.
     package func restore(_ access: Access) throws(SyscallFailure) {
+        // The mode comes after the lists: it is their mask, too.
         for (name, value) in access.lists { try file.setExtendedAttribute(name, value) }
         try file.setMode(access.status.mode)
         try file.setOwner(uid: access.status.uid, gid: access.status.gid)
