@@ -183,8 +183,8 @@ extension Directory {
         fileprivate let lists: [(name: AttributeName, value: [UInt8])]
     }
 
-    /// Makes this directory the effective user's alone, whoever owned it: nobody else can make, rename or see entries any
-    /// more, also by a descriptor that was opened before, and new entries inherit no group and no ACL.
+    /// Makes this directory the effective user's alone. No other user can make, rename or see entries any more, not even by a
+    /// descriptor that was opened before, and new entries inherit no group and no ACL.
     ///
     /// Owner and group become the process's, the mode 0700, access and default ACL go. The owner comes first: the one before
     /// could change the rest back, or add an ACL after they were listed.

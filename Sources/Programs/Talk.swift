@@ -60,7 +60,7 @@ package enum Talk {
         say(Remark(level: level, message: message), lines: ["\(Program.name): \(message)"])
     }
 
-    /// - Parameter lines: how people are told, where that is not `message` alone.
+    /// - Parameter lines: the text form, if it is not `message` alone.
     package static func say(_ remark: Remark, lines: [String]? = nil) {
         switch format {
         case .text: write(lines ?? [remark.message ?? ""])

@@ -73,7 +73,7 @@ package struct ServiceSnapshots: Sendable {
         throw StoreFailure(.notFound, "there is no snapshot '\(key)'")
     }
 
-    /// The store's name of what is to be made.
+    /// The store's name of a snapshot that is about to be made.
     private func newName(of key: String) throws(StoreFailure) -> String {
         if key.isEmpty { throw StoreFailure(.invalidArgument, "a snapshot without a key") }
         return try name(of: key)

@@ -103,7 +103,7 @@ package final class SnapshotStore: Sendable {
     }
 
     /// Makes an empty database file if there is none, so that SQLite makes its log and shared memory with the same mode, and
-    /// sees to it that they are nobody else's: a reader of the shared memory could lock all writers out.
+    /// makes sure that no other user can open them: a reader of the shared memory could lock all writers out.
     ///
     /// - Throws: `.system` with EPERM for a file that another user made or can write to.
     private static func prepareDatabaseFiles(

@@ -36,7 +36,7 @@ package enum TreeRecord {
     ///
     /// - Parameters:
     ///   - file: the record goes to its position.
-    ///   - known: digests of regular files that somebody has already; the others are read.
+    ///   - known: digests of regular files that the caller has already; the others are read.
     ///   - check: asked between paths and every 256 KiB of a file; what it throws ends the work.
     /// - Returns: the digest of the record, which is that of the tree: equal trees have equal ones; and what the tree
     ///   takes.

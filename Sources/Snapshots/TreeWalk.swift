@@ -91,7 +91,7 @@ struct TreeWalk {
         }
         let directory = try parent.open(name)
         try descend(directory, name)
-        // Of what was opened, should the name lead elsewhere by now.
+        // The status of the opened directory: the name may lead elsewhere by now.
         return Entry(parent: parent, name: name, status: try directory.file.status(), directory: directory)
     }
 

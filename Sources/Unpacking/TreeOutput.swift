@@ -53,8 +53,8 @@ package struct TreeOutput: Sendable {
         }
     }
 
-    /// Whoever has made the directory, nobody else changes what is in it from here on: not before it is found empty, and not
-    /// while the image moves there.
+    /// Takes the directory over from the user that made it, so that no other user can add entries after it was found empty, or
+    /// swap entries while the image is moved there.
     private func takeOver(_ folder: Directory) throws(UnpackError) -> Directory.Access {
         do throws(SyscallFailure) {
             return try folder.takeOver()

@@ -1,7 +1,7 @@
 internal import Kernel
 
 /// What a command failed with: a code for programs, a message and a remedy for people. Built in one place,
-/// `UnpackError+Mapping.swift`; nobody reads the text to decide.
+/// `UnpackError+Mapping.swift`; no program reads the text to decide.
 ///
 /// Message, list and hint are printable and have no line breaks, whatever they were made of: a name from outside can
 /// neither steer a terminal nor begin a line of its own.

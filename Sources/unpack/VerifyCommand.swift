@@ -16,7 +16,7 @@ struct VerifyCommand: NamespacedCommand {
 
             A layer is recorded when it is unpacked with --sync fs; one that was not is recorded by its first verification. \
             Contents are recorded by SHA-256; records of earlier versions have a CRC-32, which finds what a disk does to bytes \
-            and not what somebody forges.
+            and not forged content.
             """)
 
     @Argument(

@@ -366,7 +366,7 @@ struct HostileTextTests {
         expectNoCanary(text)
     }
 
-    @Test("An argument that is not UTF-8 is told as text")
+    @Test("An argument that is not UTF-8 is printed as text")
     func invalidText() throws {
         let script = #"""
             t=$(printf 'a\233\377\355\240\200b')

@@ -231,7 +231,7 @@ struct LocalAttackTests {
     }
 
     /// The attacker's processes stand in the directory and do all that they can, from before the program starts.
-    @Test("Nobody changes a directory while it is filled", arguments: LinkProtection.possible)
+    @Test("No other user changes a directory while it is filled", arguments: LinkProtection.possible)
     func racedOutput(protection: LinkProtection) throws {
         let layers =
             [LayerBuilder(.directory("etc"), .file("etc/shadow", "root"))]

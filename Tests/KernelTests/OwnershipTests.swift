@@ -186,7 +186,7 @@ struct OwnershipTests {
         }
     }
 
-    /// A writer of a FIFO waits until anybody opens it for reading, however shortly.
+    /// A writer of a FIFO waits until a reader opens it, however shortly.
     @Test("What is no file is not opened to find out", .timeLimit(.minutes(1)))
     func notOpened() throws {
         try Command.run("sh", "-ec", "mkfifo p; ln -s p l", in: temporary.path).succeed()

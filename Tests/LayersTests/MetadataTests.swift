@@ -174,7 +174,7 @@ struct MetadataTests {
         #expect((status?.blocks ?? .max) < 1000)
     }
 
-    @Test("Digests are known of what was written, under all its names, and not of what was brought up")
+    @Test("The digest of a written file is known under all its names, and that of a copied-up file is not")
     func digests() throws {
         let stack = try Stack([
             [

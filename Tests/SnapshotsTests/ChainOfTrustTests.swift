@@ -11,7 +11,7 @@ import Testing
 /// without a power cut, on one store.
 ///
 /// **Invariant** (`docs/threat-model.md`): what a client sees under a chain ID was written by the unpacker for that chain, and
-/// nobody wrote to it since. The unpacker writes a file that says so; clients write others, wherever they are given a writable
+/// no client wrote to it since. The unpacker writes a file that says so; clients write others, wherever they are given a writable
 /// directory. After each call every client's view is compared with that.
 ///
 /// `UNPACK_TRUST_SEEDS=100` tries more seeds, `UNPACK_TRUST_SEED=7` one of them.

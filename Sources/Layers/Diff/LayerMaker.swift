@@ -212,7 +212,7 @@ package struct LayerMaker {
     }
 
     /// Opens the file that was found before: another one under its name by now, a device for example, is neither opened nor
-    /// read. Whoever writes to the tree may replace names at any time.
+    /// read. A process that writes to the tree may replace names at any time.
     private func open(
         _ name: FileName, _ status: FileStatus, in directory: Directory, at path: [FileName]
     ) throws -> File {

@@ -4,7 +4,7 @@ internal import GRDB
 /// old one.
 enum Schema {
     /// The invariant of the chain of trust (`docs/threat-model.md`): what a client sees under a chain ID was written by the
-    /// pipeline, from bytes whose digests match, and nobody could write to it since. The statements around check it and answer
+    /// pipeline, from bytes whose digests match, and no other process wrote to it since. The statements around check it and answer
     /// with a failure of the contract; these triggers hold it should one of them forget.
     private static let trust = """
         -- The label of a chain is what the column says, and never stored.
