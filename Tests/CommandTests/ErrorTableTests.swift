@@ -148,9 +148,9 @@ struct ErrorTableTests {
         case "more than was allowed":
             return try program.run(busybox, "--max-bytes", "1000", "--jobs", "1")
         case "no space":
-            return try mounted(program, "mount -t tmpfs -o size=1m tmpfs", busybox)
+            return try mounted(program, "mount -t tmpfs -o size=1m,mode=0700 tmpfs", busybox)
         case "a read-only ROOT":
-            return try mounted(program, "mount -t tmpfs -o ro tmpfs", busybox)
+            return try mounted(program, "mount -t tmpfs -o ro,mode=0700 tmpfs", busybox)
         case "ROOT is a file":
             return try program.run(busybox, "--root", try program.scratch.write("file", []).string)
         case "a file system without extended attributes":

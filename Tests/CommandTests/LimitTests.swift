@@ -152,7 +152,7 @@ extension Program {
     /// Lends a store on a file system in memory of its own.
     fileprivate func withTemporaryStore(_ options: String, _ body: () throws -> Void) throws {
         _ = try scratch.makeDirectory("s")
-        try Command.run("mount", "-t", "tmpfs", "-o", options, "unpack", root.string).succeed()
+        try Command.run("mount", "-t", "tmpfs", "-o", "\(options),mode=0700", "unpack", root.string).succeed()
         defer { _ = try? Command.run("umount", root.string) }
         try body()
     }
