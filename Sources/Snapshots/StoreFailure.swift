@@ -35,12 +35,12 @@ package struct StoreFailure: Error, Sendable, CustomStringConvertible {
             self.init(cause, doing)
         } else {
             self.init(
-                .system(SyscallFailure("open", errno: .notPermitted)), "\(doing): \(failure)",
+                Kind.system(SyscallFailure("open", errno: .notPermitted)), "\(doing): \(failure)",
                 hint: failure.hint)
         }
     }
 
     init(_ failure: SyscallFailure, _ doing: String) {
-        self.init(.system(failure), "\(doing): \(failure)")
+        self.init(Kind.system(failure), "\(doing): \(failure)")
     }
 }
