@@ -61,6 +61,19 @@ extension File {
         return FileStatus(raw)
     }
 
+    /// Opens a path of the user's only to know what it leads to; symlinks are followed (open(2), O_PATH).
+    package static func openForStatus(_ path: FilePath) throws(SyscallFailure) -> File {
+        File(
+            adopting: try syscall("open", escaped(path)) {
+                path.withPlatformString { ck_openat(AT_FDCWD, $0, pathOnly, 0) }
+            })
+    }
+
+    /// Opens what a descriptor of O_PATH names for reading, or for writing too.
+    package func reopened(writable: Bool) throws(SyscallFailure) -> File {
+        try reopened(as: "", writable ? .readWrite : .read)
+    }
+
     /// Opens for reading what a descriptor of O_PATH names (proc(5), /proc/pid/fd): the same file, whatever its name leads to
     /// by now.
     ///

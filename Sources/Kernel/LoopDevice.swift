@@ -15,10 +15,18 @@ package final class LoopDevice: Sendable {
     /// - Throws: ENOENT with the device's name where /dev is not the kernel's own (devtmpfs) and has no node for it,
     ///   EPERM without CAP_SYS_ADMIN, EINVAL before kernel 5.8 (LOOP_CONFIGURE), EBUSY where others are faster all the
     ///   time.
-    package init(of file: FilePath, readOnly: Bool) throws(SyscallFailure) {
-        let backing = try File.open(file, readOnly ? .read : .readWrite)
+    package convenience init(of file: FilePath, readOnly: Bool) throws(SyscallFailure) {
+        try self.init(
+            of: try File.open(file, readOnly ? .read : .readWrite), name: file.lastComponent?.string ?? "",
+            readOnly: readOnly)
+    }
+
+    /// - Parameters:
+    ///   - backing: the open file: another one that has its name by now is not meant.
+    ///   - name: what losetup(8) calls it until the kernel shows its path.
+    package init(of backing: borrowing File, name: String, readOnly: Bool) throws(SyscallFailure) {
+        let raw = backing.raw
         let control = try File.open("/dev/loop-control", .readWrite)
-        let name = file.lastComponent?.string ?? ""
         var attempt = 0
         while true {
             let number = try syscall("ioctl", "LOOP_CTL_GET_FREE") { ck_loop_free_number(control.raw) }
@@ -26,7 +34,7 @@ package final class LoopDevice: Sendable {
             do throws(SyscallFailure) {
                 let device = try File.open(path, readOnly ? .read : .readWrite)
                 try syscall("ioctl", "\(path): LOOP_CONFIGURE") {
-                    ck_loop_configure(device.raw, backing.raw, name, readOnly ? 1 : 0)
+                    ck_loop_configure(device.raw, raw, name, readOnly ? 1 : 0)
                 }
                 self.path = path
                 self.file = device

@@ -10,6 +10,8 @@ package enum OwnershipFailure: Error, Equatable, Sendable, CustomStringConvertib
     case writableByOthers(path: String, mode: UInt32)
     /// A symbolic link of another user, or one where none is followed.
     case symlink(path: String)
+    /// A file that has another name, perhaps in a directory where its content meant something else.
+    case hardLink(path: String)
     case wrongType(path: String, expected: String)
     case system(SyscallFailure)
 
@@ -20,19 +22,32 @@ package enum OwnershipFailure: Error, Equatable, Sendable, CustomStringConvertib
         case .writableByOthers(let path, let mode):
             "'\(path)' can be changed by other users (mode \(String(mode, radix: 8)))"
         case .symlink(let path): "'\(path)' is a symbolic link that another user may have made"
+        case .hardLink(let path): "'\(path)' has another name, under which another user may have found it"
         case .wrongType(let path, let expected): "'\(path)' is not \(expected)"
         case .system(let failure): failure.description
         }
     }
 
-    /// What helps; nil for a failed system call.
+    /// What helps; nil where `cause` says it.
     package var hint: String? {
         switch self {
-        case .foreignOwner, .symlink, .wrongType:
+        case .foreignOwner, .symlink, .hardLink:
             "name another place, or remove it if nothing in it is needed"
         case .writableByOthers:
             "name another place, or run 'chmod go-w' on it if no other user has written to it"
-        case .system: nil
+        case .wrongType, .system: nil
+        }
+    }
+
+    /// Of what is no matter of other users.
+    package var cause: SyscallFailure? {
+        switch self {
+        case .system(let failure): failure
+        case .wrongType(let path, let expected):
+            SyscallFailure(
+                "open", path: path,
+                errno: expected == Ownership.FileType.directory.description ? .notDirectory : .isDirectory)
+        default: nil
         }
     }
 }
@@ -59,16 +74,29 @@ package enum Ownership {
     ) throws(OwnershipFailure) {
         let path = escaped(path)
         if status.kind == .symlink { throw .symlink(path: path) }
+        guard isOwn(status.uid) else { throw .foreignOwner(path: path, owner: status.uid) }
         guard status.kind == (type == .directory ? .directory : .regular) else {
             throw .wrongType(path: path, expected: type.description)
-        }
-        guard status.uid == Process.effectiveUserID else {
-            throw .foreignOwner(path: path, owner: status.uid)
         }
         guard status.mode & Self.writeByOthers == 0 else {
             throw .writableByOthers(path: path, mode: status.mode)
         }
+        // Without fs.protected_hardlinks another user can give any file a second name.
+        if type == .regular, status.linkCount > 1 { throw .hardLink(path: path) }
     }
+
+    /// Whether a user ID is the effective user's. Where that has none in this user namespace, all users without one look alike
+    /// (user_namespaces(7), "Unmapped user and group IDs"), and nothing is the user's own.
+    fileprivate static func isOwn(_ uid: UInt32) -> Bool { uid == Process.effectiveUserID && hasMappedID }
+
+    private static let hasMappedID: Bool = {
+        let own = UInt64(Process.effectiveUserID)
+        let map = (try? File.contents(of: "/proc/self/uid_map")) ?? []
+        return String(decoding: map, as: UTF8.self).split(separator: "\n").contains { line in
+            let numbers = line.split(separator: " ").compactMap { UInt64($0) }
+            return numbers.count == 3 && own >= numbers[0] && own - numbers[0] < numbers[2]
+        }
+    }()
 
     /// `S_IWGRP | S_IWOTH`.
     private static let writeByOthers: UInt32 = 0o022
@@ -77,18 +105,19 @@ package enum Ownership {
     /// to root.
     fileprivate static func keepsEntries(_ directory: FileStatus) -> Bool {
         guard isTrusted(directory.uid) else { return false }
-        let isSticky = directory.isSticky
-        // Root's own group is root.
-        let isWritable = directory.mode & 0o002 != 0 || directory.mode & 0o020 != 0 && directory.gid != 0
-        return isSticky || !isWritable
+        // Of the group or, with an access ACL, of users and groups that it names.
+        return directory.isSticky || directory.mode & writeByOthers == 0
     }
 
-    fileprivate static func isTrusted(_ uid: UInt32) -> Bool { uid == 0 || uid == Process.effectiveUserID }
+    fileprivate static func isTrusted(_ uid: UInt32) -> Bool { uid == 0 || isOwn(uid) }
 
     /// Checks a directory in which a file of a known name is to be made, locked and removed again, e.g. `/run` or `/tmp`: no
     /// other user may replace that file.
     static func check(folder path: FilePath) throws(OwnershipFailure) {
         let status = try attempting { () throws(SyscallFailure) in try File.status(of: path) }
+        guard status.isDirectory else {
+            throw .system(SyscallFailure("open", path: escaped(path), errno: .notDirectory))
+        }
         guard isTrusted(status.uid) else { throw .foreignOwner(path: escaped(path), owner: status.uid) }
         guard keepsEntries(status) else { throw .writableByOthers(path: escaped(path), mode: status.mode) }
     }
@@ -144,29 +173,37 @@ extension Directory {
         try Ownership.check(status, is: .directory, at: path)
     }
 
-    /// Opens a regular file of the effective user's that no other user may write to; nil if it is missing.
+    /// Checks that a regular file is the effective user's and no other user may write to it, without opening it: to close a
+    /// descriptor of a database file would take the locks of SQLite from this process (fcntl(2), "Advisory record locking"),
+    /// but for one of O_PATH.
     ///
-    /// - Parameter path: of this directory, for the failure.
-    package func openOwnFile(
-        _ name: FileName, in path: FilePath
-    ) throws(OwnershipFailure) -> File? {
-        let path = path.appending(name.description)
+    /// - Parameters:
+    ///   - path: of this directory, for the failure.
+    ///   - mode: the permissions that it gets if it has others; nil leaves them.
+    /// - Returns: false if it is missing.
+    @discardableResult
+    package func checkOwnFile(
+        _ name: FileName, in path: FilePath, mode: UInt32? = nil
+    ) throws(OwnershipFailure) -> Bool {
         guard let found = try Ownership.attempting({ () throws(SyscallFailure) in try openForStatus(name) })
-        else { return nil }
+        else { return false }
         let status = try Ownership.attempting { () throws(SyscallFailure) in try found.status() }
-        try Ownership.check(status, is: .regular, at: path)
-        return try Ownership.attempting { () throws(SyscallFailure) in
-            try found.reopened(as: name.description)
+        try Ownership.check(status, is: .regular, at: path.appending(name.description))
+        if let mode, status.mode != mode {
+            try Ownership.attempting { () throws(SyscallFailure) in
+                _ = try syscall("chmod", name.description) { ck_chmod("/proc/self/fd/\(found.raw)", mode) }
+            }
         }
+        return true
     }
 
     /// Opens a regular file of the effective user's for reading and writing, made with mode 0600 if it is missing; otherwise as
-    /// `openOwnFile`.
+    /// `checkOwnFile`.
     package func openOrCreateOwnFile(
         _ name: FileName, in path: FilePath
     ) throws(OwnershipFailure) -> File {
         // Its type first: nothing is opened that could act.
-        _ = try openOwnFile(name, in: path)
+        try checkOwnFile(name, in: path)
         let file = try Ownership.attempting { () throws(SyscallFailure) in
             try openOrCreateFile(name, mode: 0o600)
         }
@@ -236,7 +273,7 @@ extension FilePath {
             guard let status = try? File.statusNotFollowing(path), status.kind == .symlink else {
                 return path
             }
-            guard status.uid == Process.effectiveUserID else { throw .symlink(path: escaped(path)) }
+            guard Ownership.isOwn(status.uid) else { throw .symlink(path: escaped(path)) }
             path = try Ownership.attempting { [path] () throws(SyscallFailure) in
                 try path.removingLastComponent().pushing(try path.linkTarget()).absoluteName()
             }

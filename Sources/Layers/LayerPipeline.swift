@@ -113,7 +113,7 @@ package struct LayerPipeline: Sendable {
         _ streamed: @escaping @Sendable () -> Void = {}, plainRoot: Metadata = .implicit
     ) throws(LayerFailure) -> FoundLayer {
         do {
-            return try WorkerThread {
+            return try WorkerThread(stackSize: LayerTree.stackSize) {
                 try Landlock.confine(to: directory)
                 return try run(descriptor, expected, directory, lower, progress, streamed, plainRoot)
             }.join()

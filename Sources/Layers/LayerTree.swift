@@ -67,6 +67,8 @@ final class DirectoryNode {
 struct LayerTree {
     /// Far beyond PATH_MAX, and small enough to be walked without exhausting a stack.
     static let maximumDepth = 4096
+    /// Bytes of stack for a walk that deep: a level takes 7 KiB in a debug build.
+    static let stackSize = 64 << 20
     /// Directories kept open.
     private static let maximumHandles = 256
 

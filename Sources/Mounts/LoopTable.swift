@@ -56,11 +56,14 @@ package struct LoopTable: Sendable {
 
     /// The devices that a file is behind: those that may write to it, or all.
     package func devices(of file: FilePath, onlyWriters: Bool) throws(SyscallFailure) -> [FilePath] {
-        let identity = try File.open(file, .read).status().identity
-        return devices.filter { device in
+        devices(of: try File.status(of: file).identity, onlyWriters: onlyWriters)
+    }
+
+    package func devices(of identity: FileStatus.Identity, onlyWriters: Bool) -> [FilePath] {
+        devices.filter { device in
             if onlyWriters, device.isReadOnly { return false }
             // One that cannot be opened is no longer there, or was never seen by this process.
-            let other = try? File.open(device.file, .read).status().identity
+            let other = try? File.status(of: device.file).identity
             return other == identity
         }
         .map(\.path)

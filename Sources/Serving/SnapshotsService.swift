@@ -14,6 +14,9 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
 
     /// Snapshots in one message of `List`, as containerd's own service sends them.
     private static let batch = 100
+    /// Bytes of names and labels in one message of `List`: Go's gRPC takes 4 MiB at most if it is not told
+    /// otherwise, containerd 16 MiB.
+    private static let batchSize = 2 << 20
 
     /// - Parameters:
     ///   - stores: by what clients call them.
@@ -180,9 +183,25 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
         }
         var rest = infos[...]
         while !rest.isEmpty {
-            let batch = rest.prefix(Self.batch).map(Containerd_Services_Snapshots_V1_Info.init)
-            try await response.write(.with { $0.info = batch })
-            rest = rest.dropFirst(Self.batch)
+            var size = 0
+            let batch = rest.prefix(Self.batch).prefix { info in
+                size += info.textSize
+                return size <= Self.batchSize
+            }
+            // One that is larger by itself goes alone.
+            let count = max(batch.count, 1)
+            let message = rest.prefix(count).map(Containerd_Services_Snapshots_V1_Info.init)
+            try await response.write(.with { $0.info = message })
+            rest = rest.dropFirst(count)
+        }
+    }
+}
+
+extension SnapshotInfo {
+    /// Bytes of its texts.
+    fileprivate var textSize: Int {
+        labels.reduce(name.utf8.count + (parent?.utf8.count ?? 0)) {
+            $0 + $1.key.utf8.count + $1.value.utf8.count
         }
     }
 }

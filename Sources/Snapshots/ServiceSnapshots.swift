@@ -73,9 +73,16 @@ package struct ServiceSnapshots: Sendable {
         throw StoreFailure(.notFound, "there is no snapshot '\(key)'")
     }
 
+    /// Bytes: many times what containerd uses.
+    private static let longestKey = 4096
+
     /// The store's name of a snapshot that is about to be made.
     private func newName(of key: String) throws(StoreFailure) -> String {
         if key.isEmpty { throw StoreFailure(.invalidArgument, "a snapshot without a key") }
+        if key.utf8.count > Self.longestKey {
+            throw StoreFailure(
+                .invalidArgument, "a key has \(key.utf8.count) bytes, more than \(Self.longestKey)")
+        }
         return try name(of: key)
     }
 

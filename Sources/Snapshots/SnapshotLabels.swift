@@ -9,11 +9,19 @@ package enum SnapshotLabels {
     /// Bytes of a label's key and value together.
     package static let maximumLength = 4096
 
+    /// Bytes of all labels of a snapshot together. containerd has no limit, but takes no message of more than 16 MiB.
+    package static let maximumTotal = 1 << 20
+
     /// The labels that are stored of those given: one without a value is none.
     ///
     /// - Throws: `.invalidArgument` for a label that is too long or has no key, for one that the database would not keep
     ///   whole, and for that of a chain.
     package static func stored(of labels: [String: String]) throws(StoreFailure) -> [String: String] {
+        let total = labels.reduce(0) { $0 + $1.key.utf8.count + $1.value.utf8.count }
+        if total > maximumTotal {
+            throw StoreFailure(
+                .invalidArgument, "the labels have \(total) bytes together, more than \(maximumTotal)")
+        }
         for (key, value) in labels {
             let length = key.utf8.count + value.utf8.count
             if key.isEmpty { throw StoreFailure(.invalidArgument, "a label has no key") }

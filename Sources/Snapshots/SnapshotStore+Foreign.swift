@@ -13,18 +13,29 @@ extension SnapshotStore {
     /// - Throws: `.failedPrecondition`; `.system` if it cannot be found out.
     package func refuseForeignWriting(to place: borrowing File) throws(StoreFailure) {
         let doing = "cannot find out where the mount leads to"
-        let mounts = try attempting(doing) { () throws(SyscallFailure) in try MountTable.read() }
-        let (own, found) = try translating {
-            (try mounts.location(of: rootDirectory.file), try mounts.location(of: place))
+        let (mounts, status) = try attempting(doing) { () throws(SyscallFailure) in
+            (try MountTable.read(), try place.status())
         }
-        guard let own, let found else { return try refuseDetached(place) }
-        if found.leads(to: own) {
-            throw StoreFailure(
-                .failedPrecondition, "nothing is written there: the store \(escaped(root)) lies in it")
+        guard let found = try translating({ try mounts.location(of: place) }) else {
+            return try refuseDetached(place)
         }
-        guard let names = found.names(below: own) else { return }
-        if names.count > 1, let id = Int64(names[1].description),
-            try isClientsActive(id, of: names[0].description)
+        // The names that lead to the place from ROOT, from which a snapshotter's folder may be mounted apart.
+        var names: [String]?
+        for (prefix, directory) in [([], rootDirectory)] + folders.map({ ([$0.name], $0.directory) }) {
+            guard let own = try translating({ try mounts.location(of: directory.file) }) else { continue }
+            if found.leads(to: own) {
+                throw StoreFailure(
+                    .failedPrecondition, "nothing is written there: the store \(escaped(root)) lies in it")
+            }
+            if let below = found.names(below: own) { names = prefix + below.map(\.description) }
+        }
+        if status.kind == .regular, status.linkCount > 1 {
+            throw StoreFailure(.failedPrecondition, "nothing is written to a file that has several names")
+        }
+        guard let names else { return }
+        // Only into the tree itself: what stands beside it, or in its place, is the store's.
+        if names.count > 2, let id = Int64(names[1]), let tree = Self.tree(of: names[0]),
+            names[2] == tree, try isClientsActive(id, of: names[0])
         {
             return
         }
@@ -34,10 +45,21 @@ extension SnapshotStore {
         )
     }
 
+    /// The snapshotters' folders that there are, whichever this store is opened for.
+    private var folders: [(name: String, directory: Directory)] {
+        Self.supported.compactMap { name in
+            (try? rootDirectory.open(FileName(literal: name))).map { (name, $0) }
+        }
+    }
+
     /// As `refuseForeignWriting`, for the root of a file system that is mounted for this alone: another mount of the one that the
     /// store lies on leads into the store, unless it shows an active snapshot and no more (a subvolume).
     private func refuseDetached(_ place: borrowing File) throws(StoreFailure) {
-        let isElsewhere = try translating { try !place.isOnSameFileSystem(as: rootDirectory.file) }
+        let isElsewhere = try translating {
+            try ([rootDirectory] + folders.map(\.directory)).allSatisfy { directory in
+                try !place.isOnSameFileSystem(as: directory.file)
+            }
+        }
         if isElsewhere { return }
         let identity = try translating { try place.status().identity }
         let ids = try read { database in

@@ -46,7 +46,7 @@ package final class SnapshotStore: Sendable {
             runs = try rootDirectory.ensureOwnDirectory("runs", in: root)
             locks = try rootDirectory.ensureOwnDirectory("locks", in: root)
             for name in [SchemaLock.file, ChainLock.file] {
-                _ = try locks.openOwnFile(name, in: root.appending("locks"))
+                try locks.checkOwnFile(name, in: root.appending("locks"))
             }
             backend = type.init(
                 folder: try BackendFolder(opening: snapshotter, in: rootDirectory, at: root))
@@ -73,6 +73,11 @@ package final class SnapshotStore: Sendable {
     }
 
     package static let supported = backends.map { $0.name }
+
+    /// What carries the tree of a snapshot in its directory, of a snapshotter.
+    static func tree(of snapshotter: String) -> String? {
+        backends.first { $0.name == snapshotter }?.tree.description
+    }
 
     /// What a snapshot's tree holds here.
     package var content: SnapshotContent { type(of: backend).content }
@@ -111,13 +116,8 @@ package final class SnapshotStore: Sendable {
     ) throws(StoreFailure) {
         do throws(OwnershipFailure) {
             for name in databaseFiles {
-                guard let file = try directory.openOwnFile(FileName(literal: name), in: root) else {
-                    continue
-                }
-                try Ownership.attempting { () throws(SyscallFailure) in
-                    // Readable by all, as earlier versions made them.
-                    if try file.status().mode != 0o600 { try file.setMode(0o600) }
-                }
+                // Earlier versions made them readable by all.
+                try directory.checkOwnFile(FileName(literal: name), in: root, mode: 0o600)
             }
             try Ownership.attempting { () throws(SyscallFailure) in
                 _ = try directory.createFile(FileName(literal: databaseFiles[0]), mode: 0o600)

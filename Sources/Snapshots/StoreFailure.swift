@@ -31,8 +31,8 @@ package struct StoreFailure: Error, Sendable, CustomStringConvertible {
     }
 
     init(_ failure: OwnershipFailure, _ doing: String) {
-        if case .system(let cause) = failure {
-            self.init(cause, doing)
+        if let cause = failure.cause {
+            self.init(Kind.system(cause), "\(doing): \(failure)")
         } else {
             self.init(
                 Kind.system(SyscallFailure("open", errno: .notPermitted)), "\(doing): \(failure)",

@@ -25,12 +25,20 @@ package final class WorkerThread<Value: Sendable>: Sendable {
         }
     }
 
+    /// - Parameter stackSize: bytes of address space for its stack, of which only those that are used take memory; nil is the
+    ///   system's default (pthread_create(3)).
     /// - Throws: `SyscallFailure` if the system has no thread left (EAGAIN).
-    package init(_ body: @escaping @Sendable () throws -> Value) throws(SyscallFailure) {
+    package init(
+        stackSize: Int? = nil, _ body: @escaping @Sendable () throws -> Value
+    ) throws(SyscallFailure) {
         outcome = Outcome(body)
         let box = Unmanaged.passRetained(Start(outcome.run))
         var thread = pthread_t()
-        let failure = pthread_create(&thread, nil, { Start.enter($0) }, box.toOpaque())
+        var attributes = pthread_attr_t()
+        pthread_attr_init(&attributes)
+        defer { pthread_attr_destroy(&attributes) }
+        if let stackSize { pthread_attr_setstacksize(&attributes, stackSize) }
+        let failure = pthread_create(&thread, &attributes, { Start.enter($0) }, box.toOpaque())
         handle = Mutex(failure == 0 ? thread : nil)
         if failure != 0 {
             box.release()

@@ -31,45 +31,57 @@ package struct Bundle: Sendable {
     ///
     /// - Throws: `.permission` for a `config.json` or a `rootfs` of another user's; then the directory is as it was.
     package func open() throws(UnpackError) -> OpenBundle {
-        let folder = try makeDirectory(path)
+        // Never for others to write to, whatever the umask: it would not be believed the next time.
+        let folder = try makeDirectory(path, mode: 0o755)
         let status = try attempt { try folder.file.status() }
-        if (try? Ownership.check(status, is: .directory, at: path)) != nil {
-            _ = try attempt { try folder.ensureDirectory(Self.rootfs, mode: 0o755) }
-        } else {
-            try takeOver(folder, status)
-        }
-        _ = try ownConfig(in: folder)
-        return OpenBundle(bundle: self, folder: folder)
-    }
-
-    private func takeOver(_ folder: Directory, _ status: FileStatus) throws(UnpackError) {
         do {
-            let access = try folder.takeOver()
-            do {
-                _ = try ownConfig(in: folder)
-                let rootfs = try folder.ensureDirectory(Self.rootfs, mode: 0o755)
-                guard try rootfs.names(atMost: 1).isEmpty else {
-                    throw OwnershipFailure.foreignOwner(path: escaped(self.rootfs), owner: status.uid)
+            if (try? Ownership.check(status, is: .directory, at: path)) != nil {
+                try prepareRootfs(in: folder, isForeign: false)
+            } else {
+                let access = try folder.takeOver()
+                do {
+                    _ = try ownConfig(in: folder)
+                    try prepareRootfs(in: folder, isForeign: true)
+                    // Who could look into it still can.
+                    try folder.file.setMode(status.mode & 0o755)
+                } catch {
+                    try? folder.restore(access)
+                    throw error
                 }
-                try rootfs.takeOver()
-                try rootfs.file.setMode(0o755)
-                // Who could look into it still can.
-                try folder.file.setMode(status.mode & 0o755)
-            } catch {
-                try? folder.restore(access)
-                throw error
             }
         } catch let failure as OwnershipFailure {
             throw refusal(failure)
         } catch {
             try attempt { throw error }
         }
+        _ = try ownConfig(in: folder)
+        return OpenBundle(bundle: self, folder: folder)
+    }
+
+    /// Makes `rootfs`, or takes over one of another user's, which has to be empty: a runtime that starts before anything is
+    /// mounted there would use what is in it.
+    ///
+    /// - Parameter isForeign: whether the bundle was another user's.
+    /// - Throws: `OwnershipFailure`, `SyscallFailure`.
+    private func prepareRootfs(in folder: Directory, isForeign: Bool) throws {
+        let rootfs = try folder.ensureDirectory(Self.rootfs, mode: 0o755)
+        // Something is mounted on it already.
+        if try !isForeign && rootfs.file.mountID() != folder.file.mountID() { return }
+        let status = try rootfs.file.status()
+        let isOwn = (try? Ownership.check(status, is: .directory, at: self.rootfs)) != nil
+        if isOwn, !isForeign { return }
+        let access = try rootfs.takeOver()
+        guard try rootfs.names(atMost: 1).isEmpty else {
+            try? rootfs.restore(access)
+            throw OwnershipFailure.foreignOwner(path: escaped(self.rootfs), owner: status.uid)
+        }
+        try rootfs.file.setMode(0o755)
     }
 
     /// - Returns: whether there is a config, which is then the user's own.
     fileprivate func ownConfig(in folder: Directory) throws(UnpackError) -> Bool {
         do throws(OwnershipFailure) {
-            return try folder.openOwnFile(Self.config, in: path) != nil
+            return try folder.checkOwnFile(Self.config, in: path)
         } catch {
             throw refusal(error)
         }
@@ -111,7 +123,7 @@ package struct OpenBundle: Sendable {
                 labels: labels,
                 hasTerminalGroup: Privileges.current.canOwn(uid: 0, gid: 5))
             try attempt {
-                try folder.writeWhole(Bundle.config, mode: 0o666 & ~Process.inheritedModeMask) { file in
+                try folder.writeWhole(Bundle.config, mode: 0o644 & ~Process.inheritedModeMask) { file in
                     try document.indented.withRawSpan { span throws(SyscallFailure) in try file.write(span) }
                 }
             }

@@ -151,10 +151,12 @@ package struct TreeOutput: Sendable {
 }
 
 /// Opens a directory of the user's, made with those above it if it is not there.
-func makeDirectory(_ path: FilePath) throws(UnpackError) -> Directory {
+///
+/// - Parameter mode: of the last one; the umask that the program was started with applies to all.
+func makeDirectory(_ path: FilePath, mode: UInt32 = 0o777) throws(UnpackError) -> Directory {
     do throws(SyscallFailure) {
-        let mode = 0o777 & ~Process.inheritedModeMask
-        return try Directory.makingAll(path, mode: mode, parents: mode)
+        let mask = Process.inheritedModeMask
+        return try Directory.makingAll(path, mode: mode & ~mask, parents: 0o777 & ~mask)
     } catch {
         let inner = UnpackError(error)
         throw UnpackError(

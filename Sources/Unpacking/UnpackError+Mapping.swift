@@ -261,6 +261,9 @@ extension UnpackError {
     package init(_ failure: OwnershipFailure, _ doing: String? = nil) {
         if case .system(let cause) = failure {
             self.init(cause)
+        } else if let cause = failure.cause {
+            let inner = UnpackError(cause)
+            self.init(inner.code, (doing.map { "\($0): " } ?? "") + failure.description, hint: inner.hint)
         } else {
             self.init(
                 .permission, (doing.map { "\($0): " } ?? "") + failure.description, hint: failure.hint)

@@ -19,14 +19,18 @@ enum OutputPlace {
             self = .tar(.standardOutput)
             return
         }
-        let path = try absoluteName(text, of: "--output")
+        let path = try nameNotFollowed(text, of: "--output")
         for ending in [".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2"] where text.hasSuffix(ending) {
             throw UnpackError(
                 .usage, "--output writes no compressed tar",
                 hint: "unpack IMAGE --output - | gzip >\(ShellWord(quoting: text, orElse: "FILE").text)")
         }
         let isDirectory = (try? Directory(opening: path)) != nil
-        self = text.hasSuffix(".tar") && !isDirectory ? .tar(.file(path)) : .directory(path)
+        if text.hasSuffix(".tar"), !isDirectory {
+            self = .tar(.file(path))
+        } else {
+            self = .directory(try attempt { try path.followingOwnLinks() })
+        }
     }
 }
 

@@ -253,7 +253,8 @@ struct FailureTests {
         let large = try program.image([LayerBuilder(.file("large", zeros))])
         let small = try program.image([LayerBuilder(.file("small", "x"))])
         _ = try program.scratch.makeDirectory("s")
-        try Command.run("mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "unpack", program.root.string).succeed()
+        try Command.run("mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "unpack", program.root.string)
+            .succeed()
         defer { _ = try? Command.run("umount", program.root.string) }
         // Without a limit it would not even begin.
         let result = try program.run(large.path.string, "-q", "--max-bytes", "100000000")

@@ -278,7 +278,8 @@ struct HousekeepingTests {
     @Test("On a disk that is full to the last byte every command says so, and later all is there")
     func fullDisk() throws {
         _ = try program.scratch.makeDirectory("s")
-        try Command.run("mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "unpack", program.root.string).succeed()
+        try Command.run("mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "unpack", program.root.string)
+            .succeed()
         defer { try? unmountWhenFree(program.root) }
         let line = try unpack("one", "--rw", "key")
         let tree = try program.tree(line)

@@ -138,11 +138,16 @@ struct RootlessTests {
         let user = try OrdinaryUser(ids)
         try user.run("unpack", "-q", "busybox").succeed()
         let program = try Program()
-        let refused = try program.run("images", "--root", user.store.string)
-        #expect(refused.status == 69)
+        let foreign = try program.run("images", "--root", user.store.string)
+        #expect(foreign.status == 77 && foreign.errorText.contains("belongs to another user"))
+        // What belongs to root is another kind in a namespace of root's.
+        try program.run("-q", Program.fixtures.appending("busybox").string).succeed()
+        let refused = try Command.run(
+            "unshare", "-Ur", Program.path.string, "images", "--root", program.root.string)
+        #expect(refused.status == 69, "\(refused.report)")
         #expect(
             refused.errorText.contains(
-                "was made with mode 'user namespace of one id', and this is 'root'\nhint: "))
+                "was made with mode 'root', and this is 'user namespace of one id'\nhint: "))
     }
 
     @Test("A mount that would go with its namespace at once is refused")

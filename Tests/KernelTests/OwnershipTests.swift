@@ -59,15 +59,16 @@ struct OwnershipTests {
     func files() throws {
         try run(
             """
-            touch own foreign group; ln -s own link; mkfifo fifo; mkdir dir
+            touch own foreign group linked; ln -s own link; mkfifo fifo; mkdir dir; ln linked name
             chown 4242 foreign; chmod 0660 group
             """)
         func open(_ name: String) -> OwnershipFailure? {
-            failure { _ = try directory.openOwnFile(FileName(literal: name), in: temporary.path) }
+            failure { _ = try directory.checkOwnFile(FileName(literal: name), in: temporary.path) }
         }
         let path = temporary.path
         #expect(open("own") == nil)
-        #expect(try directory.openOwnFile(FileName(literal: "missing"), in: path) == nil)
+        #expect(try !directory.checkOwnFile(FileName(literal: "missing"), in: path))
+        #expect(open("linked") == .hardLink(path: "\(path)/linked"))
         #expect(open("foreign") == .foreignOwner(path: "\(path)/foreign", owner: other))
         #expect(open("group") == .writableByOthers(path: "\(path)/group", mode: 0o660))
         #expect(open("link") == .symlink(path: "\(path)/link"))
@@ -114,6 +115,35 @@ struct OwnershipTests {
         #expect(restored.uid == other && restored.gid == other && restored.mode == 0o2777)
         #expect(
             try Command.run("getfacl", "-cpn", path.string).succeed().text.contains("default:user:4242:rwx"))
+    }
+
+    @Test("A default ACL that its owner adds at the last moment does not survive either")
+    func takesOverRacedLists() throws {
+        for round in 0..<60 {
+            let name = "d\(round)"
+            try run("mkdir \(name); chown 4242:4242 \(name)")
+            let path = temporary.path.appending(name)
+            let attack = try RunningCommand(
+                [
+                    "setpriv", "--reuid=4242", "--regid=4242", "--clear-groups", "bash", "-c",
+                    "while setfacl -m d:u:4242:rwx . && setfacl -k .; do :; done 2>&-",
+                ], in: path)
+            Process.sleep(milliseconds: UInt32(5 + round % 7))
+            try directory.open(FileName(literal: name)).takeOver()
+            _ = try attack.finish()
+            let left = try directory.open(FileName(literal: name)).file.extendedAttributeNames()
+            #expect(left.isEmpty, "\(left)")
+        }
+    }
+
+    @Test("A folder of root's that an ACL lets another user write to is no place for a socket")
+    func folderWithList() throws {
+        try run("mkdir f; setfacl -m u:4242:rwx f; mkdir s; chmod 1777 s")
+        #expect(throws: ListeningSocket.Failure.self) {
+            _ = try ListeningSocket.listening(at: temporary.path.appending("f/socket"))
+        }
+        #expect(temporary.path.appending("f/x").exposedAncestors().contains(temporary.path.appending("f")))
+        _ = try ListeningSocket.listening(at: temporary.path.appending("s/socket"))
     }
 
     @Test("A symlink is followed if it is the user's own, and to the end")

@@ -76,11 +76,12 @@ final class RunningServer {
         return try await withGRPCClient(transport: transport) { try await body(Snapshots(wrapping: $0)) }
     }
 
+    /// The command that prints its process ID.
+    var findProcess: String { "pgrep -f -- '^\(Self.program) --address \(socket) '" }
+
     /// kB of memory that it has had at most (proc(5), `VmHWM`).
     func residentPeak() throws -> Int {
-        let status = try Command.run(
-            "sh", "-c", "cat /proc/$(pgrep -f -- '^\(Self.program) --address \(socket) ')/status"
-        ).succeed().text
+        let status = try Command.run("sh", "-c", "cat /proc/$(\(findProcess))/status").succeed().text
         let line = try #require(status.split(separator: "\n").first { $0.hasPrefix("VmHWM") })
         return try #require(line.split(separator: " ").compactMap { Int($0) }.first)
     }

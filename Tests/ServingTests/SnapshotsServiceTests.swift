@@ -123,6 +123,50 @@ struct SnapshotsServiceTests {
         }
     }
 
+    @Test("A long list of large labels comes in messages that clients take")
+    func largeBatches() async throws {
+        let server = try RunningServer(["--sync", "none"])
+        let labels = Dictionary(
+            uniqueKeysWithValues: (0..<240).map { ("l\($0)", String(repeating: "x", count: 4000)) })
+        try await server.connected { client in
+            for number in 1...6 { _ = try await client.prepare("key-\(number)", labels: labels) }
+            // Each message within the 4 MiB that gRPC takes by default.
+            let sizes = try await client.list().map(\.count)
+            #expect(sizes == [2, 2, 2])
+            let more = labels.merging((240..<280).map { ("l\($0)", String(repeating: "x", count: 4000)) }) {
+                $1
+            }
+            #expect(await code { _ = try await client.prepare("more", labels: more) } == .invalidArgument)
+            let long = String(repeating: "k", count: 4097)
+            #expect(await code { _ = try await client.prepare(long) } == .invalidArgument)
+        }
+    }
+
+    /// To close a descriptor of the database's files takes the locks of SQLite from the whole process (fcntl(2)).
+    @Test("A server of several snapshotters keeps its database while other processes use the store")
+    func severalKeepTheDatabase() async throws {
+        let server = try RunningServer(["--snapshotter", "a=overlayfs", "--snapshotter", "b=overlayfs"])
+        try await server.connected { client in
+            _ = try await client.prepare("before", "a")
+            try server.unpack("images").succeed()
+            try server.unpack("-q", RunningServer.fixture("busybox")).succeed()
+            _ = try await client.prepare("after", "a")
+            _ = try await client.prepare("after", "b")
+        }
+        let open = try Command.run("sh", "-c", "ls -l /proc/$(\(server.findProcess))/fd").succeed().text
+        #expect(open.contains("metadata.db") && !open.contains("(deleted)"), "\(open)")
+        server.kill()
+        try server.start()
+        try await server.connected { client in
+            let (first, second) = (try await client.list([], "a"), try await client.list([], "b"))
+            #expect(first == [["before", "after"]] && second == [["after"]])
+        }
+        let ids = try Command.run(
+            "sqlite3", server.root.appending("metadata.db").string,
+            "SELECT count(*), count(DISTINCT id) FROM snapshot")
+        #expect(try ids.succeed().text.split(separator: "|").count == 2)
+    }
+
     @Test("Several snapshotters are served by one process, and know nothing of each other's keys")
     func several() async throws {
         let server = try RunningServer(["--snapshotter", "a=overlayfs", "--snapshotter", "b=native"])

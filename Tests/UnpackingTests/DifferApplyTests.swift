@@ -325,6 +325,8 @@ struct DifferApplyTests {
         let before = try dump(folder.appending("1"))
         for place in [
             "\(folder)/1/fs", "\(folder)/1/fs/usr", "\(folder)/1", "\(folder)/2/fs", "\(folder)", "\(root)",
+            // In a snapshot of its own a client could put a link in the place of the tree.
+            "\(folder)/3", "\(folder)/3/work",
             "\(root)/runs", "\(root.removingLastComponent())", "/", "\(scratch.path)/link",
             "\(scratch.path)/above/store/overlayfs/1/fs", "\(folder)/../overlayfs/./1//fs",
             "\(scratch.path)/bound",
@@ -374,10 +376,63 @@ struct DifferApplyTests {
         let same = ForeignMount(type: "ext4", source: String(source), options: [])
         #expect(try isRefused([same], by: other.differ))
 
+        // A snapshotter's folder may be a file system of its own.
+        let apart = try TemporaryDirectory(in: scratch.path)
+        _ = try apart.makeDirectory("store/overlayfs")
+        try Command.run(
+            "mount", "-t", "tmpfs", "-o", "mode=0700", "unpack",
+            apart.path.appending("store/overlayfs").string
+        ).succeed()
+        defer { _ = try? Command.run("umount", "-l", apart.path.appending("store/overlayfs").string) }
+        let split = try Store(in: apart.path)
+        for place in ["1/fs", "1", ".", "2/fs"] {
+            #expect(try isRefused(bind(split.folder.appending(place)), by: split.differ), "\(place)")
+        }
+        #expect(try !isRefused(bind(split.folder.appending("3/fs")), by: split.differ))
+
         let loops = try Store(in: scratch.path, "loop")
         let image = ForeignMount(type: "ext4", source: "\(loops.folder)/1/image", options: ["loop"])
         #expect(try isRefused([image], by: loops.differ))
+        let linked = scratch.path.appending("linked").string
+        try Command.run("ln", "\(loops.folder)/1/image", linked).succeed()
+        let hardLink = ForeignMount(type: "ext4", source: linked, options: ["loop"])
+        #expect(try isRefused([hardLink], by: loops.differ))
+        try Command.run("rm", linked).succeed()
         let active = try #require(try loops.service.mounts(of: "client").first)
         #expect(try !isRefused([ForeignMount(active)], by: loops.differ))
+    }
+
+    @Test(
+        "The file that was checked is the file that is written to, whatever its name leads to by then",
+        .enabled(if: Ability.canMountExt4, "no loop devices, or no mkfs.ext4"))
+    func swappedImage() throws {
+        let loops = try Store(in: scratch.path, "loop")
+        let (own, verified) = ("\(loops.folder)/3/image", "\(loops.folder)/1/image")
+        // It is sparse, and larger than memory.
+        func written() throws -> String { try Command.run("stat", "-c", "%y %b", verified).succeed().text }
+        let before = try written()
+        let swap = try RunningCommand(
+            ["sh", "-c", "while :; do ln -sfn \(own) link; ln -sfn \(verified) link; done"], in: scratch.path)
+        defer { swap.kill() }
+        while try !scratch.path.appending("link").exists() { Process.sleep(milliseconds: 1) }
+        let link = ForeignMount(
+            type: "ext4", source: scratch.path.appending("link").string, options: ["loop"])
+        let layer = try builder.layer(LayerBuilder(.file("evil", "!")))
+        for _ in 0..<15 {
+            _ = try? loops.differ.apply(layer, from: blobs, onto: [link], isSynced: true)
+        }
+        #expect(try written() == before)
+    }
+
+    @Test("The deepest layer that is not refused is applied", arguments: [4090, 4097])
+    func deep(levels: Int) throws {
+        let path = (0..<levels).map { _ in "d" }.joined(separator: "/") + "/f"
+        let layer = try builder.layer(LayerBuilder(.file(Bytes(path), "x")))
+        let target = try scratch.makeDirectory("deep")
+        let applied = Result { try Differ().apply(layer, from: blobs, onto: bind(target), isSynced: false) }
+        #expect(((try? applied.get()) != nil) == (levels <= 4096), "\(applied)")
+        // In a directory where something is, another way is taken.
+        let again = Result { try Differ().apply(layer, from: blobs, onto: bind(target), isSynced: false) }
+        #expect(((try? again.get()) != nil) == (levels <= 4096), "\(again)")
     }
 }

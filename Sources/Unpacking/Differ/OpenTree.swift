@@ -16,6 +16,8 @@ struct OpenTree {
     private struct Mounted {
         let mount: DetachedMount
         let device: LoopDevice?
+        /// The file behind the device.
+        let image: FileStatus.Identity?
     }
 
     /// - Parameters:
@@ -60,17 +62,22 @@ struct OpenTree {
         check: (borrowing File) throws -> Void
     ) throws -> Mounted {
         var device: LoopDevice?
-        switch try File.status(of: source).kind {
+        // Opened once: its name may lead elsewhere after the check.
+        let found = try File.openForStatus(source)
+        let status = try found.status()
+        switch status.kind {
         case .block:
             // Another loop device, or another node of one, may stand for a file.
-            if let file = try LoopTable.file(of: source) { try check(try File.open(file, .read)) }
+            if let file = try LoopTable.file(of: source) { try check(try File.openForStatus(file)) }
         case .regular:
-            try check(try File.open(source, .read))
+            try check(found)
             // A second file system on the same bytes would damage them, or read what is half written.
-            guard try isFree(source) else {
+            guard try isFree(status.identity) else {
                 throw DifferFailure.failedPrecondition("'\(escaped(source))' is mounted writable already")
             }
-            device = try LoopDevice(of: source, readOnly: isReadOnly)
+            device = try LoopDevice(
+                of: try found.reopened(writable: !isReadOnly), name: source.lastComponent?.string ?? "",
+                readOnly: isReadOnly)
         default:
             throw DifferFailure.invalidArgument("'\(escaped(source))' is neither a block device nor a file")
         }
@@ -78,13 +85,13 @@ struct OpenTree {
             type: type, source: device?.path ?? source, readOnly: isReadOnly,
             options: options.map { ($0.key, $0.value) })
         if device == nil { try check(mount.root.file) }
-        return Mounted(mount: mount, device: device)
+        return Mounted(mount: mount, device: device, image: device == nil ? nil : status.identity)
     }
 
     /// Whether no loop device may write to a file, which may be a moment late.
-    private static func isFree(_ file: FilePath) throws(SyscallFailure) -> Bool {
+    private static func isFree(_ image: FileStatus.Identity) throws(SyscallFailure) -> Bool {
         for _ in 0..<patience {
-            if try LoopTable.read().devices(of: file, onlyWriters: true).isEmpty { return true }
+            if try LoopTable.read().devices(of: image, onlyWriters: true).isEmpty { return true }
             Process.sleep(milliseconds: 10)
         }
         return false
@@ -106,19 +113,19 @@ extension OpenTree {
         _ body: (LayerTarget, OverlayMarks) throws -> Result
     ) throws -> Result {
         let result: Result
+        var image: FileStatus.Identity?
         do {
             // Opened before anything is written, so that it is told of what could not be (syncfs(2)).
             let open = try OpenTree(tree, isWritable: true, check: check)
+            image = open.mounted?.image
             guard let target = open.target else {
                 throw DifferFailure.invalidArgument("there is no mount to apply a layer to")
             }
             result = try body(target, open.marks)
             if isSynced || open.mounted != nil { try target.directory.file.syncFileSystem() }
         }
-        if case .fileSystem(_, let source, _, _) = tree, try File.status(of: source).kind == .regular {
-            guard try isFree(source) else {
-                throw DifferFailure.failedPrecondition("'\(escaped(source))' cannot be unmounted")
-            }
+        if case .fileSystem(_, let source, _, _) = tree, let image, try !isFree(image) {
+            throw DifferFailure.failedPrecondition("'\(escaped(source))' cannot be unmounted")
         }
         return result
     }
