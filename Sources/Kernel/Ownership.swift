@@ -168,6 +168,19 @@ extension Directory {
         return directory
     }
 
+    /// Why the content of this directory proves nothing; nil if the directory is the effective user's own.
+    ///
+    /// - Parameter path: for the failure.
+    package func ownershipFailure(at path: FilePath) throws(SyscallFailure) -> OwnershipFailure? {
+        let status = try file.status()
+        do throws(OwnershipFailure) {
+            try Ownership.check(status, is: .directory, at: path)
+            return nil
+        } catch {
+            return error
+        }
+    }
+
     private func checkOwnership(_ path: FilePath) throws(OwnershipFailure) {
         let status = try Ownership.attempting { () throws(SyscallFailure) in try file.status() }
         try Ownership.check(status, is: .directory, at: path)

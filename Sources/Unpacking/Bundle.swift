@@ -33,21 +33,11 @@ package struct Bundle: Sendable {
     package func open() throws(UnpackError) -> OpenBundle {
         // Never for others to write to, whatever the umask: it would not be believed the next time.
         let folder = try makeDirectory(path, mode: 0o755)
-        let status = try attempt { try folder.file.status() }
         do {
-            if (try? Ownership.check(status, is: .directory, at: path)) != nil {
-                try prepareRootfs(in: folder, isForeign: false)
+            if let failure = try folder.ownershipFailure(at: path) {
+                try takeOver(folder, because: failure)
             } else {
-                let access = try folder.takeOver()
-                do {
-                    _ = try ownConfig(in: folder)
-                    try prepareRootfs(in: folder, isForeign: true)
-                    // Who could look into it still can.
-                    try folder.file.setMode(status.mode & 0o755)
-                } catch {
-                    try? folder.restore(access)
-                    throw error
-                }
+                try prepareRootfs(in: folder)
             }
         } catch let failure as OwnershipFailure {
             throw refusal(failure)
@@ -58,22 +48,39 @@ package struct Bundle: Sendable {
         return OpenBundle(bundle: self, folder: folder)
     }
 
-    /// Makes `rootfs`, or takes over one of another user's, which has to be empty: a runtime that starts before anything is
-    /// mounted there would use what is in it.
-    ///
-    /// - Parameter isForeign: whether the bundle was another user's.
-    /// - Throws: `OwnershipFailure`, `SyscallFailure`.
-    private func prepareRootfs(in folder: Directory, isForeign: Bool) throws {
+    /// - Parameter failure: why the directory is not the user's own; thrown if there is more in it than an empty `rootfs`.
+    private func takeOver(_ folder: Directory, because failure: OwnershipFailure) throws {
+        let mode = try folder.file.status().mode
+        let access = try folder.takeOver()
+        do {
+            _ = try ownConfig(in: folder)
+            let rootfs = try folder.ensureDirectory(Self.rootfs, mode: 0o755)
+            try takeOver(rootfs: rootfs, orThrow: failure)
+            // A user that could look into it still can.
+            try folder.file.setMode(mode & 0o755)
+        } catch {
+            try? folder.restore(access)
+            throw error
+        }
+    }
+
+    /// Makes `rootfs` in the user's own bundle, or takes over one of another user's.
+    private func prepareRootfs(in folder: Directory) throws {
         let rootfs = try folder.ensureDirectory(Self.rootfs, mode: 0o755)
-        // Something is mounted on it already.
-        if try !isForeign && rootfs.file.mountID() != folder.file.mountID() { return }
-        let status = try rootfs.file.status()
-        let isOwn = (try? Ownership.check(status, is: .directory, at: self.rootfs)) != nil
-        if isOwn, !isForeign { return }
+        // Where something is mounted on it already, that has any owner.
+        let isMounted = try rootfs.file.mountID() != folder.file.mountID()
+        if !isMounted, let failure = try rootfs.ownershipFailure(at: self.rootfs) {
+            try takeOver(rootfs: rootfs, orThrow: failure)
+        }
+    }
+
+    /// A runtime that starts before anything is mounted on `rootfs` uses what is in it. Empty it has to be once it is taken
+    /// over: until then its owner could add to it.
+    private func takeOver(rootfs: Directory, orThrow failure: OwnershipFailure) throws {
         let access = try rootfs.takeOver()
         guard try rootfs.names(atMost: 1).isEmpty else {
             try? rootfs.restore(access)
-            throw OwnershipFailure.foreignOwner(path: escaped(self.rootfs), owner: status.uid)
+            throw failure
         }
         try rootfs.file.setMode(0o755)
     }
