@@ -27,7 +27,7 @@ extension ForeignTree {
             self = .directory(try Self.path(mount.source, "source"), isReadOnly: flags.isReadOnly)
         case let type where fileSystems.contains(type) && !flags.isBind:
             // More devices than the one.
-            if own.contains(where: { $0.key == "device" }) {
+            if own.contains(where: { otherDevices.contains($0.key) }) {
                 throw .unsupported("a file system on several devices")
             }
             self = .fileSystem(
@@ -120,6 +120,8 @@ extension ForeignTree {
 private let fileSystems: Set<String> = [
     "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "erofs", "squashfs",
 ]
+/// Options that name another device (erofs, btrfs, xfs(5), ext4(5)), which would not be checked as the source is.
+private let otherDevices: Set<String> = ["device", "logdev", "rtdev", "journal_path", "journal_dev"]
 private let alwaysReadOnly: Set<String> = ["erofs", "squashfs"]
 
 /// What is said of any mount (mount(8), "FILESYSTEM-INDEPENDENT MOUNT OPTIONS").

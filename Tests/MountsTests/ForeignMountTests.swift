@@ -104,7 +104,8 @@ private func mount(_ line: String) -> ForeignMount {
             "overlay overlay lowerdir=/a:/b::/data", "overlay overlay lowerdir=/a:/b,datadir+=/data",
             "overlay overlay lowerdir=/a:/b,metacopy=on", "overlay overlay lowerdir=/a:/b,redirect_dir=on",
             "overlay overlay upperdir=/u,workdir=/w", "overlay overlay lowerdir=/a:/b,no-such-option",
-            "erofs /s/a loop,device=/dev/loop1", "tmpfs tmpfs", "zfs pool/set", "bind /s/1/fs rbind,size=1G",
+            "erofs /s/a loop,device=/dev/loop1", "xfs /s/a logdev=/dev/loop1",
+            "ext4 /s/a journal_path=/dev/loop1", "tmpfs tmpfs", "zfs pool/set", "bind /s/1/fs rbind,size=1G",
         ])
     func unsupported(line: String) {
         #expect(failure([mount(line)])?.isUnsupported == true, "\(line)")
