@@ -39,7 +39,7 @@ package enum OwnershipFailure: Error, Equatable, Sendable, CustomStringConvertib
         }
     }
 
-    /// Of what is no matter of other users.
+    /// The system call that failed, if other users have nothing to do with it.
     package var cause: SyscallFailure? {
         switch self {
         case .system(let failure): failure
