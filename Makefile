@@ -98,10 +98,12 @@ protocols: build-packages ## make the code for containerd's interfaces again, af
 	@.ci/install-packages $(PROTOCOL_PACKAGES)
 	SWIFT="$(SWIFT)" .ci/protocols
 
-check: build-packages ## formatting, the import table, the unsafe fence
+check: build-packages ## formatting, the import table, the unsafe fence, every mutant, fuzzer and benchmark
 	$(SWIFT) format lint --strict --recursive Sources Tests Package.swift
 	.ci/check-imports
 	.ci/check-spec-notes
+	.ci/mutants --check
+	SWIFT="$(SWIFT)" .ci/check-targets $(FUZZERS)
 
 fmt: ## format the sources in place
 	$(SWIFT) format --in-place --recursive Sources Tests Package.swift

@@ -195,7 +195,7 @@ private final class Stage: Sendable {
         switch failure.cause {
         case .archive, .refused, .compression, .excess: break
         case .system(let failure): insist(!contradictions.contains(failure.errno), "\(failure)")
-        case .blob, .wrongDiffID, .cancelled: fatalError("\(failure)")
+        case .blob, .wrongDiffID, .unsupported, .cancelled: fatalError("\(failure)")
         }
     }
 
