@@ -27,6 +27,7 @@ let grpcTransport = Target.Dependency.product(
     name: "GRPCNIOTransportHTTP2", package: "grpc-swift-nio-transport")
 let grpcProtobuf = Target.Dependency.product(name: "GRPCProtobuf", package: "grpc-swift-protobuf")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let http2 = Target.Dependency.product(name: "NIOHTTP2", package: "swift-nio-http2")
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
@@ -164,8 +165,8 @@ let package = Package(
         .testTarget(
             name: "ServingTests",
             dependencies: [
-                "unpack-snapshotter", "unpack", "ContainerdAPI", "Kernel", "TestSupport", grpc, grpcTransport,
-                protobuf, system,
+                "unpack-snapshotter", "unpack", "Serving", "ContainerdAPI", "Kernel", "TestSupport", grpc,
+                grpcTransport, protobuf, nioCore, nioEmbedded, system,
             ],
             swiftSettings: common),
         .testTarget(

@@ -1,29 +1,35 @@
-internal import NIOCore
+package import NIOCore
 internal import NIOHTTP2
 
-/// Handles PING and RST_STREAM frames (RFC 9113, 6.7 and 6.4) before swift-nio-http2 counts them.
+/// Handles PING and RST_STREAM frames (RFC 9113, 6.7 and 6.4) before swift-nio-http2 counts them, and corrects GOAWAY frames.
 ///
-/// swift-nio-http2 1.46.0 ends a connection with GOAWAY, last stream 0, after more than 200 PING or 200 RST_STREAM frames in 30 s;
-/// grpc-swift-nio-transport 2.9.2 has no setting for that. Go's gRPC sends a PING for about every answer, by which it estimates
-/// the bandwidth, and an RST_STREAM for every call that is cancelled. After such a GOAWAY it repeats calls that the server has
-/// executed.
+/// swift-nio-http2 1.46.0 ends a connection with GOAWAY, last stream 0, after more than 200 control frames or 200 RST_STREAM
+/// frames in 30 s; grpc-swift-nio-transport 2.9.2 has no setting for that. Go's gRPC sends a PING for about every answer, by
+/// which it estimates the bandwidth, and an RST_STREAM for every call that is cancelled. Last stream 0 means that the server has
+/// processed no call (RFC 9113, 6.8), so that Go's gRPC repeats calls that were executed. Every GOAWAY frame of a server
+/// therefore names the newest stream at least.
 ///
 /// Floods stay bounded:
 /// - PINGs of a peer that does not read the answers go to swift-nio-http2, whose limit ends the connection (CVE-2019-9512).
-/// - A peer that cancels more calls than `maximumResets` in a second is not read from until the second is over (rapid reset,
-///   CVE-2023-44487). Nothing is lost, and the connection stays.
+/// - A peer that sends more than `maximumPings`, or cancels more calls than `maximumResets` in a second, is not read from until
+///   the second is over (rapid reset, CVE-2023-44487). Nothing is lost, and the connection stays.
+///
+/// Frames that are out of order go to swift-nio-http2, which refuses them: those before the peer's SETTINGS frame (RFC 9113, 3.4)
+/// and those between the frames of a field block (4.3).
 ///
 /// It is the first handler of a connection, of either side's. Only a server's streams are registered.
-final class ControlFrameHandler: ChannelDuplexHandler {
-    typealias InboundIn = ByteBuffer
-    typealias InboundOut = ByteBuffer
-    typealias OutboundIn = IOData
-    typealias OutboundOut = IOData
+package final class ControlFrameHandler: ChannelDuplexHandler {
+    package typealias InboundIn = ByteBuffer
+    package typealias InboundOut = ByteBuffer
+    package typealias OutboundIn = IOData
+    package typealias OutboundOut = IOData
 
     /// Bytes of the preface that a client sends before its first frame (RFC 9113, 3.4).
     private static let prefaceSize = 24
     /// Answers to PINGs that the socket has not taken yet. Go's gRPC waits for each answer before the next PING.
-    private static let maximumUnwritten = 1000
+    package static let maximumUnwritten = 1000
+    /// PING frames in a second. Go's gRPC sends one in a round trip.
+    private static let maximumPings = 20_000
     /// RST_STREAM frames in a second.
     private static let maximumResets = 1000
 
@@ -31,7 +37,12 @@ final class ControlFrameHandler: ChannelDuplexHandler {
     private var incomplete: ByteBuffer?
     /// Bytes that go on as they are: the rest of a frame, or of the preface.
     private var opaqueBytes: Int
+    /// Whether the peer's first frame has begun, which has to be SETTINGS.
+    private var hasFirstFrame = false
+    private var isInFieldBlock = false
 
+    /// Bytes of the preface or of a frame that are still to be written.
+    private var unwrittenBytes: Int
     /// Whether this side has sent its SETTINGS frame, which has to be the first.
     private var hasWritten = false
     private var unwrittenAnswers = 0
@@ -42,21 +53,29 @@ final class ControlFrameHandler: ChannelDuplexHandler {
     private var newestStream = HTTP2StreamID.rootStream
     /// The stream that is being closed because of an RST_STREAM frame.
     private var resetStream: HTTP2StreamID?
+
+    /// Frames of the current second.
+    private var pings = 0
     private var resets = 0
+    private var isSecondRunning = false
     private var isReadHeld = false
 
-    private init(opaqueBytes: Int) { self.opaqueBytes = opaqueBytes }
+    /// - Parameter isServer: whether the peer is a client, which sends a preface.
+    package init(isServer: Bool) {
+        opaqueBytes = isServer ? Self.prefaceSize : 0
+        unwrittenBytes = isServer ? 0 : Self.prefaceSize
+    }
 
     // MARK: Connections and streams
 
     /// Prepares a connection that a client has made to this server.
     static func addToServer(_ connection: any Channel) -> EventLoopFuture<Void> {
-        add(ControlFrameHandler(opaqueBytes: prefaceSize), to: connection)
+        add(ControlFrameHandler(isServer: true), to: connection)
     }
 
     /// Prepares a connection of this process to a server.
     static func addToClient(_ connection: any Channel) -> EventLoopFuture<Void> {
-        add(ControlFrameHandler(opaqueBytes: 0), to: connection)
+        add(ControlFrameHandler(isServer: false), to: connection)
     }
 
     private static func add(
@@ -67,7 +86,7 @@ final class ControlFrameHandler: ChannelDuplexHandler {
         }
     }
 
-    /// Registers a stream that a client has opened, so that an RST_STREAM frame closes it.
+    /// Registers a stream that a client has opened, so that an RST_STREAM frame closes it and a GOAWAY frame includes it.
     static func register(_ stream: any Channel) -> EventLoopFuture<Void> {
         stream.eventLoop.makeCompletedFuture {
             guard let connection = stream.parent,
@@ -82,7 +101,7 @@ final class ControlFrameHandler: ChannelDuplexHandler {
 
     // MARK: Inbound
 
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var bytes = unwrapInboundIn(data)
         incomplete.setOrWriteBuffer(&bytes)
         guard let all = incomplete.take() else { return }
@@ -94,7 +113,7 @@ final class ControlFrameHandler: ChannelDuplexHandler {
             input.moveReaderIndex(forwardBy: skipped)
             opaqueBytes -= skipped
             guard opaqueBytes == 0, let header = FrameHeader(input) else { break }
-            guard header.isHandled else {
+            guard isInOrder(header), header.isControl else {
                 opaqueBytes = header.frameSize
                 continue
             }
@@ -106,6 +125,15 @@ final class ControlFrameHandler: ChannelDuplexHandler {
         }
         passOn(all, start..<input.readerIndex, context)
         if input.readableBytes > 0 { incomplete = input.slice() }
+    }
+
+    /// Whether a control frame may stand here.
+    private func isInOrder(_ header: FrameHeader) -> Bool {
+        defer {
+            hasFirstFrame = true
+            isInFieldBlock = header.hasContinuation ?? isInFieldBlock
+        }
+        return hasFirstFrame && !isInFieldBlock
     }
 
     private func passOn(_ buffer: ByteBuffer, _ range: Range<Int>, _ context: ChannelHandlerContext) {
@@ -125,7 +153,7 @@ final class ControlFrameHandler: ChannelDuplexHandler {
         }
     }
 
-    func channelReadComplete(context: ChannelHandlerContext) {
+    package func channelReadComplete(context: ChannelHandlerContext) {
         // swift-nio-http2 first: a flush may make the connection writable, and it then sends data even if it has control frames
         // from before this moment, which have to come first.
         context.fireChannelReadComplete()
@@ -138,6 +166,8 @@ final class ControlFrameHandler: ChannelDuplexHandler {
     /// Answers a PING frame with the same eight bytes.
     private func answer(_ ping: ByteBuffer, _ context: ChannelHandlerContext) -> Bool {
         guard hasWritten, unwrittenAnswers < Self.maximumUnwritten else { return false }
+        pings += 1
+        startSecond(context)
         var answer = ping
         answer.setInteger(FrameHeader.acknowledged, at: answer.readerIndex + FrameHeader.flagsOffset)
         unwrittenAnswers += 1
@@ -152,7 +182,8 @@ final class ControlFrameHandler: ChannelDuplexHandler {
     private func reset(_ stream: HTTP2StreamID, _ context: ChannelHandlerContext) -> Bool {
         // Before it was opened, that is an error of the connection.
         guard stream != .rootStream, stream <= newestStream else { return false }
-        countReset(context)
+        resets += 1
+        startSecond(context)
         resetStream = stream
         streams[stream]?.close(promise: nil)
         resetStream = nil
@@ -161,73 +192,60 @@ final class ControlFrameHandler: ChannelDuplexHandler {
 
     // MARK: Outbound
 
-    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+    package func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
         hasWritten = true
-        // A peer that has reset a stream must not get an RST_STREAM in response (RFC 9113, 5.4.2).
-        if let resetStream, case .byteBuffer(let bytes) = unwrapOutboundIn(data),
-            let header = FrameHeader(bytes), header.kind == FrameHeader.reset, header.stream == resetStream
-        {
+        guard case .byteBuffer(var bytes) = unwrapOutboundIn(data), let header = frameStart(of: bytes) else {
+            return context.write(data, promise: promise)
+        }
+        switch header.kind {
+        case FrameHeader.reset where header.stream == resetStream:
+            // A peer that has reset a stream must not get an RST_STREAM in response (RFC 9113, 5.4.2).
             promise?.succeed()
-        } else {
-            context.write(data, promise: promise)
+        case FrameHeader.goAway:
+            includeNewestStream(&bytes)
+            context.write(wrapOutboundOut(.byteBuffer(bytes)), promise: promise)
+        default: context.write(data, promise: promise)
         }
     }
 
-    func read(context: ChannelHandlerContext) {
-        if resets > Self.maximumResets { isReadHeld = true } else { context.read() }
+    /// The header of the frame that begins here; nil for a further part of one. swift-nio-http2 writes each frame by itself, its
+    /// content apart. Content can look like a frame.
+    private func frameStart(of bytes: ByteBuffer) -> FrameHeader? {
+        guard unwrittenBytes == 0, let header = FrameHeader(bytes) else {
+            unwrittenBytes = max(0, unwrittenBytes - bytes.readableBytes)
+            return nil
+        }
+        unwrittenBytes = max(0, header.frameSize - bytes.readableBytes)
+        return header
     }
 
-    private func countReset(_ context: ChannelHandlerContext) {
-        resets += 1
-        guard resets == 1 else { return }
+    /// Raises the last stream of a GOAWAY frame to the newest one that may have been processed.
+    private func includeNewestStream(_ goAway: inout ByteBuffer) {
+        let index = goAway.readerIndex + FrameHeader.size
+        let newest = UInt32(truncatingIfNeeded: Int(newestStream))
+        if let last = goAway.getInteger(at: index, as: UInt32.self), last < newest {
+            goAway.setInteger(newest, at: index)
+        }
+    }
+
+    package func read(context: ChannelHandlerContext) {
+        if pings > Self.maximumPings || resets > Self.maximumResets {
+            isReadHeld = true
+        } else {
+            context.read()
+        }
+    }
+
+    private func startSecond(_ context: ChannelHandlerContext) {
+        guard !isSecondRunning else { return }
+        isSecondRunning = true
         context.eventLoop.assumeIsolated().scheduleTask(in: .seconds(1)) {
-            self.resets = 0
+            self.isSecondRunning = false
+            (self.pings, self.resets) = (0, 0)
             if self.isReadHeld {
                 self.isReadHeld = false
                 context.read()
             }
-        }
-    }
-}
-
-/// The first bytes of a frame (RFC 9113, 4.1).
-private struct FrameHeader {
-    static let size = 9
-    static let flagsOffset = 4
-
-    static let reset: UInt8 = 3
-    static let ping: UInt8 = 6
-    /// The flag ACK.
-    static let acknowledged: UInt8 = 1
-
-    /// Bytes after the header.
-    private let payloadSize: Int
-    let kind: UInt8
-    let flags: UInt8
-    let stream: HTTP2StreamID
-
-    var frameSize: Int { Self.size + payloadSize }
-
-    /// Nil if there are not enough bytes.
-    init?(_ bytes: ByteBuffer) {
-        let start = bytes.readerIndex
-        guard
-            let (sizeAndKind, flags, stream) = bytes.getMultipleIntegers(
-                at: start, as: (UInt32, UInt8, UInt32).self)
-        else { return nil }
-        payloadSize = Int(sizeAndKind >> 8)
-        kind = UInt8(truncatingIfNeeded: sizeAndKind)
-        self.flags = flags
-        // The first bit is reserved.
-        self.stream = HTTP2StreamID(Int(stream & 0x7FFF_FFFF))
-    }
-
-    /// Whether it is of a PING that asks for an answer, or of an RST_STREAM. Malformed ones are swift-nio-http2's to refuse.
-    var isHandled: Bool {
-        switch kind {
-        case Self.ping: payloadSize == 8 && flags & Self.acknowledged == 0 && stream == .rootStream
-        case Self.reset: payloadSize == 4
-        default: false
         }
     }
 }

@@ -56,6 +56,67 @@ struct ConnectionTests {
         #expect(first.kind == Frame.Kind.settings && first.flags == 0)
     }
 
+    @Test(
+        "A PING before the client's SETTINGS frame, or inside a field block, ends the connection",
+        arguments: [false, true])
+    func misplacedPing(isInFieldBlock: Bool) throws {
+        let server = try RunningServer()
+        let peer = try HTTP2Peer(connectingTo: server.socket)
+        var headers = Frame.call("/none/none", [], on: 1)[0]
+        headers.flags = 0
+        try peer.send(isInFieldBlock ? [.settings, headers, .ping(1)] : [.ping(1), .settings])
+        let answer = try peer.next { [Frame.Kind.ping, Frame.Kind.goAway].contains($0.kind) }
+        #expect(answer.kind == Frame.Kind.goAway)
+    }
+
+    @Test(
+        "A connection that is ended for a flood names the newest call as processed",
+        arguments: [Frame.settings, Frame.priority(of: 9)])
+    func lastStream(flood: HTTP2Peer.Frame) async throws {
+        let server = try RunningServer()
+        let peer = try HTTP2Peer(connectingTo: server.socket)
+        try peer.send([.settings])
+        for (number, stream) in [UInt32(1), 3, 5].enumerated() {
+            try peer.send(try Self.prepare("\(number)", on: stream))
+            _ = try peer.next { $0.stream == stream && $0.isEndOfStream }
+        }
+        try peer.send([Frame](repeating: flood, count: 300))
+        let last = try peer.next { $0.kind == Frame.Kind.goAway }
+        #expect(last.lastStream == 5)
+        #expect(try server.names().count == 3)
+    }
+
+    private static func prepare(_ key: String, on stream: UInt32) throws -> [Frame] {
+        let request = Containerd_Services_Snapshots_V1_PrepareSnapshotRequest.with {
+            $0.snapshotter = "unpack"
+            $0.key = key
+        }
+        return Frame.call(
+            "/containerd.services.snapshots.v1.Snapshots/Prepare", try request.serializedBytes(), on: stream)
+    }
+
+    @Test("Corrupt frames end no other connection than their own", .timeLimit(.minutes(1)))
+    func corruptFrames() async throws {
+        let server = try RunningServer()
+        try await server.connected { client in
+            var random = SplitMix64(state: 1)
+            for round in 0..<300 {
+                let peer = try HTTP2Peer(connectingTo: server.socket)
+                let frames = [Frame.settings, .ping(7)] + (try Self.prepare("\(round)", on: 1)) + [.reset(1)]
+                var bytes = frames.flatMap(\.bytes)
+                for _ in 0..<Int.random(in: 1...4, using: &random) {
+                    let index = Int.random(in: 0..<bytes.count, using: &random)
+                    bytes[index] = UInt8.random(in: 0...255, using: &random)
+                }
+                // The server may have ended it already.
+                try? peer.send(bytes)
+                if round % 30 == 0 { _ = try await client.list() }
+            }
+            _ = try await client.prepare("still")
+        }
+        #expect(server.process?.isRunning == true)
+    }
+
     @Test("The server closes the connection of a peer that sends PINGs and reads no answers")
     func pingFlood() throws {
         let server = try RunningServer()

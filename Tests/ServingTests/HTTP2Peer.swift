@@ -9,10 +9,13 @@ final class HTTP2Peer {
         enum Kind {
             static let data: UInt8 = 0
             static let headers: UInt8 = 1
+            static let priority: UInt8 = 2
             static let reset: UInt8 = 3
             static let settings: UInt8 = 4
             static let ping: UInt8 = 6
             static let goAway: UInt8 = 7
+            static let windowUpdate: UInt8 = 8
+            static let continuation: UInt8 = 9
         }
 
         let kind: UInt8
@@ -37,6 +40,16 @@ final class HTTP2Peer {
             Frame(kind: Kind.reset, stream: stream, payload: UInt32(8).bytes)
         }
 
+        /// Lets the other end send more bytes: on a stream, or on the connection (0).
+        static func windowUpdate(_ bytes: UInt32, on stream: UInt32) -> Frame {
+            Frame(kind: Kind.windowUpdate, stream: stream, payload: bytes.bytes)
+        }
+
+        /// The lowest priority (RFC 7540, 6.3).
+        static func priority(of stream: UInt32) -> Frame {
+            Frame(kind: Kind.priority, stream: stream, payload: UInt32(0).bytes + [0])
+        }
+
         /// A unary call of gRPC with a message of fewer than 16 KiB.
         static func call(_ path: String, _ message: [UInt8], on stream: UInt32) -> [Frame] {
             // Indexed fields `:method: POST`, `:scheme: http`; literal ones without indexing (RFC 7541, appendix A).
@@ -57,6 +70,13 @@ final class HTTP2Peer {
         }
 
         private static func string(_ text: String) -> [UInt8] { [UInt8(text.utf8.count)] + text.utf8 }
+
+        var isEndOfStream: Bool {
+            [Kind.headers, Kind.data].contains(kind) && flags & Self.endStream != 0
+        }
+
+        /// The last stream that a GOAWAY frame names.
+        var lastStream: UInt32 { payload.prefix(4).reduce(UInt32(0)) { $0 << 8 | UInt32($1) } }
 
         var bytes: [UInt8] {
             UInt32(payload.count).bytes.dropFirst() + [kind, flags] + stream.bytes + payload
@@ -141,6 +161,14 @@ final class HTTP2Peer {
             }
             guard count > 0 else { throw Closed() }
             rest = rest.dropFirst(count)
+        }
+    }
+
+    /// The next frame that `isWanted`; others are dropped.
+    func next(where isWanted: (Frame) -> Bool) throws -> Frame {
+        while true {
+            let frame = try next()
+            if isWanted(frame) { return frame }
         }
     }
 
