@@ -17,8 +17,15 @@ package final class Calls: Sendable {
     private let layerWorkers = NIOThreadPool(numberOfThreads: threadCount)
     /// For what a call has left to be done after its answer, in order.
     private let later = NIOThreadPool(numberOfThreads: 1)
-    private let state = Guarded((running: 0, isStopping: false))
+    private let state = Guarded(State())
     private let tell: @Sendable (CallRecord) -> Void
+
+    private struct State {
+        var running = 0
+        var isStopping = false
+        /// When the last call ended, or the stop began.
+        var idleSince = ContinuousClock.now
+    }
 
     /// - Parameter tell: hears of every call when it has ended, on any thread.
     package init(tell: @escaping @Sendable (CallRecord) -> Void) {
@@ -37,7 +44,12 @@ package final class Calls: Sendable {
             state.running += 1
             return state.running
         }
-        defer { state.withLock { $0.running -= 1 } }
+        defer {
+            state.withLock { state in
+                state.running -= 1
+                state.idleSince = .now
+            }
+        }
         let start = ContinuousClock.now
         var call = call
         do {
@@ -57,14 +69,16 @@ package final class Calls: Sendable {
 
     /// Answers a call with the result of `body`, which runs on a thread and waits for the disk alone. A call that is cancelled
     /// before a thread is free does nothing.
+    ///
+    /// - Parameter body: may stop once the cancellation has fired, and must then have changed nothing.
     func run<Value: Sendable>(
-        _ call: Call, _ body: @escaping @Sendable () throws -> Value
+        _ call: Call, _ body: @escaping @Sendable (Cancellation) throws -> Value
     ) async throws(RPCError) -> Value {
         try await answer(call) { _ in
             try await cancellable { cancellation in
                 try await workers.runIfActive {
                     try cancellation.check()
-                    return try body()
+                    return try body(cancellation)
                 }
             }
         }
@@ -91,13 +105,20 @@ package final class Calls: Sendable {
         }
     }
 
-    /// No more calls will come: those that are here are brought to their end.
-    func stop() { state.withLock { $0.isStopping = true } }
+    /// Begins a stop: calls that run, and those that are still on their way, come to their end.
+    func stop() {
+        state.withLock { state in
+            if !state.isStopping { state.idleSince = .now }
+            state.isStopping = true
+        }
+    }
 
     var isStopping: Bool { state.withLock { $0.isStopping } }
 
-    /// Whether anybody waits for what was asked for.
-    var isBusy: Bool { state.withLock { $0.running > 0 } }
+    /// How long no call has run, since the stop began; zero while one runs.
+    var idleTime: Duration {
+        state.withLock { $0.running > 0 ? .zero : .now - $0.idleSince }
+    }
 
     /// Does something after the answer. Of a failure it is told as of a call; who has asked does not hear of it.
     func afterwards(_ call: Call, _ body: @escaping @Sendable () throws -> Void) {

@@ -36,25 +36,27 @@ package final class Server: Sendable {
         do {
             try await serving.value
         } catch {
-            // That is how a client is left who does not go.
+            // The cancellation by `stop`.
             if !calls.isStopping { throw error }
         }
         await calls.finish()
     }
 
-    /// Takes no more calls, and lets those end that are here. On any thread; again is nothing.
+    /// Takes no more connections, and lets calls end. On any thread; idempotent.
+    ///
+    /// A connection ends by itself when its client has all answers and knows that it has to go (GOAWAY). Connections that are
+    /// left `patience` after the last call are closed.
     package func stop() {
         calls.stop()
         server.beginGracefulShutdown()
         Task {
-            while calls.isBusy { try await Task.sleep(for: .milliseconds(20)) }
-            // Clients are told, and go. One that does not, or was just about to come, does not keep the server.
-            try await Task.sleep(for: Self.patience)
+            while calls.idleTime < Self.patience { try await Task.sleep(for: .milliseconds(20)) }
             serving.withLock { $0 }?.cancel()
         }
     }
 
-    private static let patience = Duration.seconds(1)
+    /// How long a client may take to read its answers. A client that is stopped does not keep the server.
+    private static let patience = Duration.seconds(5)
 }
 
 /// What is served.

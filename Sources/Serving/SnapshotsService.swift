@@ -2,6 +2,7 @@ package import ContainerdAPI
 package import GRPCCore
 internal import Kernel
 package import Snapshots
+internal import Streams
 package import SwiftProtobuf
 
 private typealias API = Containerd_Services_Snapshots_V1_Snapshots
@@ -54,7 +55,7 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
     private func run<Value: Sendable>(
         _ call: Call, _ body: @escaping @Sendable (ServiceSnapshots) throws -> Value
     ) async throws -> Value {
-        try await calls.run(call) { try body(try store(call.snapshotter ?? "")) }
+        try await calls.run(call) { _ in try body(try store(call.snapshotter ?? "")) }
     }
 
     private func store(_ name: String) throws(StoreFailure) -> ServiceSnapshots {
@@ -74,8 +75,10 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
         let call = Call(
             method: "Prepare", isChange: true, snapshotter: request.snapshotter, key: request.key,
             parent: request.parent.nonEmpty)
-        let mounts = try await run(call) {
-            try $0.prepare(request.key, parent: request.parent.nonEmpty, labels: request.labels)
+        let mounts = try await calls.run(call) { cancellation in
+            try store(request.snapshotter).prepare(
+                request.key, parent: request.parent.nonEmpty, labels: request.labels,
+                isWanted: { !cancellation.isCancelled })
         }
         return .with { $0.mounts = mounts.map(Containerd_Types_Mount.init) }
     }
@@ -86,8 +89,10 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
         let call = Call(
             method: "View", isChange: true, snapshotter: request.snapshotter, key: request.key,
             parent: request.parent.nonEmpty)
-        let mounts = try await run(call) {
-            try $0.view(request.key, parent: request.parent.nonEmpty, labels: request.labels)
+        let mounts = try await calls.run(call) { cancellation in
+            try store(request.snapshotter).view(
+                request.key, parent: request.parent.nonEmpty, labels: request.labels,
+                isWanted: { !cancellation.isCancelled })
         }
         return .with { $0.mounts = mounts.map(Containerd_Types_Mount.init) }
     }

@@ -141,7 +141,7 @@ package struct ServiceSnapshots: Sendable {
     /// - Throws: `.alreadyExists` for a key that is taken, and when the chain was claimed: `list` with a filter on that
     ///   label then finds it (containerd `core/metadata/snapshot.go`, "target snapshot").
     package func prepare(
-        _ key: String, parent: String?, labels: [String: String]
+        _ key: String, parent: String?, labels: [String: String], isWanted: () -> Bool = { true }
     ) throws(StoreFailure) -> [Mount] {
         let name = try newName(of: key)
         let below = try self.parent(parent)
@@ -151,17 +151,16 @@ package struct ServiceSnapshots: Sendable {
             throw StoreFailure(.alreadyExists, "the layer is there already: '\(claimed.name)'")
         }
         return try store.prepare(
-            name, parent: below?.name, labels: settable(labels), owner: owner, in: run)
+            name, parent: below?.name, labels: settable(labels), owner: owner, in: run, isWanted: isWanted)
     }
 
     /// As `SnapshotStore.view`.
     package func view(
-        _ key: String, parent: String?, labels: [String: String]
+        _ key: String, parent: String?, labels: [String: String], isWanted: () -> Bool = { true }
     ) throws(StoreFailure) -> [Mount] {
         try store.view(
             try newName(of: key), parent: try self.parent(parent)?.name, labels: settable(labels),
-            owner: owner,
-            in: run)
+            owner: owner, in: run, isWanted: isWanted)
     }
 
     /// As `SnapshotStore.commit`, and fast: what it takes is not measured yet, and its files may not be on the disk. The

@@ -1,6 +1,7 @@
 internal import GRDB
 internal import Kernel
 package import Mounts
+internal import SystemPackage
 
 /// The calls that make snapshots, and change their labels.
 ///
@@ -12,16 +13,17 @@ extension SnapshotStore {
     /// - Parameters:
     ///   - parent: a committed snapshot's name; nil for an empty tree.
     ///   - owner: whose it becomes once it is made.
+    ///   - isWanted: asked while the parent is copied, and last before the snapshot is there. If it is false, no snapshot is made.
     /// - Returns: how it is mounted.
     /// - Throws: `.notFound` and `.invalidArgument` for the parent, `.alreadyExists`, `.invalidArgument` for a label,
-    ///   `.unavailable`, `.system`.
+    ///   `.unavailable`, `.system`; of these ECANCELED if it is not wanted.
     @discardableResult
     package func prepare(
         _ key: String, parent: String? = nil, labels: [String: String] = [:], owner: Owner = .user,
-        in run: Run
+        in run: Run, isWanted: () -> Bool = { true }
     ) throws(StoreFailure) -> [Mount] {
         if parent != nil { try refuseReadOnlyStore() }
-        try publish(try make(.active, key, parent, labels, owner, run), key)
+        try publish(try make(.active, key, parent, labels, owner, run, isWanted), key, isWanted)
         return try mounts(of: key)
     }
 
@@ -29,9 +31,9 @@ extension SnapshotStore {
     @discardableResult
     package func view(
         _ key: String, parent: String? = nil, labels: [String: String] = [:], owner: Owner = .user,
-        in run: Run
+        in run: Run, isWanted: () -> Bool = { true }
     ) throws(StoreFailure) -> [Mount] {
-        try publish(try make(.view, key, parent, labels, owner, run), key)
+        try publish(try make(.view, key, parent, labels, owner, run, isWanted), key, isWanted)
         return try mounts(of: key)
     }
 
@@ -104,10 +106,14 @@ extension SnapshotStore {
     }
 
     /// Hands a finished snapshot over to its owner, to stay.
-    private func publish(_ id: Int64, _ key: String) throws(StoreFailure) {
+    private func publish(_ id: Int64, _ key: String, _ isWanted: () -> Bool) throws(StoreFailure) {
         do throws(StoreFailure) {
             try attempting("cannot write the snapshot '\(key)' to disk") { () throws(SyscallFailure) in
                 try backend.persist(id)
+            }
+            if !isWanted() {
+                throw StoreFailure(
+                    SyscallFailure("publish", errno: .canceled), "cannot make the snapshot '\(key)'")
             }
             try write(.durable) {
                 try $0.execute(sql: "UPDATE snapshot SET run = NULL WHERE id = ?", arguments: [id])

@@ -59,9 +59,9 @@ struct SnapshotterManual: ManualTexts {
             (
                 "SIGNALS",
                 """
-                After SIGTERM or SIGINT no more calls are taken, those that run come to their end, and so does the program. \
-                A second one ends it at once. What is cut off, even by SIGKILL, leaves nothing behind that the next start \
-                does not remove.
+                After SIGTERM or SIGINT new calls are refused, those that run are answered, and the program ends when clients \
+                have read their answers, at the latest five seconds after the last call. A second signal ends it at once. \
+                What is cut off, even by SIGKILL, leaves nothing behind that the next start does not remove.
                 """
             ),
         ]
