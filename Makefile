@@ -60,7 +60,8 @@ build-snapshotter: build-packages ## build unpack-snapshotter for release, which
 
 test: build-packages test-packages ## run every test (as root, or much of it is skipped)
 	.ci/containerd-2 .build/containerd-2 || echo "a later containerd cannot be had: the tests do without" >&2
-	$(SWIFT) build --build-tests
+	.ci/go-clients .build/go & clients=$$!; \
+	$(SWIFT) build --build-tests && { wait $$clients || echo "clients in Go cannot be had: the tests do without" >&2; }
 	SWIFT="$(SWIFT)" .ci/test
 
 test-large: build-packages test-packages ## build a large image outside the repository, compare its tree, kill its unpacks

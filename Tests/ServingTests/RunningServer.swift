@@ -19,10 +19,12 @@ final class RunningServer {
     private let arguments: [String]
     private(set) var process: RunningCommand?
 
-    /// - Parameter arguments: beside address and root.
-    init(_ arguments: [String] = []) throws {
+    /// - Parameters:
+    ///   - arguments: beside address and root.
+    ///   - folder: where the store is made; nil for a place in memory.
+    init(_ arguments: [String] = [], storeIn folder: FilePath? = nil) throws {
         scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
-        root = scratch.path.appending("s")
+        root = (folder ?? scratch.path).appending("s")
         socket = scratch.path.appending("socket")
         containerd = scratch.path.appending("containerd")
         self.arguments = arguments

@@ -1,0 +1,169 @@
+import Foundation
+import Glibc
+import SystemPackage
+import TestSupport
+import Testing
+
+/// Clients that speak as containerd does: by Go's gRPC and containerd's own proxy of a snapshotter (`Tests/Go`).
+@Suite(
+    "Clients in Go",
+    .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"),
+    .enabled(
+        if: GoClient.areBuilt, "needs the programs that .ci/go-clients builds with packages of Debian's sid"))
+struct GoClientTests {
+    private static let environment = ProcessInfo.processInfo.environment
+    private static let rounds = environment["UNPACK_ROUNDS"].flatMap(Int.init) ?? 4
+    private static let cycles = environment["UNPACK_CYCLES"].flatMap(Int.init) ?? 100
+
+    /// The way of the calls: to the server, or to containerd, which calls the server.
+    enum Way: CaseIterable, CustomTestStringConvertible {
+        case direct, throughContainerd
+
+        var testDescription: String { self == .direct ? "direct" : "through containerd" }
+
+        static let present = ContainerdDaemon.Release.present.isEmpty ? [direct] : allCases
+    }
+
+    @Test(
+        "containerd's own suite for snapshotters passes", arguments: ["overlayfs", "native", "btrfs", "loop"])
+    func suite(kind: String) throws {
+        if kind == "loop", !Ability.canMountExt4 { try Test.cancel("needs loop devices and ext4") }
+        if kind == "btrfs", !Ability.canMountBtrfs { try Test.cancel("needs loop devices and btrfs") }
+        let disk = kind == "btrfs" ? try LoopFileSystem(type: "btrfs", megabytes: 1000) : nil
+        // A snapshotter for each case: they run at the same time, and some use the same keys.
+        let snapshotters = (1...30).flatMap { ["--snapshotter", "\(kind)-\($0)=\(kind)"] }
+        let server = try RunningServer(snapshotters, storeIn: disk?.path)
+        // It commits a snapshot that is mounted, which loop refuses: the image is not whole.
+        let left = kind == "loop" ? "StatComitted" : "none"
+        let run = try Command.run(
+            GoClient.testsuite.path.string, "-test.root", "-test.v", "-test.skip", "/^\(left)$", "-address",
+            server.socket.string, "-kind", kind, environment: ["TMPDIR": server.scratch.path.string],
+            timeout: 300)
+        #expect(run.status == 0, "\(run.report)")
+        let results = run.text.split(separator: "\n").filter { $0.hasPrefix("    --- ") }
+        #expect(results.allSatisfy { $0.contains("--- PASS") }, "\(results)")
+        #expect(results.count >= (kind == "loop" ? 20 : 21), "\(results)")
+    }
+
+    @Test(
+        "Eight clients get the expected answers only, and leave nothing", arguments: Way.present,
+        [false, true])
+    func stress(way: Way, isShared: Bool) throws {
+        let ground = try Ground(way)
+        let run = try ground.stress(["-cycles", "\(Self.cycles)"] + (isShared ? ["-shared"] : []))
+            .finish(timeout: 3600)
+        #expect(run.status == 0, "\(run.report)")
+        #expect(run.text.contains("cycles=\(Self.cycles) "), "\(run.report)")
+        try ground.expectNothing()
+    }
+
+    @Test("Kills of the server, of a client and of containerd make no answer untrue", arguments: Way.present)
+    func kills(way: Way) throws {
+        let ground = try Ground(way)
+        var clients = try (0..<2).map { _ in try ground.stress(["-clients", "4"], isRecorded: true) }
+        var victims = [ground.server.kill, ground.server.sendStop, { clients[0].kill() }]
+        if let containerd = ground.containerd { victims.append(containerd.kill) }
+        for round in 0..<Self.rounds {
+            usleep(UInt32.random(in: 100_000...600_000))
+            victims[round % victims.count]()
+            switch round % victims.count {
+            case 0: try ground.server.start()
+            case 1:
+                #expect(try ground.server.finish().status == 0)
+                try ground.server.start()
+            case 2: clients[0] = try ground.stress(["-clients", "4"], isRecorded: true)
+            default: try ground.containerd?.start()
+            }
+        }
+        usleep(500_000)
+        try ground.end(clients)
+        try ground.expectTruth()
+    }
+
+    @Test("A stop of the server answers every call that has happened")
+    func stops() throws {
+        let ground = try Ground(.direct)
+        let client = try ground.stress([], isRecorded: true)
+        for _ in 0..<Self.rounds {
+            usleep(UInt32.random(in: 100_000...400_000))
+            let end = try ground.server.stop()
+            #expect(end.status == 0, "\(end.report)")
+            try ground.server.start()
+        }
+        try ground.end([client])
+        try ground.expectTruth(["-stopped"])
+    }
+
+    @Test("Calls whose deadline ends while they run have happened or have not, and fail no others")
+    func deadlines() throws {
+        let ground = try Ground(.direct)
+        let client = try ground.stress(["-shared", "-deadline", "100ms"], isRecorded: true)
+        usleep(UInt32(Self.rounds) * 500_000)
+        try ground.end([client])
+        try ground.expectTruth()
+    }
+}
+
+/// A program of `Tests/Go`, which `.ci/go-clients` builds.
+private enum GoClient: String, CaseIterable {
+    case stress, testsuite
+
+    var path: FilePath { Built.repository.appending(".build/go/bin").appending(rawValue) }
+
+    static let areBuilt = allCases.allSatisfy {
+        FileManager.default.isExecutableFile(atPath: $0.path.string)
+    }
+}
+
+/// A server, and containerd if calls go through it, with journals of clients.
+private final class Ground {
+    private let node: Node?
+    let server: RunningServer
+    var containerd: ContainerdDaemon? { node?.containerd }
+    private let journals: FilePath
+
+    init(_ way: GoClientTests.Way) throws {
+        node = way == .direct ? nil : try Node(try #require(ContainerdDaemon.Release.present.last))
+        server = try node?.server ?? RunningServer()
+        journals = try server.scratch.makeDirectory("journals")
+    }
+
+    private var address: [String] {
+        ["-address"]
+            + (node == nil ? [server.socket.string] : [server.containerd.string, "-namespace", "stress"])
+    }
+
+    func stress(_ arguments: [String], isRecorded: Bool = false) throws -> RunningCommand {
+        try RunningCommand(
+            [GoClient.stress.path.string] + address + (isRecorded ? ["-journal", journals.string] : [])
+                + arguments)
+    }
+
+    /// Ends clients, which must not have got an answer that they did not expect.
+    func end(_ clients: [RunningCommand]) throws {
+        for client in clients { client.send(SIGTERM) }
+        for client in clients {
+            let end = try client.finish()
+            #expect(end.status == 0, "\(end.report)")
+        }
+    }
+
+    /// Compares the journals with what exists, and removes that.
+    func expectTruth(_ arguments: [String] = []) throws {
+        let check = try stress(["-check"] + arguments, isRecorded: true).finish(timeout: 300)
+        #expect(check.status == 0, "\(check.report)")
+        try expectNothing()
+    }
+
+    /// containerd removes in the background.
+    func expectNothing() throws {
+        #expect(try eventually { try server.names().isEmpty })
+        #expect(try eventually { try server.directories().isEmpty })
+    }
+}
+
+extension RunningServer {
+    fileprivate func sendStop() { process?.send(SIGTERM) }
+
+    fileprivate func finish() throws -> Command { try #require(process).finish() }
+}
