@@ -2,11 +2,12 @@ internal import CISAL
 
 /// gzip through ISA-L: several members are one stream (RFC 1952, section 2.2), zeros may pad its end.
 final class GzipStream {
-    private enum Position { case start, member, betweenMembers, padding }
+    private enum Position { case header, member, betweenMembers, padding }
 
     /// 87 KB: on the heap, not on a stack.
     private let state = UnsafeMutablePointer<inflate_state>.allocate(capacity: 1)
-    private var position = Position.start
+    private var position = Position.header
+    private var header = GzipHeader()
     private var offset: Int64 = 0
 
     init() {
@@ -18,14 +19,36 @@ final class GzipStream {
 
     private func beginMember() {
         isal_inflate_reset(state)
-        // Header and trailer are read and the CRC is checked by the library; a reset clears the flag.
-        state.pointee.crc_flag = UInt32(ISAL_GZIP)
+        // The library reads the trailer and checks the CRC; a reset clears the flag.
+        state.pointee.crc_flag = UInt32(ISAL_GZIP_NO_HDR_VER)
+        header = GzipHeader()
+        position = .header
+    }
+
+    private func readHeader(_ source: UnsafeRawBufferPointer) throws(CompressionFailure) -> Decompressor.Step
+    {
+        var consumed = 0
+        while consumed < source.count, !header.isComplete {
+            do throws(GzipHeader.Failure) {
+                try header.take(source[consumed])
+            } catch {
+                throw .corrupt(format: .gzip, reason: error.reason, offset: offset)
+            }
+            consumed += 1
+            offset += 1
+        }
+        if header.isComplete { position = .member }
+        return Decompressor.Step(consumed: consumed, produced: 0)
     }
 
     func step(
         _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer
     ) throws(CompressionFailure) -> Decompressor.Step {
-        if position == .betweenMembers || position == .padding { return try skipToMember(source) }
+        switch position {
+        case .header: return try readHeader(source)
+        case .betweenMembers, .padding: return try skipToMember(source)
+        case .member: break
+        }
         state.pointee.next_in = UnsafeMutablePointer(
             mutating: source.baseAddress?.assumingMemoryBound(to: UInt8.self))
         state.pointee.avail_in = UInt32(source.count)
@@ -35,7 +58,6 @@ final class GzipStream {
         let consumed = source.count - Int(state.pointee.avail_in)
         let produced = target.count - Int(state.pointee.avail_out)
         offset += Int64(consumed)
-        if consumed > 0 { position = .member }
         guard result >= 0, result != ISAL_NEED_DICT else {
             throw .corrupt(format: .gzip, reason: Self.reason(result), offset: offset)
         }
@@ -51,7 +73,6 @@ final class GzipStream {
             let byte = input[zeros]
             if byte == 0x1F, position == .betweenMembers, zeros == 0 {
                 beginMember()
-                position = .start
                 return Decompressor.Step(consumed: 0, produced: 0)
             }
             guard byte == 0 else { throw .trailingGarbage(format: .gzip, offset: offset + Int64(zeros)) }

@@ -73,6 +73,53 @@ private let skippable: [UInt8] = [0x53, 0x2A, 0x4D, 0x18, 3, 0, 0, 0, 7, 8, 9]
         #expect(throws: CompressionFailure.self) { try decompress(storedZstd([1]) + [7], .zstd) }
     }
 
+    @Test(
+        "Reserved flags in a gzip header are refused, in each member, wherever the input is cut",
+        arguments: [0x20, 0x40, 0x80, 0xE0, 0xE8] as [UInt8])
+    func reservedFlags(flags: UInt8) throws {
+        let member = storedGzip([1, 2, 3])
+        var flagged = member
+        flagged[3] = flags
+        for (blob, offset) in [(flagged, 3), (member + flagged, member.count + 3)] {
+            for inputSize in [1, 2, 3, 4, 5, 25, 1000] {
+                #expect(
+                    throws: CompressionFailure.corrupt(
+                        format: .gzip, reason: "reserved flags in a gzip header", offset: Int64(offset))
+                ) {
+                    try decompress(blob, .gzip, inputSize: inputSize)
+                }
+            }
+        }
+    }
+
+    /// RFC 1952, section 2.3.1: an extra field, a name, a comment, and a CRC of the header.
+    @Test(
+        "A gzip header with every field is read, wherever the input is cut",
+        arguments: [0x04, 0x08, 0x10, 0x02, 0x1E] as [UInt8])
+    func headerFields(flags: UInt8) throws {
+        func blob(sum: [UInt8]) -> [UInt8] {
+            var header: [UInt8] = [0x1F, 0x8B, 8, flags, 1, 2, 3, 4, 0, 255]
+            if flags & 0x04 != 0 { header += [3, 0, 0x1F, 0, 0x8B] }
+            if flags & 0x08 != 0 { header += Array("name\0".utf8) }
+            if flags & 0x10 != 0 { header += Array("comment\0".utf8) }
+            if flags & 0x02 != 0 { header += sum.isEmpty ? Array(headerChecksum(header)) : sum }
+            return header + storedGzip([1, 2, 3]).dropFirst(10)
+        }
+        for inputSize in [1, 2, 3, 7, 11, 1000] {
+            let twice = blob(sum: []) + blob(sum: [])
+            #expect(try decompress(twice, .gzip, inputSize: inputSize) == [1, 2, 3, 1, 2, 3])
+            if flags & 0x02 == 0 { continue }
+            #expect(throws: CompressionFailure.self) {
+                try decompress(blob(sum: [0, 0]), .gzip, inputSize: inputSize)
+            }
+        }
+    }
+
+    /// The lower half of its CRC-32, which stands behind an empty member's data.
+    private func headerChecksum(_ header: [UInt8]) -> ArraySlice<UInt8> {
+        storedGzip(header).suffix(8).prefix(2)
+    }
+
     @Test("A stream cut anywhere is refused", arguments: [CompressionFormat.gzip, .zstd])
     func truncated(format: CompressionFormat) throws {
         let bytes = Array(content.suffix(20_000))
