@@ -31,16 +31,24 @@ struct HeaderGroup {
         case UInt8(ascii: "x"):
             guard records == nil else { throw .malformed("a second PAX header for one entry") }
             records = try ExtendedHeader(body)
-        case UInt8(ascii: "L"):
-            guard longName == nil else { throw .malformed("a second long name for one entry") }
-            longName = Array(body.prefix { $0 != 0 })
-        case UInt8(ascii: "K"):
-            guard longLinkName == nil else { throw .malformed("a second long link name for one entry") }
-            longLinkName = Array(body.prefix { $0 != 0 })
+        case UInt8(ascii: "L"): try Self.set(&longName, to: body, "long name")
+        case UInt8(ascii: "K"): try Self.set(&longLinkName, to: body, "long link name")
         // A global header concerns no entry here.
         default: break
         }
     }
+
+    /// Of two names Python takes the first, and the other readers the last.
+    private static func set(_ name: inout [UInt8]?, to body: [UInt8], _ what: String) throws(Reason) {
+        // Go takes the header's own name then.
+        if body.isEmpty { throw .malformed("an empty \(what)") }
+        let new = Array(body.prefix { $0 != 0 })
+        guard name == nil || name == new else { throw .malformed("a second \(what) for one entry") }
+        name = new
+    }
+
+    /// Whether the entry's name is its header's own.
+    var isEmpty: Bool { !needsEntry }
 
     func name(of header: RawHeader) -> [UInt8] {
         records?.sparse.name ?? records?.path ?? longName ?? header.name

@@ -22,7 +22,8 @@ struct HeaderWalk {
     private enum State {
         case header
         case extended(type: UInt8, remaining: Int64, padding: Int64)
-        case skip(Int64)
+        /// Bytes to pass over, the last `padding` of which only fill up a block.
+        case skip(Int64, padding: Int64)
         /// Further blocks of an old GNU sparse map, before the entry's body.
         case sparseBlocks(Header, SparseMap, size: Int64)
         /// A sparse map at the start of the body.
@@ -52,6 +53,10 @@ struct HeaderWalk {
     private var start: Int64 = 0
     private var found = [Header]()
     private var taken = 0
+    /// Whether libarchive takes the tar for PAX's: then it reads a body behind a hard link.
+    private var isPAX = false
+    /// Headers that libarchive is to see otherwise, by their offsets.
+    private var plainHeaders = [(offset: Int64, block: [UInt8])]()
     /// What is wrong with the tar; nothing behind it is read.
     private(set) var refusal: ArchiveFailure?
 
@@ -69,11 +74,26 @@ struct HeaderWalk {
         }
     }
 
-    /// Passes over bytes that come next and that it need not see: content, and what fills up its last block.
+    /// Passes over content that comes next and that it need not see.
     mutating func skip() {
-        guard case .skip(let count) = state else { return }
-        offset += count
-        state = .header
+        guard case .skip(let count, let padding) = state, count > padding else { return }
+        offset += count - padding
+        state = padding > 0 ? .skip(padding, padding: padding) : .header
+    }
+
+    /// Bytes fed last that begin a header whose end has not come.
+    var undecided: Int { block.count }
+
+    /// Bytes that the tar lacks if it ends here, all of which only fill up a block.
+    var missingPadding: Int {
+        if case .skip(let count, let padding) = state, count <= padding { return Int(count) }
+        return 0
+    }
+
+    /// The headers in the bytes fed so far that libarchive is to see otherwise, each once.
+    mutating func takePlainHeaders() -> [(offset: Int64, block: [UInt8])] {
+        defer { plainHeaders = [] }
+        return plainHeaders
     }
 
     /// Whether the end of the archive has been seen.
@@ -92,10 +112,12 @@ struct HeaderWalk {
         return found[taken]
     }
 
-    /// What is wrong with a stream that ends here: it may do so between two entries only.
+    /// What is wrong with a stream that ends here: it may do so between two entries, and in what fills up the last one's
+    /// block.
     var truncation: ArchiveFailure? {
         switch state {
         case .header where block.isEmpty && !group.needsEntry: return nil
+        case .skip(let count, let padding) where count <= padding && !group.needsEntry: return nil
         case .header: return ArchiveFailure(reason: .truncated, entry: nil, offset: offset)
         case .ended, .loneZero: return nil
         default: return ArchiveFailure(reason: .truncated, entry: name.map(shown), offset: offset)
@@ -109,17 +131,17 @@ struct HeaderWalk {
         }
         switch state {
         case .ended: return
-        case .skip(let count):
+        case .skip(let count, let padding):
             let step = min(count, Int64(rest.count))
             advance(Int(step))
-            state = count == step ? .header : .skip(count - step)
+            state = count == step ? .header : .skip(count - step, padding: padding)
         case .extended(let type, let remaining, let padding):
             let step = Int(min(remaining, Int64(rest.count)))
             body.append(contentsOf: rest.prefix(step))
             advance(step)
             state = .extended(type: type, remaining: remaining - Int64(step), padding: padding)
             if remaining == Int64(step) {
-                state = padding > 0 ? .skip(padding) : .header
+                state = padding > 0 ? .skip(padding, padding: padding) : .header
                 try group.take(type, body)
                 body.removeAll()
             }
@@ -171,14 +193,24 @@ struct HeaderWalk {
         guard header.hasRightChecksum else { throw .malformed("a wrong header checksum") }
         group.begin(at: headerOffset)
         guard let size = header.size, size >= 0 else { throw .malformed("an unreadable size") }
+        if header.isAmbiguous {
+            name = group.name(of: header)
+            throw .malformed("a header that is ustar's to some readers and not to others")
+        }
         switch header.type {
         case UInt8(ascii: "x"), UInt8(ascii: "g"), UInt8(ascii: "L"), UInt8(ascii: "K"):
-            guard (1...Self.largestExtendedHeader).contains(size) else {
+            guard size <= Self.largestExtendedHeader else {
                 throw .malformed(
                     "an extended header of \(size) bytes, and at most \(Self.largestExtendedHeader) are read")
             }
             try group.announce()
-            state = .extended(type: header.type, remaining: size, padding: Self.padded(size) - size)
+            if header.type == UInt8(ascii: "x") || header.type == UInt8(ascii: "g") { isPAX = true }
+            if size == 0 {
+                state = .header
+                try group.take(header.type, [])
+            } else {
+                state = .extended(type: header.type, remaining: size, padding: Self.padded(size) - size)
+            }
         case 0, UInt8(ascii: "0")...UInt8(ascii: "7"), UInt8(ascii: "S"):
             name = group.name(of: header)
             try takeEntry(header, group.records)
@@ -191,8 +223,9 @@ struct HeaderWalk {
     private mutating func takeEntry(_ header: RawHeader, _ records: ExtendedHeader?) throws(Reason) {
         try group.checkNames()
         let path = try EntryPath(group.name(of: header))
-        let stored = try stored(header, records)
+        let stored = try stored(header, path)
         start = group.start ?? headerOffset
+        if let block = header.plain(hasBody: stored > 0) { plainHeaders.append((headerOffset, block)) }
         let form = try records?.sparse.form()
         func entry(size: Int64) throws(Reason) -> Entry {
             try Entry(header, group, path: path, offset: headerOffset, stored: stored, size: size)
@@ -229,20 +262,28 @@ struct HeaderWalk {
         }
     }
 
-    /// Bytes of the entry's body.
-    private func stored(_ header: RawHeader, _ records: ExtendedHeader?) throws(Reason) -> Int64 {
+    /// Bytes of the entry's body. What is no file has none, whatever size its header states: GNU tar, libarchive and Go make the
+    /// same tree of it (GNU tar lists another one).
+    private mutating func stored(_ header: RawHeader, _ path: EntryPath) throws(Reason) -> Int64 {
         guard let own = header.size else { throw .malformed("an unreadable size") }
-        let size = records?.size ?? own
+        let size = group.records?.size ?? own
         // libarchive takes an empty record for a size of 0.
-        if let records, records.hasEmptySize, size != 0 {
+        if let records = group.records, records.hasEmptySize, size != 0 {
             throw .malformed("a PAX size taken back, for \(size) bytes")
-        }
-        let isFile = [0, UInt8(ascii: "0"), UInt8(ascii: "7"), UInt8(ascii: "S")].contains(header.type)
-        guard isFile || size == 0 else {
-            throw .malformed("an entry that has no content comes with \(size) bytes")
         }
         // Offsets must not overflow; no file is this large.
         guard size <= Self.largestBody else { throw .malformed("a size of \(size) bytes") }
+        if !header.isUstarToLibarchive { isPAX = false }
+        if header.isHeaderOnly {
+            // libarchive reads a body where a record states it, and behind hard links of PAX's.
+            let isAlike = group.records?.size == nil && !(isPAX && header.type == UInt8(ascii: "1"))
+            guard isAlike || size == 0 else {
+                throw .malformed("an entry that has no content comes with \(size) bytes")
+            }
+            return 0
+        }
+        // A directory of before POSIX.
+        if header.type == 0, path.hadTrailingSlash, group.isEmpty { return 0 }
         return size
     }
 
@@ -260,7 +301,7 @@ struct HeaderWalk {
     private mutating func add(_ header: Header, skipping body: Int64, behind taken: Int64 = 0) {
         found.append(header)
         let rest = Self.padded(body) - taken
-        state = rest > 0 ? .skip(rest) : .header
+        state = rest > 0 ? .skip(rest, padding: Self.padded(body) - body) : .header
     }
 
     private static func padded(_ size: Int64) -> Int64 { (size + 511) & ~511 }

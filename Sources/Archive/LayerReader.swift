@@ -20,6 +20,10 @@ package struct LayerReader: ~Copyable {
         let reader: Int
         var walk = HeaderWalk()
         var hasEnded = false
+        /// Bytes that the walk has not decided about: the beginning of a header.
+        private var held = [UInt8]()
+        /// What libarchive gets instead of the ring's bytes, until it asks for more.
+        private var copy = UnsafeMutableRawBufferPointer(start: nil, count: 0)
 
         init(_ archive: OpaquePointer, ring: BlockRing, reader: Int) {
             self.archive = archive
@@ -27,17 +31,45 @@ package struct LayerReader: ~Copyable {
             self.reader = reader
         }
 
-        deinit { archive_read_free(archive) }
+        deinit {
+            archive_read_free(archive)
+            copy.deallocate()
+        }
 
-        /// The next block, unless the walk refuses what stands in it: libarchive would only waste time and memory
-        /// on it.
+        /// The next bytes for libarchive, unless the walk refuses what stands in them: libarchive would only waste time and
+        /// memory on it. Each header comes whole, without what libarchive would misread.
         func next() -> UnsafeRawBufferPointer? {
-            guard let bytes = ring.next(reader: reader) else {
-                hasEnded = true
-                return nil
+            while !hasEnded {
+                let start = walk.offset - Int64(held.count)
+                guard let bytes = ring.next(reader: reader) else {
+                    hasEnded = true
+                    // libarchive takes a tar for damaged that ends before its last block is full.
+                    return walk.missingPadding > 0
+                        ? copying([UInt8](repeating: 0, count: walk.missingPadding)) : nil
+                }
+                walk.feed(bytes)
+                if walk.refusal != nil { return nil }
+                let headers = walk.takePlainHeaders()
+                let undecided = walk.undecided
+                // Almost always: blocks begin and end with those of the tar, and nothing is misread.
+                if held.isEmpty, headers.isEmpty, undecided == 0 { return bytes }
+                var piece = held + bytes
+                held = Array(piece.suffix(undecided))
+                piece.removeLast(undecided)
+                for header in headers {
+                    let place = Int(header.offset - start)
+                    piece.replaceSubrange(place..<place + header.block.count, with: header.block)
+                }
+                if !piece.isEmpty { return copying(piece) }
             }
-            walk.feed(bytes)
-            return walk.refusal == nil ? bytes : nil
+            return nil
+        }
+
+        private func copying(_ bytes: [UInt8]) -> UnsafeRawBufferPointer {
+            copy.deallocate()
+            copy = .allocate(byteCount: bytes.count, alignment: 1)
+            copy.copyBytes(from: bytes)
+            return UnsafeRawBufferPointer(copy)
         }
 
         /// Why the reading ends here: what the walk says of it, else libarchive's words, or ours about libarchive.
@@ -145,6 +177,21 @@ package struct LayerReader: ~Copyable {
         remaining -= Int64(size)
         try body(offset, UnsafeRawBufferPointer(start: pointer, count: size).bytes)
         return true
+    }
+
+    /// The first bytes of the current entry's file, holes as zeros.
+    ///
+    /// - Parameter count: no more than the file has.
+    package mutating func contents(first count: Int64) throws -> [UInt8] {
+        var contents = [UInt8](repeating: 0, count: Int(count))
+        while try nextData({ (offset: Int64, bytes: RawSpan) in
+            guard offset < count else { return }
+            bytes.withUnsafeBytes { bytes in
+                let piece = bytes.prefix(Int(count - offset))
+                contents.replaceSubrange(Int(offset)..<Int(offset) + piece.count, with: piece)
+            }
+        }) {}
+        return contents
     }
 
     /// Reads what lies behind the end of the archive: it belongs to the layer's digest.

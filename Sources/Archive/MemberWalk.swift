@@ -30,6 +30,7 @@ package struct MemberWalk {
     /// - Returns: the members whose headers have ended in them. Names that are not UTF-8 are left out.
     package mutating func feed(_ bytes: RawSpan) throws(ArchiveFailure) -> [Member] {
         bytes.withUnsafeBytes { walk.feed($0) }
+        _ = walk.takePlainHeaders()
         var members = [Member]()
         while let header = walk.next() {
             if let member = Member(header) { members.append(member) }

@@ -53,6 +53,71 @@ struct ReadRow: Sendable, CustomStringConvertible {
 }
 
 @Suite("Dialects of tar") struct DialectTests {
+    /// What has a size and no data, in each dialect; sizes of a block and more, so that whoever skips it misses an entry.
+    static let sizesWithoutData: [TarEntry] = [
+        .file("old", "1").v7(), .directory("od").v7().stating(size: 700),
+        .hardLink("oh", to: "old").v7().stating(size: 1), .file("od2/").type(0).v7().stating(size: 9),
+        .file("f", "2"), .directory("d").stating(size: 4096), .hardLink("h", to: "f").stating(size: 1024),
+        .symlink("l", to: "f").stating(size: 1), .fifo("p").stating(size: 512),
+        .file("g", "3").gnu(), .hardLink("gh", to: "f").gnu().stating(size: 513),
+        .directory("gd").gnu().stating(size: 1), .symlink("gl", to: "g").gnu().stating(size: 600),
+    ]
+
+    /// Headers that say nothing more than others do.
+    static let repetitions: [TarEntry] = [
+        .extended("L", "long\0"), .extended("L", "long\0"), .file("short", "1").gnu(),
+        .extended("K", "old\0"), .extended("L", "link\0"), .extended("K", "old\0"), .extended("L", "link\0"),
+        .symlink("s", to: "t").gnu(), .extended("x", ""), .file("plain", "2"), .extended("g", ""),
+        .file("last", "3"),
+    ]
+
+    /// GNU tar lists another tree than it extracts; the others do not.
+    @Test("What has a size and no data is followed by the next header, in every dialect")
+    func sizes() throws {
+        for blockSize in [512, 1000, 1 << 20] {
+            let entries = try ArchiveTests.read(
+                LayerBuilder(Self.sizesWithoutData).tar, blockSize: blockSize)
+            #expect(
+                entries.map(\.line) == [
+                    "- old 1 1", "d od", "h oh -> old", "d od2", "- f 1 2", "d d", "h h -> f", "l l -> f",
+                    "p p",
+                    "- g 1 3", "h gh -> f", "d gd", "l gl -> g",
+                ])
+        }
+        // The mark of PAX goes with a header of another dialect, as libarchive has it.
+        let mixed = try ArchiveTests.read(
+            .file("f").pax("a", "b"), .hardLink("h", to: "f").gnu().stating(size: 3),
+            .hardLink("i", to: "f").stating(size: 3), .character("c", 1, 3).stating(size: 5),
+            .hardLink("j", to: "f").stating(size: 3).pax("size", "0"))
+        #expect(mixed.map(\.line) == ["- f 0", "h h -> f", "h i -> f", "c c 1:3", "h j -> f"])
+    }
+
+    @Test("A second long name that is the first, and an extended header without records, change nothing")
+    func repeatedHeaders() throws {
+        for blockSize in [512, 1000, 1 << 20] {
+            let entries = try ArchiveTests.read(LayerBuilder(Self.repetitions).tar, blockSize: blockSize)
+            #expect(entries.map(\.line) == ["- long 1 1", "l link -> old", "- plain 1 2", "- last 1 3"])
+        }
+    }
+
+    @Test(
+        "Each prefix of Go before 1.8 is read, however far it reaches",
+        arguments: [40, 41, 42, 100, 131, 137, 138, 150, 155], [512, 1000, 1 << 20])
+    func goPrefixes(length: Int, blockSize: Int) throws {
+        let prefix = String(repeating: "dir/", count: 40).prefix(length - 1) + "x"
+        let entries: [TarEntry] = [
+            .file("f", "abc").gnu(Bytes(String(prefix))), .directory("d").gnu(Bytes(String(prefix))),
+            .symlink("l", to: "f").gnu(Bytes(String(prefix))),
+            .hardLink("h", to: "f").gnu(Bytes(String(prefix))).stating(size: 3),
+            .file("large", Bytes.noise(5000)).gnu(Bytes(String(prefix))), .file("after", "x"),
+        ]
+        let read = try ArchiveTests.read(LayerBuilder(entries).tar, blockSize: blockSize)
+        #expect(
+            read.map(\.path) == ["f", "d", "l", "h", "large"].map { "\(prefix)/\($0)" } + ["after"])
+        #expect(read.map(\.data.count) == [3, 0, 0, 0, 5000, 1])
+        #expect(read[4].data == Bytes.noise(5000).array)
+    }
+
     @Test(
         "Each dialect's names, links and bodies are read by its own rules",
         arguments: [
@@ -237,10 +302,24 @@ struct ReadRow: Sendable, CustomStringConvertible {
                 "a GNU and a PAX link name for one entry"
             ),
             ([.extended("L", "\0"), .file("f")], "the name is empty"),
+            ([.extended("L", ""), .file("f")], "an empty long name"),
+            ([.extended("K", ""), .symlink("f", to: "x")], "an empty long link name"),
             (
-                [.extended("x", ""), .file("f")],
-                "an extended header of 0 bytes, and at most 1048576 are read"
+                [.records(("path", "a")), .extended("x", ""), .file("f")],
+                "a second PAX header for one entry"
             ),
+            ([.extended("x", "")], "an extended header without an entry"),
+            (
+                [.file("f").pax("a", "b"), .hardLink("h", to: "f").stating(size: 3)],
+                "an entry that has no content comes with 3 bytes"
+            ),
+            (
+                [TarEntry.globalHeader("a", "b"), .file("f"), .hardLink("h", to: "f").stating(size: 3)],
+                "an entry that has no content comes with 3 bytes"
+            ),
+            ([.directory("d").pax("size", "3")], "an entry that has no content comes with 3 bytes"),
+            ([.symlink("l", to: "f").pax("size", "3")], "an entry that has no content comes with 3 bytes"),
+            ([.file("d/", "abc").type(0).pax("a", "b")], "a directory comes with 3 bytes"),
             ([.records(("a", "b"))], "an extended header without an entry"),
             ([.extended("L", "a\0")], "an extended header without an entry"),
             (
@@ -257,12 +336,12 @@ struct ReadRow: Sendable, CustomStringConvertible {
             ([.file("f").editing { $0[136] = UInt8(ascii: "-") }], "an unreadable number in the header"),
             ([.character("c", 1, 1).editing { $0[329] = UInt8(ascii: "8") }], "an unreadable device number"),
             (
-                [.file("f", "1").gnu(repeated("p/", 40))],
+                [.file("f", "1").gnu(repeated("1", 42))],
                 "a sparse map where none can be, or none where one must be"
             ),
             (
-                [.file("f").pax("SCHILY.acl.access", "user:lisa:rwx")],
-                "an access control list with 'user:lisa:rwx'"
+                [.file("f").pax("SCHILY.acl.access", "user:lisa:rwx:x")],
+                "an access control list with 'user:lisa:rwx:x'"
             ),
             ([.file("f").pax("SCHILY.acl.access", "user::rwz")], "an access control list with 'user::rwz'"),
             ([.file("f").pax("SCHILY.acl.default", "nobody")], "an access control list with 'nobody'"),

@@ -44,10 +44,10 @@ private enum Problem: Equatable {
             (.file("f").type(UInt8(ascii: "M")), .type(UInt8(ascii: "M"))),
             (.file("f").type(0xFF), .type(0xFF)),
             (.file("f").withWrongChecksum(), .malformed),
-            (.symlink("l", to: "x").stating(size: 512), .malformed),
-            (.hardLink("l", to: "x").stating(size: 3), .malformed),
-            (.directory("d").stating(size: 512), .malformed),
-            (.fifo("p").stating(size: 1), .malformed),
+            (.symlink("l", to: "x").pax("size", "512"), .malformed),
+            (.hardLink("l", to: "x").pax("a", "b").stating(size: 3), .malformed),
+            (.directory("d").pax("size", "512"), .malformed),
+            (.fifo("p").pax("size", "1"), .malformed),
             (.file("f").stating(size: -1), .malformed),
             (.file("f").pax("size", "-1"), .malformed),
             (.file("f").pax("size", "9223372036854775807"), .malformed),
@@ -144,23 +144,56 @@ private enum Problem: Equatable {
         #expect(try read([UInt8](repeating: 0, count: zeros)).map(\.path) == [])
     }
 
-    @Test("A layer cut off is refused unless it is cut between two entries")
+    @Test("A layer cut off is refused unless it is cut between two entries, or in what fills up a block")
     func truncated() throws {
         let entries: [TarEntry] = [
             .directory("d"), .file("d/f", body), .file("x").xattr("user.a", body),
             .file(Bytes(String(repeating: "n", count: 200))).withGNUNames(), .symlink("l", to: "d"),
         ]
         let tar = LayerBuilder(entries, end: .nothing).tar
-        var boundaries = [0]
-        for entry in entries { boundaries.append((boundaries.last ?? 0) + entry.encoded.count) }
-        for length in stride(from: 0, through: tar.count, by: 256) {
+        // How many entries are whole, by lengths.
+        var whole = [0: 0]
+        var end = 0
+        for (index, entry) in entries.enumerated() {
+            end += entry.encoded.count
+            let padding = (512 - entry.contents.array.count % 512) % 512
+            for length in (end - padding)...end { whole[length] = index + 1 }
+        }
+        let ends = whole.keys.flatMap { [$0 - 1, $0, $0 + 1] }.filter { (0...tar.count).contains($0) }
+        for length in Set(stride(from: 0, through: tar.count, by: 256)).union(ends) {
             let cut = Array(tar.prefix(length))
-            if let count = boundaries.firstIndex(of: length) {
-                #expect(try read(cut).count == count, "cut at \(length)")
-            } else {
-                #expect(throws: ArchiveFailure.self, "cut at \(length)") { try read(cut) }
+            for blockSize in [512, 1000, 1 << 20] {
+                if let count = whole[length] {
+                    let entries = try read(cut, blockSize: blockSize)
+                    #expect(entries.count == count, "cut at \(length)")
+                    #expect(entries.allSatisfy { $0.path != "d/f" || $0.data == body.array })
+                } else {
+                    #expect(throws: ArchiveFailure.self, "cut at \(length)") {
+                        try read(cut, blockSize: blockSize)
+                    }
+                }
             }
         }
+    }
+
+    @Test("Of sparse files and of global headers what fills up the last block may be missing, and no data")
+    func truncatedForms() throws {
+        let sparse = TarEntry.file("f", "abc").pax("GNU.sparse.size", "9").pax("GNU.sparse.map", "0,1,5,2")
+        let map = Bytes(TarEntry.padded(Array("1\n0\n3\n".utf8)) + Array("abc".utf8))
+        let new = TarEntry.file("f", map).pax("GNU.sparse.major", "1").pax("GNU.sparse.minor", "0")
+            .pax("GNU.sparse.realsize", "9")
+        for entry in [sparse, new] {
+            let tar = entry.encoded
+            for missing in [0, 1, 508, 509] { #expect(try read(Array(tar.dropLast(missing))).count == 1) }
+            for missing in [510, 511, 512] {
+                #expect(throws: ArchiveFailure.self) { try read(Array(tar.dropLast(missing))) }
+            }
+        }
+        let global = TarEntry.file("f").encoded + TarEntry.globalHeader("a", "b").encoded.dropLast(100)
+        #expect(try read(global).count == 1)
+        // A header of one entry needs one.
+        let header = TarEntry.file("f").pax("a", "b").encoded.prefix(1000)
+        #expect(throws: ArchiveFailure.self) { try read(Array(header)) }
     }
 
     @Test("A flipped byte of a header is a wrong checksum", arguments: SampleTar.single)

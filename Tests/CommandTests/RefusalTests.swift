@@ -57,8 +57,8 @@ private let archives = [
     RefusedLayer("entry 'f', byte 1024 of the tar: unknown type 'Z'", .file("f").type(UInt8(ascii: "Z"))),
     RefusedLayer(#"entry 'f', byte 1024 of the tar: unknown type '\xff'"#, .file("f").type(0xFF)),
     RefusedLayer(
-        "entry 'd/l', byte 1536 of the tar: an entry that has no content comes with 3 bytes", .directory("d"),
-        .hardLink("d/l", to: "x").stating(size: 3)),
+        "entry 'd/l', byte 2560 of the tar: an entry that has no content comes with 3 bytes", .directory("d"),
+        .hardLink("d/l", to: "x").pax("size", "3")),
     RefusedLayer(
         "entry 'f', byte 1024 of the tar: owner 4294967295 is out of range", .file("f").owned(-1 + 1 << 32, 0)
     ),

@@ -362,7 +362,7 @@ private enum Way: String, CaseIterable {
 }
 
 /// A FIFO, and who writes into it.
-private struct Pipe: Sendable {
+struct Pipe: Sendable {
     let path: FilePath
 
     init(in scratch: TemporaryDirectory) throws {
