@@ -10,12 +10,12 @@ package struct EntryPath: Hashable, Sendable, CustomStringConvertible {
     /// Whether the archive wrote a `/` at its end, as it does for directories.
     package let hadTrailingSlash: Bool
 
-    /// - Throws: `.unusableName` for an empty name and for a component over 255 bytes.
+    /// - Throws: `.unusableName` for an empty name and for a component over 255 bytes; of a whiteout, `.wh.X`, the limit is X's.
     package init(_ bytes: [UInt8]) throws(ArchiveFailure.Reason) {
         guard !bytes.isEmpty else { throw .unusableName("the name is empty") }
         var components = [FileName]()
         for part in bytes.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: true) {
-            if let name = FileName(part) {
+            if let name = FileName(part) ?? FileName(whiteout: part) {
                 components.append(name)
             } else if part.count > FileName.maximumLength {
                 throw .unusableName("a component is over 255 bytes long")

@@ -23,6 +23,20 @@ package struct FileName: Hashable, Sendable, CustomStringConvertible {
 
     package init?(_ bytes: some Collection<UInt8>) { self.init(Array(bytes)[...]) }
 
+    /// `.wh.X` for an X of up to 255 bytes: a name that only an archive can have, of up to 259 bytes. The kernel refuses it
+    /// where it is longer than 255 (ENAMETOOLONG). Nil for anything else.
+    package init?(whiteout bytes: ArraySlice<UInt8>) {
+        guard bytes.starts(with: Self.whiteoutPrefix),
+            let hidden = FileName(bytes.dropFirst(Self.whiteoutPrefix.count))
+        else { return nil }
+        self.init(whiteoutOf: hidden)
+    }
+
+    /// `.wh.X` for X.
+    package init(whiteoutOf hidden: FileName) { terminated = Self.whiteoutPrefix + hidden.terminated }
+
+    private static let whiteoutPrefix = Array(".wh.".utf8)
+
     /// For names that the program itself chooses; a wrong one is refused by the kernel, not here.
     package init(literal: String) {
         self.terminated = Array(literal.utf8) + [0]

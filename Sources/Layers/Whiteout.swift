@@ -15,7 +15,6 @@ enum Whiteout {
     case kept
 
     private static let prefix: StaticString = ".wh."
-    private static let prefixBytes = Array(".wh.".utf8)
     private static let reservedPrefix: StaticString = ".wh..wh."
     private static let opaqueName = FileName(literal: ".wh..wh..opq")
     /// Where AUFS keeps the files that have several names.
@@ -24,9 +23,9 @@ enum Whiteout {
     /// Where this program keeps lower files until a layer's end: no entry can have the name.
     static let asideFolder = FileName(literal: ".wh..wh.unpack")
 
-    /// `.wh.X` for X; nil if that is too long for a name, or means something else.
+    /// `.wh.X` for X; nil if that means something else.
     static func name(hiding hidden: FileName) -> FileName? {
-        isReserved(hidden) ? nil : FileName(prefixBytes + hidden.bytes)
+        isReserved(hidden) ? nil : FileName(whiteoutOf: hidden)
     }
 
     /// Whether no file of a layer can have the name.

@@ -13,6 +13,7 @@ import Testing
             ("a b", "a b"), ("a\nb", #"a\x0ab"#), (#"a\b"#, #"a\\b"#), ("é", "é"),
             (Bytes([0x66, 0xE9]), #"f\xe9"#), (Bytes([0xE2, 0x80, 0xAE]), #"\xe2\x80\xae"#),
             (Bytes(String(repeating: "n", count: 255)), String(repeating: "n", count: 255)),
+            (Bytes(".wh." + String(repeating: "n", count: 255)), ".wh." + String(repeating: "n", count: 255)),
         ] as [(Bytes, String)])
     func cleaned(path: Bytes, expected: String) throws {
         let path = try EntryPath(path.array)
@@ -33,6 +34,8 @@ import Testing
         arguments: [
             "", Bytes("a\0b"), Bytes("\0"), Bytes(String(repeating: "n", count: 256)),
             Bytes("a/" + String(repeating: "n", count: 300) + "/b"),
+            Bytes(".wh." + String(repeating: "n", count: 256)),
+            Bytes(".Wh." + String(repeating: "n", count: 252)),
         ])
     func refused(path: Bytes) {
         #expect(throws: ArchiveFailure.Reason.self) { try EntryPath(path.array) }

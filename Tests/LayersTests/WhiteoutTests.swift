@@ -6,6 +6,8 @@ private let d = TarEntry.directory("d")
 private let tree: [TarEntry] = [
     d, .file("d/a", "1"), .file("d/b", "1"), .directory("d/s"), .file("d/s/x", "1"),
 ]
+/// Names that are legal, with whiteouts that are too long for a file system.
+private let long = [252, 255].map { String(repeating: "n", count: $0) }
 private let treeShown = ["d/", "d/a=1", "d/b=1", "d/s/", "d/s/x=1"]
 
 @Suite("Whiteouts", .enabled(if: Ability.canApplyLayers, "no place for device nodes and trusted attributes"))
@@ -18,6 +20,11 @@ struct WhiteoutTests {
                 shows: ["d/", "d/b=1", "d/s/", "d/s/x=1"], leaves: ["d/", "d/a!"]),
             Row("a directory is hidden", below: tree, layer: [.whiteout("d")], shows: [], leaves: ["d!"]),
             Row("a symlink is hidden", below: [.symlink("l", to: "x")], layer: [.whiteout("l")], shows: []),
+            Row(
+                "names of up to 255 bytes are hidden",
+                below: [.file(Bytes(long[0]), "1"), d, .directory(Bytes("d/" + long[1])), .file("a", "1")],
+                layer: [.whiteout(long[0]), .whiteout("d/" + long[1])],
+                shows: ["a=1", "d/"], leaves: ["d/", "d/\(long[1])!", "\(long[0])!"]),
             Row(
                 "a file of this layer stays", below: [.file("a", "1")],
                 layer: [.whiteout("a"), .file("a", "2")],

@@ -375,4 +375,15 @@ struct DifferMakingTests {
         }
         #expect(error.code == .data && error.message.contains(".wh.x"))
     }
+
+    @Test("What is gone is hidden whatever the length of its name", arguments: [251, 252, 255])
+    func longNames(length: Int) throws {
+        let lower = try scratch.makeDirectory("lower")
+        let upper = try scratch.makeDirectory("upper")
+        let name = FileName(literal: String(repeating: "n", count: length))
+        _ = try Directory(opening: lower).createFile(name, mode: 0o600)
+        let (layer, blob) = try make(bind(lower), bind(upper))
+        try apply(layer, blob, onto: bind(lower, "rw"))
+        #expect(try Directory(opening: lower).names().isEmpty)
+    }
 }
