@@ -3,7 +3,7 @@ package import Kernel
 /// What `TarWriter` writes a header of.
 package struct TarMember: Sendable {
     package enum Content: Sendable {
-        /// `ranges` says where there is data; nil is everywhere.
+        /// `ranges` has data; nil is everywhere. In the tar they are grown to whole blocks.
         case regular(size: Int64, ranges: [Range<Int64>]?)
         case directory
         /// Another name of a member that was written before.
@@ -54,8 +54,11 @@ extension TarMember {
         var map = [UInt8]()
         var isDirectory = false
         switch content {
-        case .regular(let size, nil): header.size = fitting(size, digits: 11, as: "size", in: &records)
-        case .regular(let size, let ranges?):
+        case .regular(let size, let ranges):
+            guard let ranges = Self.blocks(of: ranges, size: size) else {
+                header.size = fitting(size, digits: 11, as: "size", in: &records)
+                break
+            }
             map = Self.map(of: ranges, size: size)
             let stored = Int64(map.count) + ranges.reduce(0) { $0 + Int64($1.count) }
             header.size = fitting(stored, digits: 11, as: "size", in: &records)
@@ -143,6 +146,25 @@ extension TarMember {
             throw .unusableName("no record can name the extended attribute \(attribute.name)")
         }
         add(Array("SCHILY.xattr.".utf8) + attribute.name.bytes, attribute.value, to: &records)
+    }
+
+    /// Ranges of data grown outward to multiples of 512 bytes, none beyond the file's end: GNU tar reads every piece of a
+    /// sparse file in whole blocks, and other data where one ends within a block.
+    ///
+    /// - Returns: nil if no hole is left.
+    static func blocks(of ranges: [Range<Int64>]?, size: Int64) -> [Range<Int64>]? {
+        guard let ranges else { return nil }
+        var blocks = [Range<Int64>]()
+        for range in ranges where !range.isEmpty {
+            let start = range.lowerBound & ~511
+            let end = range.upperBound > size - 511 ? size : (range.upperBound + 511) & ~511
+            if let last = blocks.last, last.upperBound >= start {
+                blocks[blocks.count - 1] = last.lowerBound..<end
+            } else {
+                blocks.append(start..<end)
+            }
+        }
+        return blocks == [0..<size] || size == 0 ? nil : blocks
     }
 
     private static func map(of ranges: [Range<Int64>], size: Int64) -> [UInt8] {

@@ -7,8 +7,13 @@ package struct TarWriter {
     private var buffer = [UInt8]()
     private static let bufferSize = 1 << 18
 
-    /// Of the regular file that is being written: what is still to come of its data, the first first reversed.
+    /// Of the regular file that is being written: what is still to come of its data, the last one first.
     private var expected = [Range<Int64>]()
+    /// Its pieces in the tar that have not ended, the last one first.
+    private var pieces = [Range<Int64>]()
+    /// Where in the file the next byte belongs.
+    private var position: Int64 = 0
+    /// Bytes of its pieces so far.
     private var stored: Int64 = 0
 
     /// - Parameter output: takes the bytes in order, and returns when they are written.
@@ -21,9 +26,25 @@ package struct TarWriter {
         buffer += try member.encoded()
         if buffer.count > Self.bufferSize { try flush() }
         stored = 0
+        position = 0
         expected = []
+        pieces = []
         if case .regular(let size, let ranges) = member.content {
             expected = (ranges ?? [0..<size]).filter { !$0.isEmpty }.reversed()
+            pieces = (TarMember.blocks(of: ranges, size: size) ?? [0..<size]).reversed()
+        }
+    }
+
+    /// Writes the zeros of its pieces up to a place in the file. There are fewer than 1,024 at a time.
+    private mutating func pad(to end: Int64) {
+        while let piece = pieces.last, piece.lowerBound < end {
+            let start = max(position, piece.lowerBound)
+            let count = min(piece.upperBound, end) - start
+            buffer += repeatElement(0, count: Int(count))
+            stored += count
+            position = start + count
+            if piece.upperBound > end { return }
+            pieces.removeLast()
         }
     }
 
@@ -33,10 +54,12 @@ package struct TarWriter {
         guard let next = expected.last, next.lowerBound == offset, next.count >= bytes.byteCount else {
             return false
         }
+        pad(to: offset)
         let end = offset + Int64(bytes.byteCount)
         expected.removeLast()
         if end < next.upperBound { expected.append(end..<next.upperBound) }
         stored += Int64(bytes.byteCount)
+        position = end
         // Large pieces are not copied.
         if bytes.byteCount >= Self.bufferSize / 4 {
             try flush()
@@ -50,8 +73,10 @@ package struct TarWriter {
 
     /// - Returns: false if data is missing.
     package mutating func end() -> Bool {
+        guard expected.isEmpty else { return false }
+        pad(to: .max)
         buffer += TarMember.padding(behind: stored)
-        return expected.isEmpty
+        return true
     }
 
     /// Writes the end of the archive.

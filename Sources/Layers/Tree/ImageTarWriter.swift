@@ -6,16 +6,16 @@ package import Streams
 
 /// Writes the tree of an image as one tar, without a file system: the same bytes for the same image and time.
 ///
-/// What comes first is the content, as the layers have it: so nothing has to be kept anywhere.
+/// Each path has one entry, and each directory comes before what is in it: readers that index a tar refuse others (tar-split,
+/// which docker and podman use; tar2sqfs).
 ///
-/// 1. Regular files: the lowest layer's first, in the order of its archive; each under the first of its names.
-/// 2. Each directory behind the directories in it and its FIFOs, its devices and, as hard links, its names of what stands
-///    before; all in the order of their names' bytes. Symlinks come last, and then their directory comes twice: before
-///    them and behind.
+/// 1. Directories, each before those in it, in the order of their names' bytes.
+/// 2. Regular files, as the layers have their content, which is kept nowhere: the lowest layer's first, in the order of its
+///    archive; each under the first of its names.
+/// 3. Everything else in the order of the names: symlinks, FIFOs, devices and, as hard links, further names.
 ///
-/// So nothing inherits from a directory, and whatever is made in it is made before its time is set. GNU tar makes some
-/// symlinks only at its end, and sets their directory's time behind that if the directory stands before them; bsdtar sets
-/// the time of a directory that is there at once.
+/// Readers that set the times of directories at their end keep them: bsdtar, Python, docker, podman, and GNU tar with
+/// `--delay-directory-restore`.
 package struct ImageTarWriter: Sendable {
     private let tree: ImageTree
     /// Of each regular file, under the number of its id.
@@ -82,40 +82,38 @@ package struct ImageTarWriter: Sendable {
         }
     }
 
+    /// Writes the directories. Comes first.
+    ///
+    /// - Throws: as `writeRest`.
+    package func writeDirectories(
+        to output: inout Output, cancellation: Cancellation
+    ) throws(LayerFailure) {
+        do {
+            try tree.forEach { item in
+                try cancellation.check()
+                let directory = tree[item.id]
+                guard directory.isDirectory else { return }
+                try output.writer.add(TarMember(path: item.path, .directory, clamped(directory.metadata)))
+            }
+        } catch {
+            throw LayerFailure.wrapping(error)
+        }
+    }
+
     /// Writes everything else, and the end.
     ///
     /// - Throws: what the output throws, `LayerFailure` for what no tar can say, `Cancelled`.
     package func writeRest(to output: inout Output, cancellation: Cancellation) throws(LayerFailure) {
         /// Where files of several names, and without content, were written first.
         var places = [ImageTree.FileID: [FileName]]()
-        var pending = [(item: ImageTree.Item(path: [], id: ImageTree.root), isBehind: false)]
         do {
-            while let (item, isBehind) = pending.popLast() {
+            try tree.forEach { item in
                 try cancellation.check()
-                guard isBehind else {
-                    pending.append((item, true))
-                    pending += children(of: item) { $0.isDirectory }.reversed().map { ($0, false) }
-                    continue
-                }
-                for child in children(of: item, { !$0.isDirectory && !$0.content.isSymlink }) {
-                    try write(child, &places, &output.writer)
-                }
-                let symlinks = children(of: item) { $0.content.isSymlink }
-                if !symlinks.isEmpty { try write(item, &places, &output.writer) }
-                for link in symlinks { try write(link, &places, &output.writer) }
-                try write(item, &places, &output.writer)
+                if !tree[item.id].isDirectory { try write(item, &places, &output.writer) }
             }
             try output.writer.finish()
         } catch {
             throw LayerFailure.wrapping(error)
-        }
-    }
-
-    private func children(
-        of item: ImageTree.Item, _ isWanted: (ImageTree.File) -> Bool
-    ) -> [ImageTree.Item] {
-        tree.children(of: item.id).filter { isWanted(tree[$0.id]) }.map {
-            ImageTree.Item(path: item.path + [$0.name], id: $0.id)
         }
     }
 
@@ -128,7 +126,7 @@ package struct ImageTarWriter: Sendable {
             let metadata = clamped(file.metadata, withAttributes: false)
             try writer.add(TarMember(path: item.path, .hardLink(TarMember.name(of: first)), metadata))
         } else if let content = Self.content(of: file) {
-            if !file.isDirectory, counts[item.id] > 1 { places[item.id] = item.path }
+            if counts[item.id] > 1 { places[item.id] = item.path }
             try writer.add(TarMember(path: item.path, content, clamped(file.metadata)))
         }
     }
@@ -136,12 +134,11 @@ package struct ImageTarWriter: Sendable {
     /// Nil for what a tar cannot hold: no image has such a file.
     private static func content(of file: ImageTree.File) -> TarMember.Content? {
         switch file.content {
-        case .directory: .directory
         case .symlink(let target): .symlink(target)
         case .fifo: .fifo
         case .character(let device): .character(device)
         case .block(let device): .block(device)
-        case .regular, .socket: nil
+        case .directory, .regular, .socket: nil
         }
     }
 

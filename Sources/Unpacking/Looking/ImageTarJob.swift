@@ -66,6 +66,13 @@ package struct ImageTarJob: Sendable {
         }
         let tar = ImageTarWriter(tree, latest: latest)
         var output = ImageTarWriter.Output(to: write)
+        if let first = steps.first {
+            do {
+                try tar.writeDirectories(to: &output, cancellation: cancellation)
+            } catch {
+                throw UnpackError(error, in: first)
+            }
+        }
         let budget = budget()
         for step in steps where tar.needs(step) {
             try work(on: step) { () throws(LayerFailure) in
