@@ -11,6 +11,8 @@ struct AccessControlList {
         let tag: UInt16
         let permissions: UInt16
         let id: UInt32
+        /// Of a named user or group whose number the text does not have.
+        var name: [UInt8]?
     }
 
     let items: [Item]
@@ -18,6 +20,9 @@ struct AccessControlList {
     init(items: [Item]) { self.items = items }
 
     var count: Int { items.count }
+
+    /// Whether the number of a user or a group is missing.
+    var hasNames: Bool { items.contains { $0.name != nil } }
 
     init(text: ArraySlice<UInt8>) throws(ArchiveFailure.Reason) {
         var items = [Item]()
@@ -27,47 +32,80 @@ struct AccessControlList {
             for entry in list.split(separator: UInt8(ascii: ",")) {
                 let words = entry.filter { $0 != UInt8(ascii: " ") && $0 != UInt8(ascii: "\t") }
                 if words.isEmpty { continue }
-                guard let item = Self.item(String(decoding: words, as: UTF8.self)) else {
+                guard let item = Self.item(words) else {
                     throw .malformed("an access control list with '\(shown(entry))'")
                 }
                 items.append(item)
             }
         }
-        self.items = items.sorted { ($0.tag, $0.id) < ($1.tag, $1.id) }
+        self.init(sorting: items)
     }
 
-    private static func item(_ text: String) -> Item? {
-        let fields = text.split(separator: ":", omittingEmptySubsequences: false)
+    /// In the order that the kernel wants (posix_acl_valid).
+    private init(sorting items: [Item]) { self.items = items.sorted { ($0.tag, $0.id) < ($1.tag, $1.id) } }
+
+    private static func item(_ text: [UInt8]) -> Item? {
+        let fields = text.split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false)
         // Solaris leaves the empty name out.
         let hasName = fields.count > 2
         guard let tag = fields.first, (2...4).contains(fields.count),
             let permissions = permissions(fields[hasName ? 2 : 1])
         else { return nil }
-        let name = hasName ? fields[1] : ""
-        switch (tag, name.isEmpty) {
+        let name = hasName ? fields[1] : []
+        switch (String(decoding: tag, as: UTF8.self), name.isEmpty) {
         case ("user", true), ("u", true): return Item(tag: 0x01, permissions: permissions, id: .max)
         case ("group", true), ("g", true): return Item(tag: 0x04, permissions: permissions, id: .max)
         case ("mask", true), ("m", true): return Item(tag: 0x10, permissions: permissions, id: .max)
         case ("other", true), ("o", true): return Item(tag: 0x20, permissions: permissions, id: .max)
         case ("user", false), ("u", false), ("group", false), ("g", false):
-            guard let id = UInt32(fields.count > 3 ? fields[3] : name), id != .max else { return nil }
-            return Item(tag: tag.first == "u" ? 0x02 : 0x08, permissions: permissions, id: id)
+            let tag: UInt16 = tag.first == UInt8(ascii: "u") ? 0x02 : 0x08
+            if let id = number(fields.count > 3 ? fields[3] : name) {
+                return id == .max ? nil : Item(tag: tag, permissions: permissions, id: id)
+            }
+            return fields.count > 3
+                ? nil : Item(tag: tag, permissions: permissions, id: .max, name: Array(name))
         default: return nil
         }
     }
 
-    private static func permissions(_ text: Substring) -> UInt16? {
+    private static func number(_ digits: ArraySlice<UInt8>) -> UInt32? {
+        guard digits.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }) else { return nil }
+        return UInt32(String(decoding: digits, as: UTF8.self))
+    }
+
+    private static func permissions(_ text: ArraySlice<UInt8>) -> UInt16? {
         var bits: UInt16 = 0
         for character in text {
             switch character {
-            case "r": bits |= 4
-            case "w": bits |= 2
-            case "x": bits |= 1
-            case "-": break
+            case UInt8(ascii: "r"): bits |= 4
+            case UInt8(ascii: "w"): bits |= 2
+            case UInt8(ascii: "x"): bits |= 1
+            case UInt8(ascii: "-"): break
             default: return nil
             }
         }
         return bits
+    }
+
+    /// With the numbers of its users and groups.
+    ///
+    /// - Throws: `.malformed` for one that has none.
+    func numbered(by accounts: some Accounts) throws(ArchiveFailure.Reason) -> AccessControlList {
+        var numbered = [Item]()
+        for item in items {
+            guard let name = item.name else {
+                numbered.append(item)
+                continue
+            }
+            let isUser = item.tag == 0x02
+            guard let id = isUser ? accounts.user(name) : accounts.group(name) else {
+                throw .malformed(
+                    "the access control list entry '\(isUser ? "user" : "group"):\(shown(name))': the image has no such \(isUser ? "user" : "group")"
+                )
+            }
+            numbered.append(Item(tag: item.tag, permissions: item.permissions, id: id))
+        }
+        return AccessControlList(sorting: numbered)
     }
 
     /// For setxattr(2): version 2, then tag, permissions and id of each entry, all little-endian

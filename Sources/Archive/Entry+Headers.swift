@@ -15,6 +15,14 @@ extension Entry {
         self.offset = offset
         content = try Self.content(header, group, path, stored: stored, size: size)
         metadata = try Self.metadata(header, group.records)
+        namedLists = (group.records?.accessControlLists ?? [:]).filter { $0.value.hasNames }
+        dropKnownLists()
+    }
+
+    /// A list is known where an attribute has it with numbers.
+    private mutating func dropKnownLists() {
+        if namedLists.isEmpty { return }
+        for attribute in metadata.extendedAttributes { namedLists[attribute.name] = nil }
     }
 
     private static func content(
@@ -68,7 +76,9 @@ extension Entry {
         func time(_ seconds: Int64) -> Timestamp { Timestamp(seconds: seconds, nanoseconds: 0) }
         var attributes = records?.extendedAttributes ?? [:]
         // The kernel keeps ACLs as attributes of these names.
-        attributes.merge(records?.accessControlLists ?? [:]) { $1 }
+        for (name, list) in records?.accessControlLists ?? [:] where !list.hasNames {
+            attributes[name] = list.encoded
+        }
         return Metadata(
             uid: try owner("owner", uid), gid: try owner("group", gid),
             mode: UInt32(truncatingIfNeeded: mode) & 0o7777,
@@ -89,6 +99,7 @@ extension Entry {
         for attribute in metadata.extendedAttributes { all[attribute.name] = attribute.value }
         var entry = self
         entry.metadata.extendedAttributes = Self.sorted(all)
+        entry.dropKnownLists()
         return entry
     }
 

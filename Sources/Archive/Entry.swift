@@ -18,6 +18,9 @@ package struct Entry: Sendable {
     package let path: EntryPath
     package let content: Content
     package internal(set) var metadata: Metadata
+    /// Access control lists that have names without numbers, and that no attribute has with numbers; not among the metadata
+    /// until `numbered(by:)`.
+    var namedLists = [AttributeName: AccessControlList]()
     /// Where its header stands, in bytes of the uncompressed layer.
     package let offset: Int64
 }

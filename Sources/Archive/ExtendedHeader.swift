@@ -18,8 +18,7 @@ struct ExtendedHeader {
     private(set) var deviceMinor: Int64?
     /// `SCHILY.xattr.*`, which win over `LIBARCHIVE.xattr.*`; an empty one is an attribute without content.
     private(set) var extendedAttributes = [AttributeName: [UInt8]]()
-    /// As setxattr(2) takes them.
-    private(set) var accessControlLists = [AttributeName: [UInt8]]()
+    private(set) var accessControlLists = [AttributeName: AccessControlList]()
     private var seenLists = Set<String>()
     private(set) var sparse = SparseRecords()
 
@@ -92,12 +91,9 @@ struct ExtendedHeader {
         case "SCHILY.acl.access":
             // Three entries say no more than the mode does.
             let list = try AccessControlList(text: value)
-            if list.count > 3 {
-                accessControlLists[AttributeName(literal: "system.posix_acl_access")] = list.encoded
-            }
+            if list.count > 3 { accessControlLists[.accessControl] = list }
         case "SCHILY.acl.default":
-            accessControlLists[AttributeName(literal: "system.posix_acl_default")] =
-                try AccessControlList(text: value).encoded
+            accessControlLists[.defaultAccessControl] = try AccessControlList(text: value)
         default: break
         }
     }

@@ -57,14 +57,17 @@ struct LayerApplier: LayerVisitor {
     private var refusal: LayerFailure?
     /// What earlier passes over the layer found to be misread.
     let known: Set<[FileName]>
+    private(set) var accounts: AccountNumbers
 
     var warnings: [LayerWarning] { writer.warnings.values.sorted { $0.kind.rawValue < $1.kind.rawValue } }
 
-    /// - Parameter known: the `misread` of the passes before this one.
+    /// - Parameters:
+    ///   - known: the `misread` of the passes before this one.
+    ///   - accounts: what `readAccounts` has read in one of them.
     init(
         directory: Directory, below: Promise<LowerView?>, form: WhiteoutForm, marks: OverlayMarks,
         account: Budget.Account, plainRoot: Metadata, known: Set<[FileName]> = [],
-        digests: ContentDigests? = nil, settlingInterval: Int
+        accounts: ImageAccounts? = nil, digests: ContentDigests? = nil, settlingInterval: Int
     ) {
         tree = LayerTree(directory)
         self.form = form
@@ -74,6 +77,7 @@ struct LayerApplier: LayerVisitor {
         lower = below.value ?? nil
         self.plainRoot = plainRoot
         self.known = known
+        self.accounts = AccountNumbers(accounts)
         self.digests = digests
         self.settlingInterval = settlingInterval
         settlingPoint = settlingInterval
@@ -88,7 +92,7 @@ struct LayerApplier: LayerVisitor {
         if lower == nil, account.isCrowded { _ = try openLower() }
         if weight > settlingPoint { try settle() }
         do {
-            try apply(entry, from: &reader)
+            try apply(try accounts.number(entry), from: &reader)
         } catch let failure as LayerFailure {
             guard case .refused = failure.cause else { throw failure }
             try postpone(failure.placed(at: entry))

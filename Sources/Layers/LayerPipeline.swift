@@ -127,12 +127,13 @@ package struct LayerPipeline: Sendable {
         _ progress: @escaping Progress, _ streamed: () -> Void, _ plainRoot: Metadata
     ) throws -> FoundLayer {
         var known = Set<[FileName]>()
+        var accounts: ImageAccounts?
         var window = sharedWindow
         for _ in 1...Self.maximumPasses {
             let account = Budget.Account(budget)
             var applier = LayerApplier(
                 directory: directory, below: lower, form: form, marks: marks, account: account,
-                plainRoot: plainRoot, known: known,
+                plainRoot: plainRoot, known: known, accounts: accounts,
                 digests: keepsDigests ? ContentDigests() : nil, settlingInterval: settlingInterval)
             do {
                 let stream = LayerStream(
@@ -144,7 +145,9 @@ package struct LayerPipeline: Sendable {
                 }
                 let content = try stream.read(into: &applier, progress)
                 streamed()
-                if applier.misread.isEmpty {
+                if applier.misread.isEmpty, applier.accounts.areMissing {
+                    accounts = try applier.readAccounts()
+                } else if applier.misread.isEmpty {
                     try applier.finish()
                     account.keep()
                     return FoundLayer(content, by: applier)

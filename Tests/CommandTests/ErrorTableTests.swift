@@ -66,8 +66,12 @@ struct ErrorTableTests {
 
     /// A layout of one layer, and that layer's blob.
     private static func image(_ program: Program) throws -> (ImageBuilder, Descriptor) {
+        try Self.image(program, LayerBuilder(.file("a", "content")))
+    }
+
+    private static func image(_ program: Program, _ layer: LayerBuilder) throws -> (ImageBuilder, Descriptor)
+    {
         let builder = try ImageBuilder(at: program.scratch.path.appending("image"))
-        let layer = LayerBuilder(.file("a", "content"))
         let blob = try builder.layer(layer)
         try builder.writeIndex([try builder.manifest(try builder.config(.host, [layer.diffID]), [blob])])
         return (builder, blob)
@@ -145,6 +149,10 @@ struct ErrorTableTests {
             let (builder, blob) = try image(program)
             try builder.removeBlob(blob)
             return try program.run(builder.path.string)
+        case "an access control list that names an unknown user":
+            let list: Bytes = "user::rw-,user:lisa:r--,group::r--,mask::r--,other::---"
+            let layer = LayerBuilder(.file("journal").pax("SCHILY.acl.access", list))
+            return try program.run(try image(program, layer).0.path.string)
         case "more than was allowed":
             return try program.run(busybox, "--max-bytes", "1000", "--jobs", "1")
         case "no space":

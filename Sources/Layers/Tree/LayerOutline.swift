@@ -31,17 +31,20 @@ struct LayerOutline: LayerVisitor {
     private var followed = Set<[FileName]>()
     private(set) var misread = Set<[FileName]>()
     private let known: Set<[FileName]>
+    private(set) var accounts: AccountNumbers
     private var refusal: LayerFailure?
 
     var warnings: [LayerWarning] { writer.warnings.values.sorted { $0.kind.rawValue < $1.kind.rawValue } }
 
     init(
-        number: Int, over below: ImageTree, known: Set<[FileName]>, watching path: [FileName]?,
+        number: Int, over below: ImageTree, known: Set<[FileName]>, accounts: ImageAccounts?,
+        watching path: [FileName]?,
         digests: Bool, account: Budget.Account, memory: TreeMemory
     ) {
         self.number = Int32(number)
         self.below = below
         self.known = known
+        self.accounts = AccountNumbers(accounts)
         watch = path.map { PathWatch($0, file: below.lookUp($0)) }
         wantsDigests = digests
         self.account = account
@@ -59,7 +62,7 @@ struct LayerOutline: LayerVisitor {
         let entryNumber = Int32(entries - 1)
         watch?.entry = entryNumber
         do {
-            try place(entry, from: &reader)
+            try place(try accounts.number(entry), from: &reader)
         } catch let failure as LayerFailure {
             guard case .refused = failure.cause, !followed.isEmpty else { throw failure }
             refusal = refusal ?? failure.placed(at: entry)

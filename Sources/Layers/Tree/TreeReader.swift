@@ -6,11 +6,13 @@ package import Streams
 
 /// Reads the layers of an image into a tree: each blob once and verified, nothing is written.
 package struct TreeReader: Sendable {
-    private let layout: ImageLayout
-    private let budget: Budget
-    private let cancellation: Cancellation
+    let layout: ImageLayout
+    let budget: Budget
+    let cancellation: Cancellation
     private let memory: TreeMemory
     private let wantsDigests: Bool
+    /// The layers added so far, by their numbers.
+    private let steps = Guarded([Int32: LayerStep]())
 
     /// - Parameter digests: whether the contents of files will be compared.
     package init(
@@ -23,6 +25,8 @@ package struct TreeReader: Sendable {
         self.cancellation = cancellation
         wantsDigests = digests
     }
+
+    func step(_ number: Int32) -> LayerStep? { steps.withLock { $0[number] } }
 
     /// What came of one layer.
     package struct Added: Sendable {
@@ -44,16 +48,22 @@ package struct TreeReader: Sendable {
         progress: @escaping @Sendable (Int64) -> Void = { _ in }
     ) throws(LayerFailure) -> Added {
         do {
+            steps.withLock { $0[Int32(step.number)] = step }
             var known = Set<[FileName]>()
+            var accounts: ImageAccounts?
             for _ in 1...Self.maximumPasses {
                 let account = Budget.Account(budget)
                 let before = memory.used
                 var outline = LayerOutline(
-                    number: step.number, over: tree, known: known, watching: path, digests: wantsDigests,
-                    account: account, memory: memory)
+                    number: step.number, over: tree, known: known, accounts: accounts, watching: path,
+                    digests: wantsDigests, account: account, memory: memory)
                 try LayerStream(step, of: layout, account, cancellation: cancellation)
                     .read(into: &outline, progress)
-                if outline.misread.isEmpty {
+                if outline.misread.isEmpty, outline.accounts.areMissing {
+                    var merged = tree
+                    merged.lay(outline)
+                    accounts = try readAccounts(of: merged)
+                } else if outline.misread.isEmpty {
                     account.keep()
                     let added = Added(
                         warnings: outline.warnings, entries: outline.entries,
