@@ -10,6 +10,10 @@ struct DockerArchive: LayoutFiles {
     private var places = [Digest: Range<Int64>]()
     /// Of members that were read for one.
     private var digests = [Range<Int64>: Digest]()
+    /// The members that configs are, as `manifest.json` names them.
+    private var configs = [Digest: String]()
+    /// Why an image cannot be read, by the digest that stands for its manifest.
+    private var failures = [Digest: LayoutFailure]()
     /// Bytes of configs that were read.
     private var total: Int64 = 0
     private(set) var index = ImageIndex(manifests: [])
@@ -17,22 +21,44 @@ struct DockerArchive: LayoutFiles {
     /// - Throws: `.notALayout`, `.document`, `.unreadable`.
     init(_ archive: ImageArchive, _ documents: [UInt8]) throws(LayoutFailure) {
         self.archive = archive
-        let items: [DockerArchiveItem]
+        let items: [Result<DockerArchiveItem, DocumentError>]
         do {
             items = try DockerArchiveItem.parse(documents)
         } catch {
             throw .document(name: "manifest.json", reason: "\(error)")
         }
         var manifests = [Descriptor]()
-        for item in items {
-            let manifest = try manifest(of: item)
-            manifests += item.names.isEmpty ? [manifest] : item.names.map { manifest.named(byDocker: $0) }
+        for (number, item) in items.enumerated() {
+            let manifest = try manifest(number, item)
+            let names = (try? item.get().names) ?? []
+            manifests += names.isEmpty ? [manifest] : names.map { manifest.named(byDocker: $0) }
         }
         index = ImageIndex(manifests: manifests)
     }
 
+    /// One that cannot be made does not keep the other images from being read. What stands for it has no bytes.
+    private mutating func manifest(
+        _ number: Int, _ item: Result<DockerArchiveItem, DocumentError>
+    ) throws(LayoutFailure) -> Descriptor {
+        let failure: LayoutFailure
+        switch item {
+        case .failure(let error): failure = .document(name: "manifest.json", reason: "\(error)")
+        case .success(let item):
+            do {
+                return try manifest(of: item)
+            } catch {
+                failure = try archive.localFailure(error)
+            }
+            if total > IndexWalk.largestTotal { throw failure }
+        }
+        let descriptor = Descriptor(describing: Array("manifest.json[\(number)]".utf8), .ociManifest)
+        failures[descriptor.digest] = failure
+        return descriptor
+    }
+
     private mutating func manifest(of item: DockerArchiveItem) throws(LayoutFailure) -> Descriptor {
-        let place = try place(of: item.config, isDocument: true)
+        // Which of several members counts matters once the image is asked for.
+        let place = try place(of: item.config)
         guard place.count <= ImageLayout.largestDocument else {
             throw .documentTooLarge(
                 name: item.config, size: Int64(place.count), limit: ImageLayout.largestDocument)
@@ -62,6 +88,7 @@ struct DockerArchive: LayoutFiles {
         for (name, diffID) in zip(item.layers, diffIDs) { layers.append(try layer(name, diffID)) }
         let descriptor = Descriptor(describing: bytes, .ociConfig)
         places[descriptor.digest] = place
+        configs[descriptor.digest] = item.config
         let manifest = ImageManifest(config: descriptor, layers: layers).encoded
         return Descriptor(describing: manifest, .ociManifest, data: EmbeddedData(manifest))
     }
@@ -111,6 +138,10 @@ struct DockerArchive: LayoutFiles {
     func document(_ name: String) throws(LayoutFailure) -> [UInt8]? { try archive.document(name) }
 
     func open(_ descriptor: Descriptor) throws(LayoutFailure) -> VerifiedBlob.Source {
+        if let failure = failures[descriptor.digest] { throw failure }
+        if let config = configs[descriptor.digest] {
+            return try archive.source(try place(of: config, isDocument: true), descriptor)
+        }
         guard let place = places[descriptor.digest] else { throw .blobMissing(descriptor.digest) }
         return try archive.source(place, descriptor)
     }
@@ -118,6 +149,8 @@ struct DockerArchive: LayoutFiles {
     func check(_ descriptor: Descriptor) throws(LayoutFailure) { _ = try open(descriptor) }
 
     func finish() throws(LayoutFailure) { try archive.finish() }
+
+    func checkWhole() throws(LayoutFailure) { try archive.checkWhole() }
 }
 
 extension Descriptor {

@@ -208,8 +208,9 @@ final class ImageArchive: Sendable {
     /// - Returns: false if there is more than one of it.
     private func use(_ name: String) -> Bool {
         state.change { state in
+            if state.repeated.contains(name) { return false }
             state.used.insert(name)
-            return !state.repeated.contains(name)
+            return true
         }
     }
 
@@ -270,6 +271,10 @@ extension ImageArchive: LayoutFiles {
             throw .blobMissing(descriptor.digest)
         }
         return try source(range, descriptor)
+    }
+
+    func checkWhole() throws(LayoutFailure) {
+        if case .failure(let failure) = state.change({ $0.end }) { throw failure }
     }
 
     func check(_ descriptor: Descriptor) throws(LayoutFailure) {

@@ -172,6 +172,13 @@ package struct ImageLayout: Sendable {
         return bytes
     }
 
+    /// What is wrong with one document or blob.
+    ///
+    /// - Throws: what is wrong with all of the layout.
+    package func localFailure(_ failure: LayoutFailure) throws(LayoutFailure) -> LayoutFailure {
+        try files.localFailure(failure)
+    }
+
     // MARK: Documents
 
     package func readIndex(_ descriptor: Descriptor) throws(LayoutFailure) -> ImageIndex {
@@ -221,6 +228,6 @@ package struct Image: Sendable {
     package let descriptor: Descriptor
     package let manifest: ImageManifest
     package let config: ImageConfig
-    /// Lowest first, at least one.
+    /// Lowest first, at least one: that of the empty layer for an image without layers.
     package let steps: [LayerStep]
 }

@@ -11,10 +11,15 @@ struct IndexWalk {
     static let mostNames = 100_000
 
     private(set) var candidates = [Candidate]()
+    /// Indexes that cannot be read, and manifests of which no document says for what platform they are.
+    private(set) var unreadable = [Candidate]()
+    /// Why, by digest.
+    private(set) var failures = [Digest: LayoutFailure]()
     private let layout: ImageLayout
     /// The first is `index.json`.
     private var nodes = [Node(descriptor: nil)]
     private var numbers = [Digest: Int]()
+    /// Nil for an artifact.
     private var platforms = [Digest: Platform?]()
     private var documents = 0
     private var total: Int64 = 0
@@ -25,6 +30,8 @@ struct IndexWalk {
         /// The indexes in it.
         var children = [Int]()
         var images = [(descriptor: Descriptor, platform: Platform)]()
+        /// Manifests of no known platform.
+        var unreadable = [Descriptor]()
     }
 
     init(of layout: ImageLayout) throws(LayoutFailure) {
@@ -32,10 +39,11 @@ struct IndexWalk {
         try list(layout.index, as: 0)
         var next = 1
         while next < nodes.count {
-            if let descriptor = nodes[next].descriptor,
-                let index = try read(descriptor, layout.readIndex)
-            {
-                try list(index, as: next)
+            if let descriptor = nodes[next].descriptor {
+                switch try read(descriptor, layout.readIndex) {
+                case .success(let index): try list(index, as: next)
+                case .failure(let failure): failures[descriptor.digest] = failure
+                }
             }
             next += 1
         }
@@ -45,17 +53,25 @@ struct IndexWalk {
                 Candidate(descriptor: $0.descriptor, platform: $0.platform, around: node.names, index: number)
             }
         }
+        unreadable = nodes.enumerated().flatMap { number, node in
+            let index = node.descriptor.flatMap { failures[$0.digest] == nil ? nil : $0 }
+            return (node.unreadable + (index.map { [$0] } ?? [])).map {
+                Candidate(
+                    descriptor: $0, platform: $0.platform ?? .unspecified, around: node.names, index: number,
+                    failure: failures[$0.digest])
+            }
+        }
     }
 
-    /// Those of an index and of the indexes in it.
-    func candidates(in digest: Digest) -> [Candidate] {
+    /// The nodes of an index and of the indexes in it.
+    func nodes(in digest: Digest) -> Set<Int> {
         guard let start = numbers[digest] else { return [] }
         var reached = Set([start])
         var waiting = [start]
         while let node = waiting.popLast() {
             for child in nodes[node].children where reached.insert(child).inserted { waiting.append(child) }
         }
-        return candidates.filter { reached.contains($0.index) }
+        return reached
     }
 
     // MARK: The walk
@@ -73,6 +89,8 @@ struct IndexWalk {
                 nodes[child].names.add(descriptor.referenceNames[...])
             } else if let platform = try platform(of: descriptor) {
                 nodes[number].images.append((descriptor, platform))
+            } else if failures[descriptor.digest] != nil {
+                nodes[number].unreadable.append(descriptor)
             }
         }
     }
@@ -84,25 +102,48 @@ struct IndexWalk {
         return nodes.count - 1
     }
 
-    /// The index's word, else the config's. Nil for an artifact, and for a manifest that the layout does not hold.
+    /// What the index says, and the config where the index says nothing. Nil for an artifact, and for what cannot be read.
     private mutating func platform(of descriptor: Descriptor) throws(LayoutFailure) -> Platform? {
-        if let platform = descriptor.platform { return platform }
-        if let known = platforms[descriptor.digest] { return known }
-        var platform: Platform?
-        if let manifest = try read(descriptor, layout.readManifest), manifest.config.mediaType.isConfig {
-            platform = try read(manifest.config, layout.readConfig)?.platform
+        let stated = descriptor.platform ?? .unspecified
+        if stated.isComplete { return stated }
+        if platforms[descriptor.digest] == nil {
+            switch try configPlatform(of: descriptor) {
+            case .success(let platform): platforms[descriptor.digest] = .some(platform)
+            case .failure(let failure):
+                failures[descriptor.digest] = failure
+                platforms[descriptor.digest] = .some(nil)
+            }
         }
-        platforms[descriptor.digest] = .some(platform)
-        return platform
+        guard case .some(.some(let platform)) = platforms[descriptor.digest] else { return nil }
+        return stated.completed(by: platform)
+    }
+
+    private mutating func configPlatform(
+        of descriptor: Descriptor
+    ) throws(LayoutFailure) -> Result<Platform?, LayoutFailure> {
+        let manifest: ImageManifest
+        switch try read(descriptor, layout.readManifest) {
+        case .success(let found): manifest = found
+        case .failure(let failure): return .failure(failure)
+        }
+        guard manifest.config.mediaType.isConfig else { return .success(nil) }
+        return try read(manifest.config, layout.readConfig).map { config in
+            // Signatures have the config of an image, with nothing in it.
+            let isImage = !config.platform.isUnspecified || manifest.layers.allSatisfy(\.mediaType.isLayer)
+            return isImage ? config.platform : nil
+        }
     }
 
     private mutating func read<Document>(
         _ descriptor: Descriptor, _ body: (Descriptor) throws(LayoutFailure) -> Document
-    ) throws(LayoutFailure) -> Document? {
-        let document = try layout.present(descriptor, body)
-        if document != nil { total += descriptor.size }
+    ) throws(LayoutFailure) -> Result<Document, LayoutFailure> {
+        let result = try layout.attempt(descriptor, body)
+        switch result {
+        case .success, .failure(.document), .failure(.wrongDigest): total += descriptor.size
+        case .failure: break
+        }
         if total > Self.largestTotal { throw Self.tooMuch("\(Self.largestTotal) bytes of documents") }
-        return document
+        return result
     }
 
     /// What an index is called, all that is in it is called too.

@@ -39,3 +39,27 @@ package enum LayoutFailure: Error, Sendable {
     case cancelled(Cancelled)
     case system(SyscallFailure)
 }
+
+extension LayoutFailure {
+    /// Whether it is about one document or blob: an image that does not need that one can be read.
+    var isLocal: Bool {
+        switch self {
+        case .document, .documentTooLarge, .notALayout, .unreadable, .blobMissing, .blobNotAFile,
+            .blobUnreadable,
+            .wrongSize, .wrongDigest, .system:
+            true
+        default: false
+        }
+    }
+
+    /// Whether bytes were read that are not what their descriptor says, or could not be read: what they should be is not known.
+    var isDamage: Bool {
+        switch self {
+        case .blobNotAFile, .blobUnreadable, .wrongSize, .wrongDigest, .system: true
+        default: false
+        }
+    }
+
+    /// Whether it is about a blob that a sparse layout does not hold.
+    package var isMissingBlob: Bool { if case .blobMissing = self { true } else { false } }
+}

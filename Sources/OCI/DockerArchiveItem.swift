@@ -23,9 +23,25 @@ package struct DockerArchiveItem: Decodable, Sendable {
         layers = try container.decodeIfPresent([String].self, forKey: .layers) ?? []
     }
 
+    /// Each item by itself, so that a malformed one does not keep the others from being read.
+    ///
     /// - Throws: `DocumentError` for malformed JSON.
-    package static func parse(_ bytes: [UInt8]) throws(DocumentError) -> [DockerArchiveItem] {
-        try JSONText(checking: bytes).decode([DockerArchiveItem].self)
+    package static func parse(
+        _ bytes: [UInt8]
+    ) throws(DocumentError) -> [Result<DockerArchiveItem, DocumentError>] {
+        try JSONText(checking: bytes, as: .dockerArchive).decode([Attempted].self).map(\.result)
+    }
+
+    private struct Attempted: Decodable {
+        let result: Result<DockerArchiveItem, DocumentError>
+
+        init(from decoder: any Decoder) throws {
+            do {
+                result = .success(try DockerArchiveItem(from: decoder))
+            } catch let error as DecodingError {
+                result = .failure(DocumentError(explain(error)))
+            }
+        }
     }
 }
 

@@ -24,7 +24,7 @@ extension ImageIndex {
     /// - Throws: `DocumentError` for malformed JSON, and for a document that is a manifest at the same time,
     ///   which two readers would understand differently (CVE-2021-41190).
     package init(parsing bytes: [UInt8]) throws(DocumentError) {
-        let text = try JSONText(checking: bytes)
+        let text = try JSONText(checking: bytes, as: .index)
         let shape = try text.decode(Shape.self)
         if shape.config != nil || shape.layers != nil {
             throw DocumentError("it is an index and a manifest at the same time")
@@ -42,7 +42,7 @@ extension ImageIndex {
 extension ImageManifest {
     /// - Throws: `DocumentError`, see `ImageIndex.init(parsing:)`.
     package init(parsing bytes: [UInt8]) throws(DocumentError) {
-        let text = try JSONText(checking: bytes)
+        let text = try JSONText(checking: bytes, as: .manifest)
         let shape = try text.decode(Shape.self)
         if shape.manifests != nil { throw DocumentError("it is an index and a manifest at the same time") }
         if let mediaType = shape.mediaType, !mediaType.isManifest {
@@ -54,7 +54,7 @@ extension ImageManifest {
 
 extension ImageConfig {
     package init(parsing bytes: [UInt8]) throws(DocumentError) {
-        self = try JSONText(checking: bytes).decode(ImageConfig.self)
+        self = try JSONText(checking: bytes, as: .config).decode(ImageConfig.self)
         guard rootfs.type == "layers" else {
             throw DocumentError("rootfs.type is '\(rootfs.type)', not 'layers'")
         }
@@ -67,7 +67,7 @@ package struct LayoutMarker: Codable, Sendable {
 
     /// - Throws: `DocumentError` for malformed JSON or a version other than 1.x.
     package init(parsing bytes: [UInt8]) throws(DocumentError) {
-        self = try JSONText(checking: bytes).decode(LayoutMarker.self)
+        self = try JSONText(checking: bytes, as: .marker).decode(LayoutMarker.self)
         guard imageLayoutVersion.hasPrefix("1.") else {
             throw DocumentError("imageLayoutVersion is '\(imageLayoutVersion)', and only 1.x is known")
         }

@@ -21,6 +21,21 @@ package struct ImageManifest: Codable, Sendable {
         self.config = config
         self.layers = layers
     }
+
+    package init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        mediaType = try container.decodeIfPresent(MediaType.self, forKey: .mediaType)
+        config = try container.decode(Descriptor.self, forKey: .config)
+        layers = try container.decodeList(Descriptor.self, forKey: .layers)
+    }
+}
+
+extension KeyedDecodingContainer {
+    /// A list that must be there. Go writes an empty one as null.
+    fileprivate func decodeList<Element: Decodable>(_ type: Element.Type, forKey key: Key) throws -> [Element]
+    {
+        try decodeNil(forKey: key) ? [] : decode([Element].self, forKey: key)
+    }
 }
 
 /// What the image spec's config.md says, as far as unpacking needs it.
@@ -31,6 +46,9 @@ package struct ImageConfig: Codable, Sendable {
     /// The `config` object: how to run it. As it was written, for whoever runs it.
     package let execution: JSONValue?
     package let created: String?
+    package let author: String?
+    /// What the document itself says of its platform, as it is written.
+    package let statedPlatform: StatedPlatform
 
     package struct RootFS: Codable, Sendable {
         /// Always `layers`.
@@ -42,48 +60,88 @@ package struct ImageConfig: Codable, Sendable {
             case type
             case diffIDs = "diff_ids"
         }
+
+        package init(from decoder: any Decoder) throws {
+            let container = try decoder.container(keyedBy: CodingKeys.self)
+            type = try container.decode(String.self, forKey: .type)
+            diffIDs = try container.decodeList(DiffID.self, forKey: .diffIDs)
+        }
+    }
+
+    /// The platform's fields before they are normalised.
+    package struct StatedPlatform: Codable, Sendable {
+        package let os: String?
+        package let architecture: String?
+        package let variant: String?
+        package let osVersion: String?
+        package let osFeatures: [String]?
+
+        private enum CodingKeys: String, CodingKey {
+            case os, architecture, variant
+            case osVersion = "os.version"
+            case osFeatures = "os.features"
+        }
     }
 
     package struct History: Codable, Sendable {
         package let created: String?
         package let createdBy: String?
+        package let author: String?
         package let comment: String?
         /// Whether the step made no layer.
         package let emptyLayer: Bool?
 
         private enum CodingKeys: String, CodingKey {
-            case created, comment
+            case created, author, comment
             case createdBy = "created_by"
             case emptyLayer = "empty_layer"
         }
     }
 
     private enum CodingKeys: String, CodingKey {
-        case rootfs, history, created
+        case rootfs, history, created, author
         case execution = "config"
     }
 
     package init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         platform = try Platform(from: decoder)
+        statedPlatform = try StatedPlatform(from: decoder)
         rootfs = try container.decode(RootFS.self, forKey: .rootfs)
         history = try container.decodeIfPresent([History].self, forKey: .history) ?? []
         execution = try container.decodeIfPresent(JSONValue.self, forKey: .execution)
         created = try container.decodeIfPresent(String.self, forKey: .created)
+        author = try container.decodeIfPresent(String.self, forKey: .author)
     }
 
     package func encode(to encoder: any Encoder) throws {
-        try platform.encode(to: encoder)
+        try statedPlatform.encode(to: encoder)
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(rootfs, forKey: .rootfs)
         try container.encode(history, forKey: .history)
         try container.encodeIfPresent(execution, forKey: .execution)
         try container.encodeIfPresent(created, forKey: .created)
+        try container.encodeIfPresent(author, forKey: .author)
     }
 
-    /// The history steps that made a layer, lowest first; shorter than the layers where the image keeps no
-    /// history.
-    package var layerHistory: [History] { history.filter { $0.emptyLayer != true } }
+    /// The history step that made each layer, lowest first. Nil if not as many steps made a layer as there are layers: then
+    /// no step can be attributed to one (Docker's squashed images, for example).
+    package var layerHistory: [History]? {
+        let steps = history.filter { $0.emptyLayer != true }
+        return steps.count == rootfs.diffIDs.count ? steps : nil
+    }
+
+    /// The history steps that cannot be attributed to layers.
+    package var looseHistory: [History] { layerHistory == nil ? history : [] }
+
+    /// The command that made a layer, if the history says so.
+    ///
+    /// - Parameter number: of the layer, from 1.
+    package func command(ofLayer number: Int) -> String? {
+        layerHistory.flatMap { steps in
+            steps.indices.contains(number - 1) ? steps[number - 1].createdBy : nil
+        }
+    }
 }
 
 /// Any JSON, kept as it came.

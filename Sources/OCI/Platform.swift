@@ -5,20 +5,34 @@ package struct Platform: Hashable, Sendable, CustomStringConvertible {
 
         package var description: String {
             switch self {
-            case .malformed(let text): "'\(text)' is not a platform (expected os/arch or os/arch/variant)"
+            case .malformed(let text):
+                "'\(text.printable)' is not a platform (expected os/arch or os/arch/variant; the os may have a version and "
+                    + "features, as in 'os(version+feature)')"
             }
         }
     }
+
+    /// The `os` or `architecture` of an image that does not say for which one it is: it fits each.
+    package static let any = "any"
 
     package let os: String
     package let architecture: String
     /// Nil where the architecture has none or does not say: `arm64` is `arm64/v8`, `arm` is `arm/v7`.
     package let variant: String?
+    /// The version of the operating system that the image is for.
+    package let osVersion: String?
+    /// What the operating system must have for the image: sorted, each once.
+    package let osFeatures: [String]
 
-    package init(os: String, architecture: String, variant: String? = nil) {
+    package init(
+        os: String, architecture: String, variant: String? = nil, osVersion: String? = nil,
+        osFeatures: [String] = []
+    ) {
         let variant = variant.flatMap { $0.isEmpty ? nil : $0.lowercased() }
         let architecture = architecture.lowercased()
         self.os = os.lowercased()
+        self.osVersion = osVersion.flatMap { $0.isEmpty ? nil : $0 }
+        self.osFeatures = Set(osFeatures.filter { !$0.isEmpty }).sorted()
         switch (architecture, variant) {
         case ("x86_64", _), ("x86-64", _), ("amd64", _):
             self.architecture = "amd64"
@@ -41,15 +55,6 @@ package struct Platform: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// From `os/arch` or `os/arch/variant`.
-    package init(parsing text: String) throws(ParseError) {
-        let parts = text.split(separator: "/", omittingEmptySubsequences: false)
-        guard (2...3).contains(parts.count), parts.allSatisfy({ !$0.isEmpty }) else { throw .malformed(text) }
-        self.init(
-            os: String(parts[0]), architecture: String(parts[1]),
-            variant: parts.count == 3 ? String(parts[2]) : nil)
-    }
-
     /// What this program was built for.
     package static let host: Platform = {
         #if arch(x86_64)
@@ -67,61 +72,141 @@ package struct Platform: Hashable, Sendable, CustomStringConvertible {
         #endif
     }()
 
-    package var isUnknown: Bool { os == "unknown" || architecture == "unknown" }
+    /// That of an image that says nothing of it.
+    package static let unspecified = Platform(os: any, architecture: any)
 
+    package var isUnspecified: Bool { os == Self.any && architecture == Self.any }
+
+    /// Whether it is BuildKit's platform of what is no image.
+    package var isUnknown: Bool { os == "unknown" && architecture == "unknown" }
+
+    /// Whether it says for which operating system and architecture it is.
+    package var isComplete: Bool { os != Self.any && architecture != Self.any }
+
+    /// The platform of an image that this describes first, and the other where this one does not say.
+    package func completed(by other: Platform) -> Platform {
+        let (architecture, variant) =
+            architecture == Self.any
+            ? (other.architecture, other.variant) : (self.architecture, self.variant)
+        return Platform(
+            os: os == Self.any ? other.os : os, architecture: architecture, variant: variant,
+            osVersion: osVersion ?? other.osVersion,
+            osFeatures: osFeatures.isEmpty ? other.osFeatures : osFeatures)
+    }
+}
+
+// MARK: As text
+
+extension Platform {
+    /// `os/arch` or `os/arch/variant`, without the defaults of a variant. The version and the features of the operating system
+    /// stand behind it, as containerd writes them: `windows(10.0.17763+win32k)/amd64`.
     package var description: String {
-        // The defaults are left out, as everybody writes them.
+        let options = ([osVersion ?? ""] + osFeatures).map(Self.encoded).joined(separator: "+")
+        let os = options.isEmpty ? os : "\(os)(\(options))"
         if let variant, !(architecture == "arm64" && variant == "v8") {
             return "\(os)/\(architecture)/\(variant)".printable
         }
         return "\(os)/\(architecture)".printable
     }
+
+    /// From what `description` writes.
+    package init(parsing text: String) throws(ParseError) {
+        // By bytes: a slash with a combining mark is another Character.
+        let parts = Self.parts(text, UInt8(ascii: "/"))
+        guard (2...3).contains(parts.count), parts.allSatisfy({ !$0.isEmpty }) else { throw .malformed(text) }
+        var os = parts[0]
+        var options = [""]
+        if os.utf8.last == UInt8(ascii: ")") {
+            guard let open = os.utf8.firstIndex(of: UInt8(ascii: "(")), open > os.startIndex else {
+                throw .malformed(text)
+            }
+            let list = String(decoding: os.utf8[open...].dropFirst().dropLast(), as: UTF8.self)
+            options = Self.parts(list, UInt8(ascii: "+")).compactMap(Self.decoded)
+            os = String(decoding: os.utf8[..<open], as: UTF8.self)
+            guard options.count == Self.parts(list, UInt8(ascii: "+")).count, options != [""],
+                options.dropFirst().allSatisfy({ !$0.isEmpty })
+            else { throw .malformed(text) }
+        }
+        self.init(
+            os: os, architecture: parts[1], variant: parts.count == 3 ? parts[2] : nil, osVersion: options[0],
+            osFeatures: Array(options.dropFirst()))
+    }
+
+    private static func parts(_ text: String, _ separator: UInt8) -> [String] {
+        text.utf8.split(separator: separator, omittingEmptySubsequences: false).map {
+            String(decoding: $0, as: UTF8.self)
+        }
+    }
+
+    /// With `%XX` for what has a meaning in a platform, and for what is no ASCII letter, digit, `.`, `_` or `-`.
+    private static func encoded(_ option: String) -> String {
+        let digits = Array("0123456789ABCDEF".utf8)
+        return String(
+            decoding: option.utf8.flatMap { byte in
+                switch byte {
+                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                    UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"),
+                    UInt8(ascii: "-"):
+                    [byte]
+                default: [UInt8(ascii: "%"), digits[Int(byte >> 4)], digits[Int(byte & 15)]]
+                }
+            }, as: UTF8.self)
+    }
+
+    private static func decoded(_ option: String) -> String? {
+        var bytes = [UInt8]()
+        var rest = Array(option.utf8)[...]
+        while let byte = rest.popFirst() {
+            guard byte == UInt8(ascii: "%") else {
+                bytes.append(byte)
+                continue
+            }
+            let digits = rest.prefix(2)
+            guard digits.count == 2, digits.allSatisfy({ Character(Unicode.Scalar($0)).isHexDigit }),
+                let value = UInt8(String(decoding: digits, as: UTF8.self), radix: 16)
+            else { return nil }
+            bytes.append(value)
+            rest = rest.dropFirst(2)
+        }
+        return String(validating: bytes, as: UTF8.self)
+    }
 }
 
+// MARK: In documents
+
 extension Platform: Codable {
-    private enum CodingKeys: String, CodingKey { case os, architecture, variant }
+    private enum CodingKeys: String, CodingKey {
+        case os, architecture, variant
+        case osVersion = "os.version"
+        case osFeatures = "os.features"
+    }
 
     package init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
-        /// Platforms are written with slashes between their parts, and read again.
+        /// Platforms are written with slashes and brackets between their parts, and read again.
         func part(_ key: CodingKeys) throws -> String? {
             guard let text = try container.decodeIfPresent(String.self, forKey: key), !text.isEmpty else {
                 return nil
             }
-            if text.contains("/") {
+            if text.utf8.contains(where: { "/()".utf8.contains($0) }) {
                 throw DecodingError.dataCorruptedError(
                     forKey: key, in: container, debugDescription: "'\(text)' is no part of a platform")
             }
             return text
         }
         self.init(
-            os: try part(.os) ?? "unknown", architecture: try part(.architecture) ?? "unknown",
-            variant: try part(.variant))
-    }
-}
-
-extension Platform {
-    /// How far an image for `candidate` is from what is wanted: 0 is the best, nil does not fit. Levels of one
-    /// architecture contain each other, so that an image for a lower one runs too.
-    ///
-    /// - Parameter mayExceed: whether no variant means any, the lowest first: so it is where somebody asks, but a
-    ///   machine has the level that it has.
-    package func distance(to candidate: Platform, mayExceed: Bool) -> Int? {
-        guard os == candidate.os, architecture == candidate.architecture else { return nil }
-        if variant == candidate.variant { return 0 }
-        let takesAny = mayExceed && variant == nil
-        guard let level, let other = candidate.level else { return takesAny ? .max : nil }
-        return other <= level || takesAny ? abs(level - other) : nil
+            os: try part(.os) ?? Self.any, architecture: try part(.architecture) ?? Self.any,
+            variant: try part(.variant),
+            osVersion: try container.decodeIfPresent(String.self, forKey: .osVersion),
+            osFeatures: try container.decodeIfPresent([String].self, forKey: .osFeatures) ?? [])
     }
 
-    /// Nil where the architecture has no levels, or not this one.
-    private var level: Int? {
-        if architecture == "amd64", variant == nil { return 1 }
-        guard let lowest = Self.lowestLevels[architecture], let variant, variant.hasPrefix("v"),
-            let level = Int(variant.dropFirst()), level >= lowest
-        else { return nil }
-        return level
+    package func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        if os != Self.any { try container.encode(os, forKey: .os) }
+        if architecture != Self.any { try container.encode(architecture, forKey: .architecture) }
+        try container.encodeIfPresent(variant, forKey: .variant)
+        try container.encodeIfPresent(osVersion, forKey: .osVersion)
+        if !osFeatures.isEmpty { try container.encode(osFeatures, forKey: .osFeatures) }
     }
-
-    private static let lowestLevels = ["amd64": 1, "arm": 5, "arm64": 8]
 }

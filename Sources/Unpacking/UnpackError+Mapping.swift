@@ -127,8 +127,11 @@ extension UnpackError {
 
     private static func list(_ candidates: [Candidate]) -> [String] {
         candidates.map { candidate in
-            let name = candidate.references.first.map { escaped($0.utf8) } ?? "(no name)"
-            return "\(name)  \(candidate.platform)  \(candidate.descriptor.digest)"
+            let name = candidate.name.map { escaped($0.utf8) } ?? "(no name)"
+            let what =
+                candidate.failure.map { "cannot be read (\(UnpackError($0).message))" }
+                ?? "\(candidate.platform)"
+            return "\(name)  \(what)  \(candidate.descriptor.digest)"
         }
     }
 

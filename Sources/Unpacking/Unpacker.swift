@@ -93,8 +93,8 @@ package struct Unpacker: Sendable {
             throw error
         }
         return UnpackResult(
-            image: plan.image, reference: plan.candidate.references.first ?? request.selector.reference,
-            platform: plan.image.config.platform, chainID: plan.top, mounts: mounts,
+            image: plan.image, reference: plan.candidate.name,
+            platform: plan.record.platform, chainID: plan.top, mounts: mounts,
             layers: layers.map { step, snapshot in
                 UnpackResult.Layer(
                     step: step, path: store.path(of: snapshot), isCached: cached.contains(step.chainID))
@@ -119,8 +119,9 @@ package struct Unpacker: Sendable {
 
     private func record(of image: Image, _ candidate: Candidate, _ top: ChainID) -> ImageRecord {
         ImageRecord(
-            reference: candidate.references.first, manifest: image.descriptor.digest,
-            mediaType: image.descriptor.mediaType, platform: image.config.platform, topChain: top,
+            reference: candidate.name, manifest: image.descriptor.digest,
+            mediaType: image.descriptor.mediaType,
+            platform: image.config.platform.completed(by: candidate.platform), topChain: top,
             layers: image.steps.map(ImageRecord.Layer.init))
     }
 

@@ -60,18 +60,29 @@ private struct LayoutDescription {
     }
 
     mutating func add(_ selector: Selector) throws {
-        var candidates = try layout.candidates()
-        if candidates.isEmpty { throw LayoutFailure.noImage(layout.path) }
-        outline = try layout.outline()
         // Everything is shown unless something was asked for.
         isChosen = selector.isChoice
-        if isChosen { candidates = try layout.fitting(selector) }
-        for candidate in candidates { try add(candidate, of: candidates.count) }
+        let candidates = try isChosen ? layout.fitting(selector) : layout.candidates()
+        outline = try layout.outline()
+        if candidates.isEmpty { throw outline.lazy.compactMap(\.failure).first ?? .noImage(layout.path) }
+        var failures = [LayoutFailure]()
+        for candidate in candidates {
+            if let failure = try add(candidate, of: candidates.count) { failures.append(failure) }
+        }
+        // A list of images of which none can be read is not what was asked for.
+        if let failure = failures.first, failures.count == candidates.count { throw failure }
     }
 
-    private mutating func add(_ candidate: Candidate, of count: Int) throws {
-        let image = try layout.loadIfPresent(candidate.descriptor)
-        let document = ImageDocument(candidate, image, in: layout, glance)
+    /// - Returns: why the image cannot be read; nil if it can, or if a sparse layout does not hold it.
+    private mutating func add(_ candidate: Candidate, of count: Int) throws -> LayoutFailure? {
+        var image: Image?
+        var failure: LayoutFailure?
+        do throws(LayoutFailure) {
+            image = try layout.loadIfPresent(candidate.descriptor)
+        } catch {
+            failure = try layout.localFailure(error)
+        }
+        let document = ImageDocument(candidate, image, failure, in: layout, glance)
         total += image?.documentSize ?? 0
         if isJSON {
             images.append(try encoded(document))
@@ -87,6 +98,7 @@ private struct LayoutDescription {
                 hint: "choose with --ref NAME (or DIR:NAME), --digest DIGEST or --platform OS/ARCH[/VARIANT]"
             )
         }
+        return failure
     }
 
     func print() throws {
@@ -114,6 +126,9 @@ private struct LayoutDescription {
         case .attestation: return other("attestation")
         case .artifact(let type): return other("artifact \(escaped(type.utf8))")
         case .absent: return other("manifest, not in this layout")
+        case .unreadable(let failure):
+            let kind = descriptor.mediaType.isIndex ? "index" : "manifest"
+            return other("\(kind), cannot be read (\(UnpackError(failure).message))")
         case .repeated: return other("index, as above")
         case .index(nil): return other("index, not in this layout")
         case .index(let items?):
@@ -148,6 +163,8 @@ private struct OtherDocument: Encodable {
     let size: Int64
     let artifactType: String?
     let annotations: [String: String]?
+    /// Why it cannot be read.
+    let error: String?
 
     static func all(_ item: LayoutOutline) -> [OtherDocument] {
         switch item.kind {
@@ -157,10 +174,16 @@ private struct OtherDocument: Encodable {
         case .attestation: [OtherDocument("attestation", item.descriptor)]
         case .artifact(let type): [OtherDocument("artifact", item.descriptor, type: type)]
         case .absent: [OtherDocument("manifest", item.descriptor)]
+        case .unreadable(let failure):
+            [
+                OtherDocument(
+                    item.descriptor.mediaType.isIndex ? "index" : "manifest", item.descriptor,
+                    error: UnpackError(failure).message)
+            ]
         }
     }
 
-    private init(_ kind: String, _ descriptor: Descriptor, type: String? = nil) {
+    private init(_ kind: String, _ descriptor: Descriptor, type: String? = nil, error: String? = nil) {
         self.kind = kind
         references = descriptor.referenceNames
         digest = descriptor.digest
@@ -168,6 +191,7 @@ private struct OtherDocument: Encodable {
         size = descriptor.size
         artifactType = type
         annotations = descriptor.annotations
+        self.error = error
     }
 }
 
@@ -185,7 +209,11 @@ private struct ImageDocument: Encodable {
     /// Whether the store holds all of it; nil where it cannot be looked at.
     let unpacked: Bool?
     let layers: [LayerDocument]
+    /// Steps that cannot be attributed to layers, because not as many made one as there are.
+    let history: [HistoryDocument]?
     let config: JSONValue?
+    /// Why it cannot be read.
+    let error: String?
 }
 
 private struct LayerDocument: Encodable {
@@ -204,13 +232,19 @@ private struct LayerDocument: Encodable {
 }
 
 extension ImageDocument {
-    /// - Parameter image: nil where the layout does not hold it.
-    init(_ candidate: Candidate, _ image: Image?, in layout: ImageLayout, _ glance: StoreGlance) {
+    /// - Parameters:
+    ///   - image: nil where the layout does not hold it, or it cannot be read.
+    ///   - failure: why not.
+    init(
+        _ candidate: Candidate, _ image: Image?, _ failure: LayoutFailure?, in layout: ImageLayout,
+        _ glance: StoreGlance
+    ) {
         references = candidate.references
         digest = candidate.descriptor.digest
         mediaType = candidate.descriptor.mediaType
         size = candidate.descriptor.size
         platform = candidate.platform.description
+        error = failure.map { UnpackError($0).message }
         guard let image else {
             present = false
             created = nil
@@ -218,6 +252,7 @@ extension ImageDocument {
             chainID = nil
             unpacked = nil
             layers = []
+            history = nil
             config = nil
             return
         }
@@ -227,14 +262,15 @@ extension ImageDocument {
         chainID = image.steps.last?.chainID
         unpacked = chainID.flatMap(glance.holds)
         config = image.config.execution
-        let history = image.config.layerHistory
-        layers = image.steps.map { step in
+        history = HistoryDocument.list(of: image.config)
+        let steps = image.manifest.layers.isEmpty ? [] : image.steps
+        layers = steps.map { step in
             LayerDocument(
                 digest: step.descriptor.digest, mediaType: step.descriptor.mediaType,
                 size: step.descriptor.size,
                 diffID: step.diffID, chainID: step.chainID,
                 present: (try? layout.check(step.descriptor)) != nil,
-                createdBy: step.number <= history.count ? history[step.number - 1].createdBy : nil,
+                createdBy: image.config.command(ofLayer: step.number),
                 compression: step.descriptor.mediaType.compression, unpacked: glance.holds(step.chainID))
         }
     }
@@ -243,15 +279,27 @@ extension ImageDocument {
         let names =
             references.isEmpty ? "(no name)" : references.map { escaped($0.utf8) }.joined(separator: ", ")
         var lines = [TextTree("manifest  \(digest)")]
+        if let error {
+            return TextTree("\(names)  \(platform)  cannot be read (\(error))", isFaint: true, lines)
+        }
         if !present { return TextTree("\(names)  \(platform)  not in this layout", isFaint: true, lines) }
         if let configDigest { lines.append(TextTree("config    \(configDigest)")) }
         if let created { lines.append(TextTree("created   \(escaped(created.utf8))")) }
         if let chainID { lines.append(TextTree("chain ID  \(chainID)")) }
         let total = megabytes(layers.reduce(0) { $0 + $1.size })
-        lines.append(
-            TextTree(
-                layers.count == 1 ? "1 layer, \(total)" : "\(layers.count) layers, \(total), lowest first",
-                layers.enumerated().map { $1.tree(number: $0 + 1) }))
+        let count =
+            switch layers.count {
+            case 0: "no layers, an empty root file system"
+            case 1: "1 layer, \(total)"
+            default: "\(layers.count) layers, \(total), lowest first"
+            }
+        lines.append(TextTree(count, layers.enumerated().map { $1.tree(number: $0 + 1) }))
+        if let history {
+            lines.append(
+                TextTree(
+                    "history, whose steps do not match the layers",
+                    history.map { TextTree(escaped($0.text.utf8)) }))
+        }
         return TextTree("\(names)  \(platform)\(unpacked == true ? "  unpacked" : "")", lines)
     }
 }

@@ -25,7 +25,10 @@ struct SelectionOptions: ParsableArguments {
         help: ArgumentHelp("The digest of a manifest, or of an index that holds it.", valueName: "sha256:…"))
     var digest: String?
 
-    @Option(help: ArgumentHelp("The platform, if not this machine's.", valueName: "os/arch[/variant]"))
+    @Option(
+        help: ArgumentHelp(
+            "The platform, if not this machine's. The os may have a version and features: 'linux(+erofs)/amd64'.",
+            valueName: "os/arch[/variant]"))
     var platform: String?
 
     /// What was typed, as one choice.

@@ -118,7 +118,10 @@ private let brokenImages = [
     },
     BrokenImage(
         description: "a manifest that is missing", status: 66,
-        message: "unpack: '*' holds no image\n"
+        message: """
+            unpack: the blob sha256:* is missing from the layout
+            hint: the copy of the image is not whole: fetch it again\n
+            """
     ) { builder, layers in
         let image = try builder.image(layers)
         try builder.writeIndex([image])

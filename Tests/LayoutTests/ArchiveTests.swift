@@ -118,7 +118,7 @@ private enum Way: String, CaseIterable {
         }
         #expect(failure(members.filter { $0.path != "index.json" }) == "notALayout")
         #expect(failure(members.filter { $0.path != "oci-layout" }) == "notALayout")
-        #expect(failure(members.filter { !$0.path.description.hasPrefix("blobs/") }) == "noImage")
+        #expect(failure(members.filter { !$0.path.description.hasPrefix("blobs/") }) == "blobMissing")
         if way != .inPlace { return }
         let index = try #require(members.first { $0.path == "index.json" })
         #expect(failure(members + [index]) == "notALayout")
@@ -320,7 +320,9 @@ private enum Way: String, CaseIterable {
             [liar, one], layerNames: [["lie.tar"], one.layerNames])
         let other = try open(one.members + [.file("lie.tar", Bytes(layers[0].tar)), swapped])
         #expect(try contents(other, Selector(reference: "a:1")) == [layers[1].tar])
-        let twice = #expect(throws: LayoutFailure.self) { try open(members + [one.members[0]]) }
+        let twice = #expect(throws: LayoutFailure.self) {
+            _ = try contents(try open(members + [one.members[0]]), Selector(reference: "a:1"))
+        }
         #expect(kind(twice) == "notALayout")
     }
 

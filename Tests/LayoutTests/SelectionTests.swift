@@ -96,15 +96,16 @@ private final class Library: Sendable {
         #expect(library.name(of: chosen.descriptor.digest) == expected)
     }
 
-    enum Refusal: Sendable { case noReference, noDigest, noPlatform, ambiguous }
+    enum Refusal: Sendable { case noReference, noDigest, noPlatform, ambiguous, blobMissing }
 
     @Test(
         "What fits nothing or several is refused with the candidates",
         arguments: [
             (Selector(reference: "nothing", platform: amd64), .noReference),
             (Selector(reference: "sing", platform: amd64), .noReference),
-            (Selector(reference: "sparse", platform: arm64), .noReference),
-            (Selector(reference: "absent", platform: amd64), .noReference),
+            (Selector(reference: "sparse", platform: arm64), .blobMissing),
+            (Selector(reference: "absent", platform: amd64), .blobMissing),
+            (Selector(reference: "half", platform: amd64), .blobMissing),
             (Selector(reference: "artifact", platform: amd64), .noReference),
             (Selector(digest: sha256(of: [1]), platform: amd64), .noDigest),
             (Selector(reference: "single", platform: arm64), .noPlatform),
@@ -123,6 +124,7 @@ private final class Library: Sendable {
         case (.noReference(_, let candidates), .noReference), (.noDigest(_, let candidates), .noDigest),
             (.noPlatform(_, let candidates), .noPlatform), (.ambiguous(let candidates), .ambiguous):
             #expect(!candidates.isEmpty)
+        case (.blobMissing, .blobMissing): break
         default: Issue.record("\(failure.map { "\($0)" } ?? "nothing thrown")")
         }
     }

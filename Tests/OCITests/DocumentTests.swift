@@ -105,13 +105,13 @@ private let config = descriptor("application/vnd.oci.image.config.v1+json")
         let text = #"""
             {"os": "linux", "architecture": "arm", "variant": "v6", "created": "2024-01-01T00:00:00Z",
              "config": {"Cmd": ["sh"], "Big": 1e300, "Small": -3, "Long": 18446744073709551615, "Flag": true, "None": null},
-             "rootfs": {"type": "layers", "diff_ids": ["\#(digest)"]},
+             "rootfs": {"type": "layers", "diff_ids": ["\#(digest)", "\#(digest)"]},
              "history": [{"created_by": "a"}, {"created_by": "b", "empty_layer": true}, {"created_by": "c"}]}
             """#
         let config = try ImageConfig(parsing: Array(text.utf8))
         #expect(config.platform.description == "linux/arm/v6")
-        #expect(config.rootfs.diffIDs.map(\.description) == [digest])
-        #expect(config.layerHistory.map(\.createdBy) == ["a", "c"])
+        #expect(config.rootfs.diffIDs.map(\.description) == [digest, digest])
+        #expect(config.layerHistory?.map(\.createdBy) == ["a", "c"])
         #expect(
             config.execution
                 == .object([
@@ -120,6 +120,38 @@ private let config = descriptor("application/vnd.oci.image.config.v1+json")
                     "Flag": .bool(true),
                     "None": .null,
                 ]))
+    }
+
+    @Test(
+        "History steps are attributed to layers only if as many made one as there are layers",
+        arguments: [
+            (2, [("a", false), ("b", true), ("c", false)], ["a", "c"]),
+            (1, [("a", false), ("b", true), ("c", false)], nil), (3, [("a", false), ("c", false)], nil),
+            (2, [("a", false), ("b", true)], nil), (1, [], nil), (0, [("b", true)], []),
+            (0, [("a", false)], nil),
+        ] as [(Int, [(String, Bool)], [String]?)])
+    func history(layers: Int, steps: [(String, Bool)], expected: [String]?) throws {
+        let ids = Array(repeating: "\"\(digest)\"", count: layers).joined(separator: ",")
+        let list = steps.map { #"{"created_by": "\#($0)", "empty_layer": \#($1)}"# }.joined(separator: ",")
+        let text = #"{"rootfs": {"type": "layers", "diff_ids": [\#(ids)]}, "history": [\#(list)]}"#
+        let config = try ImageConfig(parsing: Array(text.utf8))
+        #expect(config.layerHistory?.map(\.createdBy) == expected)
+        #expect(config.looseHistory.count == (expected == nil ? steps.count : 0))
+        for number in 1...3 {
+            let command = expected.flatMap { number <= $0.count ? $0[number - 1] : nil }
+            #expect(config.command(ofLayer: number) == command)
+        }
+    }
+
+    @Test("An empty list of layers or diff IDs may be null, as Go writes it, and must be there")
+    func nullLists() throws {
+        let manifest = try ImageManifest(parsing: Array(#"{"config": \#(config), "layers": null}"#.utf8))
+        #expect(manifest.layers.isEmpty)
+        func diffIDs(_ rootfs: String) throws -> Int {
+            try ImageConfig(parsing: Array(#"{"rootfs": \#(rootfs)}"#.utf8)).rootfs.diffIDs.count
+        }
+        #expect(try diffIDs(#"{"type": "layers", "diff_ids": null}"#) == 0)
+        #expect(throws: DocumentError.self) { try diffIDs(#"{"type": "layers"}"#) }
     }
 
     @Test(

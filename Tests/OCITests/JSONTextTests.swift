@@ -69,6 +69,97 @@ private func reason(_ bytes: [UInt8]) -> String? {
         #expect(try ImageIndex(parsing: Array(once.utf8)).manifests.isEmpty)
     }
 
+    // MARK: Keys in another case
+
+    private static let layer =
+        #"{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": "\#(digest)", "size": 7}"#
+    private static let description =
+        #"{"mediaType": "application/vnd.oci.image.config.v1+json", "digest": "\#(digest)", "size": 7}"#
+
+    /// Of Go's encoding/json: ASCII letters, U+017F for s and U+212A for k.
+    @Test(
+        "Two keys of a document that differ in case are the same key twice",
+        arguments: [
+            #"{"manifests": [], "Manifests": []}"#, #"{"Manifests": [], "MANIFESTS": []}"#,
+            #"{"manifests": [], "manife\u017fts": []}"#, #"{"manifests": [], "manifeſts": []}"#,
+            #"{"manifests": [{"digest": "\#(digest)", "size": 1, "Size": 2}]}"#,
+            #"{"manifests": [{"digest": "\#(digest)", "size": 1, "platform": {"os": "a", "OS": "b"}}]}"#,
+            #"{"manifests": [], "other": 1, "Other": 2}"#,
+        ])
+    func sameKeys(text: String) {
+        let reason = reason(Array(text.utf8))
+        #expect(
+            reason?.contains("is there twice, regardless of case, at byte") == true, "\(reason ?? "nothing")")
+    }
+
+    @Test("A layer list under two keys is refused: Go reads the last one")
+    func twoLayerLists() {
+        let text = #"{"config": \#(Self.description), "layers": [], "Layers": [\#(Self.layer)]}"#
+        #expect(throws: DocumentError.self) { try ImageManifest(parsing: Array(text.utf8)) }
+        let config = #"{"rootfs": {"type": "layers", "diff_ids": [], "Diff_IDs": []}}"#
+        #expect(throws: DocumentError.self) { try ImageConfig(parsing: Array(config.utf8)) }
+        let run = #"{"rootfs": {"type": "layers", "diff_ids": []}, "config": {"User": "1", "user": "0"}}"#
+        #expect(throws: DocumentError.self) { try ImageConfig(parsing: Array(run.utf8)) }
+        #expect(throws: DocumentError.self) {
+            try DockerArchiveItem.parse(Array(#"[{"Config": "a", "config": "b"}]"#.utf8))
+        }
+        let marker = #"{"imageLayoutVersion": "1.0.0", "imagelayoutversion": "2.0.0"}"#
+        #expect(throws: DocumentError.self) { try LayoutMarker(parsing: Array(marker.utf8)) }
+    }
+
+    @Test("A known key in another case is read, as Go's readers do")
+    func otherCase() throws {
+        let index = try ImageIndex(
+            parsing: Array(
+                #"""
+                {"MediaType": "application/vnd.oci.image.index.v1+json", "manifeſts": [
+                 {"Digest": "\#(digest)", "SIZE": 7, "Platform": {"OS": "linux", "Architecture": "arm", "\u004fs.Features": ["x"]},
+                  "Annotations": {"A": "1", "a": "2"}}]}
+                """#.utf8))
+        #expect(index.mediaType == .ociIndex)
+        #expect(index.manifests.map(\.platform?.description) == ["linux(+x)/arm/v7"])
+        #expect(index.manifests.first?.annotations == ["A": "1", "a": "2"])
+        let text = #"{"Config": \#(Self.description), "LAYERS": [\#(Self.layer)]}"#
+        #expect(try ImageManifest(parsing: Array(text.utf8)).layers.count == 1)
+        let config = try ImageConfig(
+            parsing: Array(
+                #"""
+                {"OS": "linux", "Architecture": "amd64", "RootFS": {"Type": "layers", "Diff_IDs": ["\#(digest)"]},
+                 "History": [{"Created_By": "a", "Empty_Layer": false}],
+                 "Config": {"user": "7", "entrypoint": ["e"], "ENV": ["A=1"], "worKingdir": "/w", "Own": 1,
+                            "labels": {"L": "1", "l": "2"}, "exposedPorts": {"80/TCP": {}, "80/tcp": {}}}}
+                """#.utf8))
+        #expect(config.platform.description == "linux/amd64" && config.rootfs.diffIDs.count == 1)
+        #expect(config.command(ofLayer: 1) == "a")
+        #expect(
+            config.execution == [
+                "User": "7", "Entrypoint": ["e"], "Env": ["A=1"], "WorkingDir": "/w", "Own": 1,
+                "Labels": ["L": "1", "l": "2"], "ExposedPorts": ["80/TCP": [:], "80/tcp": [:]],
+            ])
+        let items = try DockerArchiveItem.parse(
+            Array(#"[{"config": "c.json", "repoTags": ["a:b"], "layers": ["l"]}]"#.utf8))
+        let item = try #require(items.first).get()
+        #expect(item.config == "c.json" && item.names == ["a:b"] && item.layers == ["l"])
+        let marker = try LayoutMarker(parsing: Array(#"{"ImageLayoutVersion": "1.0.0"}"#.utf8))
+        #expect(marker.imageLayoutVersion == "1.0.0")
+    }
+
+    @Test("The keys that make an index of a manifest are found in any case")
+    func bothInAnyCase() {
+        #expect(reason(Array(#"{"manifests": [], "LAYERS": []}"#.utf8))?.contains("at the same time") == true)
+        let text = #"{"config": \#(Self.description), "layers": [], "Manifests": []}"#
+        #expect(throws: DocumentError("it is an index and a manifest at the same time")) {
+            try ImageManifest(parsing: Array(text.utf8))
+        }
+    }
+
+    @Test("Keys of what nobody reads, and of maps, may differ in case")
+    func foreignKeys() throws {
+        let text =
+            #"{"manifests": [], "annotations": {"a": "1", "A": "2"}, "x": {"a": 1, "A": [{"b": 1, "B": 2}]}}"#
+        #expect(try ImageIndex(parsing: Array(text.utf8)).manifests.isEmpty)
+    }
+
     @Test("A document of too many values is refused, one of long values is read")
     func values() throws {
         let limit = 1 << 18

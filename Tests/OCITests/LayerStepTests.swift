@@ -29,6 +29,17 @@ import Testing
         #expect(steps[1].name == "layer 2 of 3 (\(steps[1].descriptor.digest.short))")
     }
 
+    /// The digest of Docker's empty layer, uncompressed.
+    @Test("An image without layers is one with the empty layer")
+    func noLayers() throws {
+        let steps = try plan(layers: [], diffIDs: 0)
+        let empty = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
+        #expect(steps.map(\.diffID.description) == [empty] && steps.map(\.chainID.description) == [empty])
+        #expect(steps.map(\.descriptor.digest.description) == [empty])
+        #expect(steps.first?.descriptor.data?.bytes == [UInt8](repeating: 0, count: 1024))
+        #expect(throws: DocumentError.self) { try plan(layers: [], diffIDs: 1) }
+    }
+
     @Test(
         "Every layer type of OCI and Docker is one",
         arguments: [
@@ -51,7 +62,6 @@ import Testing
                 [Packing.gzip.mediaType, Packing.gzip.mediaType], 1,
                 "the manifest has 2 layers, the config 1 diff IDs"
             ),
-            ([], 0, "the image has no layers"),
             (
                 Array(repeating: Packing.gzip.mediaType, count: 501), 501,
                 "the image has 501 layers, and overlay mounts at most 500: rebuild it with fewer"

@@ -16,6 +16,10 @@ import Testing
             ("linux/armhf", "linux/arm/v7"),
             ("linux/i386", "linux/386"), ("linux/i686", "linux/386"), ("linux/riscv64", "linux/riscv64"),
             ("windows/amd64", "windows/amd64"),
+            // As containerd writes the version and the features of an operating system.
+            ("windows(10.0.17763+win32k)/amd64", "windows(10.0.17763+win32k)/amd64"),
+            ("linux(+b+a+b)/x86_64", "linux(+a+b)/amd64"), ("linux(5.10)/arm", "linux(5.10)/arm/v7"),
+            ("linux(1%2F2+a%28b)/arm64", "linux(1%2F2+a%28b)/arm64"), ("any/any", "any/any"),
         ])
     func normalises(text: String, expected: String) throws {
         let platform = try Platform(parsing: text)
@@ -25,7 +29,12 @@ import Testing
 
     @Test(
         "What is no platform is refused",
-        arguments: ["", "linux", "linux/", "/amd64", "linux//v8", "a/b/c/d", "a/b/"])
+        arguments: [
+            "", "linux", "linux/", "/amd64", "linux//v8", "a/b/c/d", "a/b/", "linux()/amd64",
+            "linux(+)/amd64",
+            "linux(1+)/amd64", "(1)/amd64", "linux(%2)/amd64", "linux(%zz)/amd64", "1)/amd64",
+            "linux(%ff)/amd64",
+        ])
     func refuses(text: String) {
         #expect(throws: Platform.ParseError.malformed(text)) { try Platform(parsing: text) }
     }
@@ -73,6 +82,48 @@ import Testing
         #expect(fitting.count == expected, "\(fitting)")
     }
 
+    @Test(
+        "Each feature of the operating system is mandatory, and the version is one that was asked for",
+        arguments: [
+            ("linux/amd64", ["linux/amd64", "linux(5.10)/amd64", "any/any"]),
+            ("linux(+erofs)/amd64", ["linux(+erofs)/amd64", "linux/amd64", "linux(5.10)/amd64", "any/any"]),
+            (
+                "linux(+erofs+x)/amd64",
+                [
+                    "linux(+erofs+x)/amd64", "linux(+erofs)/amd64", "linux/amd64", "linux(5.10)/amd64",
+                    "any/any",
+                ]
+            ),
+            ("linux(5.10)/amd64", ["linux(5.10)/amd64", "linux/amd64", "any/any"]),
+            ("linux(5)/amd64", ["linux(5.10)/amd64", "linux/amd64", "any/any"]),
+            ("linux(5.1)/amd64", ["linux/amd64", "any/any"]),
+            ("windows/amd64", ["windows(10.0.1)/amd64", "windows(10.0.2)/amd64", "any/any"]),
+            ("windows(10.0.2)/amd64", ["windows(10.0.2)/amd64", "any/any"]),
+        ])
+    func mandatory(wanted: String, expected: [String]) throws {
+        let wanted = try Platform(parsing: wanted)
+        let all = [
+            "any/any", "linux(5.10)/amd64", "windows(10.0.1)/amd64", "linux/amd64", "linux(+erofs+x)/amd64",
+            "windows(10.0.2)/amd64", "linux(+erofs)/amd64",
+        ]
+        let fitting = try all.map(Platform.init(parsing:)).compactMap { candidate in
+            wanted.distance(to: candidate, mayExceed: true).map { (candidate, $0) }
+        }
+        #expect(fitting.sorted { $0.1 < $1.1 }.map(\.0.description) == expected)
+    }
+
+    @Test(
+        "What one document does not say of a platform, the other does",
+        arguments: [
+            ("any/any", "linux/arm/v6", "linux/arm/v6"), ("linux/any", "windows/arm/v6", "linux/arm/v6"),
+            ("any/amd64", "linux/arm", "linux/amd64"), ("linux/amd64/v3", "any/any", "linux/amd64/v3"),
+            ("linux/amd64", "linux(5+x)/amd64", "linux(5+x)/amd64"), ("any/any", "any/any", "any/any"),
+        ])
+    func completed(first: String, second: String, expected: String) throws {
+        let platform = try Platform(parsing: first).completed(by: try Platform(parsing: second))
+        #expect(platform.description == expected)
+    }
+
     @Test("The host is a Linux whose architecture is known")
     func host() {
         #expect(Platform.host.os == "linux")
@@ -89,9 +140,15 @@ import Testing
                 """
             return try ImageConfig(parsing: Array(text.utf8)).platform
         }
-        for (os, architecture) in [("linux", "amd64"), ("", ""), ("an os", "x\\n")] {
+        // A combining mark and the slash before it are one Character.
+        for (os, architecture) in [
+            ("linux", "amd64"), ("", ""), ("an os", "x\\n"), ("a", "\u{301}b"), ("", "m"),
+        ] {
             let platform = try config(os, architecture)
             _ = try Platform(parsing: platform.description)
+        }
+        for os in ["linux/\u{301}", "a(", "a)"] {
+            #expect(throws: DocumentError.self) { try config(os, "amd64") }
         }
         let error = #expect(throws: DocumentError.self) { try config("linux/amd64", "v2") }
         #expect(error?.description == ".os: 'linux/amd64' is no part of a platform")

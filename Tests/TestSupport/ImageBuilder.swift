@@ -69,11 +69,10 @@ package struct ImageBuilder: Sendable {
     }
 
     package func config(_ platform: Platform, _ diffIDs: [DiffID]) throws -> Descriptor {
-        let variant = platform.variant.map { #""variant": "\#($0)","# } ?? ""
         let list = diffIDs.map { "\"\($0)\"" }.joined(separator: ",")
+        let members = String(decoding: try encoded(platform), as: UTF8.self).dropFirst().dropLast()
         let text = """
-            {"os": "\(platform.os)", "architecture": "\(platform.architecture)", \(variant)
-             "rootfs": {"type": "layers", "diff_ids": [\(list)]}}
+            {\(members)\(members.isEmpty ? "" : ",") "rootfs": {"type": "layers", "diff_ids": [\(list)]}}
             """
         return try blob(Array(text.utf8), .ociConfig)
     }

@@ -37,8 +37,7 @@ struct WhyCommand: ParsableCommand {
         if history.layers.isEmpty, history.verdict == nil {
             throw UnpackError(.notFound, "no layer of the image has '\(shown(history.path))'")
         }
-        let steps = opened.image.config.layerHistory
-        let report = HistoryReport(history, commands: steps.map(\.createdBy))
+        let report = HistoryReport(history, of: opened.image.config)
         try say(json ? try attempt { try encoded(report.document) } : report.text)
     }
 }
@@ -46,17 +45,14 @@ struct WhyCommand: ParsableCommand {
 /// A history as it is printed.
 private struct HistoryReport {
     private let history: PathHistory
-    /// Of each layer, where the image tells.
-    private let commands: [String?]
+    private let config: ImageConfig
 
-    init(_ history: PathHistory, commands: [String?]) {
+    init(_ history: PathHistory, of config: ImageConfig) {
         self.history = history
-        self.commands = commands
+        self.config = config
     }
 
-    private func command(_ step: LayerStep) -> String? {
-        step.number <= commands.count ? commands[step.number - 1] : nil
-    }
+    private func command(_ step: LayerStep) -> String? { config.command(ofLayer: step.number) }
 
     // MARK: For people
 
@@ -67,6 +63,10 @@ private struct HistoryReport {
             if let command = command(layer.step) { lines.append("    made by  \(escaped(command.utf8))") }
             lines += layer.touches.map { "    entry \($0.entry)  \(describe($0, in: layer))" }
             if layer.touches.isEmpty { lines.append("    \(withoutEntry(layer))") }
+        }
+        if let steps = HistoryDocument.list(of: config) {
+            lines.append("history, whose steps do not match the layers")
+            lines += steps.map { "    \(escaped($0.text.utf8))" }
         }
         return (lines + [verdict]).joined(separator: "\n")
     }
@@ -116,6 +116,8 @@ private struct HistoryReport {
         /// What is there at the end.
         let file: FileDocument?
         let layers: [Layer]
+        /// Steps that cannot be attributed to layers, because not as many made one as there are.
+        let history: [HistoryDocument]?
     }
 
     struct Layer: Encodable {
@@ -152,7 +154,7 @@ private struct HistoryReport {
                     createdBy: command(layer.step), change: layer.change.rawValue,
                     entries: layer.touches.map(Self.touch), before: file(layer.before),
                     after: file(layer.after))
-            })
+            }, history: HistoryDocument.list(of: config))
     }
 
     private static func touch(_ touch: PathTouch) -> Touch {

@@ -1,0 +1,88 @@
+/// How Go's readers decode a value of a document. Keys of a struct that only differ in case are the same key (encoding/json); keys
+/// of a map are different ones.
+indirect enum JSONShape: Sendable {
+    /// A map, or a value that has no keys: every key is kept as it is written.
+    case free
+    case list(JSONShape)
+    case object(Fields)
+
+    /// The known keys of a struct.
+    struct Fields: Sendable {
+        private let byFoldedName: [String: (name: String, shape: JSONShape)]
+
+        init(_ fields: [String: JSONShape]) {
+            byFoldedName = Dictionary(
+                fields.map { ($0.key.foldedAsKey, (name: $0.key, shape: $0.value)) }, uniquingKeysWith: { $1 }
+            )
+        }
+
+        subscript(folded key: String) -> (name: String, shape: JSONShape)? { byFoldedName[key] }
+    }
+
+    /// - Parameters:
+    ///   - names: keys whose values have no known keys.
+    ///   - others: keys whose values have some.
+    static func object(_ names: [String], _ others: [String: JSONShape] = [:]) -> JSONShape {
+        .object(Fields(others.merging(names.map { ($0, .free) }) { $1 }))
+    }
+
+    var element: JSONShape { if case .list(let element) = self { element } else { .free } }
+    var fields: Fields? { if case .object(let fields) = self { fields } else { nil } }
+}
+
+extension String {
+    /// Equal for keys that Go's encoding/json takes for each other. Beside ASCII only two characters fold to letters of a known
+    /// key: U+017F to `s`, and U+212A to `k`.
+    var foldedAsKey: String {
+        String(
+            String.UnicodeScalarView(
+                unicodeScalars.map { scalar in
+                    switch scalar {
+                    case "A"..."Z": Unicode.Scalar(UInt8(scalar.value) + 0x20)
+                    case "\u{17F}": "s"
+                    case "\u{212A}": "k"
+                    default: scalar
+                    }
+                }))
+    }
+}
+
+// MARK: The documents of an image
+
+extension JSONShape {
+    private static let platformKeys = ["architecture", "os", "os.version", "os.features", "variant"]
+
+    private static let descriptor = object(
+        ["mediaType", "digest", "size", "urls", "annotations", "data", "artifactType"],
+        ["platform": object(platformKeys)])
+
+    /// The keys that tell an index from a manifest are known in both, so that no spelling hides one.
+    static let index = object(
+        ["schemaVersion", "mediaType", "artifactType", "annotations", "config", "layers"],
+        ["manifests": .list(descriptor), "subject": descriptor])
+
+    static let manifest = object(
+        ["schemaVersion", "mediaType", "artifactType", "annotations", "manifests"],
+        ["config": descriptor, "layers": .list(descriptor), "subject": descriptor])
+
+    static let config = object(
+        ["created", "author"] + platformKeys,
+        [
+            "config": execution, "rootfs": object(["type", "diff_ids"]),
+            "history": .list(object(["created", "created_by", "author", "comment", "empty_layer"])),
+        ])
+
+    /// The `config` object (OCI image spec, config.md; Docker image spec v1.2).
+    private static let execution = object(
+        [
+            "User", "Memory", "MemorySwap", "CpuShares", "ExposedPorts", "Env", "Entrypoint", "Cmd",
+            "Volumes",
+            "WorkingDir", "Labels", "StopSignal", "StopTimeout", "ArgsEscaped", "OnBuild", "Shell",
+        ],
+        ["Healthcheck": object(["Test", "Interval", "Timeout", "StartPeriod", "StartInterval", "Retries"])])
+
+    static let marker = object(["imageLayoutVersion"])
+
+    /// A docker-archive's `manifest.json`.
+    static let dockerArchive = list(object(["Config", "RepoTags", "Layers", "Parent", "LayerSources"]))
+}
