@@ -1,4 +1,4 @@
-/// Whose process an image runs, by the image's own accounts (OCI image spec, config.md, "User").
+/// The user and the groups that an image's process has (OCI image spec, config.md, "User", and conversion.md, "Config.User").
 package struct ContainerUser: Equatable, Sendable {
     package let uid: UInt32
     package let gid: UInt32
@@ -7,6 +7,10 @@ package struct ContainerUser: Equatable, Sendable {
     package enum Failure: Error, Equatable, Sendable, CustomStringConvertible {
         case noUser(String)
         case noGroup(String)
+        case idOutOfRange(String)
+        case malformedGroup(ofUser: String)
+        case malformedGroupID(String)
+        case notText
 
         package var description: String {
             switch self {
@@ -14,55 +18,123 @@ package struct ContainerUser: Equatable, Sendable {
                 "the image is to run as '\(name.printable)', and its /etc/passwd has no such user"
             case .noGroup(let name):
                 "the image is to run as group '\(name.printable)', and its /etc/group has none of that name"
+            case .idOutOfRange(let id):
+                "the image is to run as '\(id.printable)', and ids above \(Int32.max) are none"
+            case .malformedGroup(let name):
+                "the image is to run as '\(name.printable)', whose group in its /etc/passwd is not a number"
+            case .malformedGroupID(let name):
+                "the image is to run as group '\(name.printable)', whose number in its /etc/group is not a number"
+            case .notText: "config.User of the image is not a string"
             }
         }
     }
 
+    /// Numbers are taken as they are, whatever the accounts have under such a name. Names are looked up in the accounts; so are
+    /// the groups of a user, where the text names no group.
+    ///
     /// - Parameters:
     ///   - text: `user`, `uid`, `user:group`, `uid:gid`, `uid:group` or `user:gid`; empty is root.
     ///   - passwd: the image's `/etc/passwd`; nothing where it has none (passwd(5)).
     ///   - group: its `/etc/group` (group(5)).
     package init(_ text: String, passwd: [UInt8], group: [UInt8]) throws(Failure) {
-        let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(
-            String.init)
-        let name = parts.first.flatMap { $0.isEmpty ? nil : $0 } ?? "0"
-        let users = Self.lines(passwd).filter { $0.count > 3 }
-        let groups = Self.lines(group).filter { $0.count > 2 }
-        // A name may be all digits: it goes before the number.
-        let found = users.first { $0[0] == name } ?? users.first { $0[2] == name }
-        guard let uid = found.flatMap({ Self.id($0[2]) }) ?? Self.id(name) else { throw .noUser(name) }
-        self.uid = uid
-        if parts.count > 1, !parts[1].isEmpty {
-            let found = groups.first { $0[0] == parts[1] }
-            guard let gid = found.flatMap({ Self.id($0[2]) }) ?? Self.id(parts[1]) else {
-                throw .noGroup(parts[1])
+        let parts = text.utf8.split(
+            separator: UInt8(ascii: ":"), maxSplits: 1, omittingEmptySubsequences: false
+        )
+        .map(Array.init)
+        let name = parts[0].isEmpty ? Array("0".utf8) : parts[0]
+        let account: Account?
+        if let number = try Self.number(name) {
+            uid = number
+            account = Account.list(passwd).first { $0.uid == number }
+        } else {
+            guard let found = Account.list(passwd).first(where: { $0.name == name }) else {
+                throw .noUser(String(decoding: name, as: UTF8.self))
             }
-            self.gid = gid
-            // Whoever names a group wants that one.
+            uid = found.uid
+            account = found
+        }
+        let groups = AccountGroup.list(group)
+        if parts.count > 1, !parts[1].isEmpty {
+            gid = try Self.groupID(parts[1], in: groups)
+            // The one that is named is the only one.
             additionalGroups = []
             return
         }
-        let gid = found.flatMap { Self.id($0[3]) } ?? 0
+        guard let account else {
+            gid = 0
+            additionalGroups = []
+            return
+        }
+        // Group 0 instead would give rights that the image does not mean.
+        guard let gid = account.gid else {
+            throw .malformedGroup(ofUser: String(decoding: name, as: UTF8.self))
+        }
         self.gid = gid
-        guard let login = found?[0] else {
-            additionalGroups = []
-            return
-        }
-        additionalGroups = groups.filter {
-            $0.count > 3 && $0[3].split(separator: ",").contains(Substring(login))
-        }
-        .compactMap { Self.id($0[2]) }.filter { $0 != gid }
+        additionalGroups = groups.filter { $0.members.contains(account.name[...]) }.compactMap(\.gid)
+            .filter { $0 != gid }
     }
 
-    /// Digits alone, and as large as runtimes take it: above, ids have meanings of their own to the kernel.
-    private static func id(_ text: String) -> UInt32? {
-        guard text.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let id = Int32(text) else { return nil }
-        return UInt32(id)
+    private static func groupID(_ text: [UInt8], in groups: [AccountGroup]) throws(Failure) -> UInt32 {
+        if let number = try number(text) { return number }
+        guard let found = groups.first(where: { $0.name == text }) else {
+            throw .noGroup(String(decoding: text, as: UTF8.self))
+        }
+        guard let gid = found.gid else { throw .malformedGroupID(String(decoding: text, as: UTF8.self)) }
+        return gid
     }
 
-    private static func lines(_ file: [UInt8]) -> [[String]] {
-        String(decoding: file, as: UTF8.self).split(whereSeparator: \.isNewline).map { line in
-            line.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
+    /// The id that a text of digits is; nil for a name.
+    private static func number(_ text: [UInt8]) throws(Failure) -> UInt32? {
+        guard text.allSatisfy(isDigit) else { return nil }
+        guard let number = id(text) else { throw .idOutOfRange(String(decoding: text, as: UTF8.self)) }
+        return number
+    }
+}
+
+private func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
+
+/// Digits alone, and no larger than runtimes take it: ids above have meanings of their own to the kernel.
+private func id(_ text: [UInt8]) -> UInt32? {
+    guard !text.isEmpty, text.allSatisfy(isDigit) else { return nil }
+    return Int32(String(decoding: text, as: UTF8.self)).map(UInt32.init)
+}
+
+/// A line of passwd(5). What shadow-utils does not take for one is skipped (lib/sgetpwent.c): seven fields, and a number as
+/// the user's id.
+private struct Account {
+    let name: [UInt8]
+    let uid: UInt32
+    /// Nil for what is no number.
+    let gid: UInt32?
+
+    static func list(_ file: [UInt8]) -> [Account] {
+        fields(file).compactMap { fields in
+            guard fields.count == 7, let uid = id(fields[2]) else { return nil }
+            return Account(name: fields[0], uid: uid, gid: id(fields[3]))
         }
+    }
+}
+
+/// A line of group(5), as shadow-utils takes it (lib/sgetgrent.c): three fields, or four with the members.
+private struct AccountGroup {
+    let name: [UInt8]
+    /// Nil for what is no number.
+    let gid: UInt32?
+    let members: [ArraySlice<UInt8>]
+
+    static func list(_ file: [UInt8]) -> [AccountGroup] {
+        fields(file).compactMap { fields in
+            guard (3...4).contains(fields.count) else { return nil }
+            return AccountGroup(
+                name: fields[0], gid: id(fields[2]),
+                members: fields.count > 3 ? fields[3].split(separator: UInt8(ascii: ",")) : [])
+        }
+    }
+}
+
+/// The fields of each line. A line with a NUL is none: a program in C sees only what is before it.
+private func fields(_ file: [UInt8]) -> [[[UInt8]]] {
+    file.split(separator: UInt8(ascii: "\n")).filter { !$0.contains(0) }.map { line in
+        line.split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false).map(Array.init)
     }
 }

@@ -13,13 +13,13 @@ package enum RuntimeConfig {
         let execution = config.execution
         let entrypoint = execution?["Entrypoint"]?.texts ?? []
         let arguments = entrypoint + (execution?["Cmd"]?.texts ?? [])
-        var environment = execution?["Env"]?.texts ?? []
-        if !environment.contains(where: { $0.hasPrefix("PATH=") }) {
+        var environment = variables(of: config).filter(isVariable)
+        if !environment.contains(where: { $0.utf8.starts(with: "PATH=".utf8) }) {
             environment.append("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         }
         let folder = execution?["WorkingDir"]?.text ?? ""
         var process: [String: JSONValue] = [
-            "terminal": false, "cwd": .string(folder.hasPrefix("/") ? folder : "/" + folder),
+            "terminal": false, "cwd": .string(folder.utf8.first == UInt8(ascii: "/") ? folder : "/" + folder),
             "args": JSONValue(arguments.isEmpty ? ["sh"] : arguments), "env": JSONValue(environment),
             "user": userDocument(user), "noNewPrivileges": true,
             "rlimits": [["type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024]],
@@ -49,6 +49,21 @@ package enum RuntimeConfig {
         return .object(members)
     }
 
+    /// What the image has in `Env` and runc refuses (libcontainer/env.go): entries without a name, without `=`, or with a NUL.
+    /// They are left out.
+    package static func unusableVariables(of config: ImageConfig) -> [String] {
+        variables(of: config).filter { !isVariable($0) }
+    }
+
+    private static func variables(of config: ImageConfig) -> [String] {
+        config.execution?["Env"]?.texts ?? []
+    }
+
+    private static func isVariable(_ text: String) -> Bool {
+        guard let equals = text.utf8.firstIndex(of: UInt8(ascii: "=")) else { return false }
+        return equals > text.startIndex && !text.utf8.contains(0)
+    }
+
     /// Names of the image's labels that `safe` leaves out, because a runtime would act on them; sorted.
     package static func steeringLabels(of config: ImageConfig) -> [String] {
         labels(of: config).keys.filter(AnnotationLabels.steersRuntime).sorted()
@@ -58,18 +73,19 @@ package enum RuntimeConfig {
         (config.execution?["Labels"]?.members ?? [:]).filter { $0.value.text != nil }
     }
 
-    /// conversion.md, "Annotation Fields"; the image's own labels win.
+    /// conversion.md, "Annotation Fields" and "Config.ExposedPorts", verbatim; the image's own labels win.
     private static func annotations(_ config: ImageConfig, _ choice: AnnotationLabels) -> JSONValue {
-        let prefix = "org.opencontainers.image."
-        var annotations: [String: JSONValue] = [
-            prefix + "os": .string(config.platform.os),
-            prefix + "architecture": .string(config.platform.architecture),
+        let platform = config.statedPlatform
+        let fields = [
+            "os": platform.os, "architecture": platform.architecture, "variant": platform.variant,
+            "os.version": platform.osVersion, "os.features": platform.osFeatures?.joined(separator: ","),
+            "author": config.author, "created": config.created,
+            "stopSignal": config.execution?["StopSignal"]?.text,
+            "exposedPorts": config.execution?["ExposedPorts"]?.members?.keys.sorted().joined(separator: ","),
         ]
-        annotations[prefix + "variant"] = config.platform.variant.map { .string($0) }
-        annotations[prefix + "created"] = config.created.map { .string($0) }
-        annotations[prefix + "stopSignal"] = config.execution?["StopSignal"]?.text.map { .string($0) }
-        if let ports = config.execution?["ExposedPorts"]?.members?.keys, !ports.isEmpty {
-            annotations[prefix + "exposedPorts"] = .string(ports.sorted().joined(separator: ","))
+        var annotations = [String: JSONValue]()
+        for case (let name, let text?) in fields where !text.isEmpty {
+            annotations["org.opencontainers.image." + name] = .string(text)
         }
         return .object(annotations.merging(labels(of: config).filter { choice.includes($0.key) }) { $1 })
     }

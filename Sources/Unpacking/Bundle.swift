@@ -155,8 +155,10 @@ package struct OpenBundle: Sendable {
             let view = LowerView(layers.map(\.directory))
             return try withExtendedLifetime(layers) {
                 do {
+                    let user = result.image.config.execution?["User"]
+                    guard let text = user.map(\.text) ?? "" else { throw ContainerUser.Failure.notText }
                     return try ContainerUser(
-                        result.image.config.execution?["User"]?.text ?? "",
+                        text,
                         passwd: try view.contents(of: "etc/passwd", limit: Self.largestAccounts) ?? [],
                         group: try view.contents(of: "etc/group", limit: Self.largestAccounts) ?? [])
                 } catch let failure as ContainerUser.Failure {

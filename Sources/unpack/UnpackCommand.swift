@@ -144,17 +144,27 @@ struct UnpackCommand: NamespacedCommand {
             result, root: try store.rootPath(), snapshotter: store.snapshotterName, labels: labels)
         if talk.talk.quiet { return }
         if !isNew { return Talk.say("the bundle's config.json is kept as it is") }
-        let omitted = labels == .safe ? RuntimeConfig.steeringLabels(of: result.image.config) : []
+        let config = result.image.config
+        warn(
+            "config.json has no annotations of labels that a runtime would act on",
+            labels == .safe ? RuntimeConfig.steeringLabels(of: config) : [],
+            "--annotation-labels all keeps them")
+        warn(
+            "config.json has no variables of these entries of Env",
+            RuntimeConfig.unusableVariables(of: config),
+            "a variable is NAME=VALUE")
+    }
+
+    /// Says what of an image is not in its config.json, if there is any.
+    private func warn(_ what: String, _ omitted: [String], _ remedy: String) {
         if omitted.isEmpty { return }
         let names = omitted.prefix(Self.mostNames).map { "'\(escaped($0.utf8.prefix(Self.longestName)))'" }
         let more = omitted.count > names.count ? " and \(omitted.count - names.count) more" : ""
-        let text =
-            "config.json has no annotations of labels that a runtime would act on: \(names.joined(separator: ", "))\(more) "
-            + "(--annotation-labels all keeps them)"
+        let text = "\(what): \(names.joined(separator: ", "))\(more) (\(remedy))"
         Talk.say(Remark(level: .warning, message: text), lines: ["unpack: warning: \(text)"])
     }
 
-    /// Of labels in one warning, which an image may have any number of, and bytes of each.
+    /// Names in one warning, of which an image may have any number, and bytes of each.
     private static let mostNames = 10
     private static let longestName = 100
 

@@ -77,6 +77,22 @@ struct ErrorTableTests {
         return (builder, blob)
     }
 
+    /// A layout of one image that runs as a user.
+    private static func image(
+        _ program: Program, as user: String, passwd: String
+    ) throws -> ImageBuilder {
+        let builder = try ImageBuilder(at: program.scratch.path.appending("image"))
+        let layer = LayerBuilder(.directory("etc"), .file("etc/passwd", Bytes(passwd)))
+        let config = """
+            {"os": "linux", "architecture": "\(Platform.host.architecture)", "config": {"User": "\(user)"},
+             "rootfs": {"type": "layers", "diff_ids": ["\(layer.diffID)"]}}
+            """
+        try builder.writeIndex([
+            try builder.manifest(try builder.blob(Array(config.utf8), .ociConfig), [try builder.layer(layer)])
+        ])
+        return builder
+    }
+
     private static func withoutAdmin(_ program: Program, _ arguments: String) throws -> Command {
         try Command.run("capsh", "--drop=cap_sys_admin", "--", "-c", "\(Program.path) \(arguments)")
     }
@@ -139,6 +155,25 @@ struct ErrorTableTests {
             return try program.run(busybox + "@7")
         case "a platform that is not there":
             return try program.run(busybox, "--platform", "linux/s390x")
+        case "a platform that is none":
+            return try program.run(busybox, "--platform", "linux")
+        case "a manifest that is missing":
+            let builder = try ImageBuilder(at: program.scratch.path.appending("image"))
+            let missing = try builder.image([LayerBuilder(.file("a"))])
+            try builder.removeBlob(missing)
+            try builder.writeIndex([missing])
+            return try program.run(builder.path.string)
+        case "a damaged image beside another, and no choice":
+            let builder = try ImageBuilder(at: program.scratch.path.appending("image"))
+            let images = try ["a", "b"].map { try builder.image([LayerBuilder(.file(Bytes($0)))]) }
+            try builder.damageBlob(images[1]) { $0[$0.count - 2] ^= 1 }
+            try builder.writeIndex(images)
+            return try program.run(builder.path.string)
+        case "a user that the image does not have", "a user of a group that is no number":
+            let line = situation.hasSuffix("number") ? "app:x:1:x::/:/bin/sh\n" : "app:x:1:1\n"
+            return try program.run(
+                try image(program, as: "app", passwd: line).path.string, "--bundle",
+                program.scratch.path.appending("b").string)
         case "a digest that is none":
             return try program.run(busybox, "--digest", "sha256:12")
         case "a download with wrong bytes":

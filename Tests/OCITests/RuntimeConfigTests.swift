@@ -8,10 +8,19 @@ import Testing
         root:x:0:0:root:/root:/bin/sh
         app:x:1000:100:App:/home/app:/bin/sh
         4711:x:12:13::/:/bin/sh
+        padded:x:01001:0100::/:/bin/sh
         broken
+        short:x:2000:100::/home/short
+        long:x:2001:100::/home/long:/bin/sh:more
+        noid:x::100::/:/bin/sh
+        nogroup:x:2002:x::/:/bin/sh
+        accent:x:2003:100:\u{301}gecos:/:/bin/sh
+        e\u{301}:x:2004:100::/:/bin/sh
+
         """.utf8)
     private static let group = Array(
-        "root:x:0:\nusers:x:100:app\nwheel:x:10:root,app\naudio:x:29:application\n".utf8)
+        "root:x:0:\nusers:x:100:app\nwheel:x:10:root,app\naudio:x:29:application\n29:x:0:\nbad:x:y:app\n12\n"
+            .utf8)
 
     @Test(
         "A user is found in the image's own accounts",
@@ -19,7 +28,12 @@ import Testing
             ("", 0, 0, []), ("root", 0, 0, [10]), ("0", 0, 0, [10]), ("app", 1000, 100, [10]),
             ("1000", 1000, 100, [10]), ("app:", 1000, 100, [10]), ("app:audio", 1000, 29, []),
             ("app:7", 1000, 7, []), ("5000", 5000, 0, []), ("5000:6000", 5000, 6000, []),
-            ("5000:wheel", 5000, 10, []), ("4711", 12, 13, []),
+            ("5000:wheel", 5000, 10, []),
+            // Numbers are numbers, whatever the accounts call so.
+            ("4711", 4711, 0, []), ("app:29", 1000, 29, []), ("01000", 1000, 100, [10]),
+            ("1001", 1001, 100, []),
+            ("0000", 0, 0, [10]), ("2000", 2000, 0, []), ("2001", 2001, 0, []), ("2003", 2003, 100, []),
+            ("accent", 2003, 100, []), ("e\u{301}", 2004, 100, []),
         ] as [(String, UInt32, UInt32, [UInt32])])
     func users(text: String, uid: UInt32, gid: UInt32, groups: [UInt32]) throws {
         let user = try ContainerUser(text, passwd: Self.passwd, group: Self.group)
@@ -30,16 +44,40 @@ import Testing
 
     @Test(
         "Who is not there is told as such",
-        arguments: ["nobody", "app:nobody", "-1", "99999999999", "app:-1", "4294967295", "2147483648", "+5"])
+        arguments: [
+            "nobody", "app:nobody", "-1", "99999999999", "app:-1", "4294967295", "2147483648", "+5",
+            "short", "long", "noid", "broken", "\u{E9}", "app:bad", "nogroup", "2002", "app:4294967295",
+            "app\u{301}",
+        ])
     func missing(text: String) {
         #expect(throws: ContainerUser.Failure.self) {
             try ContainerUser(text, passwd: Self.passwd, group: Self.group)
         }
     }
 
+    /// A line of passwd(5) that makes a name of a number must not make root of it.
+    @Test("A numeric user is the one of that number, whatever an account is called")
+    func numericNames() throws {
+        let passwd = Array("1000:x:0:0::/:\nx:x:1000:50::/:\n".utf8)
+        let user = try ContainerUser("1000", passwd: passwd, group: Array("1000:x:0:\n50:x:0:1000,x\n".utf8))
+        #expect(user.uid == 1000 && user.gid == 50 && user.additionalGroups == [0])
+        let group = try ContainerUser("1000:1000", passwd: passwd, group: Array("1000:x:0:\n".utf8))
+        #expect(group.uid == 1000 && group.gid == 1000 && group.additionalGroups == [])
+    }
+
+    @Test("A malformed group ID is no group 0")
+    func malformedGroups() {
+        #expect(throws: ContainerUser.Failure.malformedGroup(ofUser: "nogroup")) {
+            try ContainerUser("nogroup", passwd: Self.passwd, group: Self.group)
+        }
+        #expect(throws: ContainerUser.Failure.malformedGroupID("bad")) {
+            try ContainerUser("app:bad", passwd: Self.passwd, group: Self.group)
+        }
+    }
+
     private func document(_ config: String, _ labels: AnnotationLabels = .safe) throws -> JSONValue {
         let text =
-            #"{"os": "linux", "architecture": "arm64", "created": "2020-01-01T00:00:00Z", "rootfs": {"type": "layers", "diff_ids": []}, "config": \#(config)}"#
+            #"{"os": "linux", "architecture": "aarch64", "os.version": "1.2", "os.features": ["b", "a"], "author": "A <a@b>", "created": "2020-01-01T00:00:00Z", "rootfs": {"type": "layers", "diff_ids": []}, "config": \#(config)}"#
         let user = try ContainerUser("app", passwd: Self.passwd, group: Self.group)
         return RuntimeConfig.document(
             of: try ImageConfig(parsing: Array(text.utf8)), rootfs: "rootfs", isReadOnly: true, user: user,
@@ -71,8 +109,12 @@ import Testing
         #expect(config["root"] == ["path": "rootfs", "readonly": true])
         let annotations = try #require(config["annotations"])
         #expect(annotations["org.opencontainers.image.os"] == "mine")
-        #expect(annotations["org.opencontainers.image.architecture"] == "arm64")
-        #expect(annotations["org.opencontainers.image.variant"] == "v8")
+        // As the config has it: a converter does not normalise.
+        #expect(annotations["org.opencontainers.image.architecture"] == "aarch64")
+        #expect(annotations["org.opencontainers.image.variant"] == nil)
+        #expect(annotations["org.opencontainers.image.os.version"] == "1.2")
+        #expect(annotations["org.opencontainers.image.os.features"] == "b,a")
+        #expect(annotations["org.opencontainers.image.author"] == "A <a@b>")
         #expect(annotations["org.opencontainers.image.stopSignal"] == "SIGINT")
         #expect(annotations["org.opencontainers.image.exposedPorts"] == "53/udp,80/tcp")
         #expect(annotations["org.opencontainers.image.created"] == "2020-01-01T00:00:00Z")
@@ -115,6 +157,26 @@ import Testing
             #"{"os": "linux", "architecture": "arm64", "rootfs": {"type": "layers", "diff_ids": []}, "config": \#(config)}"#
         let names = RuntimeConfig.steeringLabels(of: try ImageConfig(parsing: Array(text.utf8)))
         #expect(names == (steers ? [name] : []))
+    }
+
+    @Test("An annotation of a field that the image does not have is not there")
+    func absentFields() throws {
+        let text = #"{"os": "", "rootfs": {"type": "layers", "diff_ids": []}}"#
+        let config = RuntimeConfig.document(
+            of: try ImageConfig(parsing: Array(text.utf8)), rootfs: "rootfs", isReadOnly: true,
+            user: try ContainerUser("", passwd: [], group: []), labels: .safe)
+        #expect(config["annotations"] == [:])
+    }
+
+    @Test("Entries of Env that runc refuses are left out, and named")
+    func environment() throws {
+        let config =
+            #"{"Env": ["A=1", "NOVALUE", "=x", "B=", "N=a\u0000b", "", "PATH=\u0301/x", "C=\u0301=d"]}"#
+        #expect(
+            try document(config)["process"]?["env"]?.texts == ["A=1", "B=", "PATH=\u{301}/x", "C=\u{301}=d"])
+        let text = #"{"rootfs": {"type": "layers", "diff_ids": []}, "config": \#(config)}"#
+        let omitted = RuntimeConfig.unusableVariables(of: try ImageConfig(parsing: Array(text.utf8)))
+        #expect(omitted == ["NOVALUE", "=x", "N=a\0b", ""])
     }
 
     @Test("An annotation is text, whatever type the image has given it")
