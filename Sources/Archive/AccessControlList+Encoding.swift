@@ -56,11 +56,6 @@ extension AccessControlList {
     }
 }
 
-extension AttributeName {
-    static let accessControl = AttributeName(literal: "system.posix_acl_access")
-    static let defaultAccessControl = AttributeName(literal: "system.posix_acl_default")
-}
-
 extension Metadata {
     /// With an access control list that fits the mode, as the kernel keeps the two in step when the mode is set last;
     /// without one that only says what the mode does.

@@ -118,6 +118,43 @@ ssize_t ck_copy_file_range(int from, int64_t *from_offset, int to, int64_t *to_o
     CK_RETURN(copy_file_range(from, from_offset, to, to_offset, size, 0));
 }
 int ck_clone(int to, int from) { CK_RETURN(ioctl(to, FICLONE, from)); }
+
+// An ioctl that the file system does not have finds nothing set.
+static int ck_missing_ioctl(int result) {
+    int is_missing = errno == ENOTTY || errno == EOPNOTSUPP || errno == EINVAL || errno == ENOSYS;
+    return result == 0 || is_missing ? 0 : -errno;
+}
+
+int ck_inode_settings(int d, struct ck_inode_settings *settings) {
+    struct fsxattr extended = {0};
+    unsigned int flags = 0;
+    int result = ck_missing_ioctl(ioctl(d, FS_IOC_GETFLAGS, &flags));
+    if (result == 0) result = ck_missing_ioctl(ioctl(d, FS_IOC_FSGETXATTR, &extended));
+    *settings = (struct ck_inode_settings){
+        .flags = flags, .extended_flags = extended.fsx_xflags, .project = extended.fsx_projid,
+        .extent_size = extended.fsx_extsize, .shared_extent_size = extended.fsx_cowextsize};
+    return result;
+}
+
+int ck_set_inode_settings(int d, const struct ck_inode_settings *wanted) {
+    struct ck_inode_settings now;
+    int result = ck_inode_settings(d, &now);
+    if (result < 0) return result;
+    if (now.flags != wanted->flags) {
+        unsigned int flags = wanted->flags;
+        if (ioctl(d, FS_IOC_SETFLAGS, &flags) < 0) return -errno;
+        // The two calls share most flags.
+        if ((result = ck_inode_settings(d, &now)) < 0) return result;
+    }
+    if (now.extended_flags == wanted->extended_flags && now.project == wanted->project
+        && now.extent_size == wanted->extent_size && now.shared_extent_size == wanted->shared_extent_size)
+        return 0;
+    struct fsxattr extended = {
+        .fsx_xflags = wanted->extended_flags, .fsx_projid = wanted->project, .fsx_extsize = wanted->extent_size,
+        .fsx_cowextsize = wanted->shared_extent_size};
+    CK_RETURN(ioctl(d, FS_IOC_FSSETXATTR, &extended));
+}
+
 int ck_fsync(int d) { CK_RETURN(fsync(d)); }
 int ck_syncfs(int d) { CK_RETURN(syncfs(d)); }
 

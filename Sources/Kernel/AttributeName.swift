@@ -20,13 +20,6 @@ package struct AttributeName: Hashable, Comparable, Sendable, CustomStringConver
         prefix.withUTF8Buffer { terminated.starts(with: $0) }
     }
 
-    package static let selinux = AttributeName(literal: "security.selinux")
-
-    /// Whether it belongs to where a file lies and not to the file: the host's label, overlay's marks.
-    package var isStoresOwn: Bool {
-        self == Self.selinux || hasPrefix("trusted.overlay.") || hasPrefix("user.overlay.")
-    }
-
     package static func < (left: Self, right: Self) -> Bool {
         left.terminated.lexicographicallyPrecedes(right.terminated)
     }

@@ -29,8 +29,8 @@ extension Directory {
     /// Copies all that is in this directory to an empty one, and this directory's own metadata: contents with
     /// their holes, sharing blocks where the file system can (ioctl_ficlone(2)); hard links within the tree;
     /// symlinks, FIFOs, sockets and devices; owners, modes, times to the nanosecond and extended attributes,
-    /// overlay's own among them. Left out are `security.selinux`, which belongs to a place, attributes that are
-    /// settings of btrfs, and what is no attribute: flags (chattr(1)) and birth times.
+    /// overlay's own among them. Left out are attributes that are the kernel's (`AttributeName.isFiles`), and what is no
+    /// attribute: flags (chattr(1)) and birth times.
     ///
     /// Nobody should change the tree meanwhile: what is new may be missing in the copy, what goes or is moved may end it
     /// with ENOENT or ESTALE. The copy never leaves the tree, whatever is changed.
@@ -72,9 +72,7 @@ private struct TreeCopy {
         links = LinkGroups(root: target)
         // What it has from its own parent would be inherited by all that is made in it: a group (inode(7), S_ISGID),
         // an access control list (acl(5)).
-        for name in try target.file.extendedAttributeNames() where name.isCopied {
-            try target.file.removeExtendedAttribute(name)
-        }
+        try target.file.removeFileAttributes(keepsMarks: false)
         try target.file.setMode(0o700)
     }
 
@@ -129,8 +127,7 @@ private struct TreeCopy {
         // capabilities(7)), an access control list changes the mode, everything changes the times.
         if let copy = try source.duplicate(name, status, as: name, in: target, mode: 0o600) {
             try copy.setOwner(uid: status.uid, gid: status.gid)
-            for attribute in try source.extendedAttributeNames(of: name) where attribute.isCopied {
-                guard let value = try source.extendedAttribute(attribute, of: name) else { continue }
+            for (attribute, value) in try source.fileAttributes(of: name) {
                 try copy.setExtendedAttribute(attribute, value)
             }
             try copy.setMode(status.mode)
@@ -138,8 +135,7 @@ private struct TreeCopy {
             return try copy.close()
         }
         try target.setOwner(of: name, uid: status.uid, gid: status.gid)
-        for attribute in try source.extendedAttributeNames(of: name) where attribute.isCopied {
-            guard let value = try source.extendedAttribute(attribute, of: name) else { continue }
+        for (attribute, value) in try source.fileAttributes(of: name) {
             try target.setExtendedAttribute(attribute, value, of: name)
         }
         if status.kind != .symlink { try target.setMode(of: name, status.mode) }
@@ -193,14 +189,6 @@ private struct LinkGroups {
     }
 }
 
-extension AttributeName {
-    /// Whether it belongs to the file: not the host's label, not what btrfs is asked to do with it (btrfs(5), "FILE
-    /// ATTRIBUTES"), which other file systems refuse, not the second names that xfs shows of access control lists.
-    fileprivate var isCopied: Bool {
-        self != .selinux && !hasPrefix("btrfs.") && !hasPrefix("trusted.SGI_ACL_")
-    }
-}
-
 extension Directory {
     /// The directory that this one lies in, if that is the one expected.
     fileprivate func parent(_ expected: FileStatus.Identity) throws(SyscallFailure) -> Directory {
@@ -219,11 +207,7 @@ extension Directory {
         of other: Directory, _ status: FileStatus
     ) throws(SyscallFailure) {
         try file.setOwner(uid: status.uid, gid: status.gid)
-        for name in try other.file.extendedAttributeNames() where name.isCopied {
-            if let value = try other.file.extendedAttribute(name) {
-                try file.setExtendedAttribute(name, value)
-            }
-        }
+        for (name, value) in try other.file.fileAttributes() { try file.setExtendedAttribute(name, value) }
         try file.setMode(status.mode)
         try file.setTimes(access: status.accessTime, modification: status.modificationTime)
     }

@@ -218,18 +218,14 @@ package final class Directory: Sendable {
     // MARK: Metadata
 
     /// Gives this directory another's owner, extended attributes, mode and times, and no other attributes. Overlay's
-    /// own are left out, and so is the host's label.
+    /// own are left out, and so are the kernel's.
     ///
     /// - Parameter status: the other one's, perhaps from before it was changed.
     package func takeMetadata(of other: Directory, _ status: FileStatus) throws(SyscallFailure) {
-        for name in try file.extendedAttributeNames() where !name.isStoresOwn {
-            try file.removeExtendedAttribute(name)
-        }
+        try file.removeFileAttributes()
         try file.setOwner(uid: status.uid, gid: status.gid)
-        for name in try other.file.extendedAttributeNames() where !name.isStoresOwn {
-            if let value = try other.file.extendedAttribute(name) {
-                try file.setExtendedAttribute(name, value)
-            }
+        for (name, value) in try other.file.fileAttributes() where !name.isOverlays {
+            try file.setExtendedAttribute(name, value)
         }
         try file.setMode(status.mode)
         try file.setTimes(access: status.accessTime, modification: status.modificationTime)
@@ -249,9 +245,12 @@ package final class Directory: Sendable {
     }
 
     /// Sets the mode of anything but a symlink. Through a descriptor, because fchmodat(2) would follow one.
+    ///
+    /// - Throws: also as `File.setMode`, if the kernel kept less.
     package func setMode(of name: FileName, _ mode: UInt32) throws(SyscallFailure) {
         let path = try openDescriptor(name, pathOnly | O_NOFOLLOW)
         try syscall("chmod", name.description) { ck_chmod("/proc/self/fd/\(path.raw)", mode) }
+        try path.checkSpecialBits(mode, "chmod", name.description)
     }
 
     package func setExtendedAttribute(
@@ -294,11 +293,28 @@ struct NameStream: ~Copyable {
     }
 
     /// - Returns: nil behind the last one.
-    mutating func next() throws(SyscallFailure) -> FileName? {
+    mutating func next() throws(SyscallFailure) -> FileName? { try nextRecord()?.name }
+
+    /// - Returns: a name and whether it is a directory, if the file system records that; nil behind the last one.
+    mutating func nextRecord() throws(SyscallFailure) -> (name: FileName, isDirectory: Bool?)? {
         while true {
-            if let record = records.next() { return record.name }
+            if let record = records.next() { return record }
             if try !records.read(from: file) { return nil }
         }
+    }
+}
+
+extension Directory {
+    /// Whether the file system records the types of this directory's entries (readdir(3), `d_type`). Overlay finds whiteouts by
+    /// them: without, each shows as a file that cannot be looked up (kernel: `ovl_check_d_type_supported`).
+    ///
+    /// - Precondition: there are entries.
+    package func recordsTypes() throws(SyscallFailure) -> Bool {
+        var stream = try NameStream(of: self)
+        while let record = try stream.nextRecord() {
+            if record.isDirectory == nil { return false }
+        }
+        return true
     }
 }
 

@@ -43,8 +43,10 @@ package enum FaultPoint {
 
         /// Whether a call changes what is on a disk. One that opens may create, which its name does not tell.
         static func isChange(_ call: String, _ subject: String) -> Bool {
-            // What asks about subvolumes, and what makes a file a device, changes no disk.
-            if call == "ioctl" { return !subject.contains("LOOKUP") && !subject.contains("LOOP_") }
+            // What asks about subvolumes and inodes, and what makes a file a device, changes no disk.
+            if call == "ioctl" {
+                return !["LOOKUP", "LOOP_", "GETXATTR"].contains { subject.contains($0) }
+            }
             return changes.contains(call) && subject != talk
         }
 

@@ -255,8 +255,25 @@ extension File {
         try syscall("fchown") { ck_fchown(self.raw, uid, gid) }
     }
 
+    /// - Throws: also EPERM if the kernel dropped setuid, setgid or the sticky bit without an error (chmod(2)): without
+    ///   CAP_FSETID, or where a file system does not keep them.
     package func setMode(_ mode: UInt32) throws(SyscallFailure) {
         try syscall("fchmod") { ck_fchmod(self.raw, mode) }
+        try checkSpecialBits(mode, "fchmod", "")
+    }
+
+    /// Reads a mode back that has more than permission bits.
+    func checkSpecialBits(
+        _ mode: UInt32, _ call: String, _ name: @autoclosure () -> String
+    ) throws(SyscallFailure) {
+        guard mode > 0o777 else { return }
+        let found = try status().mode
+        guard found != mode else { return }
+        let (wanted, kept) = (String(mode, radix: 8), String(found, radix: 8))
+        let name = name()
+        throw SyscallFailure(
+            call, path: (name.isEmpty ? "" : "\(name): ") + "mode \(wanted) became \(kept)",
+            errno: .notPermitted)
     }
 
     package func setTimes(access: Timestamp, modification: Timestamp) throws(SyscallFailure) {

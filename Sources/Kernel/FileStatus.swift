@@ -90,7 +90,7 @@ package struct DeviceNumber: Hashable, Sendable {
 }
 
 /// Seconds since 1970-01-01 UTC, negative before, and 0 to 999,999,999 nanoseconds that always count forward.
-package struct Timestamp: Hashable, Comparable, Sendable {
+package struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible {
     package static let epoch = Timestamp(seconds: 0, nanoseconds: 0)
 
     package let seconds: Int64
@@ -103,6 +103,17 @@ package struct Timestamp: Hashable, Comparable, Sendable {
 
     package static func < (left: Self, right: Self) -> Bool {
         (left.seconds, left.nanoseconds) < (right.seconds, right.nanoseconds)
+    }
+
+    /// As date(1) takes it behind `@`: `-1.5` is half a second before 1970.
+    package var description: String {
+        let isNegative = seconds < 0 && nanoseconds > 0
+        let (whole, rest) = isNegative ? (seconds + 1, 1_000_000_000 - nanoseconds) : (seconds, nanoseconds)
+        let sign = isNegative && whole == 0 ? "-" : ""
+        var digits = String(rest)
+        digits = String(repeating: "0", count: 9 - digits.count) + digits
+        while digits.last == "0" { digits.removeLast() }
+        return sign + "\(whole)" + (digits.isEmpty ? "" : ".\(digits)")
     }
 
     var timespec: Glibc.timespec { Glibc.timespec(tv_sec: Int(seconds), tv_nsec: Int(nanoseconds)) }

@@ -44,13 +44,17 @@ package enum KernelProbes {
         }
     }
 
-    /// How whiteouts can be made in a directory; tried in one that goes again.
-    package static func whiteoutForm(in folder: FilePath) throws(SyscallFailure) -> WhiteoutForm {
+    /// How whiteouts can be made in a directory, and whether its file system records the types of entries; tried in one that is
+    /// removed again.
+    package static func layers(
+        in folder: FilePath
+    ) throws(SyscallFailure) -> (form: WhiteoutForm, recordsTypes: Bool) {
         let directory = try Directory(opening: folder)
         let name = FileName(literal: ".unpack-\(UInt32.random(in: .min ... .max))")
         try directory.makeDirectory(name, mode: 0o700)
         defer { try? directory.removeTree(name) }
-        return try directory.open(name).tryLayer()
+        let probe = try directory.open(name)
+        return (try probe.tryLayer(), try probe.recordsTypes())
     }
 
     private static func trial(_ body: () throws(SyscallFailure) -> Void) -> Bool? {

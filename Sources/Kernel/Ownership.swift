@@ -227,17 +227,18 @@ extension Directory {
 
     // MARK: Taking over
 
-    /// Who may use a directory, as it was before `takeOver`.
+    /// Who may use a directory and what is made in it inherits, as it was before `takeOver`.
     package struct Access: Sendable {
         fileprivate let status: FileStatus
         fileprivate let lists: [(name: AttributeName, value: [UInt8])]
+        fileprivate let settings: InodeSettings
     }
 
     /// Makes this directory the effective user's alone. No other user can make, rename or see entries any more, not even by a
-    /// descriptor that was opened before, and new entries inherit no group and no ACL.
+    /// descriptor that was opened before, and new entries inherit no group, no ACL, no project and no flags.
     ///
-    /// Owner and group become the process's, the mode 0700, access and default ACL go. The owner comes first: the one before
-    /// could change the rest back, or add an ACL after they were listed.
+    /// Owner and group become the process's, the mode 0700, access and default ACL go, and so do the settings that new entries
+    /// inherit. The owner comes first: the one before could change the rest back, or add an ACL after they were listed.
     ///
     /// - Returns: what it was, for `restore`.
     /// - Throws: EPERM for a directory of another user's without CAP_CHOWN, or on a file system without owners.
@@ -247,31 +248,39 @@ extension Directory {
         let (uid, gid) = (Process.effectiveUserID, Process.effectiveGroupID)
         if status.uid != uid || status.gid != gid { try file.setOwner(uid: uid, gid: gid) }
         if status.mode != 0o700 { try file.setMode(0o700) }
+        let settings = try file.clearInheritedSettings()
         var lists = [(name: AttributeName, value: [UInt8])]()
-        for name in AttributeName.accessControlLists {
+        for name in [AttributeName.accessControl, .defaultAccessControl] {
             guard let value = try file.extendedAttribute(name) else { continue }
             lists.append((name, value))
             try file.removeExtendedAttribute(name)
         }
         let now = try file.status()
-        guard now.uid == uid, now.mode == 0o700 else { throw SyscallFailure("fchown", errno: .notPermitted) }
-        return Access(status: status, lists: lists)
+        guard now.uid == uid, now.gid == gid else { throw SyscallFailure("fchown", errno: .notPermitted) }
+        guard now.mode == 0o700 else {
+            throw SyscallFailure(
+                "fchmod", path: "mode 700 became \(String(now.mode, radix: 8))", errno: .notSupported)
+        }
+        return Access(status: status, lists: lists, settings: settings)
     }
 
     /// Gives it back as it was before it was taken over.
     package func restore(_ access: Access) throws(SyscallFailure) {
         // The mode comes after the lists: it is their mask, too.
         for (name, value) in access.lists { try file.setExtendedAttribute(name, value) }
+        try file.set(access.settings)
         try file.setMode(access.status.mode)
         try file.setOwner(uid: access.status.uid, gid: access.status.gid)
     }
-}
 
-extension AttributeName {
-    /// Of a file and, of a directory, what its new entries get (acl(5)).
-    fileprivate static let accessControlLists = [
-        AttributeName(literal: "system.posix_acl_access"), AttributeName(literal: "system.posix_acl_default"),
-    ]
+    /// Whether entries of this directory would inherit, or whether it has inherited, what no layer said: a group, a default ACL,
+    /// flags or a project. A directory that `mkdir(2)` made in one that was taken over has none of them.
+    package func showsInheritance() throws(SyscallFailure) -> Bool {
+        let status = try file.status()
+        if status.mode & 0o2000 != 0 || ![0, Process.effectiveGroupID].contains(status.gid) { return true }
+        if try file.extendedAttribute(.defaultAccessControl) != nil { return true }
+        return try file.settings().inherited != nil
+    }
 }
 
 extension FilePath {

@@ -41,7 +41,8 @@ package struct Privileges: Sendable {
         String(decoding: (try? File.contents(of: FilePath(path))) ?? [], as: UTF8.self)
     }
 
-    private static let sysAdmin = UInt64(1) << 21
+    /// Whether the capability is in the effective set, of the process's own user namespace.
+    package func has(_ capability: Capability) -> Bool { capabilities >> capability.rawValue & 1 == 1 }
 
     /// Whether a file can be given to them: they are ids of this namespace.
     package func canOwn(uid: UInt32, gid: UInt32) -> Bool {
@@ -49,10 +50,10 @@ package struct Privileges: Sendable {
     }
 
     /// Whether `trusted.*` can be set (xattr(7), "Trusted extended attributes"), and overlay mounted with them.
-    package var hasTrustedAttributes: Bool { isInitialNamespace && capabilities & Self.sysAdmin != 0 }
+    package var hasTrustedAttributes: Bool { isInitialNamespace && has(.administer) }
 
     /// Whether file systems can be mounted: in the first namespace, or where this one's own mounts are.
-    package var canMount: Bool { capabilities & Self.sysAdmin != 0 }
+    package var canMount: Bool { has(.administer) }
 
     /// How many ids there are of users, and of groups.
     package var idCount: UInt64 { min(users.count, groups.count) }

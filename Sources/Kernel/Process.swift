@@ -93,6 +93,8 @@ extension FilePath {
 package enum Process {
     package static var effectiveUserID: UInt32 { geteuid() }
     package static var effectiveGroupID: UInt32 { getegid() }
+    /// Whether what this process makes belongs to 0:0, where nothing else is inherited.
+    package static var makesFilesOfRoot: Bool { effectiveUserID == 0 && effectiveGroupID == 0 }
 
     /// Modes are what is asked for, whatever the shell's umask; as many descriptors as the system gives, for a merged tree keeps
     /// one a layer; and children are heard of.

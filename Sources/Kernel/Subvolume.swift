@@ -11,14 +11,18 @@ extension Directory {
         get throws(SyscallFailure) { try syscall("fstatfs") { ck_is_btrfs(file.raw) } == 1 }
     }
 
-    /// Makes an empty subvolume, of root and mode 0755.
+    /// Makes an empty subvolume, of root and mode 0755, without the properties that the kernel takes from the subvolume around it
+    /// (kernel: `btrfs_subvol_inherit_props`).
     ///
     /// - Throws: EEXIST where the name is taken.
     package func makeSubvolume(_ name: FileName) throws(SyscallFailure) {
         try syscall("ioctl", "\(name): BTRFS_IOC_SUBVOL_CREATE_V2") {
             name.withCString { ck_subvolume_create(file.raw, $0) }
         }
-        try open(name).file.setMode(0o755)
+        let subvolume = try open(name)
+        if !Process.makesFilesOfRoot { try subvolume.file.setOwner(uid: 0, gid: 0) }
+        try subvolume.file.setMode(0o755)
+        try subvolume.file.clearInheritedSettings()
     }
 
     /// Makes a subvolume that has all that another one has at this moment, and shares its blocks. Subvolumes in it

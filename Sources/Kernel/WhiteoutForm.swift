@@ -59,6 +59,7 @@ extension Directory {
             try file.setExtendedAttribute(marks.whiteout, [])
             try file.close()
         }
+        if !Process.makesFilesOfRoot { try setOwner(of: name, uid: 0, gid: 0) }
         try setTimes(of: name, access: .epoch, modification: .epoch)
     }
 
@@ -89,11 +90,14 @@ extension Directory {
 }
 
 extension Directory {
-    /// Makes whiteouts and marks in this directory, which should be nobody's.
+    /// Makes whiteouts, marks and a file of another owner in this directory, which is removed afterwards.
     ///
     /// - Returns: the form in which whiteouts can be made.
+    /// - Throws: also EOPNOTSUPP where a file system reports success and keeps another owner or mode, as 9p with
+    ///   `security_model=none` and some FUSE file systems do.
     package func tryLayer(_ marks: OverlayMarks = .own) throws(SyscallFailure) -> WhiteoutForm {
         try mark(.opaque, marks)
+        try tryMetadata()
         do throws(SyscallFailure) {
             try makeWhiteout(FileName(literal: "device"), .device, marks)
             return .device
@@ -101,6 +105,31 @@ extension Directory {
             if error.isDiskFault { throw error }
             try makeWhiteout(FileName(literal: "attribute"), .attribute, marks)
             return .attribute
+        }
+    }
+
+    private func tryMetadata() throws(SyscallFailure) {
+        let name = FileName(literal: "metadata")
+        guard let file = try createFile(name, mode: 0o600) else {
+            throw SyscallFailure("openat", path: "\(name)", errno: .fileExists)
+        }
+        let id: UInt32 = Privileges.current.canOwn(uid: 1, gid: 1) ? 1 : 0
+        do throws(SyscallFailure) {
+            try file.setOwner(uid: id, gid: id)
+            try file.setMode(0o711)
+        } catch {
+            // Without the capability an entry that needs it fails by itself, and an image may have none.
+            if error.isPermission { return }
+            throw error
+        }
+        let status = try file.status()
+        if status.uid != id || status.gid != id {
+            throw SyscallFailure(
+                "fchown", path: "\(id):\(id) became \(status.uid):\(status.gid)", errno: .notSupported)
+        }
+        if status.mode != 0o711 {
+            throw SyscallFailure(
+                "fchmod", path: "mode 711 became \(String(status.mode, radix: 8))", errno: .notSupported)
         }
     }
 }

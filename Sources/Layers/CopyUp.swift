@@ -12,20 +12,19 @@ extension Directory {
     /// Owner, mode, times and attributes, but for what is the store's own.
     func metadata() throws(SyscallFailure) -> Metadata {
         let status = try file.status()
-        var attributes = [ExtendedAttribute]()
-        for name in try file.extendedAttributeNames() where !name.isStoresOwn {
-            if let value = try file.extendedAttribute(name) {
-                attributes.append(ExtendedAttribute(name: name, value: value))
-            }
-        }
-        return Metadata(status, attributes)
+        return Metadata(status, try file.fileAttributes())
+    }
+
+    /// As `metadata()`, of what has the name and is no directory.
+    func metadata(of name: FileName, _ status: FileStatus) throws(SyscallFailure) -> Metadata {
+        Metadata(status, try fileAttributes(of: name))
     }
 }
 
 extension Metadata {
-    /// Of a file as it lies on the disk, whose owner may be told by an attribute.
-    init(_ status: FileStatus, _ attributes: [ExtendedAttribute]) {
-        var attributes = attributes
+    /// Of a file as it lies on the disk, whose owner an attribute may describe; overlay's marks are left out.
+    fileprivate init(_ status: FileStatus, _ attributes: [(name: AttributeName, value: [UInt8])]) {
+        var attributes = attributes.filter { !$0.name.isOverlays }.map(ExtendedAttribute.init)
         var owner = FileOwner(uid: status.uid, gid: status.gid)
         if !Privileges.current.isInitialNamespace,
             let index = attributes.firstIndex(where: { $0.name == FileOwner.attribute }),
@@ -46,13 +45,7 @@ extension Directory {
         _ source: FileName, _ status: FileStatus, to name: FileName, in target: Directory,
         finish writer: inout MetadataWriter, removeFrom digests: inout ContentDigests?
     ) throws {
-        var attributes = [ExtendedAttribute]()
-        for attribute in try extendedAttributeNames(of: source) {
-            if let value = try extendedAttribute(attribute, of: source) {
-                attributes.append(ExtendedAttribute(name: attribute, value: value))
-            }
-        }
-        let metadata = Metadata(status, attributes)
+        let metadata = try metadata(of: source, status)
         let entry = EntryPath([name])
         if status.isDirectory { throw SyscallFailure("linkat", path: "\(entry)", code: 1) }
         let mode = status.mode & 0o777

@@ -59,9 +59,7 @@ extension LayerApplier {
 extension Directory {
     /// As it was made: with nothing that files in it would inherit.
     func makePlain() throws(SyscallFailure) {
-        for name in try file.extendedAttributeNames() where !name.isStoresOwn {
-            try file.removeExtendedAttribute(name)
-        }
+        try file.removeFileAttributes()
         try file.setOwner(uid: 0, gid: 0)
         try file.setMode(0o700)
     }

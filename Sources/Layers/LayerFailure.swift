@@ -90,6 +90,8 @@ package struct LayerWarning: Sendable, Equatable {
         case ownerAttribute
         /// No device can be made in a user namespace: an empty file stands in its place.
         case lostDevice
+        /// The file system keeps another modification time: a later or finer one than it has.
+        case alteredTime
     }
 
     package let kind: Kind
@@ -112,6 +114,7 @@ package struct LayerWarning: Sendable, Equatable {
                 "its owner \(detail) is no id of this user namespace, and is lost on what is no file or directory"
             case .ownerAttribute: "extended attribute \(detail) is not applied: it would forge owners here"
             case .lostDevice: "\(detail) cannot be made in a user namespace: an empty file is in its place"
+            case .alteredTime: "the file system does not keep its modification time \(detail)"
             }
         return "entry '\(entry)': \(what)\(more)"
     }

@@ -5,6 +5,9 @@ internal import Kernel
 /// chown clears setuid and capabilities (chown(2), capabilities(7)), writing and linking change times.
 struct MetadataWriter {
     private let privileges = Privileges.current
+    private let makesFilesOfRoot = Process.makesFilesOfRoot
+    /// Whether a time with nanoseconds was read back as it was set: then the file system keeps all of them.
+    private var keepsNanoseconds = false
     private(set) var warnings = [LayerWarning.Kind: LayerWarning]()
 
     mutating func warn(_ kind: LayerWarning.Kind, entry: EntryPath, _ detail: String) {
@@ -21,7 +24,9 @@ struct MetadataWriter {
             try apply(attribute, entry: entry) { try file.setExtendedAttribute($0, $1) }
         }
         if Self.mustSetMode(metadata) { try file.setMode(metadata.mode) }
-        try file.setTimes(access: metadata.accessTime, modification: metadata.modificationTime)
+        try setTimes(
+            metadata, entry: entry, set: { try file.setTimes(access: $0, modification: $1) },
+            read: { try file.status() })
     }
 
     /// A directory that is complete. What attributes it had are replaced.
@@ -29,9 +34,7 @@ struct MetadataWriter {
         _ directory: Directory, _ metadata: Metadata, _ opacity: WhiteoutForm.Opacity?, _ marks: OverlayMarks,
         entry: EntryPath
     ) throws {
-        for name in try directory.file.extendedAttributeNames() where name != .selinux {
-            try directory.file.removeExtendedAttribute(name)
-        }
+        try directory.file.removeFileAttributes(keepsMarks: false)
         try setOwner(
             metadata, entry: entry, isNew: false, set: { try directory.file.setOwner(uid: $0, gid: $1) },
             keep: { try directory.file.setExtendedAttribute($0, $1) })
@@ -40,7 +43,9 @@ struct MetadataWriter {
         }
         if let opacity { try directory.mark(opacity, marks) }
         try directory.file.setMode(metadata.mode)
-        try directory.file.setTimes(access: metadata.accessTime, modification: metadata.modificationTime)
+        try setTimes(
+            metadata, entry: entry, set: { try directory.file.setTimes(access: $0, modification: $1) },
+            read: { try directory.file.status() })
     }
 
     /// A symlink, FIFO or device just created by root with its mode.
@@ -57,8 +62,7 @@ struct MetadataWriter {
             }
         }
         if !isSymlink, Self.mustSetMode(metadata) { try directory.setMode(of: name, metadata.mode) }
-        try directory.setTimes(
-            of: name, access: metadata.accessTime, modification: metadata.modificationTime)
+        try setTimes(of: name, in: directory, metadata, entry: entry)
     }
 
     /// A hard link: its entry's owner, mode and times go to the file that it shares, but nothing is lost by
@@ -91,15 +95,40 @@ struct MetadataWriter {
             try directory.setMode(of: name, metadata.mode)
         }
         if status.modificationTime != metadata.modificationTime || status.accessTime != metadata.accessTime {
-            try directory.setTimes(
-                of: name, access: metadata.accessTime, modification: metadata.modificationTime)
+            try setTimes(of: name, in: directory, metadata, entry: entry)
+        }
+    }
+
+    private mutating func setTimes(
+        of name: FileName, in directory: Directory, _ metadata: Metadata, entry: EntryPath
+    ) throws {
+        try setTimes(
+            metadata, entry: entry, set: { try directory.setTimes(of: name, access: $0, modification: $1) },
+            read: { try directory.status(of: name) })
+    }
+
+    /// Sets both times, and reads back those that not every file system keeps: the kernel rounds and clamps them without an error
+    /// (`timestamp_truncate`). ext4 with inodes of 128 bytes has whole seconds until 2038, XFS without bigtime ends in 2038.
+    private mutating func setTimes(
+        _ metadata: Metadata, entry: EntryPath, set: (Timestamp, Timestamp) throws -> Void,
+        read: () throws -> FileStatus?
+    ) throws {
+        try set(metadata.accessTime, metadata.modificationTime)
+        let time = metadata.modificationTime
+        let isPlain =
+            (time.nanoseconds == 0 || keepsNanoseconds) && (0...Int64(Int32.max)).contains(time.seconds)
+        guard !isPlain, let found = try read()?.modificationTime else { return }
+        if found != time {
+            warn(.alteredTime, entry: entry, "\(time), which became \(found)")
+        } else if time.nanoseconds != 0 {
+            keepsNanoseconds = true
         }
     }
 
     /// Gives a file to its owner. Where that cannot be, who it is is written down beside the file, or lost.
     ///
     /// - Parameters:
-    ///   - isNew: whether it is root's, as this program makes files.
+    ///   - isNew: whether it has the owner and group with which this process makes files.
     ///   - takesUserAttributes: whether it is a file or a directory, which alone can have `user.*` (xattr(7)).
     private mutating func setOwner(
         _ metadata: Metadata, entry: EntryPath, isNew: Bool = true, takesUserAttributes: Bool = true,
@@ -107,7 +136,8 @@ struct MetadataWriter {
     ) throws {
         let owner = FileOwner(uid: metadata.uid, gid: metadata.gid)
         if privileges.canOwn(uid: owner.uid, gid: owner.gid) {
-            if !isNew || owner.uid != 0 || owner.gid != 0 { try set(owner.uid, owner.gid) }
+            let hasOwner = isNew && makesFilesOfRoot && owner.uid == 0 && owner.gid == 0
+            if !hasOwner { try set(owner.uid, owner.gid) }
             return
         }
         do {
@@ -129,23 +159,28 @@ struct MetadataWriter {
     /// What an image may set: nothing that belongs to the host or steers overlay.
     mutating func allowed(_ attributes: [ExtendedAttribute], entry: EntryPath) -> [ExtendedAttribute] {
         if attributes.isEmpty { return [] }
-        return attributes.filter { attribute in
-            // A label of the image's own policy means nothing to the host's.
-            if attribute.name == .selinux { return false }
-            if attribute.name.hasPrefix("trusted.overlay.") || attribute.name.hasPrefix("user.overlay.") {
+        return attributes.compactMap { attribute in
+            if attribute.name.isOverlays {
                 warn(.overlayControl, entry: entry, "extended attribute \(attribute.name)")
-                return false
+                return nil
             }
             // Where it means something, only this program says it.
             if attribute.name == FileOwner.attribute, !privileges.isInitialNamespace {
                 warn(.ownerAttribute, entry: entry, attribute.name.description)
-                return false
+                return nil
             }
-            if attribute.name.hasPrefix("trusted.") {
+            if attribute.name.namespace == .trusted {
                 warn(.trustedAttribute, entry: entry, attribute.name.description)
-                return false
+                return nil
             }
-            return true
+            guard attribute.name.isFiles(attribute.value) else {
+                // A label of the image's own policy, or what another kernel calculated for its inode, means nothing here.
+                if attribute.name.namespace != .security {
+                    warn(.unsupportedAttribute, entry: entry, attribute.name.description)
+                }
+                return nil
+            }
+            return attribute.asKept
         }
     }
 
@@ -179,4 +214,18 @@ extension ExtendedAttribute {
     var isUser: Bool { name.hasPrefix("user.") }
 
     var isEmptyCapability: Bool { name == MetadataWriter.capability && value.isEmpty }
+
+    /// The attribute as the kernel gives it back; nil for one that it takes for a removal.
+    ///
+    /// A capability that names the root of this user namespace comes back without it, in revision 2 (kernel:
+    /// `cap_inode_getsecurity`). An ACL without entries is none (`posix_acl_from_xattr`).
+    fileprivate var asKept: ExtendedAttribute? {
+        let isList = name == .accessControl || name == .defaultAccessControl
+        if isList, value.isEmpty || value == [2, 0, 0, 0] { return nil }
+        // VFS_CAP_REVISION_3 with the root ID 0 (linux/capability.h).
+        if name == MetadataWriter.capability, value.count == 24, value[3] == 3, value[20...] == [0, 0, 0, 0] {
+            return ExtendedAttribute(name: name, value: value[..<3] + [2] + value[4..<20])
+        }
+        return self
+    }
 }

@@ -11,7 +11,8 @@ package struct Removal: Sendable, Equatable {
 
     package enum Reason: String, Sendable {
         case noImage = "no image needs it"
-        case distrusted = "it was not on the disk when the machine stopped"
+        case distrusted =
+            "it was not on the disk when the machine stopped, or inherited from its surroundings"
     }
 }
 

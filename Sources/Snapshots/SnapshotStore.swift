@@ -57,7 +57,7 @@ package final class SnapshotStore: Sendable {
         let schema = try Self.lockSchema(locks)
         try Self.refuseForeign(root, snapshotter, folder: backend.folder.directory)
         try Self.prepareDatabaseFiles(in: rootDirectory, at: root)
-        database = try Self.openDatabase(root)
+        database = try Self.openDatabase(root, rootDirectory)
         try checkKind()
         withExtendedLifetime(schema) {}
     }
@@ -132,7 +132,9 @@ package final class SnapshotStore: Sendable {
         "metadata.db", "metadata.db-wal", "metadata.db-shm", "metadata.db-journal",
     ]
 
-    private static func openDatabase(_ root: FilePath) throws(StoreFailure) -> DatabaseQueue {
+    private static func openDatabase(
+        _ root: FilePath, _ directory: Directory
+    ) throws(StoreFailure) -> DatabaseQueue {
         var configuration = Configuration()
         // Longer than any transaction of ours: whoever waits longer meets a hung process.
         configuration.busyMode = .timeout(10)
@@ -147,7 +149,14 @@ package final class SnapshotStore: Sendable {
         return try translating {
             try passFaultPoint("BEGIN", "openDatabase")
             let queue = try DatabaseQueue(path: path, configuration: configuration)
-            let migrator = Schema.migrator
+            let migrator = Schema.migrator { snapshotter, id in
+                // The tree of an image file inherits nothing.
+                guard snapshotter != LoopBackend.name,
+                    let folder = try? directory.open(FileName(literal: snapshotter)),
+                    let snapshot = try? folder.open(FileName(id: id))
+                else { return false }
+                return (try? snapshot.showsInheritance()) ?? false
+            }
             if try queue.read(migrator.hasBeenSuperseded) {
                 throw StoreFailure(
                     .failedPrecondition,

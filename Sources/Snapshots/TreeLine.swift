@@ -79,9 +79,7 @@ struct TreeLine {
             add("device", "linux,\(device.major),\(device.minor)".utf8)
         case .directory, .fifo, .socket: break
         }
-        for attribute in try entry.parent.extendedAttributeNames(of: name).sorted() {
-            add(attribute, try entry.parent.extendedAttribute(attribute, of: name))
-        }
+        add(try entry.parent.fileAttributes(of: name))
     }
 
     static func type(of status: FileStatus) -> String {
@@ -107,19 +105,21 @@ struct TreeLine {
     }
 
     private mutating func addAttributes(of file: borrowing File) throws(SyscallFailure) {
-        for attribute in try file.extendedAttributeNames().sorted() {
-            add(attribute, try file.extendedAttribute(attribute))
+        add(try file.fileAttributes())
+    }
+
+    /// As go-mtree writes them.
+    private mutating func add(_ attributes: [(name: AttributeName, value: [UInt8])]) {
+        for (name, value) in attributes.sorted(by: { $0.name < $1.name }) {
+            text.append(UInt8(ascii: " "))
+            text += Self.attributePrefix.utf8
+            Self.escape(name.bytes, onto: &text)
+            text.append(UInt8(ascii: "="))
+            text += Self.base64(value)
         }
     }
 
-    /// As go-mtree writes them. The host's label belongs to where a file lies and not to it.
-    private mutating func add(_ attribute: AttributeName, _ value: [UInt8]?) {
-        guard let value, attribute != .selinux else { return }
-        text += " xattr.".utf8
-        Self.escape(attribute.bytes, onto: &text)
-        text.append(UInt8(ascii: "="))
-        text += Self.base64(value)
-    }
+    private static let attributePrefix = "xattr."
 
     private mutating func addContent(
         of file: borrowing File, _ status: FileStatus, _ strength: RecordStrength, _ buffer: ReadBuffer,
@@ -210,11 +210,30 @@ struct TreeLine {
         keywords?.first { $0.name.elementsEqual(name.utf8) }.map { Array($0.value) }
     }
 
+    /// The keywords without attributes of the kernel's, which earlier versions recorded.
+    private var filesKeywords: [Keyword]? {
+        keywords?.filter { keyword in
+            guard keyword.name.starts(with: Self.attributePrefix.utf8),
+                let name = Self.unescaped(keyword.name.dropFirst(Self.attributePrefix.utf8.count)),
+                let attribute = AttributeName(name)
+            else { return true }
+            return attribute.isFiles(Self.firstByte(ofBase64: keyword.value).map { [$0] } ?? [])
+        }
+    }
+
+    /// Nil for no bytes.
+    private static func firstByte(ofBase64 text: ArraySlice<UInt8>) -> UInt8? {
+        let digits = text.prefix(2).compactMap { base64Letters.firstIndex(of: $0) }
+        return digits.count == 2 ? UInt8(digits[0] << 2 | digits[1] >> 4) : nil
+    }
+
     /// What this line says and another one says otherwise or not at all, or what only the other one says.
     func differences(
         to other: TreeLine
     ) -> [(name: [UInt8], expected: [UInt8]?, found: [UInt8]?)] {
-        guard text != other.text, let keywords, let otherKeywords = other.keywords else { return [] }
+        guard text != other.text, let keywords = filesKeywords, let otherKeywords = other.keywords else {
+            return []
+        }
         let own = Dictionary(keywords) { first, _ in first }
         let others = Dictionary(otherKeywords) { first, _ in first }
         return keywords.filter { others[$0.name] != $0.value }.map {

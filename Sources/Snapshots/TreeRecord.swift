@@ -19,7 +19,8 @@ package import Streams
 /// `sha256blocks` is a `ContentDigest`: SHA-256 over the content, in which holes cost nothing. Earlier versions wrote `cksum`
 /// (cksum(1), a CRC-32) in its place, which content can be forged to; such a record is read and compared as it is.
 ///
-/// All extended attributes are there (go-mtree's `xattr.`, in base64), overlay's own too, but `security.selinux`.
+/// All extended attributes of files are there (go-mtree's `xattr.`, in base64), overlay's own too; the kernel's are left out
+/// (`AttributeName.isFiles`), and ignored in records of earlier versions.
 /// `hardlink` is the program's own: this is another name of the file at that path, where all else is told. mtree(5)
 /// defines none of the three: libarchive warns of them and reads the rest, the BSDs' mtree wants them taken out.
 ///

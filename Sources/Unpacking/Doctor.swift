@@ -204,7 +204,17 @@ package struct Doctor: Sendable {
     private func whiteouts(in place: FilePath, _ type: String) -> Finding {
         let name = "layers in the store"
         do throws(SyscallFailure) {
-            switch try KernelProbes.whiteoutForm(in: place) {
+            let layers = try KernelProbes.layers(in: place)
+            guard layers.recordsTypes else {
+                return Finding(
+                    name: name, state: .limited,
+                    detail:
+                        "the file system does not record the types of directory entries (d_type): no overlayfs",
+                    remedy:
+                        "use --snapshotter native or loop, or put the store on xfs with ftype=1 or ext4 with filetype"
+                )
+            }
+            switch layers.form {
             case .device:
                 return Finding(name: name, state: .ok, detail: "whiteouts as devices", remedy: nil)
             case .attribute:

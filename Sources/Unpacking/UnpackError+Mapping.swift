@@ -162,10 +162,9 @@ extension UnpackError {
             let inner = UnpackError(cause)
             // What the kernel refuses to take at all is the image's fault, not the machine's.
             let isRefused = failure.entry != nil && Self.refusals.contains(cause.errno)
-            let isCapability = cause.isPermission && cause.path.hasSuffix("security.capability")
             self.init(
                 isRefused ? .data : inner.code, "\(place)\(entry)\(inner.message)",
-                hint: isRefused ? Self.builtWrong : isCapability ? Self.needsSetfcap : inner.hint)
+                hint: isRefused ? Self.builtWrong : inner.hint)
         case .excess(let excess): self.init(excess, place + entry)
         case .cancelled(let cause): self.init(cause)
         }
@@ -195,9 +194,6 @@ extension UnpackError {
                 hint: "it is far larger than any image should be: report it to whoever built it")
         }
     }
-
-    private static let needsSetfcap =
-        "file capabilities need CAP_SETFCAP: run it as root with all capabilities"
 
     private static let refusals: Set<Errno> = [
         .fileNameTooLong, .invalidArgument, .outOfRange, .argListTooLong, .tooManySymbolicLinkLevels,
@@ -283,6 +279,12 @@ extension UnpackError {
     package init(_ failure: SyscallFailure) {
         if failure.isOutOfSpace {
             self.init(.io, "\(failure)", hint: "free some space, or put the store elsewhere with --root DIR")
+        } else if let capability = failure.missingCapability {
+            self.init(
+                .permission, "\(failure)",
+                hint:
+                    "it needs \(capability): run it as root with all capabilities, or start the container with it"
+            )
         } else if failure.isPermission {
             self.init(.permission, "\(failure)", hint: "run it as root, e.g. with sudo")
         } else if failure.isMissing {

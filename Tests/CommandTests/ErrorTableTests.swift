@@ -93,8 +93,10 @@ struct ErrorTableTests {
         return builder
     }
 
-    private static func withoutAdmin(_ program: Program, _ arguments: String) throws -> Command {
-        try Command.run("capsh", "--drop=cap_sys_admin", "--", "-c", "\(Program.path) \(arguments)")
+    private static func without(
+        _ capability: String, _ program: Program, _ arguments: String
+    ) throws -> Command {
+        try Command.run("capsh", "--drop=\(capability)", "--", "-c", "\(Program.path) \(arguments)")
     }
 
     /// Runs the program with a file system of its own for ROOT.
@@ -199,7 +201,17 @@ struct ErrorTableTests {
         case "a file system without extended attributes":
             return try mounted(program, "mount -t ramfs ramfs", busybox, "--max-bytes", "99999999")
         case "a container without privileges":
-            return try withoutAdmin(program, "\(busybox) --root \(program.root)")
+            return try without("cap_sys_admin", program, "\(busybox) --root \(program.root)")
+        case "a file system without the types of directory entries":
+            let system = try LoopFileSystem(type: "ext4", megabytes: 64, options: ["-O", "^filetype"])
+            defer { withExtendedLifetime(system) {} }
+            return try program.run(busybox, "--root", system.path.appending("s").string)
+        case "a device without CAP_MKNOD":
+            let image = try program.image([LayerBuilder(.character("x", 1, 3))]).path
+            return try without("cap_mknod", program, "\(image) --root \(program.root)")
+        case "a setgid file without CAP_FSETID":
+            let image = try program.image([LayerBuilder(.file("x").mode(0o2755).owned(0, 8))]).path
+            return try without("cap_fsetid", program, "\(image) --root \(program.root)")
         case "no user namespaces":
             let user = try OrdinaryUser(.single, prelude: OrdinaryUser.withoutNamespaces)
             return try user.run("unpack", "busybox")

@@ -49,6 +49,15 @@ struct Program {
         target = try scratch.makeDirectory("m")
     }
 
+    /// With its store and images in a directory of a file system that lives as long as the test needs it.
+    init(_ snapshotter: Snapshotter, in place: FilePath) throws {
+        self.snapshotter = snapshotter
+        fileSystem = nil
+        scratch = try TemporaryDirectory(in: place)
+        root = scratch.path.appending("s")
+        target = try scratch.makeDirectory("m")
+    }
+
     func run(_ arguments: String..., timeout: Double = 120) throws -> Command {
         try run(arguments, timeout: timeout)
     }

@@ -10,7 +10,7 @@ import Testing
 private let time = Timestamp(seconds: 1_700_000_000, nanoseconds: 123_456_789)
 
 /// A tree, and where its records go.
-private struct Scratch {
+struct RecordScratch {
     let temporary: TemporaryDirectory
     let folder: Directory
     let tree: Directory
@@ -87,7 +87,7 @@ extension Directory {
     }
 
     /// One of everything.
-    fileprivate func fill() throws {
+    func fill() throws {
         try make("dir") { directory in
             try directory.write("file", "some content")
             try directory.write("other", "other content", mode: 0o4755)
@@ -267,7 +267,7 @@ private let changes: [Change] = [
 private struct TreeRecordTests {
     @Test(arguments: changes)
     func namesEachChangeAndNothingElse(_ change: Change) throws {
-        let scratch = try Scratch()
+        let scratch = try RecordScratch()
         try scratch.tree.fill()
         let digest = try scratch.write()
         try change.change(scratch.tree)
@@ -278,7 +278,7 @@ private struct TreeRecordTests {
     }
 
     @Test func saysWhatTheContentIsAndWas() throws {
-        let scratch = try Scratch()
+        let scratch = try RecordScratch()
         try scratch.tree.write("f", "hello")
         let digest = try scratch.write()
         try scratch.tree.keepingTime { try $0.write("f", "hallo") }
@@ -289,7 +289,7 @@ private struct TreeRecordTests {
     }
 
     @Test func writesWhatIsDocumented() throws {
-        let scratch = try Scratch()
+        let scratch = try RecordScratch()
         let tree = scratch.tree
         try tree.write("a b", "hello")
         try tree.link(tree.name("a b"), of: tree, as: tree.name("b"))
@@ -312,14 +312,14 @@ private struct TreeRecordTests {
     }
 
     @Test func recordsAnEmptyTree() throws {
-        let scratch = try Scratch()
+        let scratch = try RecordScratch()
         let digest = try scratch.write()
         #expect(try scratch.compare(digest) == [])
         #expect(try scratch.text.hasSuffix("\n# 1 paths\n"))
     }
 
     @Test func carriesNamesOfAnyBytes() throws {
-        let scratch = try Scratch()
+        let scratch = try RecordScratch()
         let names: [Bytes] = [
             "a b", "new\nline", "tab\t", "back\\slash", "\\040", "#comment", "x=y", "*", "[a]?", "/set",
             [0xFF, 0xFE], "caf\u{E9}", "a", "a.b", "...", "~", Bytes([UInt8](repeating: 1, count: 255)),
@@ -341,7 +341,7 @@ private struct TreeRecordTests {
     }
 
     @Test func goesAnyDepthWithFewDescriptors() throws {
-        let scratch = try Scratch()
+        let scratch = try RecordScratch()
         var directory = scratch.tree
         for level in 0..<1000 {
             try directory.make("d") { directory = $0 }
@@ -359,7 +359,7 @@ private struct TreeRecordTests {
     }
 
     @Test func readsFilesOfAnySize() throws {
-        let scratch = try Scratch()
+        let scratch = try RecordScratch()
         for size in [0, 1, 65536, (1 << 20) - 1, 1 << 20, (1 << 20) + 1] {
             try scratch.tree.write("\(size)", .noise(size))
         }
@@ -381,7 +381,7 @@ private struct TreeRecordTests {
     }
 
     @Test func doesNotReadWhatIsKnown() throws {
-        let scratch = try Scratch()
+        let scratch = try RecordScratch()
         try scratch.temporary.write("tree/a", Bytes.noise(1000).array)
         try scratch.temporary.write("tree/b", [1])
         let digest = try scratch.write()
@@ -399,7 +399,7 @@ private struct TreeRecordTests {
     }
 
     @Test func readsNoHoles() throws {
-        let scratch = try Scratch()
+        let scratch = try RecordScratch()
         let file = try scratch.tree.openOrCreateFile(FileName(literal: "sparse"), mode: 0o644)
         try file.truncate(to: 8 << 40)
         try file.write([1, 2, 3].span.bytes, at: 1 << 40)
@@ -411,7 +411,7 @@ private struct TreeRecordTests {
 
     /// Earlier versions recorded cksum(1).
     @Test func readsRecordsOfChecksums() throws {
-        let scratch = try Scratch()
+        let scratch = try RecordScratch()
         let tree = scratch.tree
         try tree.write("a", "hello")
         try tree.write("empty", "")
@@ -441,7 +441,7 @@ private struct TreeRecordTests {
 
     /// Four bytes make any CRC-32 out of any content.
     @Test func findsContentThatWasForged() throws {
-        let scratch = try Scratch()
+        let scratch = try RecordScratch()
         let name = Bytes("tool")
         let content = Array("the program that was verified\n".utf8)
         try scratch.tree.write(name, Bytes(content))
@@ -492,7 +492,7 @@ private struct TreeRecordTests {
     }
 
     @Test func isTheSameForACopy() throws {
-        let scratch = try Scratch()
+        let scratch = try RecordScratch()
         try scratch.tree.fill()
         let digest = try scratch.write()
         let copy = try TemporaryDirectory(in: "/var/tmp")
@@ -502,7 +502,7 @@ private struct TreeRecordTests {
 
     @Test(.enabled(if: Ability.has("bsdtar")))
     func isReadByLibarchive() throws {
-        let scratch = try Scratch()
+        let scratch = try RecordScratch()
         try scratch.tree.make("dir") { try $0.write("a b", "1") }
         try scratch.tree.makeSymlink(FileName(literal: "link"), target: [UInt8(ascii: "x")])
         try scratch.write()
@@ -522,7 +522,7 @@ private struct TreeRecordTests {
 
     @Test(.enabled(if: Ability.canMountOverlay))
     func goesOnAfterWhatCannotBeRead() throws {
-        let scratch = try Scratch()
+        let scratch = try RecordScratch()
         for name in ["a", "b", "c"] as [Bytes] { try scratch.tree.write(name, "content") }
         let digest = try scratch.write()
         try scratch.tree.keepingTime { try $0.write("c", "changed") }
@@ -538,7 +538,7 @@ private struct TreeRecordTests {
 
     @Test func stopsWhereItIsToldTo() throws {
         struct Enough: Error {}
-        let scratch = try Scratch()
+        let scratch = try RecordScratch()
         try scratch.tree.fill()
         let digest = try scratch.write()
         let other = try scratch.folder.openOrCreateFile(FileName(literal: "other"), mode: 0o600)
@@ -559,7 +559,7 @@ private struct TreeRecordTests {
     }
 
     @Test func refusesARecordThatIsCutOff() throws {
-        let scratch = try Scratch()
+        let scratch = try RecordScratch()
         try scratch.tree.fill()
         let digest = try scratch.write()
         let text = try scratch.text
@@ -585,7 +585,7 @@ private struct TreeRecordTests {
         ("./dir type", "#comment\n./dir type", 3), ("./dir type", "\n./dir type", 3),
     ])
     func refusesAMalformedRecord(_ text: String, _ replacement: String, _ line: Int) throws {
-        let scratch = try Scratch()
+        let scratch = try RecordScratch()
         try scratch.tree.fill()
         try scratch.write()
         let record = try scratch.text
@@ -600,7 +600,7 @@ private struct TreeRecordTests {
 
     /// Without the digest, each flipped bit of a record is a difference or a refusal, and nothing crashes.
     @Test func noticesEveryFlippedBitOfARecord() throws {
-        let scratch = try Scratch()
+        let scratch = try RecordScratch()
         try scratch.tree.write("a b", "hello")
         try scratch.tree.make("d") { try $0.mark(.opaque) }
         try scratch.write()

@@ -15,13 +15,15 @@ package final class LoopFileSystem: Sendable {
     /// - Parameters:
     ///   - type: as mkfs(8) and the kernel call it; btrfs needs 110 MiB, xfs 300.
     ///   - megabytes: its size; what is not written takes no memory.
-    package init(type: String, megabytes: Int, options: [String] = []) throws {
+    ///   - options: of mkfs(8).
+    ///   - mountFlags: options of mount(8) without a value.
+    package init(type: String, megabytes: Int, options: [String] = [], mountFlags: [String] = []) throws {
         self.type = type
         temporary = try TemporaryDirectory(in: "/dev/shm")
         image = try temporary.write("image", [])
         path = try temporary.makeDirectory("mounted")
         try Self.format(image, type: type, megabytes: megabytes, options)
-        try mount()
+        try mount(mountFlags)
     }
 
     /// Mounts a copy of another one's image as it is now, mounted or not: what its disk would have if the power were cut.
@@ -35,10 +37,11 @@ package final class LoopFileSystem: Sendable {
         try mount()
     }
 
-    private func mount() throws {
+    private func mount(_ flags: [String] = []) throws {
         let device = try LoopDevice(of: image, readOnly: false)
         let context = try MountCalls.Context(type: type)
         try context.set("source", device.path)
+        for flag in flags { try context.set(flag, nil) }
         try context.mount(on: path, readOnly: false)
     }
 

@@ -5,7 +5,8 @@ import Streams
 /// A directory tree as canonical text: what has to be the same wherever an image is unpacked.
 ///
 /// Left out is what file systems and stores choose: inode numbers, link counts, sizes of directories, blocks, access
-/// and change times, overlay's own attributes.
+/// and change times, overlay's own attributes, the second names that XFS has for ACLs. Flags and projects of files and
+/// directories are there where they are such as a file inherits from its directory.
 package struct TreeDump: Equatable, Sendable {
     /// One line a path, sorted by the path's bytes.
     package let lines: [String]
@@ -27,6 +28,7 @@ package struct TreeDump: Equatable, Sendable {
     private static let hidden: [StaticString] = [
         "trusted.overlay.", "user.overlay.", "user.rootlesscontainers",
     ]
+    private static let double: StaticString = "trusted.SGI_ACL_"
     private static let selinux = AttributeName(literal: "security.selinux")
 
     private struct Item {
@@ -43,9 +45,10 @@ package struct TreeDump: Equatable, Sendable {
         init(showsMarks: Bool) { self.showsMarks = showsMarks }
 
         mutating func visit(_ root: Directory) throws {
-            let attributes = try self.attributes(try root.file.extendedAttributeNames()) {
-                try root.file.extendedAttribute($0)
-            }
+            let attributes =
+                try self.attributes(try root.file.extendedAttributeNames()) {
+                    try root.file.extendedAttribute($0)
+                } + Self.settings(of: root.file)
             items.append(Item(path: [UInt8(ascii: ".")], status: try root.file.status(), detail: attributes))
             var pending: [(directory: Directory, path: [UInt8])] = [(root, [])]
             while let (directory, path) = pending.popLast() {
@@ -108,12 +111,20 @@ package struct TreeDump: Equatable, Sendable {
             }
             switch status.kind {
             case .regular:
-                return " \(status.size) \(try Self.digest(try directory.openFile(name)))" + attributes
+                let file = try directory.openFile(name)
+                return try " \(status.size) \(Self.digest(file))" + attributes + Self.settings(of: file)
             case .symlink: return " -> \(escaped(try directory.readLink(name)))" + attributes
             case .character(let device), .block(let device):
                 return " \(device.major):\(device.minor)" + attributes
-            case .directory, .fifo, .socket: return attributes
+            case .directory: return attributes + (try Self.settings(of: try directory.open(name).file))
+            case .fifo, .socket: return attributes
             }
+        }
+
+        private static func settings(of file: borrowing File) throws -> String {
+            guard let settings = try file.settings().inherited else { return "" }
+            let flags = [settings.flags, settings.extendedFlags].map { String($0, radix: 16) }
+            return " flags=\(flags[0]),\(flags[1]) project=\(settings.project)"
         }
 
         private func attributes(
@@ -121,6 +132,7 @@ package struct TreeDump: Equatable, Sendable {
         ) throws -> String {
             try names.sorted().filter { name in
                 (showsMarks || !TreeDump.hidden.contains { name.hasPrefix($0) }) && name != selinux
+                    && !name.hasPrefix(TreeDump.double)
             }
             .map { name in
                 let hex = (try value(name) ?? []).map { byte in

@@ -74,6 +74,15 @@ ssize_t ck_copy_file_range(int from, int64_t *from_offset, int to, int64_t *to_o
 
 /// Lets a file share all extents of another (ioctl_ficlone(2)).
 int ck_clone(int to, int from);
+
+/// FS_*_FL (ioctl_iflags(2)), and FS_XFLAG_*, project and extent size hints (ioctl_xfs_fsgetxattr(2)).
+struct ck_inode_settings {
+    uint32_t flags, extended_flags, project, extent_size, shared_extent_size;
+};
+/// Zeros for what the file system does not have.
+int ck_inode_settings(int d, struct ck_inode_settings *settings);
+/// Changes only what differs.
+int ck_set_inode_settings(int d, const struct ck_inode_settings *wanted);
 int ck_fsync(int d);
 int ck_syncfs(int d);
 

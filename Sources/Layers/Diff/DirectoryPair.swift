@@ -57,15 +57,8 @@ extension MergedDirectory {
 extension Directory {
     /// What a layer can say of a file that is no directory.
     func layerMetadata(of name: FileName, _ status: FileStatus) throws(SyscallFailure) -> Metadata {
-        var attributes = [ExtendedAttribute]()
-        for attribute in try extendedAttributeNames(of: name) where !attribute.isStoresOwn {
-            if let value = try extendedAttribute(attribute, of: name) {
-                attributes.append(ExtendedAttribute(name: attribute, value: value))
-            }
-        }
-        return Metadata(status, attributes).forLayer
+        try metadata(of: name, status).forLayer
     }
-
 }
 
 extension File {

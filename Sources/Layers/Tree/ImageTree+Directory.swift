@@ -71,13 +71,7 @@ private struct DirectoryReading {
         case .block(let device): content = .block(device)
         case .directory: throw SyscallFailure("fstatat", path: name.description, code: 21)
         }
-        var attributes = [ExtendedAttribute]()
-        for attribute in try directory.extendedAttributeNames(of: name) where !attribute.isStoresOwn {
-            if let value = try directory.extendedAttribute(attribute, of: name) {
-                attributes.append(ExtendedAttribute(name: attribute, value: value))
-            }
-        }
-        let metadata = Metadata(status, attributes)
+        let metadata = try directory.metadata(of: name, status)
         try memory.add(metadata.attributesSize)
         let id = tree.add(
             ImageTree.File(content: content, metadata: metadata, origin: Self.origin, detail: detail))

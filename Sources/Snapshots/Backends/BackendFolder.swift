@@ -9,7 +9,7 @@ struct BackendFolder: Sendable {
     /// Opens the folder in a store, made if it is missing.
     ///
     /// What is made in it inherits nothing from where the store lies: no group of a setgid directory or of a file system
-    /// mounted with `grpid`, and no default ACL.
+    /// mounted with `grpid`, no default ACL, no project and no flags.
     init(opening name: String, in store: Directory, at root: FilePath) throws(OwnershipFailure) {
         path = root.appending(name)
         let directory = try store.ensureOwnDirectory(name, in: root)
@@ -21,14 +21,23 @@ struct BackendFolder: Sendable {
 
     func open(_ id: Int64) throws(SyscallFailure) -> Directory { try directory.open(FileName(id: id)) }
 
+    /// Makes an empty tree in the directory of a snapshot, of root and mode 0755.
+    func makeTree(_ name: FileName, in snapshot: Directory) throws(SyscallFailure) -> Directory {
+        try snapshot.makeDirectory(name, mode: 0o755)
+        let tree = try snapshot.open(name)
+        if !Process.makesFilesOfRoot { try tree.file.setOwner(uid: 0, gid: 0) }
+        return tree
+    }
+
     /// Makes what layers consist of, in a directory that goes again.
     ///
-    /// - Returns: the form in which whiteouts can be made.
-    func tryLayers() throws(SyscallFailure) -> WhiteoutForm {
-        let probe = FileName(literal: ".probe-\(UInt32.random(in: .min ... .max))")
-        defer { try? directory.removeTree(probe) }
-        try directory.makeDirectory(probe, mode: 0o700)
-        return try directory.open(probe).tryLayer()
+    /// - Returns: the form in which whiteouts can be made, and whether the file system records the types of entries.
+    func tryLayers() throws(SyscallFailure) -> (form: WhiteoutForm, recordsTypes: Bool) {
+        let name = FileName(literal: ".probe-\(UInt32.random(in: .min ... .max))")
+        defer { try? directory.removeTree(name) }
+        try directory.makeDirectory(name, mode: 0o700)
+        let probe = try directory.open(name)
+        return (try probe.tryLayer(), try probe.recordsTypes())
     }
 }
 

@@ -15,11 +15,9 @@ struct NativeBackend: SnapshotBackend {
         _ id: Int64, isView: Bool, on parent: Int64?, isWanted: () -> Bool
     ) throws(SyscallFailure) {
         if isView, parent != nil { return }
-        let snapshot = try folder.open(id)
-        try snapshot.makeDirectory(Self.tree, mode: 0o755)
+        let tree = try folder.makeTree(Self.tree, in: try folder.open(id))
         guard let parent else { return }
-        try folder.open(parent).open(Self.tree).copyContents(
-            to: try snapshot.open(Self.tree), isWanted: isWanted)
+        try folder.open(parent).open(Self.tree).copyContents(to: tree, isWanted: isWanted)
     }
 
     func open(_ id: Int64, isWritable: Bool) throws(SyscallFailure) -> SnapshotTree {
@@ -46,7 +44,7 @@ struct NativeBackend: SnapshotBackend {
 
     func probe() throws(StoreFailure) -> WhiteoutForm {
         do throws(SyscallFailure) {
-            return try folder.tryLayers()
+            return try folder.tryLayers().form
         } catch {
             throw StoreFailure(
                 unable: error, Self.self, at: folder.path,

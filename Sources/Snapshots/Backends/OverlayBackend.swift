@@ -19,12 +19,12 @@ struct OverlayBackend: SnapshotBackend {
     ) throws(SyscallFailure) {
         if isView, parent != nil { return }
         let snapshot = try folder.open(id)
-        try snapshot.makeDirectory(Self.tree, mode: 0o755)
+        let tree = try folder.makeTree(Self.tree, in: snapshot)
         if isView { return }
         try snapshot.makeDirectory(Self.work, mode: 0o711)
         if let parent {
             let below = try folder.open(parent).open(Self.tree)
-            try snapshot.open(Self.tree).takeMetadata(of: below, try below.file.status())
+            try tree.takeMetadata(of: below, try below.file.status())
         }
     }
 
@@ -85,13 +85,14 @@ struct OverlayBackend: SnapshotBackend {
         ? "ext4, xfs or btrfs" : "ext4, xfs, btrfs or tmpfs"
 
     func probe() throws(StoreFailure) -> WhiteoutForm {
+        let form: WhiteoutForm
+        let recordsTypes: Bool
         do throws(SyscallFailure) {
-            let form = try folder.tryLayers()
+            (form, recordsTypes) = try folder.tryLayers()
             // Nobody would read them (kernel: overlayfs.rst, "Nesting overlayfs mounts").
             if form == .attribute, KernelRelease.current < KernelRelease(major: 6, minor: 7) {
                 throw SyscallFailure("mknodat", path: "whiteout", errno: .notPermitted)
             }
-            return form
         } catch {
             throw StoreFailure(
                 unable: error, Self.self, at: folder.path,
@@ -100,5 +101,15 @@ struct OverlayBackend: SnapshotBackend {
                     container, whiteouts can be made from Linux 6.7 on
                     """)
         }
+        guard recordsTypes else {
+            throw StoreFailure(
+                .unavailable,
+                "overlayfs cannot keep snapshots under \(escaped(folder.path)): the file system does not record the types of "
+                    + "directory entries (d_type), by which overlay finds whiteouts",
+                hint:
+                    "use --snapshotter native or loop, or put the store on a file system that does with --root DIR: xfs with ftype=1, ext4 with filetype"
+            )
+        }
+        return form
     }
 }

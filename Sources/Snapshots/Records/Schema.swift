@@ -53,7 +53,9 @@ enum Schema {
         """
     }
 
-    static var migrator: DatabaseMigrator {
+    /// - Parameter showsInheritance: whether the directory of a snapshot, of a snapshotter and an ID, has inherited from where the
+    ///   store lies.
+    static func migrator(showsInheritance: @escaping @Sendable (String, Int64) -> Bool) -> DatabaseMigrator {
         var migrator = DatabaseMigrator()
         migrator.registerMigration("1") { database in
             try database.execute(
@@ -140,6 +142,17 @@ enum Schema {
         }
         migrator.registerMigration("4") { database in
             try database.execute(sql: trust)
+        }
+        migrator.registerMigration("5") { database in
+            // Earlier versions let snapshots inherit a group, an ACL, a project or flags: what did is not the tree of its layers. A
+            // boot that is not this one makes it no longer trusted, and the next run removes it if nothing needs it.
+            let verified = try Row.fetchAll(
+                database, sql: "SELECT id, snapshotter FROM snapshot WHERE verified_chain IS NOT NULL")
+            for row in verified where showsInheritance(row["snapshotter"], row["id"]) {
+                try database.execute(
+                    sql: "UPDATE snapshot SET boot = 'inherited' WHERE id = ?",
+                    arguments: [row["id"] as Int64])
+            }
         }
         return migrator
     }

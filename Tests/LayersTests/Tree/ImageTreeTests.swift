@@ -84,6 +84,16 @@ struct ImageTreeTests {
             .symlink("link", to: "d").mode(0o644).xattr("user.a", "1"),
             .fifo("pipe").xattr("user.a", "1").xattr("trusted.a", "1"),
             .file("kept").xattr("user.a", "1").xattr("user.overlay.x", "1").xattr("security.selinux", "x"),
+            // The kernel takes an ACL without entries for none, and gives a capability of root back in revision 2.
+            .directory("empty").xattr("system.posix_acl_default", [2, 0, 0, 0]).xattr(
+                "system.posix_acl_access", ""),
+            .file("rooted").xattr(
+                "security.capability",
+                [1, 0, 0, 3, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+            // A signature is the file's; what another kernel calculated is not, nor is a setting of a file system.
+            .file("signed").xattr("security.ima", [3, 2, 4]).xattr("security.evm", [5, 2]),
+            .file("measured").xattr("security.ima", [4, 4, 9]).xattr("security.evm", [2, 9])
+                .xattr("btrfs.compression", "zstd").xattr("system.other", "1"),
         ]
         let links: [TarEntry] = [
             .hardLink("more", to: "named").mode(0o711).xattr("user.b", "2"),
@@ -96,6 +106,12 @@ struct ImageTreeTests {
             #expect(
                 lines.contains { $0.contains("posix_acl_access") }
                     && lines.contains { $0.contains("capability") })
+            #expect(
+                lines.contains {
+                    $0.hasPrefix("signed ") && $0.hasSuffix(" security.evm=0502 security.ima=030204")
+                })
+            #expect(lines.contains { $0.hasPrefix("measured ") && $0.hasSuffix("…") })
+            #expect(lines.contains { $0.hasPrefix("empty ") && !$0.contains("=") })
         }
     }
 

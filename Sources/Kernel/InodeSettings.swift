@@ -1,0 +1,105 @@
+internal import CKernel
+internal import SystemPackage
+
+/// What a file system passes on from a directory to what is made in it, beside a group and a default ACL: flags (chattr(1),
+/// ioctl_iflags(2)), extent size hints, and the project that a quota counts blocks for (ioctl_xfs_fsgetxattr(2)).
+package struct InodeSettings: Equatable, Sendable {
+    fileprivate var raw: ck_inode_settings
+
+    fileprivate init(_ raw: ck_inode_settings) { self.raw = raw }
+
+    package static func == (left: Self, right: Self) -> Bool {
+        left.raw.flags == right.raw.flags && left.raw.extended_flags == right.raw.extended_flags
+            && left.raw.project == right.raw.project && left.raw.extent_size == right.raw.extent_size
+            && left.raw.shared_extent_size == right.raw.shared_extent_size
+    }
+
+    /// `FS_*_FL` (linux/fs.h).
+    package var flags: UInt32 {
+        get { raw.flags }
+        set { raw.flags = newValue }
+    }
+    /// `FS_XFLAG_*` (linux/fs.h).
+    package var extendedFlags: UInt32 {
+        get { raw.extended_flags }
+        set { raw.extended_flags = newValue }
+    }
+    package var project: UInt32 {
+        get { raw.project }
+        set { raw.project = newValue }
+    }
+
+    /// The flags that new entries inherit on one file system or another: EXT4_FL_INHERITED, SHMEM_FL_INHERITED, and those of
+    /// `btrfs_inherit_iflags` and `xfs_inode_inherit_flags` (kernel 6.18). Append-only and immutable are never inherited.
+    ///
+    /// SECRM, UNRM, COMPR, SYNC, NODUMP, NOATIME, NOCOMP, JOURNAL_DATA, NOTAIL, DIRSYNC, NOCOW, DAX, PROJINHERIT, CASEFOLD.
+    private static let inherited: UInt32 =
+        0x1 | 0x2 | 0x4 | 0x8 | 0x40 | 0x80 | 0x400 | 0x4000 | 0x8000 | 0x1_0000 | 0x80_0000 | 0x200_0000
+        | projectInherit | 0x4000_0000
+    /// REALTIME, SYNC, NOATIME, NODUMP, RTINHERIT, PROJINHERIT, NOSYMLINKS, EXTSIZE, EXTSZINHERIT, NODEFRAG, FILESTREAM, DAX,
+    /// COWEXTSIZE.
+    private static let inheritedExtended: UInt32 =
+        0x1 | 0x20 | 0x40 | 0x80 | 0x100 | extendedProjectInherit | 0x400 | 0x800 | 0x1000 | 0x2000 | 0x4000
+        | 0x8000 | 0x1_0000
+    private static let projectInherit: UInt32 = 0x2000_0000
+    private static let extendedProjectInherit: UInt32 = 0x200
+
+    /// These settings without what new entries inherit.
+    ///
+    /// - Parameter keepsProject: whether the project, and its being inherited, stay.
+    package func cleared(keepsProject: Bool) -> InodeSettings {
+        var cleared = ck_inode_settings()
+        cleared.flags = raw.flags & ~Self.inherited
+        cleared.extended_flags = raw.extended_flags & ~Self.inheritedExtended
+        if keepsProject {
+            cleared.project = raw.project
+            cleared.flags |= raw.flags & Self.projectInherit
+            cleared.extended_flags |= raw.extended_flags & Self.extendedProjectInherit
+        }
+        return InodeSettings(cleared)
+    }
+
+    /// The part that was inherited from a directory, or will be inherited from this one; nil if there is none.
+    package var inherited: InodeSettings? {
+        var part = raw
+        part.flags &= Self.inherited
+        part.extended_flags &= Self.inheritedExtended
+        let isPlain = part.flags == 0 && part.extended_flags == 0 && part.project == 0
+        return isPlain ? nil : InodeSettings(part)
+    }
+}
+
+extension File {
+    /// Reads what entries of this directory would inherit. Zeros where the file system has no such settings.
+    package func settings() throws(SyscallFailure) -> InodeSettings {
+        var raw = ck_inode_settings()
+        try syscall("ioctl", "FS_IOC_FSGETXATTR") { ck_inode_settings(self.raw, &raw) }
+        return InodeSettings(raw)
+    }
+
+    /// - Throws: EPERM without CAP_FOWNER for the file of another user, or for the project in a user namespace; ENOTEMPTY
+    ///   where a directory with entries would stop folding case.
+    package func set(_ settings: InodeSettings) throws(SyscallFailure) {
+        var raw = settings.raw
+        try syscall("ioctl", "FS_IOC_FSSETXATTR") { ck_set_inode_settings(self.raw, &raw) }
+    }
+
+    /// Clears what new entries would inherit.
+    ///
+    /// In a user namespace the project stays: only the initial one may change it (kernel: `fileattr_set_prepare`), because it
+    /// is an account of the machine's administrator.
+    ///
+    /// - Returns: the settings from before.
+    @discardableResult
+    package func clearInheritedSettings() throws(SyscallFailure) -> InodeSettings {
+        let settings = try settings()
+        let cleared = settings.cleared(keepsProject: !Privileges.current.isInitialNamespace)
+        if cleared == settings { return settings }
+        try set(cleared)
+        // What a file system does not let go of without an error would be in every tree.
+        guard try self.settings().inherited == cleared.inherited else {
+            throw SyscallFailure("ioctl", path: "FS_IOC_FSSETXATTR", errno: .notSupported)
+        }
+        return settings
+    }
+}
