@@ -81,8 +81,8 @@ let package = Package(
         .target(
             name: "Unpacking",
             dependencies: [
-                "OCI", "Kernel", "Archive", "Streams", "Layout", "Layers", "Mounts", "Snapshots", logging,
-                system,
+                "OCI", "Kernel", "Archive", "Compression", "Streams", "Layout", "Layers", "Mounts",
+                "Snapshots", logging, system,
             ],
             swiftSettings: dry),
         .target(

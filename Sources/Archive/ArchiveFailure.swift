@@ -32,7 +32,8 @@ extension ArchiveFailure.Reason: CustomStringConvertible {
     package var description: String {
         switch self {
         case .malformed(let what): what
-        case .unreadable(let words): "libarchive: \(words)"
+        case .unreadable("Unrecognized archive format"): "libarchive takes this header for no tar's"
+        case .unreadable(let words): "libarchive cannot read it: \(words)"
         case .unknownType(let flag): "unknown type '\(shown(CollectionOfOne(flag)))'"
         case .unusableName(let what): what
         case .outOfRange(let what, let value): "\(what) \(value) is out of range"

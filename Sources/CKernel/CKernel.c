@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -29,6 +30,7 @@
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CK_RETURN(expression) \
@@ -162,6 +164,14 @@ int64_t ck_free_bytes(int d, int with_reserved) {
     struct statfs status;
     if (fstatfs(d, &status) < 0) return -errno;
     return (int64_t)(with_reserved ? status.f_bfree : status.f_bavail) * status.f_bsize;
+}
+
+int ck_free_inodes(int d, uint64_t *inodes) {
+    struct statfs status;
+    if (fstatfs(d, &status) < 0) return -errno;
+    // btrfs and others count none.
+    *inodes = status.f_files ? status.f_ffree : UINT64_MAX;
+    return 0;
 }
 
 int64_t ck_file_system_magic(int d) {
@@ -317,6 +327,21 @@ int ck_umount(const char *target) { CK_RETURN(umount2(target, UMOUNT_NOFOLLOW));
 
 // Process -----------------------------------------------------------------------------------------------------
 
+static int ck_argc;
+static char **ck_argv;
+
+// glibc passes the arguments of `main` to every constructor (elf/dl-init.c, call_init).
+__attribute__((constructor)) static void ck_keep_arguments(int argc, char **argv) {
+    ck_argc = argc;
+    ck_argv = argv;
+}
+int ck_argument_count(void) { return ck_argc; }
+const char *ck_argument(int index) { return ck_argv[index]; }
+
+int ck_has_proc(void) {
+    struct statfs status;
+    return statfs("/proc/self/fd", &status) == 0 && status.f_type == PROC_SUPER_MAGIC;
+}
 
 // Blocks SIGINT and SIGTERM in the calling thread and in all that it will start.
 int ck_block_termination(sigset_t *set) {
@@ -349,26 +374,63 @@ void ck_take_over(void) {
 void ck_hand_back(void) {
     umask(ck_mask);
     signal(SIGPIPE, SIG_DFL);
+    signal(SIGXFSZ, SIG_DFL);
     if (ck_descriptors.rlim_max) setrlimit(RLIMIT_NOFILE, &ck_descriptors);
 }
 uint32_t ck_inherited_mask(void) { return ck_mask; }
 
 int ck_pipe(int ends[2]) { CK_RETURN(pipe2(ends, O_CLOEXEC)); }
 
+// libdispatch asks once a second, without end, for a thread that the system refuses (swift-corelibs-libdispatch, src/queue.c,
+// _dispatch_root_queue_poke_slow), whoever waits for the work that it is to do. It sleeps in between by sleep(3), which
+// nothing else in the programs calls: this definition is found before libc's.
+enum { CK_PATIENCE = 5 };
+static void (*ck_missing_threads)(void);
+static _Atomic time_t ck_asked_first, ck_asked_last;
+
+void ck_on_missing_threads(void (*body)(void)) { ck_missing_threads = body; }
+
+unsigned sleep(unsigned seconds) {
+    struct timespec now, rest = {.tv_sec = seconds};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    // Not the shortage of some seconds ago.
+    if (now.tv_sec - ck_asked_last > 2) ck_asked_first = now.tv_sec;
+    ck_asked_last = now.tv_sec;
+    if (ck_missing_threads && now.tv_sec - ck_asked_first >= CK_PATIENCE) ck_missing_threads();
+    return nanosleep(&rest, &rest) < 0 ? (unsigned)rest.tv_sec : 0;
+}
+
+int ck_reserve(int descriptor) {
+    if (fcntl(descriptor, F_GETFD) >= 0) return 0;
+    int opened = open("/dev/null", O_RDONLY);
+    // Reads and writes fail with EBADF then, as they would on the closed stream.
+    if (opened < 0) opened = open("/", O_PATH);
+    CK_RETURN(opened);
+}
+
+// What a child reads nothing from, and what its output is thrown away into: without /dev, an empty file in memory.
+static int ck_open_null(void) {
+    int descriptor = open("/dev/null", O_RDWR | O_CLOEXEC);
+    return descriptor < 0 ? memfd_create("null", MFD_CLOEXEC) : descriptor;
+}
+
 int ck_spawn(const char *program, char *const arguments[], int errors) {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none, pipes;
     pid_t process = 0;
+    int null = ck_open_null();
+    if (null < 0) return -errno;
     int failure = posix_spawn_file_actions_init(&actions);
-    if (failure) return -failure;
+    if (failure) goto null;
     failure = posix_spawnattr_init(&attributes);
     if (failure) goto actions;
     sigemptyset(&none);
     sigemptyset(&pipes);
     sigaddset(&pipes, SIGPIPE);
-    failure = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    if (!failure) failure = posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    sigaddset(&pipes, SIGXFSZ);
+    failure = posix_spawn_file_actions_adddup2(&actions, null, STDIN_FILENO);
+    if (!failure) failure = posix_spawn_file_actions_adddup2(&actions, null, STDOUT_FILENO);
     if (!failure) failure = posix_spawn_file_actions_adddup2(&actions, errors, STDERR_FILENO);
     if (!failure) failure = posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
     if (!failure) failure = posix_spawnattr_setsigmask(&attributes, &none);
@@ -378,6 +440,8 @@ int ck_spawn(const char *program, char *const arguments[], int errors) {
     posix_spawnattr_destroy(&attributes);
 actions:
     posix_spawn_file_actions_destroy(&actions);
+null:
+    close(null);
     return failure ? -failure : process;
 }
 
@@ -386,14 +450,16 @@ int ck_spawn_detached(const char *program, char *const arguments[], char *const 
     posix_spawnattr_t attributes;
     sigset_t none, all;
     pid_t process = 0;
+    int null = ck_open_null();
+    if (null < 0) return -errno;
     int failure = posix_spawn_file_actions_init(&actions);
-    if (failure) return -failure;
+    if (failure) goto null;
     failure = posix_spawnattr_init(&attributes);
     if (failure) goto actions;
     sigemptyset(&none);
     sigfillset(&all);
     for (int d = STDIN_FILENO; d <= STDERR_FILENO && !failure; d++)
-        failure = posix_spawn_file_actions_addopen(&actions, d, "/dev/null", O_RDWR, 0);
+        failure = posix_spawn_file_actions_adddup2(&actions, null, d);
     if (!failure) failure = posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
     if (!failure) failure = posix_spawn_file_actions_addchdir_np(&actions, "/");
     if (!failure) failure = posix_spawnattr_setsigmask(&attributes, &none);
@@ -405,6 +471,8 @@ int ck_spawn_detached(const char *program, char *const arguments[], char *const 
     posix_spawnattr_destroy(&attributes);
 actions:
     posix_spawn_file_actions_destroy(&actions);
+null:
+    close(null);
     return failure ? -failure : process;
 }
 

@@ -48,7 +48,8 @@ extension SyscallFailure {
             } else {
                 errno == .notPermitted ? [.actAsOwner] : [.overridePermissions]
             }
-        case "mount", "open_tree", "fsopen", "fsmount", "fsconfig", "move_mount", "mount_setattr", "umount2":
+        case "mount", "open_tree", "fsopen", "fsmount", "fsconfig", "move_mount", "mount_setattr", "umount2",
+            "unshare":
             [.administer]
         case "ioctl": path.hasPrefix("FS_IOC") ? [.actAsOwner] : [.administer]
         default: errno == .notPermitted ? [.actAsOwner] : [.overridePermissions]

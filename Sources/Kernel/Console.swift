@@ -4,7 +4,13 @@ internal import Glibc
 /// The process's standard streams: stdout is data, stderr is talk.
 package enum Console {
     /// - Throws: `SyscallFailure`, e.g. ENOSPC of the file that stdout is.
-    package static func write(_ text: String) throws(SyscallFailure) { try write(text, to: STDOUT_FILENO) }
+    package static func write(_ text: String) throws(SyscallFailure) {
+        do {
+            try write(text, to: STDOUT_FILENO)
+        } catch {
+            throw SyscallFailure(error.call, path: SyscallFailure.standardOutput, errno: error.errno)
+        }
+    }
 
     /// Says something to the person; if nobody listens, nothing is lost.
     package static func say(_ text: String) { try? write(text, to: STDERR_FILENO) }

@@ -82,7 +82,7 @@ package final class Directory: Sendable {
         _ name: FileName, _ flags: CInt, mode: UInt32 = 0
     ) throws(SyscallFailure) -> File {
         File(
-            adopting: try syscall("openat", name.description, creates: flags & O_CREAT != 0) {
+            adopting: try syscall("openat", name.description, creates: flags & O_CREAT != 0, in: raw) {
                 name.withCString { ck_openat(raw, $0, flags, mode) }
             })
     }
@@ -143,13 +143,20 @@ package final class Directory: Sendable {
     // MARK: Making and removing
 
     package func makeDirectory(_ name: FileName, mode: UInt32) throws(SyscallFailure) {
-        try syscall("mkdirat", name.description) { name.withCString { ck_mkdirat(raw, $0, mode) } }
+        try syscall("mkdirat", name.description, in: raw) { name.withCString { ck_mkdirat(raw, $0, mode) } }
     }
 
     /// - Parameter target: stored as it is, never resolved.
     package func makeSymlink(_ name: FileName, target: [UInt8]) throws(SyscallFailure) {
         let cTarget = target.map(CChar.init(bitPattern:)) + [0]
-        try syscall("symlinkat", name.description) { name.withCString { ck_symlinkat(cTarget, raw, $0) } }
+        do throws(SyscallFailure) {
+            try syscall("symlinkat", name.description, in: raw) {
+                name.withCString { ck_symlinkat(cTarget, raw, $0) }
+            }
+        } catch let error where error.errno == .fileNameTooLong && target.count < Int(PATH_MAX) {
+            throw SyscallFailure(
+                error.call, path: error.path, errno: error.errno, cause: .longTarget(target.count))
+        }
     }
 
     package func makeNode(_ name: FileName, _ kind: FileStatus.Kind, mode: UInt32) throws(SyscallFailure) {
@@ -162,7 +169,7 @@ package final class Directory: Sendable {
             case .regular, .directory, .symlink:
                 throw SyscallFailure("mknodat", path: "\(name)", errno: .invalidArgument)
             }
-        try syscall("mknodat", name.description) {
+        try syscall("mknodat", name.description, in: raw) {
             name.withCString { ck_mknodat(raw, $0, UInt32(type) | mode, device.major, device.minor) }
         }
     }
@@ -171,7 +178,7 @@ package final class Directory: Sendable {
     package func link(
         _ target: FileName, of source: Directory, as name: FileName
     ) throws(SyscallFailure) {
-        try syscall("linkat", name.description) {
+        try syscall("linkat", name.description, in: raw) {
             target.withCString { from in name.withCString { to in ck_linkat(source.raw, from, raw, to) } }
         }
     }
@@ -189,7 +196,7 @@ package final class Directory: Sendable {
         _ name: FileName, to newName: FileName, in target: Directory? = nil
     ) throws(SyscallFailure) {
         let there = target?.raw ?? raw
-        try syscall("renameat2", name.description) {
+        try syscall("renameat2", name.description, in: raw) {
             name.withCString { from in newName.withCString { to in ck_renameat2(raw, from, there, to, 0) } }
         }
     }
@@ -199,7 +206,7 @@ package final class Directory: Sendable {
     /// - Throws: EEXIST where it has.
     package func renameToNew(_ name: FileName, in target: Directory) throws(SyscallFailure) {
         let there = target.raw
-        try syscall("renameat2", name.description) {
+        try syscall("renameat2", name.description, in: raw) {
             name.withCString { ck_renameat2(raw, $0, there, $0, ck_rename_noreplace) }
         }
     }
@@ -257,7 +264,7 @@ package final class Directory: Sendable {
         _ attribute: AttributeName, _ value: [UInt8], of name: FileName
     ) throws(SyscallFailure) {
         let path = procPath(name)
-        try syscall("lsetxattr", "\(name): \(attribute)") {
+        try syscall("lsetxattr", "\(name): \(attribute)", in: raw, attribute: value.count) {
             attribute.withCString { ck_lsetxattr(path, $0, value, value.count) }
         }
     }

@@ -96,12 +96,18 @@ package enum FaultPoint {
             guard let point = Int(parts[0]) else { return nil }
             return switch parts[1] {
             case "kill": .kill(at: point)
-            case "ENOSPC": .failure(.noSpace, at: point)
-            case "EIO": .failure(.ioError, at: point)
             case "full": .full(from: point)
-            default: nil
+            default: errnos[parts[1]].map { .failure($0, at: point) }
             }
         }
+
+        private static let errnos: [String: Errno] = [
+            "ENOSPC": .noSpace, "EIO": .ioError, "EDQUOT": .diskQuotaExceeded,
+            "ENFILE": .tooManyOpenFilesInSystem,
+            "ENOMEM": .noMemory, "EXDEV": .improperLink, "ESTALE": .staleNFSFileHandle,
+            "ETXTBSY": .textFileBusy,
+            "EMLINK": .tooManyLinks, "ENOLCK": .noLocks,
+        ]
 
         func pass(_ step: String, _ subject: String, canFail: Bool) throws(SyscallFailure) -> Bool {
             let number = count.wrappingAdd(1, ordering: .sequentiallyConsistent).newValue

@@ -26,9 +26,7 @@ extension File {
 extension Process {
     /// Where files go that are large and short-lived: `$TMPDIR`, else `/var/tmp` (file-hierarchy(7)).
     package static var temporaryFolder: FilePath {
-        guard let text = getenv("TMPDIR").map({ String(cString: $0) }), !text.isEmpty else {
-            return "/var/tmp"
-        }
-        return FilePath(text)
+        guard let text = getenv("TMPDIR"), text.pointee != 0 else { return "/var/tmp" }
+        return FilePath(platformString: text)
     }
 }

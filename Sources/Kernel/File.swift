@@ -137,7 +137,7 @@ extension File {
         try bytes.withUnsafeBytes { memory throws(SyscallFailure) in
             var done = 0
             while done < memory.count {
-                done += try syscall("write") {
+                done += try syscall("write", in: raw) {
                     ck_write(self.raw, memory.baseAddress.map { $0 + done }, memory.count - done)
                 }
             }
@@ -149,7 +149,7 @@ extension File {
         try bytes.withUnsafeBytes { memory throws(SyscallFailure) in
             var done = 0
             while done < memory.count {
-                done += try syscall("pwrite") {
+                done += try syscall("pwrite", in: raw) {
                     ck_pwrite(
                         self.raw, memory.baseAddress.map { $0 + done }, memory.count - done,
                         offset + Int64(done))
@@ -187,7 +187,7 @@ extension File {
     private static let holeSize = 1 << 16
 
     package func truncate(to size: Int64) throws(SyscallFailure) {
-        try syscall("ftruncate") { ck_ftruncate(self.raw, size) }
+        try syscall("ftruncate", in: raw) { ck_ftruncate(self.raw, size) }
     }
 
     /// Copies all data of `source` to this file, which is new. Blocks are shared where the file system can
@@ -282,7 +282,7 @@ extension File {
     }
 
     package func setExtendedAttribute(_ name: AttributeName, _ value: [UInt8]) throws(SyscallFailure) {
-        try syscall("fsetxattr", name.description) {
+        try syscall("fsetxattr", name.description, in: raw, attribute: value.count) {
             name.withCString { ck_fsetxattr(self.raw, $0, value, value.count) }
         }
     }

@@ -41,7 +41,7 @@ package struct Privileges: Sendable {
         String(decoding: (try? File.contents(of: FilePath(path))) ?? [], as: UTF8.self)
     }
 
-    /// Whether the capability is in the effective set, of the process's own user namespace.
+    /// Whether the process has a capability in its user namespace.
     package func has(_ capability: Capability) -> Bool { capabilities >> capability.rawValue & 1 == 1 }
 
     /// Whether a file can be given to them: they are ids of this namespace.

@@ -13,10 +13,10 @@ package struct KernelRelease: Comparable, Sendable {
     }
 
     package static var current: KernelRelease {
-        let release = (try? File.contents(of: "/proc/sys/kernel/osrelease")) ?? []
-        let numbers = String(decoding: release, as: UTF8.self).split { !$0.isNumber }.prefix(2).compactMap {
-            Int($0)
-        }
+        var system = utsname()
+        uname(&system)
+        let release = withUnsafeBytes(of: &system.release) { String(decoding: $0, as: UTF8.self) }
+        let numbers = release.split { !$0.isNumber }.prefix(2).compactMap { Int($0) }
         return KernelRelease(major: numbers.first ?? 0, minor: numbers.last ?? 0)
     }
 
@@ -103,15 +103,26 @@ package enum Process {
     /// The bits that the shell's umask takes from what the user gets beside the store.
     package static var inheritedModeMask: UInt32 { ck_inherited_mask() }
 
-    /// A reader who has gone is told by the write, not by a signal that leaves work half-done.
-    package static func ignoreBrokenPipes() { signal(SIGPIPE, SIG_IGN) }
+    /// Makes a write report that its reader has gone (EPIPE), or that the file is as large as it may be (EFBIG, setrlimit(2)
+    /// RLIMIT_FSIZE), instead of a signal that leaves work half done.
+    package static func ignoreWriteSignals() {
+        signal(SIGPIPE, SIG_IGN)
+        signal(SIGXFSZ, SIG_IGN)
+    }
 
     /// Fills the places of standard streams that are closed, so that no file of the store gets their numbers. Writing
     /// to such a stream fails, as it should.
-    package static func reserveStandardStreams() {
-        for descriptor in STDIN_FILENO...STDERR_FILENO where fcntl(descriptor, F_GETFD) < 0 {
-            _ = Glibc.open("/dev/null", O_RDONLY)
+    package static func reserveStandardStreams() throws(SyscallFailure) {
+        for descriptor in STDIN_FILENO...STDERR_FILENO {
+            try syscall("open", "/dev/null") { ck_reserve(descriptor) }
         }
+    }
+
+    /// Calls `body` when libdispatch, which Swift's tasks run on, has not got a thread for 5 s: it would wait without end.
+    ///
+    /// - Parameter body: runs on the thread that waits, and is expected to end the process.
+    package static func onMissingThreads(_ body: @escaping @convention(c) () -> Void) {
+        ck_on_missing_threads(body)
     }
 
     /// The program's own file.
@@ -121,11 +132,26 @@ package enum Process {
     /// who sends one to a process and to its group, as timeout(1) does, means one.
     ///
     /// Call it before any other thread starts: threads inherit the mask that keeps the signals for this one.
-    package static func onTermination(_ body: @escaping @Sendable (Int32) -> Void) {
+    ///
+    /// - Throws: `SyscallFailure` if the system refuses the thread; the signals then end the process as before.
+    package static func onTermination(
+        _ body: @escaping @Sendable (Int32) -> Void
+    ) throws(SyscallFailure) {
         var set = sigset_t()
         _ = ck_block_termination(&set)
         let watched = set
-        startDetached {
+        do throws(SyscallFailure) {
+            try startWatching(watched, body)
+        } catch {
+            pthread_sigmask(SIG_UNBLOCK, &set, nil)
+            throw error
+        }
+    }
+
+    private static func startWatching(
+        _ watched: sigset_t, _ body: @escaping @Sendable (Int32) -> Void
+    ) throws(SyscallFailure) {
+        try startDetached {
             var set = watched
             let first = ck_wait_signal(&set)
             let start = nanosecondsSinceEpoch()
@@ -143,19 +169,27 @@ private final class Watcher: Sendable {
     init(_ body: @escaping @Sendable () -> Void) { self.body = body }
 }
 
-private func startDetached(_ body: @escaping @Sendable () -> Void) {
+private func startDetached(_ body: @escaping @Sendable () -> Void) throws(SyscallFailure) {
     var thread = pthread_t()
-    let box = Unmanaged.passRetained(Watcher(body)).toOpaque()
+    let watcher = Unmanaged.passRetained(Watcher(body))
+    let box = watcher.toOpaque()
     let failure = pthread_create(
         &thread, nil,
         { box in
             if let box { Unmanaged<Watcher>.fromOpaque(box).takeRetainedValue().body() }
             return nil
         }, box)
-    if failure == 0 { pthread_detach(thread) }
+    if failure != 0 {
+        watcher.release()
+        throw SyscallFailure("pthread_create", code: failure)
+    }
+    pthread_detach(thread)
 }
 
 extension Process {
+    /// Ends the process at once, without destructors (_exit(2)).
+    package static func end(_ status: Int32) -> Never { _exit(status) }
+
     package static func sleep(milliseconds: UInt32) { usleep(milliseconds * 1000) }
 
     /// Names the time since the kernel started (random(4), `boot_id`).

@@ -73,15 +73,4 @@ extension Process {
 
     /// Whether this is the first process of its PID namespace, with which all others end (pid_namespaces(7)).
     package static var isFirst: Bool { getpid() == 1 }
-
-    /// `NAME=VALUE`, each.
-    static func environment() -> [String] {
-        var lines = [String]()
-        var next = environ
-        while let line = next.pointee {
-            lines.append(String(cString: line))
-            next += 1
-        }
-        return lines
-    }
 }

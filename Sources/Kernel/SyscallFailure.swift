@@ -1,3 +1,4 @@
+internal import CKernel
 package import SystemPackage
 
 /// A system call that failed: which, on what, and why.
@@ -7,11 +8,28 @@ package struct SyscallFailure: Error, Equatable, Sendable, CustomStringConvertib
     /// What it was called on, escaped for a terminal; empty where there is no name.
     package let path: String
     package let errno: Errno
+    /// What the errno leaves open; nil if it was not looked at.
+    package let cause: Cause?
 
-    package init(_ call: String, path: String = "", errno: Errno) {
+    /// Why a call failed, found out at the moment of the failure.
+    package enum Cause: Equatable, Sendable {
+        /// The file system has no space left.
+        case noSpace
+        /// It has no inodes left.
+        case noInodes
+        /// It has both, so that a structure of its own is full: a directory, or the metadata of btrfs.
+        case fullStructure
+        /// It takes no extended attribute of so many bytes, alone or beside the others of the file.
+        case largeAttribute(Int)
+        /// It takes no symlink with so many bytes of target, and other file systems do.
+        case longTarget(Int)
+    }
+
+    package init(_ call: String, path: String = "", errno: Errno, cause: Cause? = nil) {
         self.call = call
         self.path = path
         self.errno = errno
+        self.cause = cause
     }
 
     /// - Parameter code: a positive errno, as pthread_create(3) and its kin return it.
@@ -20,8 +38,31 @@ package struct SyscallFailure: Error, Equatable, Sendable, CustomStringConvertib
     }
 
     package var description: String {
-        let reason = "\(errno)".lowercased()
-        return path.isEmpty ? "\(call): \(reason)" : "\(call) '\(path)': \(reason)"
+        path.isEmpty ? "\(call): \(reason)" : "\(call) '\(path)': \(reason)"
+    }
+
+    /// Why, without the call.
+    package var reason: String {
+        switch cause {
+        case .noInodes: "no inodes left on the file system"
+        case .largeAttribute(let size): "the file system has no room for an attribute of \(size) bytes"
+        case .longTarget(let size): "the file system takes no link target of \(size) bytes"
+        case .noSpace, .fullStructure, nil: "\(errno)".lowercased()
+        }
+    }
+
+    /// The path of failures that are about the standard output.
+    package static let standardOutput = "standard output"
+
+    /// Whether it is about the standard output.
+    package var isStandardOutput: Bool { path == Self.standardOutput }
+
+    /// Whether the system refused a thread or a process.
+    package var isRefusedProcess: Bool {
+        // A mount is performed on a thread of its own (`ck_mount_from`).
+        if call == "mount" { return errno == .resourceTemporarilyUnavailable }
+        let starts = ["pthread_create", "fork", "posix_spawn", "posix_spawnp"].contains(call)
+        return starts && [.resourceTemporarilyUnavailable, .notPermitted, .noFunction].contains(errno)
     }
 
     package var isMissing: Bool { errno == .noSuchFileOrDirectory }
@@ -43,10 +84,14 @@ package struct SyscallFailure: Error, Equatable, Sendable, CustomStringConvertib
 
 /// Runs a CKernel call until it is not interrupted; a negative result is thrown as its errno.
 ///
-/// - Parameter creates: whether it may make a file, where the call's name does not tell.
+/// - Parameters:
+///   - creates: whether it may make a file, where the call's name does not tell.
+///   - descriptor: of anything in the file system that may be full.
+///   - attribute: bytes of an extended attribute's value, if the call sets one.
 @discardableResult
 func syscall<Result: FixedWidthInteger & SignedInteger>(
-    _ call: String, _ path: @autoclosure () -> String = "", creates: Bool = false, _ body: () -> Result
+    _ call: String, _ path: @autoclosure () -> String = "", creates: Bool = false, in descriptor: CInt = -1,
+    attribute: Int? = nil, _ body: () -> Result
 ) throws(SyscallFailure) -> Result {
     #if DEBUG
         if FaultPoint.isArmed, creates || FaultPoint.isChange(call, path()),
@@ -59,6 +104,27 @@ func syscall<Result: FixedWidthInteger & SignedInteger>(
         let result = body()
         if result >= 0 { return result }
         let errno = Errno(rawValue: CInt(-result))
-        if errno != .interrupted { throw SyscallFailure(call, path: path(), errno: errno) }
+        if errno == .interrupted { continue }
+        let cause = errno == .noSpace ? SyscallFailure.Cause(in: descriptor, attribute: attribute) : nil
+        throw SyscallFailure(call, path: path(), errno: errno, cause: cause)
+    }
+}
+
+extension SyscallFailure.Cause {
+    /// Bytes: a file system that has less free is full.
+    private static let little: Int64 = 1 << 20
+
+    /// Of ENOSPC, by what the file system has free.
+    fileprivate init?(in descriptor: CInt, attribute: Int?) {
+        var inodes: UInt64 = 0
+        let bytes = ck_free_bytes(descriptor, 0)
+        guard bytes >= 0, ck_free_inodes(descriptor, &inodes) == 0 else { return nil }
+        if bytes < Self.little {
+            self = .noSpace
+        } else if let attribute {
+            self = .largeAttribute(attribute)
+        } else {
+            self = inodes == 0 ? .noInodes : .fullStructure
+        }
     }
 }

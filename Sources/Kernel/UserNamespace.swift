@@ -84,8 +84,8 @@ package enum UserNamespace {
             let toGo = File(adopting: go[0])
             let starter = File(adopting: go[1])
             let words = ([program ?? "unpack"] + arguments).map { strdup($0) }
-            let own = Process.environment().filter { !$0.hasPrefix(variable + "=") }
-            let environment = (own + ["\(variable)=\(kind.rawValue)"]).map { strdup($0) }
+            let own = Process.environment().filter { !$0.hasPrefix("UNPACK_NAMESPACE=") }.map { strdup($0) }
+            let environment = own + [strdup("\(variable)=\(kind.rawValue)")]
             defer { (words + environment).forEach { free($0) } }
             let child = try syscall("fork") {
                 ck_start_in_namespace(

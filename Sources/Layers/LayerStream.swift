@@ -64,17 +64,18 @@ struct LayerStream {
             try cancellation.check()
             try check()
         }
-        let reading = try WorkerThread { try producer.run() }
-        let hashing: WorkerThread<LayerContent>
+        let hashing = try WorkerThread { [expected] in
+            var digester = Digester(expected?.digest.algorithm ?? .sha256)
+            ring.consume(reader: Reader.digest) { digester.update($0) }
+            return LayerContent(diffID: DiffID(digester.finish()), size: digester.count)
+        }
+        let reading: WorkerThread<Void>
         do {
-            hashing = try WorkerThread { [expected] in
-                var digester = Digester(expected?.digest.algorithm ?? .sha256)
-                ring.consume(reader: Reader.digest) { digester.update($0) }
-                return LayerContent(diffID: DiffID(digester.finish()), size: digester.count)
-            }
+            // The last thread that may be refused: unlike the one that hashes, it may wait for an archive that is still to come.
+            reading = try WorkerThread { try producer.run() }
         } catch {
             ring.cancel()
-            try reading.join()
+            _ = try hashing.join()
             throw error
         }
 

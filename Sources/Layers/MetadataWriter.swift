@@ -30,7 +30,20 @@ struct MetadataWriter {
     }
 
     /// A directory that is complete. What attributes it had are replaced.
+    ///
+    /// - Throws: `LayerFailure` with the directory's path: its entry has passed long ago.
     mutating func finishDirectory(
+        _ directory: Directory, _ metadata: Metadata, _ opacity: WhiteoutForm.Opacity?, _ marks: OverlayMarks,
+        entry: EntryPath
+    ) throws {
+        do {
+            try complete(directory, metadata, opacity, marks, entry: entry)
+        } catch let failure as SyscallFailure {
+            throw LayerFailure(.system(failure), entry: entry.description)
+        }
+    }
+
+    private mutating func complete(
         _ directory: Directory, _ metadata: Metadata, _ opacity: WhiteoutForm.Opacity?, _ marks: OverlayMarks,
         entry: EntryPath
     ) throws {

@@ -312,6 +312,7 @@ extension LayoutFailure {
         case let error as ArchiveFailure: self = .unreadable(path, reason: "\(error)")
         case CompressionFailure.unknownFormat(let name):
             self = .notALayout(path, reason: "\(CompressionFailure.unknownFormat(name))")
+        case CompressionFailure.windowTooLarge(let limit): self = .windowTooLarge(path, limit: limit)
         case let error as CompressionFailure: self = .unreadable(path, reason: "\(error)")
         default: self = .unreadable(path, reason: "\(error)")
         }

@@ -117,12 +117,17 @@ package struct ImageLayout: Sendable {
             return bytes
         }
         let (marker, index) = (try document("oci-layout"), try document("index.json"))
-        do {
-            _ = try LayoutMarker(parsing: marker)
-            return try ImageIndex(parsing: index)
-        } catch {
-            throw .notALayout(path, reason: "\(error)")
+        func parse<Value>(
+            _ name: String, _ body: () throws(DocumentError) -> Value
+        ) throws(LayoutFailure) -> Value {
+            do {
+                return try body()
+            } catch {
+                throw .notALayout(path, reason: "\(name): \(error)")
+            }
         }
+        _ = try parse("oci-layout") { () throws(DocumentError) in try LayoutMarker(parsing: marker) }
+        return try parse("index.json") { () throws(DocumentError) in try ImageIndex(parsing: index) }
     }
 
     /// Takes what is left of a stream, so that whoever writes it comes to its end.
@@ -200,8 +205,8 @@ package struct ImageLayout: Sendable {
     package func load(_ descriptor: Descriptor) throws(LayoutFailure) -> Image {
         let manifest = try readManifest(descriptor)
         guard manifest.config.mediaType.isConfig else {
-            throw .document(
-                name: "manifest \(descriptor.digest)",
+            throw .notAnImage(
+                descriptor.digest,
                 reason: "it is an artifact, not an image: its config is '\(manifest.config.mediaType)'")
         }
         let config = try readConfig(manifest.config)

@@ -11,6 +11,8 @@ package enum LayoutFailure: Error, Sendable {
     case isADirectory(FilePath)
     /// An archive that breaks off, or is none.
     case unreadable(FilePath, reason: String)
+    /// An archive that can only be decompressed with more memory than this, in bytes.
+    case windowTooLarge(FilePath, limit: Int)
     /// No space where an archive is kept while it arrives.
     case noRoom(FilePath, SyscallFailure)
     /// Nothing is piped into the program.
@@ -19,6 +21,8 @@ package enum LayoutFailure: Error, Sendable {
     case notALayout(FilePath, reason: String)
     /// An index, manifest or config that is not valid; named by its file or digest.
     case document(name: String, reason: String)
+    /// A manifest of something else than an image, e.g. an artifact.
+    case notAnImage(Digest, reason: String)
     case documentTooLarge(name: String, size: Int64, limit: Int64)
 
     case blobMissing(Digest)

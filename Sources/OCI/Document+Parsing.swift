@@ -87,7 +87,8 @@ private struct Shape: Decodable {
 /// What is wrong, and where: `.manifests[3].size`.
 func explain(_ error: DecodingError) -> String {
     func place(_ path: [any CodingKey]) -> String {
-        path.map { $0.intValue.map { "[\($0)]" } ?? ".\($0.stringValue)" }.joined()
+        path.isEmpty
+            ? "the document" : path.map { $0.intValue.map { "[\($0)]" } ?? ".\($0.stringValue)" }.joined()
     }
     switch error {
     case .keyNotFound(let key, let context): return "\(place(context.codingPath + [key])) is missing"

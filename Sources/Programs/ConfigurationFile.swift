@@ -1,4 +1,3 @@
-internal import FoundationEssentials
 internal import Kernel
 package import SystemPackage
 internal import TOMLKit
@@ -15,8 +14,8 @@ package struct ConfigurationFile: Sendable {
 
     /// The file that this run goes by, read once and when it is first asked for; nil where there is none.
     package static let current: Result<ConfigurationFile?, any Error> = Result {
-        let named = ProcessInfo.processInfo.environment[variable]
-        if named?.isEmpty == true { return nil }
+        let named = try environmentText(variable)
+        if named == nil, Process.environmentVariable(variable) != nil { return nil }
         let path = named.map { FilePath($0) } ?? defaultPath
         guard let file = try ConfigurationFile(at: path, isNamed: named != nil) else { return nil }
         // What is wrong is told by whatever runs first, and not by what needs it first.

@@ -1,5 +1,4 @@
 package import ArgumentParser
-internal import FoundationEssentials
 internal import Kernel
 package import OCI
 internal import Snapshots
@@ -82,8 +81,10 @@ package enum Settings {
     private static func defaultRoot() throws -> String {
         if Process.effectiveUserID == 0, !UserNamespace.isEntered { return "/var/lib/unpack" }
         // By the specification a path that is not absolute is to be ignored.
-        if let data = environment("XDG_DATA_HOME"), data.hasPrefix("/") { return data + "/unpack" }
-        if let home = environment("HOME"), home.hasPrefix("/") { return home + "/.local/share/unpack" }
+        if let data = try environmentText("XDG_DATA_HOME"), data.hasPrefix("/") { return data + "/unpack" }
+        if let home = try environmentText("HOME"), home.hasPrefix("/") {
+            return home + "/.local/share/unpack"
+        }
         throw UnpackError(.usage, "there is no HOME to keep a store in", hint: "name one with --root DIR")
     }
 }
@@ -141,7 +142,7 @@ package struct Setting<Value: Sendable>: AnySetting {
 
     package func find(_ flag: String? = nil) throws -> (value: Value, source: SettingSource) {
         if let flag { return try read(flag, from: .flag) }
-        if let text = environment(variable) { return try read(text, from: .environment(variable)) }
+        if let text = try environmentText(variable) { return try read(text, from: .environment(variable)) }
         return try ConfigurationFile.current.get().flatMap(find(in:)) ?? (try fallback(), .default)
     }
 
@@ -188,10 +189,4 @@ extension AnySetting {
     }
 
     package var variable: String { "UNPACK_" + key.uppercased().replacing("-", with: "_") }
-}
-
-/// An empty variable is none.
-package func environment(_ name: String) -> String? {
-    let value = ProcessInfo.processInfo.environment[name]
-    return value?.isEmpty == false ? value : nil
 }

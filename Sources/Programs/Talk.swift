@@ -35,17 +35,17 @@ package struct Remark: Encodable {
 package enum Talk {
     /// Needed before the command line is parsed, which may fail and is told in this form, too.
     package static let format: LogFormat = {
-        let typed = typedFormat(CommandLine.arguments.dropFirst())
+        let typed = typedFormat(Program.typed)
         // What is wrong with a setting is told by whoever parses or resolves it next.
         return (try? Settings.logFormat.resolve(typed)) ?? .text
     }()
 
     /// Whether that form is one of those that there are.
     package static func check() throws {
-        _ = try Settings.logFormat.resolve(typedFormat(CommandLine.arguments.dropFirst()))
+        _ = try Settings.logFormat.resolve(typedFormat(Program.typed))
     }
 
-    private static func typedFormat(_ arguments: ArraySlice<String>) -> String? {
+    private static func typedFormat(_ arguments: [String]) -> String? {
         let name = "--" + Settings.logFormat.key
         let flags = arguments.prefix { $0 != "--" }
         guard let index = flags.lastIndex(where: { $0 == name || $0.hasPrefix(name + "=") }) else {

@@ -1,4 +1,5 @@
 internal import GRPCCore
+internal import NIOCore
 internal import NIOPosix
 internal import Streams
 
@@ -10,6 +11,15 @@ package final class Calls: Sendable {
 
     /// Calls at a time, of all clients together, whether they are still wanted or not.
     private static let maximumCalls = 4096
+
+    /// Threads that serving takes before the first call: the pools', the event loops', those of Swift's own executor and its
+    /// timers; with those of one layer that is applied.
+    package static var neededThreads: Int {
+        2 * threadCount + 1 + 2 * NIOSingletons.groupLoopCountSuggestion + 1 + threadsOfLayer
+    }
+
+    /// Of `LayerPipeline`, with the one that syncs meanwhile.
+    private static let threadsOfLayer = 4
 
     private let workers = NIOThreadPool(numberOfThreads: threadCount)
     /// For layers, which may wait for containerd. It may hold its database until a snapshot is made or committed: threads

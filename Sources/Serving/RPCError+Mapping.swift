@@ -58,7 +58,7 @@ extension RPCError {
 extension RPCError.Code {
     fileprivate init(_ failure: SyscallFailure) {
         self =
-            failure.isOutOfSpace
+            failure.isOutOfSpace || failure.isRefusedProcess
             ? .resourceExhausted : failure.isPermission ? .permissionDenied : .internalError
     }
 

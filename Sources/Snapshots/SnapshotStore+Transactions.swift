@@ -31,10 +31,28 @@ func translating<Value>(_ body: () throws -> Value) throws(StoreFailure) -> Valu
         case .SQLITE_FULL:
             throw StoreFailure(
                 SyscallFailure("write", path: "metadata.db", code: 28), "cannot write the store's database")
-        default: throw StoreFailure(.database, "the store's database: \(failure.message ?? "\(failure)")")
+        default:
+            throw StoreFailure(
+                .database, "the store's database: \(failure.message ?? "\(failure)")", hint: failure.hint)
         }
     } catch {
         throw StoreFailure(.database, "the store's database: \(error)")
+    }
+}
+
+extension DatabaseError {
+    /// What helps (sqlite.org/rescode.html).
+    fileprivate var hint: String? {
+        switch resultCode.primaryResultCode {
+        case .SQLITE_CORRUPT, .SQLITE_NOTADB:
+            "metadata.db is damaged: restore it, or use another store with --root DIR"
+        case .SQLITE_CANTOPEN, .SQLITE_READONLY, .SQLITE_PERM:
+            "check that metadata.db and its directory can be written to, and that inodes are left (df -i)"
+        case .SQLITE_IOERR:
+            "the device or its connection failed: see the kernel's log, and check the file system"
+        case .SQLITE_NOMEM: "free some memory, or raise the limit of the container or service"
+        default: nil
+        }
     }
 }
 

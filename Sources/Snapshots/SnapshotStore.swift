@@ -62,6 +62,12 @@ package final class SnapshotStore: Sendable {
         withExtendedLifetime(schema) {}
     }
 
+    deinit { try? database.close() }
+
+    /// Every queue that was opened: none is ever destroyed. libdispatch destroys a queue's values on another thread, and waits
+    /// without end where the system refuses one. What is left of a closed one is small.
+    private static let opened = Guarded([DatabaseQueue]())
+
     private static let backends: [any SnapshotBackend.Type] = [
         OverlayBackend.self, NativeBackend.self, BtrfsBackend.self, LoopBackend.self,
     ]
@@ -149,6 +155,7 @@ package final class SnapshotStore: Sendable {
         return try translating {
             try passFaultPoint("BEGIN", "openDatabase")
             let queue = try DatabaseQueue(path: path, configuration: configuration)
+            opened.withLock { $0.append(queue) }
             let migrator = Schema.migrator { snapshotter, id in
                 // The tree of an image file inherits nothing.
                 guard snapshotter != LoopBackend.name,

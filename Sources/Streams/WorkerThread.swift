@@ -70,6 +70,21 @@ package final class WorkerThread<Value: Sendable>: Sendable {
     }
 }
 
+extension WorkerThread<Void> {
+    /// Finds out whether the system gives this process so many more threads at a time, by starting and ending them.
+    ///
+    /// - Throws: `SyscallFailure` of pthread_create(3) if it refuses one.
+    package static func require(_ count: Int) throws(SyscallFailure) {
+        let isOver = Promise<Void>()
+        var threads = [WorkerThread<Void>]()
+        defer {
+            isOver.fulfil(())
+            for thread in threads { try? thread.join() }
+        }
+        for _ in 0..<count { threads.append(try WorkerThread { isOver.wait() }) }
+    }
+}
+
 /// What a new thread runs, without the generic parameter that a C function pointer cannot carry.
 private final class Start: Sendable {
     private let run: @Sendable () -> Void

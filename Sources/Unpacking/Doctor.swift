@@ -29,8 +29,17 @@ package struct Doctor: Sendable {
         self.libraries = libraries
     }
 
+    package static let withoutProc = "/proc is not mounted, or is not this process's"
+    package static let mountProc = "mount it: mount -t proc proc /proc"
+
     package func run() -> [Finding] {
-        [kernel, rights] + namespaces + [mountCalls, overlay, appended, userAttributes, attributeWhiteouts]
+        guard Process.hasProc else {
+            // Nothing else would be true: rights and mounts are read there.
+            return [Finding(name: "/proc", state: .missing, detail: Self.withoutProc, remedy: Self.mountProc)]
+        }
+        return [kernel, rights] + namespaces + [
+            mountCalls, overlay, appended, userAttributes, attributeWhiteouts,
+        ]
             + [mappedMounts, landlock] + store + [temporary] + programs
             + [Finding(name: "libraries", state: .ok, detail: libraries, remedy: nil)]
     }
@@ -261,11 +270,15 @@ package struct Doctor: Sendable {
             ("mkfs.ext4", ["-V"], "for --snapshotter loop", "install e2fsprogs"),
             ("newuidmap", [], "for subordinate ids", "install uidmap"),
         ].map { name, arguments, purpose, remedy in
-            let isThere = (try? Process.run(name, arguments)) != nil
-            return Finding(
-                name: name, state: isThere ? .ok : .limited,
-                detail: isThere ? "there, \(purpose)" : "not in PATH; \(purpose)",
-                remedy: isThere ? nil : remedy)
+            do throws(SyscallFailure) {
+                _ = try Process.run(name, arguments)
+                return Finding(name: name, state: .ok, detail: "there, \(purpose)", remedy: nil)
+            } catch {
+                return Finding(
+                    name: name, state: .limited,
+                    detail: (error.isMissing ? "not in PATH" : "\(error)") + "; \(purpose)",
+                    remedy: error.isMissing ? remedy : UnpackError(error).hint)
+            }
         }
     }
 }

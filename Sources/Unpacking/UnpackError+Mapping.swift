@@ -1,3 +1,4 @@
+internal import Compression
 package import Kernel
 package import Layers
 package import Layout
@@ -52,6 +53,14 @@ extension UnpackError {
             self.init(
                 .notFound, "'\(escaped(path))' is a directory, not an archive",
                 hint: "name it without the transport, or with oci:")
+        case .windowTooLarge(let path, let limit):
+            let name =
+                path == ImageSource.standardInput.path
+                ? "FILE" : ShellWord(quoting: path.string, orElse: "FILE").text
+            self.init(
+                .data,
+                "\(Self.shown(path)) cannot be read as an archive of an image: \(CompressionFailure.windowTooLarge(limit: limit))",
+                hint: "decompress it with more memory: zstd -dc --long=31 \(name) | unpack -")
         case .unreadable(let path, let reason):
             self.init(
                 .data, "\(Self.shown(path)) cannot be read as an archive of an image: \(reason)",
@@ -72,8 +81,17 @@ extension UnpackError {
                 .data, "\(Self.shown(path)) is not an OCI image layout: \(reason)",
                 hint: "`skopeo copy docker://NAME oci:DIR:TAG` makes one")
         case .document(let name, let reason):
+            // What is named by its digest was verified before it was read.
+            let isVerified = name.contains("sha256:") || name.contains("sha512:")
             self.init(
-                .data, "\(name): \(reason)", hint: "fetch the image again, or report it to whoever built it")
+                .data, "\(name): \(reason)",
+                hint: isVerified
+                    ? "it matches its digest, so the image was built this way: report it to its publisher"
+                    : "fetch or save the image again, or report it to its publisher")
+        case .notAnImage(let digest, let reason):
+            self.init(
+                .data, "manifest \(digest): \(reason)",
+                hint: "choose an image instead: `unpack inspect` lists those of the layout")
         case .documentTooLarge(let name, let size, let limit):
             self.init(.data, "\(name): \(size) bytes, and at most \(limit) are read")
         case .blobMissing(let digest):
@@ -81,7 +99,9 @@ extension UnpackError {
                 .notFound, "the blob \(digest) is missing from the layout",
                 hint: "the copy of the image is not whole: fetch it again")
         case .blobNotAFile(let digest, let what):
-            self.init(.data, "the blob \(digest) is \(what), not a file")
+            self.init(
+                .data, "the blob \(digest) is \(what), not a file",
+                hint: "the copy of the image is damaged: fetch it again")
         case .blobUnreadable(let digest, let reason):
             self.init(.io, "the blob \(digest) cannot be read: \(escaped(reason.utf8))")
         case .wrongSize(let digest, let expected, let found):
@@ -92,7 +112,9 @@ extension UnpackError {
             self.init(
                 .data, "the blob's digest is \(found), its descriptor says \(expected)", hint: Self.damaged)
         case .noImage(let path):
-            self.init(.notFound, "\(Self.shown(path)) holds no image")
+            self.init(
+                .notFound, "\(Self.shown(path)) holds no image",
+                hint: "`unpack inspect` lists what it holds instead")
         case .noReference(let name, let candidates):
             self.init(
                 .notFound,
@@ -147,6 +169,12 @@ extension UnpackError {
         switch failure.cause {
         case .blob(let cause):
             self = UnpackError(cause).prefixed(with: place)
+        case .compression(.outOfMemory):
+            self.init(.io, "\(place)\(CompressionFailure.outOfMemory)", hint: Self.memory)
+        case .compression(.windowTooLarge(let limit)):
+            self.init(
+                .data, "\(place)\(CompressionFailure.windowTooLarge(limit: limit))",
+                hint: "ask the image's publisher to compress it with --long=27 or less")
         case .compression(let cause):
             self.init(.data, "\(place)\(cause)", hint: Self.builtWrong)
         case .archive(let cause):
@@ -156,12 +184,12 @@ extension UnpackError {
         case .wrongDiffID(let expected, let found):
             self.init(
                 .data, "\(place)the uncompressed layer's digest is \(found), the config says \(expected)",
-                hint: "layer and config do not belong together: report it to whoever built the image")
+                hint: "layer and config do not belong together: report it to the publisher of the image")
         case .unsupported(let reason): self.init(.unavailable, "\(place)\(entry)\(reason)")
         case .system(let cause):
             let inner = UnpackError(cause)
-            // What the kernel refuses to take at all is the image's fault, not the machine's.
-            let isRefused = failure.entry != nil && Self.refusals.contains(cause.errno)
+            // What no file system takes is the image's fault, not the machine's.
+            let isRefused = failure.entry != nil && cause.cause == nil && Self.refusals.contains(cause.errno)
             self.init(
                 isRefused ? .data : inner.code, "\(place)\(entry)\(inner.message)",
                 hint: isRefused ? Self.builtWrong : inner.hint)
@@ -191,18 +219,17 @@ extension UnpackError {
         case .memory(let limit):
             self.init(
                 .data, "\(place)its directories and whiteouts take more than \(limit) bytes to remember",
-                hint: "it is far larger than any image should be: report it to whoever built it")
+                hint: "it is far larger than any image should be: report it to its publisher")
         }
     }
 
     private static let refusals: Set<Errno> = [
         .fileNameTooLong, .invalidArgument, .outOfRange, .argListTooLong, .tooManySymbolicLinkLevels,
-        .fileTooLarge,
     ]
 
-    /// Said only when the blob's own digest is right.
+    /// Only after the blob's digest was found right.
     private static let builtWrong =
-        "the blob is what its digest says, so it was built like this: report it to whoever did"
+        "the blob matches its digest, so the image was built this way: report it to its publisher"
 
     // MARK: Store and mounts
 
@@ -273,31 +300,6 @@ extension UnpackError {
         switch cancelled.reason {
         case .signal(let signal): self.init(.interrupted(signal), "interrupted")
         case .failure: self.init(.internal, "given up because a layer below failed")
-        }
-    }
-
-    package init(_ failure: SyscallFailure) {
-        if failure.isOutOfSpace {
-            self.init(.io, "\(failure)", hint: "free some space, or put the store elsewhere with --root DIR")
-        } else if let capability = failure.missingCapability {
-            self.init(
-                .permission, "\(failure)",
-                hint:
-                    "it needs \(capability): run it as root with all capabilities, or start the container with it"
-            )
-        } else if failure.isPermission {
-            self.init(.permission, "\(failure)", hint: "run it as root, e.g. with sudo")
-        } else if failure.isMissing {
-            self.init(.notFound, "\(failure)")
-        } else if failure.errno == .readOnlyFileSystem {
-            self.init(
-                .io, "\(failure)", hint: "choose a place that can be written to: the store's with --root DIR")
-        } else if failure.errno == .notDirectory {
-            self.init(.io, "\(failure)", hint: "name a directory")
-        } else if failure.errno == .tooManyOpenFiles {
-            self.init(.io, "\(failure)", hint: "raise the limit of open files (ulimit -n)")
-        } else {
-            self.init(.io, "\(failure)")
         }
     }
 }

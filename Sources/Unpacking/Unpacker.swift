@@ -181,11 +181,23 @@ package struct Unpacker: Sendable {
     func check() throws(UnpackError) { try attempt { try cancellation.check() } }
 }
 
+/// Names the time since the kernel started.
+///
+/// - Throws: `.unavailable` if /proc does not have it.
+package func bootID() throws(UnpackError) -> String {
+    do {
+        return try Process.bootID()
+    } catch {
+        throw UnpackError(.unavailable, "\(error)", hint: "mount all of /proc, without subset=pid")
+    }
+}
+
 /// Opens the store under `root` as this machine and boot have it.
 package func openStore(_ root: FilePath, snapshotter: String) throws(UnpackError) -> SnapshotStore {
-    try attempt {
+    let boot = try bootID()
+    return try attempt {
         try SnapshotStore(
-            opening: root, snapshotter: snapshotter, boot: try Process.bootID(),
+            opening: root, snapshotter: snapshotter, boot: boot,
             clock: Process.nanosecondsSinceEpoch)
     }
 }

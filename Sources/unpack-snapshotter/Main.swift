@@ -5,9 +5,9 @@ internal import Programs
 @main
 struct Main {
     static func main() {
-        Program.start(as: "unpack-snapshotter")
         do {
-            let arguments = Array(CommandLine.arguments.dropFirst())
+            try Program.start(as: "unpack-snapshotter")
+            let arguments = try Program.arguments()
             if arguments.count == 2, arguments[0] == ManualPage.request {
                 let tree = try CommandTree(of: SnapshotterCommand.self)
                 return try ManualPage.write(
@@ -15,6 +15,8 @@ struct Main {
             }
             var command = try SnapshotterCommand.parseAsRoot(arguments)
             try Talk.check()
+            // The parser's own command prints help.
+            if command is SnapshotterCommand { try Program.requireProc() }
             try command.run()
         } catch {
             Program.end(SnapshotterCommand.self, with: error)

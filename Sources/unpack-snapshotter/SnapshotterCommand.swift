@@ -61,8 +61,10 @@ struct SnapshotterCommand: ParsableCommand {
             folder: try absolutePath(content, of: "--content"))
         // Before the first thread: they inherit the mask that keeps signals from them.
         let stopping = Promise<Int32>()
-        Process.onTermination { stopping.fulfil($0) }
+        try attempt { try Process.onTermination { stopping.fulfil($0) } }
 
+        // Those that start threads later end the process without a word, or wait without end, where one is refused.
+        try attempt { try WorkerThread.require(Calls.neededThreads) }
         let calls = Calls(tell: CallReport(talk).tell)
         let choices =
             snapshotter.isEmpty
@@ -96,7 +98,7 @@ struct SnapshotterCommand: ParsableCommand {
     private func openStores(
         _ root: FilePath, _ choices: [SnapshotterChoice]
     ) throws -> [String: (store: SnapshotStore, service: ServiceSnapshots)] {
-        let boot = try attempt { try Process.bootID() }
+        let boot = try bootID()
         var stores = [String: (store: SnapshotStore, service: ServiceSnapshots)]()
         for choice in choices {
             if stores[choice.name] != nil {

@@ -20,7 +20,7 @@ struct DoctorCommand: NamespacedCommand {
 
     /// In a namespace, if there can be one.
     func runElsewhere(_ arguments: [String]) throws -> Int32? {
-        guard Process.effectiveUserID != 0 else { return nil }
+        guard Process.effectiveUserID != 0, Process.hasProc else { return nil }
         return try? UserNamespace.run(nil, arguments)
     }
 

@@ -7,16 +7,19 @@ internal import Unpacking
 @main
 struct Main {
     static func main() {
-        Program.start(as: "unpack")
-        var arguments = Array(CommandLine.arguments.dropFirst())
-        // The main job has no name of its own, so its help is the program's.
-        if arguments.isEmpty || ["-h", "--help", "help"].contains(arguments[0]), arguments.count < 2 {
-            arguments = [UnpackCommand.hiddenName, "--help"]
-        }
         do {
+            try Program.start(as: "unpack")
+            var arguments = try Program.arguments()
+            // The main job has no name of its own, so its help is the program's.
+            if arguments.count == 1, ["-h", "--help", "help"].contains(arguments[0]) {
+                arguments = [UnpackCommand.hiddenName, "--help"]
+            }
             if try answerShell(arguments) { return }
             var command = try RootCommand.parseAsRoot(arguments)
             try Talk.check()
+            // The parser's own command prints help.
+            let isHelp = type(of: command).configuration.commandName == "help"
+            if !isHelp, !(command is any WorksWithoutProc) { try Program.requireProc() }
             if let status = try (command as? any NamespacedCommand)?.runElsewhere(arguments) {
                 RootCommand.exit(withError: ExitCode(status))
             }
@@ -50,6 +53,13 @@ extension Main {
         return true
     }
 }
+
+/// A command that prints what the program knows, and needs no /proc.
+protocol WorksWithoutProc: ParsableCommand {}
+
+extension ConfigCommand: WorksWithoutProc {}
+extension DoctorCommand: WorksWithoutProc {}
+extension GenerateManualCommand: WorksWithoutProc {}
 
 struct RootCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -38,6 +38,7 @@ private func inNamespace<Result>(_ body: () throws(UserNamespace.Failure) -> Res
         if error.isProgram {
             throw UnpackError(.notFound, "\(error.cause)", hint: "name a program in PATH, or its path")
         }
+        if error.cause.isRefusedProcess { throw UnpackError(error.cause) }
         let obstacle = UserNamespace.obstacle()
         let reason = obstacle.map { ": \($0.description)" } ?? ""
         throw UnpackError(

@@ -120,7 +120,7 @@ struct StoreOptions: ParsableArguments {
     func performedMount(of key: String) throws -> PerformedMount {
         // As the person can run it: by its name where that finds it, else by its place.
         var program = "unpack"
-        if CommandLine.arguments.first?.contains("/") == true, let path = Process.executablePath() {
+        if Process.arguments.first?.contains(UInt8(ascii: "/")) == true, let path = Process.executablePath() {
             program = path.string
         }
         return PerformedMount(

@@ -254,7 +254,7 @@ struct UnpackJob {
             jobs: try limits.jobCount())
         // Before the first thread starts. A wish to stop is heard between two entries, and leaves a clean store.
         let cancellation = Cancellation()
-        Process.onTermination { cancellation.cancel(signal: $0) }
+        try attempt { try Process.onTermination { cancellation.cancel(signal: $0) } }
         let progress = try ProgressReport(talk)
         return try progress.watch { try body(request, cancellation, progress) }
     }

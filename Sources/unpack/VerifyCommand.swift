@@ -79,7 +79,7 @@ struct VerifyCommand: NamespacedCommand {
             return
         }
         let cancellation = Cancellation()
-        Process.onTermination { cancellation.cancel(signal: $0) }
+        try attempt { try Process.onTermination { cancellation.cancel(signal: $0) } }
         let verifier = Verifier(
             root: try store.rootPath(), snapshotter: try store.snapshotterName, repair: source,
             cancellation: cancellation)

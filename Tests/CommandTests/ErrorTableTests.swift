@@ -56,16 +56,16 @@ struct ErrorTableTests {
 
     // MARK: Situations
 
-    private static let busybox = Program.fixtures.appending("busybox").string
+    static let busybox = Program.fixtures.appending("busybox").string
 
-    private static func tar(
+    static func tar(
         _ program: Program, _ name: String, _ members: [TarEntry], atMost count: Int = .max
     ) throws -> String {
         try program.scratch.write(name, Array(LayerBuilder(members).tar.prefix(count))).string
     }
 
     /// A layout of one layer, and that layer's blob.
-    private static func image(_ program: Program) throws -> (ImageBuilder, Descriptor) {
+    static func image(_ program: Program) throws -> (ImageBuilder, Descriptor) {
         try Self.image(program, LayerBuilder(.file("a", "content")))
     }
 
@@ -100,8 +100,7 @@ struct ErrorTableTests {
     }
 
     /// Runs the program with a file system of its own for ROOT.
-    private static func mounted(_ program: Program, _ mount: String, _ arguments: String...) throws -> Command
-    {
+    static func mounted(_ program: Program, _ mount: String, _ arguments: String...) throws -> Command {
         let root = try program.scratch.makeDirectory("fs")
         return try Command.run(
             ["unshare", "-m", "sh", "-ec", "\(mount) \(root); exec \"$@\"", "sh", Program.path.string]
@@ -206,9 +205,6 @@ struct ErrorTableTests {
             let system = try LoopFileSystem(type: "ext4", megabytes: 64, options: ["-O", "^filetype"])
             defer { withExtendedLifetime(system) {} }
             return try program.run(busybox, "--root", system.path.appending("s").string)
-        case "a device without CAP_MKNOD":
-            let image = try program.image([LayerBuilder(.character("x", 1, 3))]).path
-            return try without("cap_mknod", program, "\(image) --root \(program.root)")
         case "a setgid file without CAP_FSETID":
             let image = try program.image([LayerBuilder(.file("x").mode(0o2755).owned(0, 8))]).path
             return try without("cap_fsetid", program, "\(image) --root \(program.root)")
@@ -269,7 +265,7 @@ struct ErrorTableTests {
             return try program.run(busybox, "--bundle", "/proc/x/y")
         case "a script's variable that was never set":
             return try program.run(busybox, "--root", "")
-        default: return nil
+        default: return try makeMachine(situation, with: program)
         }
     }
 }

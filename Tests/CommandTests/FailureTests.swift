@@ -17,7 +17,7 @@ struct BrokenImage: Sendable, CustomStringConvertible {
 
 private let damaged = "hint: the image is damaged: fetch it again\n"
 let built = """
-    hint: the blob is what its digest says, so it was built like this: report it to whoever did\n
+    hint: the blob matches its digest, so the image was built this way: report it to its publisher\n
     """
 
 private func writeIndex(_ builder: ImageBuilder, _ config: Descriptor, _ layers: [Descriptor]) throws {
@@ -56,7 +56,7 @@ private let brokenImages = [
         description: "a wrong diff ID", status: 65,
         message: """
             unpack: layer 2 of 2 (*): the uncompressed layer's digest is sha256:*, the config says sha256:*
-            hint: layer and config do not belong together: report it to whoever built the image\n
+            hint: layer and config do not belong together: report it to the publisher of the image\n
             """
     ) { builder, layers in
         let diffIDs = [layers[0].diffID, layers[0].diffID]
@@ -111,7 +111,7 @@ private let brokenImages = [
         description: "more layers than diff IDs", status: 65,
         message: """
             unpack: manifest sha256:*: the manifest has 2 layers, the config 1 diff IDs
-            hint: fetch the image again, or report it to whoever built it\n
+            hint: it matches its digest, so the image was built this way: report it to its publisher\n
             """
     ) { builder, layers in
         try builder.writeIndex([try builder.image(layers, diffIDs: [layers[0].diffID])])

@@ -371,7 +371,7 @@ struct Pipe: Sendable {
         path = scratch.path.appending("pipe-\(UInt32.random(in: .min ... .max))")
         try Command.run("mkfifo", path.string).succeed()
         // Who reads may stop before the end.
-        Kernel.Process.ignoreBrokenPipes()
+        Kernel.Process.ignoreWriteSignals()
     }
 
     /// Small pieces, so that a reader sees each boundary somewhere.

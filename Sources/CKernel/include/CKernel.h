@@ -89,6 +89,9 @@ int ck_syncfs(int d);
 /// Bytes that a file system has free, with or without those that are kept for root (statfs(2)).
 int64_t ck_free_bytes(int d, int with_reserved);
 
+/// The number of inodes that a file system has free; UINT64_MAX if it does not count them (statfs(2)).
+int ck_free_inodes(int d, uint64_t *inodes);
+
 /// Tells the type of a file system: f_type of statfs(2).
 int64_t ck_file_system_magic(int d);
 
@@ -158,6 +161,13 @@ int ck_umount(const char *target);
 
 // Process -----------------------------------------------------------------------------------------------------
 
+/// The arguments that `main` receives, the program's own name among them.
+int ck_argument_count(void);
+const char *ck_argument(int index);
+
+/// 1 if /proc is the proc file system of this process's PID namespace, else 0 (proc(5)).
+int ck_has_proc(void);
+
 /// Blocks SIGINT and SIGTERM in the calling thread and in all that it will start.
 int ck_block_termination(sigset_t *set);
 int ck_wait_signal(const sigset_t *set);
@@ -165,8 +175,16 @@ int ck_wait_signal(const sigset_t *set);
 /// Two descriptors, to read from and to write to, that no child gets.
 int ck_pipe(int ends[2]);
 
+/// Calls `body` once libdispatch has waited for some seconds for a thread that the system refuses.
+void ck_on_missing_threads(void (*body)(void));
+
+/// Opens something under a number of a standard stream that is closed, so that no file of the store gets that number.
+///
+/// - Returns: -errno if the number stays free.
+int ck_reserve(int descriptor);
+
 /// Starts a program that is looked up in PATH: reading nothing, its output thrown away, its errors written to a
-/// descriptor, no other one, no signal blocked, and SIGPIPE ending it (posix_spawnp(3)). Returns its process.
+/// descriptor, no other one, no signal blocked, and SIGPIPE and SIGXFSZ ending it (posix_spawnp(3)). Returns its process.
 int ck_spawn(const char *program, char *const arguments[], int errors);
 
 /// Starts a program that goes on by itself: a session of its own, in /, all of its streams /dev/null, no other

@@ -24,7 +24,7 @@ func openImage(_ text: String, _ selection: SelectionOptions) throws -> OpenedIm
 /// Looks into images, with progress on a terminal, and ends when it is asked to.
 func looking<Value>(_ talk: TalkOptions, _ body: (ImageLook, Cancellation) throws -> Value) throws -> Value {
     let cancellation = Cancellation()
-    Process.onTermination { cancellation.cancel(signal: $0) }
+    try attempt { try Process.onTermination { cancellation.cancel(signal: $0) } }
     let progress = ProgressReport(talk)
     return try progress.watch {
         try body(ImageLook(cancellation: cancellation, onEvent: { progress.take($0) }), cancellation)

@@ -1,0 +1,132 @@
+package import Kernel
+internal import SystemPackage
+
+/// What a failed system call comes to: a code, and a hint that is true for the cause. `docs/errors.md` has a row for each.
+extension UnpackError {
+    package init(_ failure: SyscallFailure) {
+        if failure.isRefusedProcess {
+            self.init(.unavailable, "\(failure)", hint: Self.hint(forRefusedProcess: failure))
+        } else if failure.isStandardOutput {
+            self.init(
+                .io, "cannot write to standard output: \(failure.reason)",
+                hint: failure.isOutOfSpace ? "free some space there, or write to another file" : nil)
+        } else if let cause = failure.cause {
+            self.init(failure, because: cause)
+        } else if failure.isPermission {
+            self.init(.permission, "\(failure)", hint: Self.hint(forRefused: failure))
+        } else {
+            let (code, hint) = Self.meaning(of: failure.errno)
+            self.init(code, "\(failure)", hint: hint)
+        }
+    }
+
+    private init(_ failure: SyscallFailure, because cause: SyscallFailure.Cause) {
+        switch cause {
+        case .noSpace: self.init(.io, "\(failure)", hint: Self.space)
+        case .noInodes:
+            self.init(
+                .io, "\(failure)",
+                hint:
+                    "remove files (df -i shows how many there are), or put the store on a file system with more inodes with --root DIR"
+            )
+        case .fullStructure:
+            self.init(
+                .io, "\(failure)",
+                hint:
+                    "the file system has free space and inodes, and its metadata is full: see 'btrfs filesystem usage' or the kernel's log"
+            )
+        case .largeAttribute:
+            self.init(
+                .unavailable, "\(failure)",
+                hint:
+                    "put the store on xfs or btrfs with --root DIR, or on ext4 with large attributes (mke2fs -O ea_inode)"
+            )
+        case .longTarget:
+            self.init(
+                .unavailable, "\(failure)", hint: "put the store on ext4, btrfs or tmpfs with --root DIR")
+        }
+    }
+
+    private static let space = "free some space, or put the store elsewhere with --root DIR"
+    static let memory = "free some memory, or raise the limit of the container or service"
+
+    private static func hint(forRefusedProcess failure: SyscallFailure) -> String {
+        failure.errno == .resourceTemporarilyUnavailable
+            ? "allow more processes and threads: ulimit -u, --pids-limit of a container, TasksMax= of a service"
+            : "allow clone and clone3 in the seccomp profile: --security-opt seccomp=unconfined tries it without one"
+    }
+
+    /// Of EPERM and EACCES.
+    private static func hint(forRefused failure: SyscallFailure) -> String? {
+        if failure.call.hasPrefix("posix_spawn") || failure.call.hasPrefix("exec") {
+            return "make the program executable, and let it lie on a file system without noexec"
+        }
+        guard Process.effectiveUserID == 0 else { return "run it as root, e.g. with sudo" }
+        guard let capability = failure.missingCapability else {
+            return
+                "root was refused: look for an immutable file (lsattr), a security module (the kernel's log) or a network file system that maps root to another user"
+        }
+        return
+            "it needs \(capability), which this root does not have: docker run --cap-add \("\(capability)".dropFirst(4))"
+    }
+
+    /// What an errno alone says.
+    private static func meaning(of errno: Errno) -> (Code, String?) {
+        switch errno {
+        case .noSpace: (.io, space)
+        case .diskQuotaExceeded:
+            (
+                .io,
+                "free some of the quota (quota, xfs_quota, btrfs qgroup), or put the store elsewhere with --root DIR"
+            )
+        case .noSuchFileOrDirectory: (.notFound, nil)
+        case .readOnlyFileSystem: (.io, "choose a place that can be written to: the store's with --root DIR")
+        case .notDirectory: (.io, "name a directory")
+        case .tooManyOpenFiles: (.io, "raise the limit of open files (ulimit -n)")
+        case .tooManyOpenFilesInSystem: (.io, "raise the machine's limit of open files (sysctl fs.file-max)")
+        case .noMemory: (.io, memory)
+        case .ioError, needsCleaning:
+            (.io, "the device or its connection failed: see the kernel's log, and check the file system")
+        case .fileNameTooLong:
+            (.usage, "use a shorter path: Linux takes 4095 bytes, and 255 between two slashes")
+        case .tooManySymbolicLinkLevels:
+            (.io, "correct the symbolic links of the path: they lead in a circle")
+        case .improperLink:
+            (.io, "let nothing be mounted inside the store, and all of it have one project ID (lsattr -p)")
+        case .textFileBusy: (.io, "end the program that runs from this file, or write elsewhere")
+        case .resourceBusy: (.io, "end what uses it: fuser -vm and findmnt show that")
+        case .staleNFSFileHandle:
+            (.io, "the server of the network file system has removed or replaced the file: try again")
+        case .socketNotConnected, .timedOut:
+            (.io, "the server of the network or FUSE file system does not answer: mount it again")
+        case .fileTooLarge:
+            (.io, "raise the limit of file sizes (ulimit -f), or use a file system that takes larger files")
+        case .tooManyLinks:
+            (
+                .unavailable,
+                "put the store on xfs with --root DIR: this file system takes no more hard links of one file"
+            )
+        case .noLocks:
+            (
+                .io,
+                "start the lock service of the network file system, or put the store elsewhere with --root DIR"
+            )
+        case .operationNotSupportedByDevice:
+            (.unavailable, "load the kernel's module for this file system: modprobe")
+        case .noFunction:
+            (
+                .unavailable,
+                "use a later kernel, or allow the call in the seccomp profile: see 'unpack doctor'"
+            )
+        case .notSupported:
+            (
+                .unavailable,
+                "put the store on ext4, xfs, btrfs or tmpfs with --root DIR: this file system cannot do it"
+            )
+        default: (.io, nil)
+        }
+    }
+
+    /// EUCLEAN.
+    private static let needsCleaning = Errno(rawValue: 117)
+}
