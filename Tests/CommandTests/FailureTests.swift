@@ -244,7 +244,7 @@ struct FailureTests {
         #expect(
             result.errorText.matches(
                 "unpack: layer 1 of 1 (*): entry 'ping', byte * of the tar: fsetxattr 'security.capability': "
-                    + "operation not permitted\nhint: it needs CAP_SETFCAP: *\n"),
+                    + "operation not permitted\nhint: it needs CAP_SETFCAP, *\n"),
             "\(result.report)")
         try program.expectClean()
     }
