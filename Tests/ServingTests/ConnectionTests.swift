@@ -95,7 +95,7 @@ struct ConnectionTests {
             "/containerd.services.snapshots.v1.Snapshots/Prepare", try request.serializedBytes(), on: stream)
     }
 
-    @Test("Corrupt frames end no other connection than their own", .timeLimit(.minutes(1)))
+    @Test("Corrupt frames end no other connection than their own", .timeLimit(.minutes(5)))
     func corruptFrames() async throws {
         let server = try RunningServer()
         try await server.connected { client in
