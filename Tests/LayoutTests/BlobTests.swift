@@ -140,8 +140,11 @@ import Testing
         let counts = try builder.image([LayerBuilder(.file("a"))], diffIDs: [])
         let invalid = try builder.blob(Array("{".utf8), .ociManifest)
         let layout = try ImageLayout(opening: builder.path)
-        for descriptor in [artifact, counts, invalid] {
-            #expect(kind(#expect(throws: LayoutFailure.self) { try layout.load(descriptor) }) == "document")
+        for (descriptor, expected) in [
+            (artifact, "notAnImage"), (counts, "document"), (invalid, "document"),
+        ] {
+            let failure = #expect(throws: LayoutFailure.self) { try layout.load(descriptor) }
+            #expect(kind(failure) == expected)
         }
     }
 }

@@ -173,7 +173,8 @@ private let signatureLayer = MediaType(rawValue: "application/vnd.dev.cosign.sim
         let blobs = members.filter { $0.path.description.hasPrefix("blobs/sha256/") && $0.type == 0x30 }
         let rest = members.filter { member in !blobs.contains { $0.path == member.path } }
         let tar = LayerBuilder(rest + blobs).tar
-        let file = try directory.write("cut.tar.gz", storedGzip(Array(tar[..<(tar.count - 2500)])))
+        // Within the content of the last blob, before two blocks of zeros.
+        let file = try directory.write("cut.tar.gz", storedGzip(Array(tar[..<(tar.count - 1024 - 511)])))
         let failure = failure(
             try ImageLayout(opening: ImageSource(file), in: directory.path), Selector(reference: "bad"))
         #expect(kind(failure) == "unreadable")
