@@ -19,7 +19,7 @@ OUTPUT ?= .build
 # Debian's names. The first list is what the program is built with, the second what its tests compare it with.
 BUILD_PACKAGES := libarchive-dev libzstd-dev libisal-dev libsqlite3-dev pkg-config
 TEST_PACKAGES := umoci zstd sqlite3 strace libcap2-bin attr acl btrfs-progs e2fsprogs xfsprogs libarchive-tools python3 \
-	skopeo jq systemd containerd runc crun uidmap man-db groff zsh fish binutils dpkg-dev docker-registry mmdebstrap \
+	skopeo jq systemd containerd runc crun uidmap man-db groff zsh fish bindfs binutils dpkg-dev docker-registry mmdebstrap \
 	podman squashfs-tools-ng
 
 # What `make deb` and `make deb-test` make and try a package with.

@@ -140,8 +140,8 @@ struct RawHeader {
 
     var isSparse: Bool { type == UInt8(ascii: "S") }
 
-    /// Whether libarchive reads a sparse map here: wherever GNU's magic stands, whatever the type. It gets none of what is the
-    /// prefix of Go.
+    /// Whether libarchive reads a sparse map here: wherever GNU's magic stands, whatever the type. A prefix
+    /// of Go is taken out before libarchive gets the header.
     var hasSparseMap: Bool { dialect == .gnu && block[386] != 0 && goPrefix.isEmpty }
     /// Four pieces, of which the first empty one ends the map.
     var sparsePieces: ArraySlice<UInt8> { block[386..<482] }
@@ -155,8 +155,8 @@ struct RawHeader {
     /// Whether a body never follows, whatever size it states.
     var isHeaderOnly: Bool { (UInt8(ascii: "1")...UInt8(ascii: "6")).contains(type) }
 
-    /// With what libarchive would misread taken out of it: Go's prefix, and the size of what has no body. Nil if there is
-    /// nothing of that kind.
+    /// The header without the fields that libarchive would misread: Go's prefix, and the size of an entry without a body. Nil if
+    /// it has none of them.
     ///
     /// - Parameter hasBody: whether the size counts.
     func plain(hasBody: Bool) -> [UInt8]? {

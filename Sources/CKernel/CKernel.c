@@ -382,8 +382,8 @@ uint32_t ck_inherited_mask(void) { return ck_mask; }
 int ck_pipe(int ends[2]) { CK_RETURN(pipe2(ends, O_CLOEXEC)); }
 
 // libdispatch asks once a second, without end, for a thread that the system refuses (swift-corelibs-libdispatch, src/queue.c,
-// _dispatch_root_queue_poke_slow), whoever waits for the work that it is to do. It sleeps in between by sleep(3), which
-// nothing else in the programs calls: this definition is found before libc's.
+// _dispatch_root_queue_poke_slow), and the caller waits for ever. It sleeps in between by sleep(3), which nothing else in the
+// programs calls: this definition is found before libc's.
 enum { CK_PATIENCE = 5 };
 static void (*ck_missing_threads)(void);
 static _Atomic time_t ck_asked_first, ck_asked_last;

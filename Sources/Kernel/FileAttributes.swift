@@ -68,7 +68,7 @@ extension File {
 }
 
 extension Directory {
-    /// As `File.fileAttributes`, of what has the name.
+    /// As `File.fileAttributes`, of a name in this directory.
     package func fileAttributes(
         of name: FileName
     ) throws(SyscallFailure) -> [(name: AttributeName, value: [UInt8])] {

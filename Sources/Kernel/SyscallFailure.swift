@@ -121,10 +121,11 @@ extension SyscallFailure.Cause {
         guard bytes >= 0, ck_free_inodes(descriptor, &inodes) == 0 else { return nil }
         if bytes < Self.little {
             self = .noSpace
-        } else if let attribute {
-            self = .largeAttribute(attribute)
+        } else if inodes == 0 {
+            // tmpfs takes attributes from what it has for inodes (kernel: mm/shmem.c, from 6.6 on).
+            self = .noInodes
         } else {
-            self = inodes == 0 ? .noInodes : .fullStructure
+            self = attribute.map(Self.largeAttribute) ?? .fullStructure
         }
     }
 }

@@ -15,7 +15,7 @@ extension Directory {
         return Metadata(status, try file.fileAttributes())
     }
 
-    /// As `metadata()`, of what has the name and is no directory.
+    /// As `metadata()`, of a name in this directory that is no directory itself.
     func metadata(of name: FileName, _ status: FileStatus) throws(SyscallFailure) -> Metadata {
         Metadata(status, try fileAttributes(of: name))
     }

@@ -22,7 +22,7 @@ package struct LayoutOutline: Sendable {
     package let descriptor: Descriptor
     package let kind: Kind
 
-    /// Why it cannot be read, or the first of what it lists; nil for what can be.
+    /// Why the document, or the first one below it, cannot be read; nil if all can be.
     package var failure: LayoutFailure? {
         switch kind {
         case .unreadable(let failure): failure

@@ -86,7 +86,7 @@ extension ImageLayout {
 
     private struct Match {
         let fitting: [Candidate]
-        /// Of what was chosen, what cannot be read because it is damaged: it may be an image for any platform.
+        /// Chosen documents that are damaged: each may be an image for any platform.
         let damaged: [Candidate]
     }
 

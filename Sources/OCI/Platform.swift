@@ -77,7 +77,7 @@ package struct Platform: Hashable, Sendable, CustomStringConvertible {
 
     package var isUnspecified: Bool { os == Self.any && architecture == Self.any }
 
-    /// Whether it is BuildKit's platform of what is no image.
+    /// Whether it is the platform that BuildKit gives to documents that are no image.
     package var isUnknown: Bool { os == "unknown" && architecture == "unknown" }
 
     /// Whether it says for which operating system and architecture it is.

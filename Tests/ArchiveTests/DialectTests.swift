@@ -53,7 +53,7 @@ struct ReadRow: Sendable, CustomStringConvertible {
 }
 
 @Suite("Dialects of tar") struct DialectTests {
-    /// What has a size and no data, in each dialect; sizes of a block and more, so that whoever skips it misses an entry.
+    /// What has a size and no data, in each dialect; sizes of a block and more, so that a reader that skips it misses an entry.
     static let sizesWithoutData: [TarEntry] = [
         .file("old", "1").v7(), .directory("od").v7().stating(size: 700),
         .hardLink("oh", to: "old").v7().stating(size: 1), .file("od2/").type(0).v7().stating(size: 9),

@@ -182,7 +182,7 @@ struct InspectTests {
 
     @Test(
         "Help and version end with 0 and go to stdout",
-        arguments: [["--help"], ["--version"], ["mount", "--help"], []])
+        arguments: [["--help"], ["--version"], ["mount", "--help"]])
     func help(arguments: [String]) throws {
         let result = try Command.run([Program.path.string] + arguments)
         #expect(result.status == 0)

@@ -133,7 +133,8 @@ struct LimitTests {
                 guard result.status != 0 else { return }
                 #expect(result.status == 74, "\(inodes) inodes: \(result.report)")
                 #expect(
-                    result.errorText.contains("hint: free some space"), "\(inodes) inodes: \(result.report)")
+                    result.errorText.contains("no inodes left on the file system\nhint: remove files"),
+                    "\(inodes) inodes: \(result.report)")
                 try Command.run(
                     "mount", "-o", "remount,nr_inodes=1000", "unpack", program.root.string
                 ).succeed()

@@ -346,7 +346,9 @@ import Testing
             #expect(!FileManager.default.fileExists(atPath: other.string))
             let folder = try program.scratch.makeDirectory("x-\(UInt32.random(in: .min ... .max))")
             try Command.run(
-                "tar", "--xattrs", "--xattrs-include=*", "--acls", "--same-owner", "-xpf", file.string,
+                "tar", "--xattrs", "--xattrs-include=*", "--acls", "--same-owner",
+                "--delay-directory-restore", "-xpf",
+                file.string,
                 in: folder
             ).succeed()
             let tree = try TreeDump(of: try Directory(opening: folder))

@@ -124,7 +124,7 @@ struct SurroundingsTests {
     }
 
     @Test(
-        "An output directory passes nothing of its surroundings on, or of what it was",
+        "An output directory passes on nothing of its surroundings, and nothing that it had",
         arguments: TestFileSystem.available)
     private func outputs(system: TestFileSystem) throws {
         try system.with { place in

@@ -147,7 +147,7 @@ private let signatureLayer = MediaType(rawValue: "application/vnd.dev.cosign.sim
         }
     }
 
-    @Test("The outline has the reason at the place of what cannot be read", arguments: Wrong.allCases)
+    @Test("The outline gives the reason beside a document that cannot be read", arguments: Wrong.allCases)
     func outline(wrong: Wrong) throws {
         try builder.writeIndex([try make(wrong), good])
         let outline = try ImageLayout(opening: builder.path).outline()

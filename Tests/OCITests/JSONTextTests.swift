@@ -153,7 +153,7 @@ private func reason(_ bytes: [UInt8]) -> String? {
         }
     }
 
-    @Test("Keys of what nobody reads, and of maps, may differ in case")
+    @Test("Keys of maps and of unknown objects may differ in case")
     func foreignKeys() throws {
         let text =
             #"{"manifests": [], "annotations": {"a": "1", "A": "2"}, "x": {"a": 1, "A": [{"b": 1, "B": 2}]}}"#

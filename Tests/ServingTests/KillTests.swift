@@ -3,6 +3,7 @@ import Foundation
 import GRPCCore
 import Kernel
 import OCI
+import Synchronization
 import SystemPackage
 import TestSupport
 import Testing
@@ -78,6 +79,8 @@ struct KillTests {
                 try await Task.sleep(for: .milliseconds(Int.random(in: 20...400)))
                 server.kill()
                 try server.start()
+                // A client that had no call on its way has not noticed.
+                for history in histories { history.end() }
                 try await group.waitForAll()
             }
             try await server.connected { client in
@@ -103,14 +106,18 @@ private final class History: @unchecked Sendable {
 
     /// By the key, oldest first: what it is to be, or may be where nobody has answered.
     private var states = [(key: String, possible: [State])]()
-    private var isOver = false
+    private let isOver = Atomic(false)
 
     var names: [String] { states.map(\.key) }
 
-    /// Makes and removes snapshots until the server does not answer.
+    /// Ends `live` after the call that it is at. On any thread.
+    func end() { isOver.store(true, ordering: .relaxed) }
+
+    /// Makes and removes snapshots until the server does not answer, or `end`.
     func live(as name: String, on socket: FilePath) async throws {
         try await RunningServer.connected(to: socket) { client in
             for number in 0... {
+                if isOver.load(ordering: .relaxed) { return }
                 let (key, base) = ("\(name)/\(number)", "\(name)/\(number) base")
                 let parent = number % 3 == 0 ? "" : "\(name)/\(number - 1) base"
                 let isMade = await attempt([(key, .active)]) {
