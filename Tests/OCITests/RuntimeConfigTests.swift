@@ -43,7 +43,7 @@ import Testing
     }
 
     @Test(
-        "Who is not there is told as such",
+        "A user or a group that the image does not have is refused by name",
         arguments: [
             "nobody", "app:nobody", "-1", "99999999999", "app:-1", "4294967295", "2147483648", "+5",
             "short", "long", "noid", "broken", "\u{E9}", "app:bad", "nogroup", "2002", "app:4294967295",

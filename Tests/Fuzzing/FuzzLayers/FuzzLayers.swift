@@ -195,6 +195,7 @@ private final class Stage: Sendable {
         switch failure.cause {
         case .archive, .refused, .compression, .excess: break
         case .system(let failure): insist(!contradictions.contains(failure.errno), "\(failure)")
+        // No tar can cause these, and a trap is how libFuzzer gets a finding.
         case .blob, .wrongDiffID, .unsupported, .cancelled: fatalError("\(failure)")
         }
     }
