@@ -288,9 +288,9 @@ extension Node {
                 } else {
                     try mounted(key) { _ = try Self.names(in: $0) }
                 }
+                _ = try snapshots("usage", key)
             }
         }
-        _ = try snapshots("usage")
     }
 
     private static func names(in folder: FilePath) throws -> [String] {
