@@ -6,18 +6,21 @@ extension Directory {
     /// Makes a name in another directory what a name of this one is, without its metadata: content, target of the
     /// symlink, kind of the node.
     ///
-    /// - Parameter mode: permission bits that it is made with.
+    /// - Parameters:
+    ///   - mode: permission bits that it is made with.
+    ///   - isWanted: polled while content is copied; when it returns false, the call fails with ECANCELED.
     /// - Returns: the copy, open for writing, of a regular file; nil of anything else.
     /// - Throws: EEXIST where the name is taken, EISDIR for a directory.
     package func duplicate(
-        _ name: FileName, _ status: FileStatus, as newName: FileName, in target: Directory, mode: UInt32
+        _ name: FileName, _ status: FileStatus, as newName: FileName, in target: Directory, mode: UInt32,
+        isWanted: () -> Bool = { true }
     ) throws(SyscallFailure) -> File? {
         switch status.kind {
         case .regular:
             guard let copy = try target.createFile(newName, mode: mode) else {
                 throw SyscallFailure("openat", path: "\(newName)", errno: .fileExists)
             }
-            try copy.copyContent(of: try openFile(name, expecting: status))
+            try copy.copyContent(of: try openFile(name, expecting: status), isWanted: isWanted)
             return copy
         case .symlink: try target.makeSymlink(newName, target: try readLink(name))
         case .fifo, .socket, .character, .block: try target.makeNode(newName, status.kind, mode: mode)
@@ -113,19 +116,23 @@ private struct TreeCopy {
             if status.isDirectory {
                 level.pending.append(name)
             } else if status.linkCount < 2 {
-                try copyFile(name, status)
+                try copyFile(name, status, isWanted)
             } else if try !links.link(status, as: name, in: target) {
-                try copyFile(name, status)
+                try copyFile(name, status, isWanted)
                 try links.add(status, name, of: target)
             }
         }
         levels.append(level)
     }
 
-    private func copyFile(_ name: FileName, _ status: FileStatus) throws(SyscallFailure) {
+    private func copyFile(
+        _ name: FileName, _ status: FileStatus, _ isWanted: () -> Bool
+    ) throws(SyscallFailure) {
         // The order that the kernel's side effects ask for: chown clears setuid and capabilities (chown(2),
         // capabilities(7)), an access control list changes the mode, everything changes the times.
-        if let copy = try source.duplicate(name, status, as: name, in: target, mode: 0o600) {
+        if let copy = try source.duplicate(
+            name, status, as: name, in: target, mode: 0o600, isWanted: isWanted)
+        {
             try copy.setOwner(uid: status.uid, gid: status.gid)
             for (attribute, value) in try source.fileAttributes(of: name) {
                 try copy.setExtendedAttribute(attribute, value)

@@ -4,14 +4,20 @@ internal import SystemPackage
 
 extension Directory {
     /// Removes whatever the name is, a directory with all that is in it, never following a link. What is gone
-    /// already, or goes meanwhile because somebody else removes it too, is no error.
-    package func removeTree(_ name: FileName) throws(SyscallFailure) {
-        if try !removeIfNotDirectory(name) { try DoomedDirectory(name, in: self).remove() }
+    /// already, or goes meanwhile because another process removes it too, is no error.
+    ///
+    /// - Parameter isWanted: polled during the work; when it returns false, the call fails with ECANCELED.
+    package func removeTree(
+        _ name: FileName, isWanted: () -> Bool = { true }
+    ) throws(SyscallFailure) {
+        if try !removeIfNotDirectory(name) { try DoomedDirectory(name, in: self).remove(isWanted) }
     }
 
     /// Removes all that is in this directory.
-    package func removeContents() throws(SyscallFailure) {
-        repeat { try DoomedDirectory(contentsOf: self).remove() } while try !names(atMost: 1).isEmpty
+    ///
+    /// - Parameter isWanted: as `removeTree` has it.
+    package func removeContents(isWanted: () -> Bool = { true }) throws(SyscallFailure) {
+        repeat { try DoomedDirectory(contentsOf: self).remove(isWanted) } while try !names(atMost: 1).isEmpty
     }
 
     /// - Returns: false for a directory.

@@ -337,30 +337,37 @@ extension Directory {
     package static func makingAll(
         _ path: FilePath, mode: UInt32, parents: UInt32 = 0o755
     ) throws(SyscallFailure) -> Directory {
-        do {
-            return Directory(adopting: try File.open(path, .directoryNotFollowing))
-        } catch let error where error.isMissing {
-            guard let last = path.lastComponent else { throw error }
-            let above = path.removingLastComponent()
-            let parent = try openingOrMakingAll(above.isEmpty ? FilePath(".") : above, mode: parents)
-            return try parent.ensureDirectory(last.string, mode: mode)
+        // Bytes in a loop: a path may have 2,047 components, and all of them may be missing.
+        let bytes = path.bytes
+        let components = bytes.split(separator: UInt8(ascii: "/"))
+        for existing in (0...components.count).reversed() {
+            let end = existing > 0 ? components[existing - 1].endIndex : path.isAbsolute ? 1 : 0
+            let isWhole = existing == components.count
+            do {
+                var directory = Directory(
+                    adopting: try File.open(
+                        end > 0 ? FilePath(bytes[..<end]) : ".", isWhole ? .directoryNotFollowing : .directory
+                    ))
+                for index in existing..<components.count {
+                    directory = try directory.ensureDirectory(
+                        FileName(component: components[index]),
+                        mode: index == components.count - 1 ? mode : parents)
+                }
+                return directory
+            } catch let error where error.isMissing {
+                // Then the one above it.
+            }
         }
-    }
-
-    private static func openingOrMakingAll(
-        _ path: FilePath, mode: UInt32
-    ) throws(SyscallFailure) -> Directory {
-        do {
-            return try Directory(opening: path)
-        } catch let error where error.isMissing {
-            return try makingAll(path, mode: mode, parents: mode)
-        }
+        throw SyscallFailure("open", path: escaped(path), errno: .noSuchFileOrDirectory)
     }
 
     /// Opens a directory in this one, made if it is missing.
     package func ensureDirectory(_ literal: String, mode: UInt32 = 0o700) throws(SyscallFailure) -> Directory
     {
-        let name = FileName(literal: literal)
+        try ensureDirectory(FileName(literal: literal), mode: mode)
+    }
+
+    private func ensureDirectory(_ name: FileName, mode: UInt32) throws(SyscallFailure) -> Directory {
         do {
             try makeDirectory(name, mode: mode)
         } catch let error where error.isTaken {

@@ -41,10 +41,13 @@ package final class DoomedDirectory: @unchecked Sendable {
     }
 
     /// Removes all of it.
-    func remove() throws(SyscallFailure) {
+    func remove(_ isWanted: () -> Bool) throws(SyscallFailure) {
         var rest = [self]
         var count = 0
-        while let next = rest.popLast() { rest += try next.removeSome(&count) }
+        while let next = rest.popLast() {
+            guard isWanted() else { throw SyscallFailure("unlinkat", errno: .canceled) }
+            rest += try next.removeSome(&count)
+        }
     }
 
     /// Removes a thousand files that are in it, or fewer, or it itself when nothing is in it any more.
@@ -100,23 +103,40 @@ package final class DoomedDirectory: @unchecked Sendable {
         self.init(name, in: directory, parent: parent, isOnBtrfs: parent.isOnBtrfs)
     }
 
-    private var top: DoomedDirectory { parent?.top ?? self }
+    private var top: DoomedDirectory {
+        var top = self
+        while let parent = top.parent { top = parent }
+        return top
+    }
 
-    /// One of what keeps it is done; with the last it goes, and so may the one that it lies in.
+    /// Records that one of the pieces that keep this directory is done. After the last one the directory is removed, and
+    /// then those above it that are complete, too.
     ///
-    /// - Returns: itself anew, should there be something in it again.
+    /// - Returns: the directory anew if it has an entry again.
     private func finish() throws(SyscallFailure) -> [DoomedDirectory] {
-        guard unfinished.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 else { return [] }
+        var next: DoomedDirectory? = self
+        while let directory = next {
+            guard directory.unfinished.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 else {
+                return []
+            }
+            if let again = try directory.removeEmpty() { return [again] }
+            next = directory.name == nil ? nil : directory.parent
+        }
+        return []
+    }
+
+    /// - Returns: the directory anew if it has an entry again.
+    private func removeEmpty() throws(SyscallFailure) -> DoomedDirectory? {
         directory = nil
-        guard let name else { return [] }
+        guard let name else { return nil }
         do throws(SyscallFailure) {
             try folder.removeEmptyDirectory(name)
         } catch let error where error.isMissing {
             // Somebody else was faster.
         } catch let error where error.errno == .directoryNotEmpty {
             // Something has been moved up, by this or by somebody else who removes it too.
-            return [DoomedDirectory(name, in: folder, parent: parent, isOnBtrfs: isOnBtrfs)]
+            return DoomedDirectory(name, in: folder, parent: parent, isOnBtrfs: isOnBtrfs)
         }
-        return try parent?.finish() ?? []
+        return nil
     }
 }

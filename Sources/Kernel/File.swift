@@ -192,14 +192,18 @@ extension File {
 
     /// Copies all data of `source` to this file, which is new. Blocks are shared where the file system can
     /// (ioctl_ficlone(2)), and holes are left as holes elsewhere (copy_file_range(2), lseek(2) SEEK_DATA).
-    package func copyContent(of source: borrowing File) throws(SyscallFailure) {
+    ///
+    /// - Parameter isWanted: polled before each piece of 16 MiB; when it returns false, the call fails with ECANCELED.
+    package func copyContent(
+        of source: borrowing File, isWanted: () -> Bool = { true }
+    ) throws(SyscallFailure) {
         let size = try source.status().size
         if size == 0 { return }
         if try share(source) { return }
         try truncate(to: size)
         var position: Int64 = 0
         while position < size, let data = try source.data(from: position) {
-            try copy(source, data)
+            try copy(source, data, isWanted)
             position = data.upperBound
         }
     }
@@ -216,18 +220,25 @@ extension File {
         }
     }
 
-    private func copy(_ source: borrowing File, _ range: Range<Int64>) throws(SyscallFailure) {
+    /// Bytes that are copied by one call.
+    private static let copiedAtOnce: Int64 = 16 << 20
+
+    private func copy(
+        _ source: borrowing File, _ range: Range<Int64>, _ isWanted: () -> Bool
+    ) throws(SyscallFailure) {
         var position = range.lowerBound
         while position < range.upperBound {
+            guard isWanted() else { throw SyscallFailure("copy_file_range", errno: .canceled) }
             var from = position
             var to = position
             let raw = source.raw
-            let copied = ck_copy_file_range(raw, &from, self.raw, &to, Int(range.upperBound - position))
+            let size = min(range.upperBound - position, Self.copiedAtOnce)
+            let copied = ck_copy_file_range(raw, &from, self.raw, &to, Int(size))
             switch Errno(rawValue: CInt(copied < 0 ? -copied : 0)) {
             case .interrupted: continue
             case .improperLink, .invalidArgument, .notSupported, .noFunction, .notPermitted:
                 // Between file systems of two types since kernel 5.19, or files that are no files (copy_file_range(2)).
-                return try copyByHand(source, position..<range.upperBound)
+                return try copyByHand(source, position..<range.upperBound, isWanted)
             case let errno where copied < 0: throw SyscallFailure("copy_file_range", errno: errno)
             default:
                 if copied == 0 { return }
@@ -236,11 +247,14 @@ extension File {
         }
     }
 
-    private func copyByHand(_ source: borrowing File, _ range: Range<Int64>) throws(SyscallFailure) {
+    private func copyByHand(
+        _ source: borrowing File, _ range: Range<Int64>, _ isWanted: () -> Bool
+    ) throws(SyscallFailure) {
         let raw = source.raw
         var buffer = [UInt8](repeating: 0, count: Int(min(range.upperBound - range.lowerBound, 1 << 20)))
         var position = range.lowerBound
         while position < range.upperBound {
+            guard isWanted() else { throw SyscallFailure("pread", errno: .canceled) }
             let limit = min(buffer.count, Int(range.upperBound - position))
             let count = try syscall("pread") { ck_pread(raw, &buffer, limit, position) }
             if count == 0 { return }

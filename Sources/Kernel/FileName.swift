@@ -42,6 +42,9 @@ package struct FileName: Hashable, Sendable, CustomStringConvertible {
         self.terminated = Array(literal.utf8) + [0]
     }
 
+    /// A component of a path that the user has given, which may be `.` or `..`.
+    init(component: ArraySlice<UInt8>) { terminated = component + [0] }
+
     package var bytes: ArraySlice<UInt8> { terminated.dropLast() }
     package var description: String { escaped(bytes) }
 

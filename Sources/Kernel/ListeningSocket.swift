@@ -68,7 +68,7 @@ package final class ListeningSocket: Sendable {
             let path = socket.removingLastComponent()
             let folder = try Ownership.attempting { () throws(SyscallFailure) in try Directory(opening: path)
             }
-            let name = FileName(literal: (socket.lastComponent?.string ?? "") + ".lock")
+            let name = FileName(component: (socket.lastName?.bytes ?? []) + Array(".lock".utf8))
             let file = try folder.openOrCreateOwnFile(name, in: path)
             return try Ownership.attempting { () throws(SyscallFailure) in try file.tryLock() }
                 ? Lock(file) : nil

@@ -71,6 +71,8 @@ package struct SyscallFailure: Error, Equatable, Sendable, CustomStringConvertib
         [.staleNFSFileHandle, .tooManySymbolicLinkLevels, .isDirectory, .noSuchAddressOrDevice].contains(
             errno)
     }
+    /// Whether the caller of a long call did not want it any more.
+    package var isCancelled: Bool { errno == .canceled }
     package var isTaken: Bool { errno == .fileExists }
     /// Whether the kernel could make nothing of an argument.
     package var isInvalid: Bool { errno == .invalidArgument }

@@ -12,17 +12,27 @@ package final class Budget: Sendable {
         package var uncompressed: Int64
         /// Bytes for what has to be remembered until the end of a layer, for each.
         package var memory: Int64
+        /// What the ways to all entries may take, which bounds the time as the others bound the disk and the memory. A step is a
+        /// name that is looked up, of a path or of a symlink's target; 16 bytes of a path; or a directory that is opened once
+        /// more, 16 levels below the root or fewer.
+        package var steps: Int64
 
+        /// - Parameter steps: nil for 16 an entry, and no fewer than `leastSteps`.
         package init(
             bytes: Int64 = .max, isFreeSpace: Bool = false, entries: Int64 = .max, uncompressed: Int64 = .max,
-            memory: Int64 = defaultMemory
+            memory: Int64 = defaultMemory, steps: Int64? = nil
         ) {
             self.bytes = bytes
             self.isFreeSpace = isFreeSpace
             self.entries = entries
             self.uncompressed = uncompressed
             self.memory = memory
+            let (most, isEndless) = entries.multipliedReportingOverflow(by: 16)
+            self.steps = steps ?? (isEndless ? .max : max(most, Self.leastSteps))
         }
+
+        /// What 20 million entries in 15 directories each take: minutes.
+        package static let leastSteps: Int64 = 320_000_000
 
         /// Some 150,000 whiteouts, or directories that cannot be completed early: far more than any image has.
         package static let defaultMemory: Int64 = 48 << 20
@@ -39,6 +49,7 @@ package final class Budget: Sendable {
         case entries(limit: Int64)
         case uncompressed(limit: Int64)
         case memory(limit: Int64)
+        case steps(limit: Int64)
     }
 
     private let limits: Limits
@@ -48,6 +59,7 @@ package final class Budget: Sendable {
     private let uncompressed = Atomic<Int64>(0)
     private let memory = Atomic<Int64>(0)
     private let digests = Atomic<Int64>(0)
+    private let steps = Atomic<Int64>(0)
 
     /// Digests of files that are kept at a time, over all layers: 42 MB.
     static let maximumDigests: Int64 = 1 << 19
@@ -95,6 +107,13 @@ package final class Budget: Sendable {
         func addEntry() throws(Excess) {
             guard Self.spend(1, of: limits.entries, entries, budget.entries) else {
                 throw .entries(limit: limits.entries)
+            }
+        }
+
+        /// Counts steps (`Limits.steps`). Time is not given back.
+        func step(_ count: Int64) throws(Excess) {
+            guard budget.steps.add(count, ordering: .relaxed).newValue <= limits.steps else {
+                throw .steps(limit: limits.steps)
             }
         }
 

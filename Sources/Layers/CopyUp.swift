@@ -43,13 +43,16 @@ extension Directory {
     /// Copies a file that is no directory, with all its metadata.
     func copy(
         _ source: FileName, _ status: FileStatus, to name: FileName, in target: Directory,
-        finish writer: inout MetadataWriter, removeFrom digests: inout ContentDigests?
+        finish writer: inout MetadataWriter, removeFrom digests: inout ContentDigests?,
+        isWanted: () -> Bool
     ) throws {
         let metadata = try metadata(of: source, status)
         let entry = EntryPath([name])
         if status.isDirectory { throw SyscallFailure("linkat", path: "\(entry)", code: 1) }
         let mode = status.mode & 0o777
-        if let copy = try duplicate(source, status, as: name, in: target, mode: mode) {
+        if let copy = try duplicate(
+            source, status, as: name, in: target, mode: mode, isWanted: isWanted)
+        {
             try digests?.remove(copy)
             try writer.finishFile(copy, metadata, entry: entry)
             try copy.close()
@@ -61,18 +64,32 @@ extension Directory {
 }
 
 extension LowerView {
-    /// Lends each file of the merged tree that is no directory.
-    func forEachFile(_ body: ([FileName], FileStatus) throws -> Void) throws {
-        var pending: [[FileName]] = [[]]
-        while let path = pending.popLast() {
-            guard let directory = try directory(path) else { continue }
-            for name in try directory.names() {
-                switch try directory.lookUp(name) {
+    /// Lends each file of the merged tree that is no directory, and a closure that returns its path.
+    func forEachFile(_ body: (FileStatus, () -> [FileName]) throws -> Void) throws {
+        var way = OpenPath(root, weight: root.layers.count)
+        /// Directories still to be visited, by level.
+        var pending = [[FileName]]()
+        func list(_ directory: MergedDirectory) throws {
+            var directories = [FileName]()
+            try directory.forEachName { name, file in
+                switch file {
                 case .missing: break
-                case .directory: pending.append(path + [name])
-                case .file(_, let status): try body(path + [name], status)
+                case .directory: directories.append(name)
+                case .file(_, let status): try body(status) { way.names + [name] }
                 }
             }
+            pending.append(directories)
+        }
+        try list(root)
+        while let last = pending.indices.last {
+            guard let name = pending[last].popLast() else {
+                pending.removeLast()
+                if last > 0 { way.ascend() }
+                continue
+            }
+            guard let directory = try way.deepest().directory(name) else { continue }
+            way.descend(to: name, directory)
+            try list(directory)
         }
     }
 }

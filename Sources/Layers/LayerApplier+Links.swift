@@ -1,5 +1,6 @@
 internal import Archive
 internal import Kernel
+internal import Streams
 
 /// Hard links, and the lower files that they bring up.
 extension LayerApplier {
@@ -14,7 +15,7 @@ extension LayerApplier {
         {
             throw LayerFailure(refusing: entry.path, "a hard link to '\(target)', the name of a whiteout")
         }
-        let targetParent = try walk(Array(target.parent), of: target)
+        let targetParent = try walk(target.parent, of: target).node
         if try ownDirectory(targetName, in: targetParent)?.exists == true {
             throw LayerFailure(refusing: entry.path, "a hard link to the directory '\(target)'")
         }
@@ -29,7 +30,8 @@ extension LayerApplier {
             }
         } else {
             let place = targetParent.path + [targetName]
-            guard case .file(let layer, let status) = try openLower().lookUp(place) else {
+            let lower = try tree.lower(of: targetParent, in: try openLower())
+            guard case .file(let layer, let status)? = try lower?.lookUp(targetName) else {
                 throw LayerFailure(
                     refusing: entry.path,
                     "a hard link to '\(target)', which is no file of this layer or below")
@@ -61,7 +63,8 @@ extension LayerApplier {
         let copy = FileName(literal: "\(broughtUp.count)")
         try account.remember(Self.cost(of: path))
         try account.write(min(status.size, status.blocks * 512))
-        try layer.copy(name, status, to: copy, in: folder, finish: &writer, removeFrom: &digests)
+        try layer.copy(
+            name, status, to: copy, in: folder, finish: &writer, removeFrom: &digests, isWanted: isWanted)
         broughtUp[status.identity] = BroughtUp(
             copy: copy, path: path, hasMoreNames: status.linkCount > 1)
         return (copy, folder)
@@ -83,16 +86,19 @@ extension LayerApplier {
         for file in broughtUp.values { try show(file, at: file.path, from: aside) }
         if broughtUp.values.contains(where: \.hasMoreNames) {
             let known = broughtUp
-            try lower.forEachFile { path, status in
-                if let file = known[status.identity] { try show(file, at: path, from: aside) }
+            try lower.forEachFile { status, path in
+                try poll()
+                if let file = known[status.identity] { try show(file, at: path(), from: aside) }
             }
         }
-        try tree.open(tree.root).removeTree(Whiteout.asideFolder)
+        try tree.open(tree.root).removeTree(Whiteout.asideFolder, isWanted: isWanted)
     }
 
     /// Links a file to a place of the lower layers, unless this layer hides it or has something there or on the way.
     private mutating func show(_ file: BroughtUp, at path: [FileName], from aside: Directory) throws {
         guard let name = path.last else { return }
+        try cancellation.check()
+        try account.step(Int64(path.count) + tree.takeSteps())
         var node = tree.root
         for component in path.dropLast() {
             if node.hides(component) { return }

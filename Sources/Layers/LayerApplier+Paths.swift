@@ -6,19 +6,21 @@ extension LayerApplier {
     /// The directory that an entry's name stands in, by the merged tree: symlinks of this layer and of those
     /// below are followed inside the root. A directory that this layer does not have is not made yet.
     mutating func resolve(_ path: EntryPath) throws -> DirectoryNode {
-        if let last, last.path.elementsEqual(path.parent) { return last.node }
-        let parent = Array(path.parent)
-        let node = try walk(parent, of: path)
-        last = (parent, node)
-        return node
+        let walk = try walk(path.parent, of: path, after: last)
+        last = walk
+        return walk.node
     }
 
-    mutating func walk(_ components: [FileName], of path: EntryPath) throws -> DirectoryNode {
-        try tree.root.walk(components, of: path) { name, node in
+    mutating func walk(
+        _ components: ArraySlice<FileName>, of path: EntryPath, after last: PathWalk? = nil
+    ) throws -> PathWalk {
+        let walk = try tree.root.walk(components, of: path, after: last) { name, node in
             if let next = node.children[name], next.exists { return .directory(next) }
             if let target = try linkTarget(name, in: node, of: path) { return .link(target) }
             return .directory(try child(name, of: node))
         }
+        try account.step(walk.steps + tree.takeSteps())
+        return walk
     }
 
     /// Where a name that is no directory of this layer leads, if it is a symlink.
@@ -35,11 +37,12 @@ extension LayerApplier {
                 }
             }
         }
-        guard let lower, !lower.isEmpty, !node.isHidden(name) else { return nil }
-        let place = node.path + [name]
-        guard !known.contains(place), case .file(let layer, let status) = try lower.lookUp(place),
-            status.kind == .symlink
+        guard let lower, !lower.isEmpty,
+            case .file(let layer, let status)? = try tree.lower(of: node, in: lower)?.lookUp(name),
+            status.kind == .symlink, !node.isHidden(name)
         else { return nil }
+        let place = node.path + [name]
+        if known.contains(place) { return nil }
         if followed.insert(place).inserted { try account.remember(Self.cost(of: place)) }
         return try layer.readLink(name)
     }

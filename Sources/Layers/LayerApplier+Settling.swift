@@ -8,10 +8,10 @@ extension LayerApplier {
     mutating func settle() throws {
         last = nil
         hasSettled = true
-        try settle(in: tree.root, over: lower?.root)
+        try settle(over: lower?.root)
         if lower == nil, nodes > Self.worthWaiting {
             let lower = try openLower()
-            try settle(in: tree.root, over: lower.root)
+            try settle(over: lower.root)
         }
         settlingPoint = weight + settlingInterval
     }
@@ -23,26 +23,30 @@ extension LayerApplier {
     /// fits into the memory of a `Budget`.
     private static let worthWaiting = 150_000
 
-    /// - Parameter below: the lower layers' directory at this place; nil if they have none or are not known.
-    private mutating func settle(in node: DirectoryNode, over below: MergedDirectory?) throws {
-        for (name, child) in node.children {
-            let childBelow = try node.shown(name, of: below)
-            try settle(in: child, over: childBelow)
-            let isOwn = lower != nil && childBelow == nil
-            guard child.canBeSettled, let metadata = child.metadata ?? (isOwn ? .implicit : nil) else {
+    /// - Parameter below: the lower layers' root; nil if they are not known.
+    private mutating func settle(over below: MergedDirectory?) throws {
+        var walk = NodeWalk(tree.root, over: below)
+        while let step = try walk.next() {
+            guard case .leave(let node, let lower) = step, let name = node.name, let parent = node.parent
+            else {
                 continue
             }
-            let directory = try tree.open(child)
+            try poll()
+            let isOwn = self.lower != nil && lower == nil
+            guard node.canBeSettled, let metadata = node.metadata ?? (isOwn ? .implicit : nil) else {
+                continue
+            }
+            let directory = try tree.open(node)
             do {
-                try writer.finishDirectory(directory, metadata, nil, marks, entry: EntryPath(child.path))
+                try writer.finishDirectory(directory, metadata, nil, marks, entry: EntryPath(walk.path))
             } catch {
                 // What cannot be set may be replaced by a later entry, and is refused at the end if it is not.
                 try directory.makePlain()
                 continue
             }
-            tree.close(child)
-            node.children[name] = nil
-            try forget(child)
+            tree.close(node)
+            parent.children[name] = nil
+            try forget(node)
         }
     }
 

@@ -15,6 +15,7 @@ struct LayerApplier: LayerVisitor {
     let form: WhiteoutForm
     let marks: OverlayMarks
     let account: Budget.Account
+    let cancellation: Cancellation
     var writer = MetadataWriter()
     /// Nil if nobody wants them.
     var digests: ContentDigests?
@@ -41,7 +42,7 @@ struct LayerApplier: LayerVisitor {
     var holdsWhiteouts = false
 
     /// The parent of the entry before: archives are sorted by directory.
-    var last: (path: [FileName], node: DirectoryNode)?
+    var last: PathWalk?
 
     /// Lower files that hard links have brought up.
     var broughtUp = [FileStatus.Identity: BroughtUp]()
@@ -66,13 +67,15 @@ struct LayerApplier: LayerVisitor {
     ///   - accounts: what `readAccounts` has read in one of them.
     init(
         directory: Directory, below: Promise<LowerView?>, form: WhiteoutForm, marks: OverlayMarks,
-        account: Budget.Account, plainRoot: Metadata, known: Set<[FileName]> = [],
+        account: Budget.Account, cancellation: Cancellation = Cancellation(), plainRoot: Metadata,
+        known: Set<[FileName]> = [],
         accounts: ImageAccounts? = nil, digests: ContentDigests? = nil, settlingInterval: Int
     ) {
         tree = LayerTree(directory)
         self.form = form
         self.marks = marks
         self.account = account
+        self.cancellation = cancellation
         self.below = below
         lower = below.value ?? nil
         self.plainRoot = plainRoot
@@ -108,7 +111,8 @@ struct LayerApplier: LayerVisitor {
     }
 
     /// Says that all entries have been applied.
-    func endEntries() throws {
+    mutating func endEntries() throws {
+        misread.formUnion(tree.root.hidden(of: followed))
         if misread.isEmpty, let refusal { throw refusal }
     }
 
@@ -128,12 +132,10 @@ struct LayerApplier: LayerVisitor {
         case .opaque:
             let parent = try resolve(entry.path)
             parent.isOpaque = true
-            noteHidden(parent.path)
             return
         case .hide(let hidden):
             let parent = try resolve(entry.path)
             if parent.whiteouts.insert(hidden).inserted { try account.remember(Self.cost(of: hidden)) }
-            noteHidden(parent.path + [hidden])
             return
         }
         let parent = try resolve(entry.path)
@@ -155,12 +157,13 @@ struct LayerApplier: LayerVisitor {
         }
     }
 
-    /// Entries that went through what turns out to be hidden belong elsewhere.
-    private mutating func noteHidden(_ path: @autoclosure () -> [FileName]) {
-        if followed.isEmpty { return }
-        let path = path()
-        misread.formUnion(followed.filter { $0.starts(with: path) })
+    /// Polls for cancellation, and counts what was done since the last time.
+    mutating func poll() throws {
+        try cancellation.check()
+        try account.step(1 + tree.takeSteps())
     }
+
+    var isWanted: () -> Bool { { [cancellation] in !cancellation.isCancelled } }
 
     // MARK: The layers below
 
@@ -177,15 +180,18 @@ struct LayerApplier: LayerVisitor {
     }
 
     /// Whether what no entry lists is no symlink of the layers below, so that it would have been gone through.
-    private func assumptionsHold(over view: LowerView) throws -> Bool {
-        try Self.hold(tree.root, over: view.root)
-    }
-
-    private static func hold(_ node: DirectoryNode, over below: MergedDirectory) throws -> Bool {
-        for (name, child) in node.children where !node.hides(name) {
-            let lower = try below.lookUp(name)
-            if lower.isSymlink, child.metadata == nil { return false }
-            if case .directory(let directory) = lower, try !hold(child, over: directory) { return false }
+    private mutating func assumptionsHold(over view: LowerView) throws -> Bool {
+        var walk = NodeWalk(tree.root, over: view.root)
+        while let step = try walk.next() {
+            try poll()
+            guard case .enter(let node, let below) = step else { continue }
+            guard let below else {
+                walk.skip()
+                continue
+            }
+            for (name, child) in node.children where child.metadata == nil && !node.hides(name) {
+                if try below.lookUp(name).isSymlink { return false }
+            }
         }
         return true
     }
@@ -210,7 +216,7 @@ struct LayerApplier: LayerVisitor {
         last = nil
         let isThere = node.exists
         if try clear(node) { parent.children[name] = nil }
-        if isThere { try directory.removeTree(name) }
+        if isThere { try directory.removeTree(name, isWanted: isWanted) }
     }
 
     /// Forgets what a directory of this layer was, but not what it hides: that acts on the layers below whatever comes
@@ -218,12 +224,25 @@ struct LayerApplier: LayerVisitor {
     ///
     /// - Returns: whether nothing of it has to be remembered.
     private mutating func clear(_ node: DirectoryNode) throws -> Bool {
-        for (name, child) in node.children where try clear(child) { node.children[name] = nil }
-        node.exists = false
-        try describe(node, nil)
-        tree.close(node)
-        let isIdle = lower != nil && node.children.isEmpty && !node.isOpaque && node.whiteouts.isEmpty
-        if isIdle { try forget(node) }
+        var all = [node]
+        var index = 0
+        while index < all.count {
+            all += all[index].children.values
+            index += 1
+        }
+        try account.step(Int64(all.count))
+        var isIdle = false
+        // Those below come first.
+        for current in all.reversed() {
+            current.exists = false
+            try describe(current, nil)
+            tree.close(current)
+            isIdle =
+                lower != nil && current.children.isEmpty && !current.isOpaque && current.whiteouts.isEmpty
+            guard isIdle else { continue }
+            try forget(current)
+            if current !== node, let name = current.name { current.parent?.children[name] = nil }
+        }
         return isIdle
     }
 

@@ -6,65 +6,133 @@ extension Directory {
     /// Moves an applied layer into this tree, a copy of the layers below: deletes what it hides, replaces what it has,
     /// and leaves the layer's directory without anything.
     ///
-    /// Both lie on one file system, and nobody else changes them.
+    /// Both lie on one file system, and no other process changes them.
     package func merge(_ layer: Directory) throws(SyscallFailure) { try merge(layer, over: nil, .own) }
 
     /// Moves a layer into one that lies on others, so that one layer hides what both did.
     ///
-    /// - Parameter below: what those others show at this place; nil if nothing.
+    /// - Parameters:
+    ///   - below: what those others show at this place; nil if nothing.
+    ///   - isWanted: polled during the work; when it returns false, the call fails with ECANCELED.
     func merge(
-        _ layer: Directory, over below: MergedDirectory?, _ marks: OverlayMarks
+        _ layer: Directory, over below: MergedDirectory?, _ marks: OverlayMarks,
+        isWanted: () -> Bool = { true }
     ) throws(SyscallFailure) {
-        // Before anything is moved out of it.
-        let metadata = try layer.file.status()
-        let opacity = try layer.opacity(marks)
-        for name in try layer.names() {
-            guard let status = try layer.status(of: name) else { continue }
-            if try layer.isWhiteout(name, status, marks) {
-                try removeTree(name)
-                if try below?.shows(name) == true {
-                    try layer.rename(name, to: name, in: self)
-                } else {
-                    try layer.removeFile(name)
-                }
-            } else if status.isDirectory {
-                try mergeDirectory(name, of: layer, over: below, marks)
-            } else {
-                try removeTree(name)
-                try layer.rename(name, to: name, in: self)
-            }
-        }
-        if below != nil, opacity == .holdsWhiteouts, try self.opacity(marks) == nil {
-            try mark(.holdsWhiteouts, marks)
-        }
-        try takeMetadata(of: layer, metadata)
+        var merge = LayerMerge(own: self, layer: layer, below: below, marks)
+        try merge.run(isWanted)
     }
 
-    private func mergeDirectory(
-        _ name: FileName, of layer: Directory, over below: MergedDirectory?, _ marks: OverlayMarks
+    fileprivate func removeMark(_ marks: OverlayMarks) throws(SyscallFailure) {
+        if try file.extendedAttribute(marks.opaque) != nil { try file.removeExtendedAttribute(marks.opaque) }
+    }
+}
+
+/// The walk through a tree and the layer that is moved into it, without recursion.
+private struct LayerMerge {
+    private struct Frame {
+        /// Nil for the root.
+        let name: FileName?
+        /// Of the layer's directory, before anything was moved out of it.
+        let metadata: FileStatus
+        let opacity: WhiteoutForm.Opacity?
+        /// The layer's, still to be moved.
+        var names: [FileName]
+        let hasBelow: Bool
+    }
+
+    private let marks: OverlayMarks
+    private var own: OpenPath<Directory>
+    private var layer: OpenPath<Directory>
+    private var below: OpenPath<MergedDirectory>
+    private let hasBelow: Bool
+    private var frames = [Frame]()
+
+    init(own: Directory, layer: Directory, below: MergedDirectory?, _ marks: OverlayMarks) {
+        self.marks = marks
+        self.own = OpenPath(own)
+        self.layer = OpenPath(layer)
+        self.below = OpenPath(below ?? MergedDirectory([], marks), weight: below?.layers.count ?? 1)
+        hasBelow = below != nil
+    }
+
+    mutating func run(_ isWanted: () -> Bool) throws(SyscallFailure) {
+        try enter(nil, hasBelow: hasBelow)
+        while let last = frames.indices.last {
+            guard let name = frames[last].names.popLast() else {
+                try leave()
+                continue
+            }
+            guard isWanted() else { throw SyscallFailure("renameat2", path: "\(name)", code: 125) }
+            let shown = frames[last].hasBelow ? try below.deepest() : nil
+            try move(name, of: try layer.deepest(), to: try own.deepest(), over: shown, isWanted)
+        }
+    }
+
+    private mutating func enter(_ name: FileName?, hasBelow: Bool) throws(SyscallFailure) {
+        let layer = try layer.deepest()
+        frames.append(
+            Frame(
+                name: name, metadata: try layer.file.status(), opacity: try layer.opacity(marks),
+                names: try layer.names(), hasBelow: hasBelow))
+    }
+
+    private mutating func leave() throws(SyscallFailure) {
+        let frame = frames.removeLast()
+        let own = try own.deepest()
+        if frame.hasBelow, frame.opacity == .holdsWhiteouts, try own.opacity(marks) == nil {
+            try own.mark(.holdsWhiteouts, marks)
+        }
+        try own.takeMetadata(of: try layer.deepest(), frame.metadata)
+        guard let name = frame.name else { return }
+        self.own.ascend()
+        layer.ascend()
+        if frame.hasBelow { below.ascend() }
+        try layer.deepest().removeEmptyDirectory(name)
+    }
+
+    private mutating func move(
+        _ name: FileName, of layer: Directory, to own: Directory, over below: MergedDirectory?,
+        _ isWanted: () -> Bool
+    ) throws(SyscallFailure) {
+        guard let status = try layer.status(of: name) else { return }
+        if try layer.isWhiteout(name, status, marks) {
+            try own.removeTree(name, isWanted: isWanted)
+            if try below?.shows(name) == true {
+                try layer.rename(name, to: name, in: own)
+            } else {
+                try layer.removeFile(name)
+            }
+        } else if status.isDirectory {
+            try moveDirectory(name, of: layer, to: own, over: try below?.directory(name), isWanted)
+        } else {
+            try own.removeTree(name, isWanted: isWanted)
+            try layer.rename(name, to: name, in: own)
+        }
+    }
+
+    /// - Parameter shown: what shows below under the same name.
+    private mutating func moveDirectory(
+        _ name: FileName, of layer: Directory, to own: Directory, over shown: MergedDirectory?,
+        _ isWanted: () -> Bool
     ) throws(SyscallFailure) {
         let child = try layer.open(name)
-        let own = try status(of: name)
-        let isOpaque = try child.isOpaque(marks)
-        let shown = try below?.directory(name)
-        if own?.isDirectory == true, !isOpaque {
-            let own = try open(name)
-            try own.merge(child, over: try own.isOpaque(marks) ? nil : shown, marks)
-            try layer.removeEmptyDirectory(name)
-        } else {
-            try removeTree(name)
-            // What this one had there has hidden what shows below.
-            if shown == nil {
-                try child.removeMark(marks)
-            } else if own != nil {
-                try child.mark(.opaque, marks)
-            }
-            try layer.rename(name, to: name, in: self)
+        let there = try own.status(of: name)
+        if there?.isDirectory == true, try !child.isOpaque(marks) {
+            let there = try own.open(name)
+            let shown = try there.isOpaque(marks) ? nil : shown
+            self.own.descend(to: name, there)
+            self.layer.descend(to: name, child)
+            if let shown { self.below.descend(to: name, shown) }
+            return try enter(name, hasBelow: shown != nil)
         }
-    }
-
-    private func removeMark(_ marks: OverlayMarks) throws(SyscallFailure) {
-        if try file.extendedAttribute(marks.opaque) != nil { try file.removeExtendedAttribute(marks.opaque) }
+        try own.removeTree(name, isWanted: isWanted)
+        // What this one had there has hidden what shows below.
+        if shown == nil {
+            try child.removeMark(marks)
+        } else if there != nil {
+            try child.mark(.opaque, marks)
+        }
+        try layer.rename(name, to: name, in: own)
     }
 }
 
@@ -72,11 +140,5 @@ extension MergedDirectory {
     fileprivate func shows(_ name: FileName) throws(SyscallFailure) -> Bool {
         if case .missing = try lookUp(name) { return false }
         return true
-    }
-
-    /// Nil unless a directory shows.
-    func directory(_ name: FileName) throws(SyscallFailure) -> MergedDirectory? {
-        guard case .directory(let directory) = try lookUp(name) else { return nil }
-        return directory
     }
 }

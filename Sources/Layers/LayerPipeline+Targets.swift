@@ -57,7 +57,7 @@ extension LayerPipeline {
                 throw error
             }
         } catch {
-            throw LayerFailure.wrapping(error)
+            throw failure(error)
         }
     }
 
@@ -66,7 +66,7 @@ extension LayerPipeline {
     ) throws -> FoundLayer {
         let directory = target.directory
         let below = target.lowers.isEmpty ? nil : MergedDirectory(target.lowers, marks)
-        return try directory.merging(over: below, marks) { layer in
+        return try directory.merging(over: below, marks, isWanted: isWanted) { layer in
             try apply(descriptor, to: layer, over: [directory] + target.lowers, progress)
         }
     }

@@ -90,11 +90,23 @@ package struct LayerPipeline: Sendable {
         do {
             // Of the lowest layer the tree is an empty one that somebody made now, which nothing is taken from.
             let lower = LowerView(step.parent == nil ? [] : [tree], marks)
-            return try tree.merging(over: nil, marks) { layer in
+            return try tree.merging(over: nil, marks, isWanted: isWanted) { layer in
                 try apply(step, to: layer, over: Promise(lower), progress: progress, streamed: streamed)
             }
         } catch {
-            throw LayerFailure.wrapping(error)
+            throw failure(error)
+        }
+    }
+
+    var isWanted: () -> Bool { { [cancellation] in !cancellation.isCancelled } }
+
+    /// What has ended the work: a system call that was given up says less than why it was.
+    func failure(_ error: any Error) -> LayerFailure {
+        do {
+            if (error as? SyscallFailure)?.isCancelled == true { try cancellation.check() }
+            return LayerFailure.wrapping(error)
+        } catch {
+            return LayerFailure.wrapping(error)
         }
     }
 
@@ -113,12 +125,12 @@ package struct LayerPipeline: Sendable {
         _ streamed: @escaping @Sendable () -> Void = {}, plainRoot: Metadata = .implicit
     ) throws(LayerFailure) -> FoundLayer {
         do {
-            return try WorkerThread(stackSize: LayerTree.stackSize) {
+            return try WorkerThread {
                 try Landlock.confine(to: directory)
                 return try run(descriptor, expected, directory, lower, progress, streamed, plainRoot)
             }.join()
         } catch {
-            throw LayerFailure.wrapping(error)
+            throw failure(error)
         }
     }
 
@@ -133,7 +145,7 @@ package struct LayerPipeline: Sendable {
             let account = Budget.Account(budget)
             var applier = LayerApplier(
                 directory: directory, below: lower, form: form, marks: marks, account: account,
-                plainRoot: plainRoot, known: known, accounts: accounts,
+                cancellation: cancellation, plainRoot: plainRoot, known: known, accounts: accounts,
                 digests: keepsDigests ? ContentDigests() : nil, settlingInterval: settlingInterval)
             do {
                 let stream = LayerStream(
@@ -159,7 +171,7 @@ package struct LayerPipeline: Sendable {
                 guard lower.wait() != nil else { throw Cancelled(.failure) }
                 window = Decompressor.defaultMaximumWindow
             }
-            try directory.removeContents()
+            try directory.removeContents(isWanted: isWanted)
         }
         throw LayerFailure(.refused("its whiteouts and the symlinks below hide each other without end"))
     }

@@ -9,7 +9,7 @@ internal import Synchronization
 /// Who takes a layer's entries as they come.
 protocol LayerVisitor {
     mutating func take(_ entry: Entry, from reader: inout LayerReader) throws
-    /// Behind the last entry.
+    /// After the last entry.
     mutating func endEntries() throws
 }
 

@@ -75,17 +75,48 @@ struct MergedDirectory: Sendable {
         return merged.isEmpty ? .missing : .directory(MergedDirectory(merged, marks))
     }
 
+    /// Nil unless a directory shows.
+    func directory(_ name: FileName) throws(SyscallFailure) -> MergedDirectory? {
+        guard case .directory(let directory) = try lookUp(name) else { return nil }
+        return directory
+    }
+
     /// All names that show, in no order.
     func names() throws(SyscallFailure) -> Set<FileName> {
-        var names = Set<FileName>()
-        for layer in layers { names.formUnion(try layer.names()) }
-        // The layer that is being applied, while it lies in the tree that it looks at.
-        names.remove(.stagedLayer)
         var shown = Set<FileName>()
-        for name in names {
-            if case .missing = try lookUp(name) { continue }
+        for (name, layers) in try holders() {
+            if case .missing = try MergedDirectory(layers, marks).lookUp(name) { continue }
             shown.insert(name)
         }
         return shown
+    }
+
+    /// Lends all names that a layer has here, each once and in no order, with what they show.
+    func forEachName(_ body: (FileName, LowerFile) throws -> Void) throws {
+        for (name, layers) in try holders() {
+            try body(name, try MergedDirectory(layers, marks).lookUp(name))
+        }
+    }
+
+    /// The layers that have each name: it need not be looked up in the others.
+    private func holders() throws(SyscallFailure) -> [FileName: [Directory]] {
+        var holders = [FileName: [Directory]]()
+        for layer in layers {
+            for name in try layer.names() { holders[name, default: []].append(layer) }
+        }
+        // The layer that is being applied, while it lies in the tree that it looks at.
+        holders[.stagedLayer] = nil
+        return holders
+    }
+}
+
+extension OpenPath<MergedDirectory> {
+    mutating func deepest() throws(SyscallFailure) -> MergedDirectory {
+        try deepest { (directory, name) throws(SyscallFailure) in
+            guard let next = try directory.directory(name) else {
+                throw SyscallFailure("openat", path: "\(name)", code: 2)
+            }
+            return next
+        }
     }
 }

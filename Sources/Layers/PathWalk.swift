@@ -18,16 +18,22 @@ extension DirectoryNode {
     /// As many links as the kernel follows at most (path_resolution(7)).
     static let maximumLinks = 40
 
-    /// Where components lead from a root: symlinks are followed, and stay inside.
+    /// Where the directory of an entry is, seen from this root: symlinks are followed, and stay inside.
     ///
-    /// - Parameter look: tells what a name in a directory is.
+    /// - Parameters:
+    ///   - last: the result for an entry before; what both paths share is not looked up again.
+    ///   - look: returns what a name in a directory is.
     func walk(
-        _ components: [FileName], of path: EntryPath, _ look: (FileName, DirectoryNode) throws -> WalkStep
-    ) throws -> DirectoryNode {
-        var node = self
-        var steps = components.reversed().map(Step.down)
-        var links = 0
+        _ components: ArraySlice<FileName>, of path: EntryPath, after last: PathWalk? = nil,
+        _ look: (FileName, DirectoryNode) throws -> WalkStep
+    ) throws -> PathWalk {
+        let start = last?.shared(with: components)
+        var node = start?.node ?? self
+        var steps = components.dropFirst(start?.path.count ?? 0).reversed().map(Step.down)
+        var links = start?.links ?? 0
+        var count: Int64 = 0
         while let step = steps.popLast() {
+            count += 1
             guard case .down(let name) = step else {
                 node = node.parent ?? self
                 continue
@@ -43,7 +49,7 @@ extension DirectoryNode {
                 steps += try Self.steps(of: target, on: path)
             }
         }
-        return node
+        return PathWalk(path: components, node: node, links: links, steps: count + node.distance)
     }
 
     /// Of a symlink's target, the first one last.
@@ -68,7 +74,56 @@ extension DirectoryNode {
     /// in.
     func isHidden(_ name: FileName) -> Bool {
         if hides(name) { return true }
-        guard let own = self.name, let parent else { return false }
-        return parent.isHidden(own)
+        var node = self
+        while let own = node.name, let parent = node.parent {
+            if parent.hides(own) { return true }
+            node = parent
+        }
+        return false
+    }
+
+    /// Those of some paths of the lower layers that this layer hides, seen from this root: at the end of a layer, in one pass
+    /// for all of them.
+    func hidden(of paths: Set<[FileName]>) -> Set<[FileName]> {
+        paths.filter { path in
+            var node: DirectoryNode? = self
+            for name in path {
+                guard let directory = node else { return false }
+                if directory.hides(name) { return true }
+                node = directory.children[name]
+            }
+            return false
+        }
+    }
+}
+
+/// Where a path has led.
+struct PathWalk {
+    let path: ArraySlice<FileName>
+    let node: DirectoryNode
+    /// Symlinks that were followed.
+    let links: Int
+    /// What it has taken (`Budget.Limits.steps`).
+    let steps: Int64
+
+    init(path: ArraySlice<FileName>, node: DirectoryNode, links: Int, steps: Int64) {
+        self.path = path
+        self.node = node
+        self.links = links
+        self.steps = steps
+    }
+
+    /// As much of it as another path begins with, too: archives are sorted by directory. Nil if that is not known: where a
+    /// symlink was followed, the directories above the last one are others than the path's.
+    fileprivate func shared(with other: ArraySlice<FileName>) -> PathWalk? {
+        let count = zip(path, other).prefix { $0 == $1 }.count
+        if count == path.count { return self }
+        guard links == 0 else { return nil }
+        var node = node
+        for _ in count..<path.count {
+            guard let parent = node.parent else { return nil }
+            node = parent
+        }
+        return PathWalk(path: path.prefix(count), node: node, links: 0, steps: 0)
     }
 }

@@ -3,13 +3,16 @@ internal import Kernel
 extension Directory {
     /// Lends a directory for a layer, which is then merged into this tree.
     ///
-    /// - Parameter below: as `merge` has it.
+    /// - Parameters:
+    ///   - below: as `merge` has it.
+    ///   - isWanted: as `merge` has it.
     func merging<Result>(
-        over below: MergedDirectory?, _ marks: OverlayMarks, _ apply: (Directory) throws -> Result
+        over below: MergedDirectory?, _ marks: OverlayMarks, isWanted: () -> Bool,
+        _ apply: (Directory) throws -> Result
     ) throws -> Result {
         try staging { layer in
             let result = try apply(layer)
-            try merge(layer, over: below, marks)
+            try merge(layer, over: below, marks, isWanted: isWanted)
             return result
         }
     }

@@ -43,20 +43,20 @@ package struct MountTable: Sendable {
 
     /// Where an overlay with this upper directory is mounted already, if it is.
     package func target(ofUpper upper: FilePath) -> FilePath? {
-        let bytes = Array(upper.string.utf8)
+        let bytes = upper.bytes
         return lines.first { $0.layers.uppers.contains(bytes) }.map { Self.path($0.target) }
     }
 
     /// Where a device is mounted, if it is.
     package func target(ofSource source: FilePath) -> FilePath? {
-        let bytes = Array(source.string.utf8)
+        let bytes = source.bytes
         return lines.first { $0.source == bytes }.map { Self.path($0.target) }
     }
 
     /// How many lower layers the topmost mount on a directory has; 0 if it is no overlay.
     package func lowers(of target: FilePath) throws(SyscallFailure) -> Int {
         let path = try target.resolved()
-        let bytes = Array(path.string.utf8)
+        let bytes = path.bytes
         guard let line = lines.last(where: { $0.target == bytes }) else { return 0 }
         var count = 0
         for option in line.options.split(separator: UInt8(ascii: ",")) {
@@ -73,7 +73,7 @@ package struct MountTable: Sendable {
     ///
     /// - Parameter path: absolute and without symlinks (`FilePath.resolved()`).
     package func device(holding path: FilePath, type: String) -> FilePath? {
-        guard let index = holder(of: Array(path.string.utf8)), lines[index].type == Array(type.utf8) else {
+        guard let index = holder(of: path.bytes), lines[index].type == Array(type.utf8) else {
             return nil
         }
         return Self.path(lines[index].source)
@@ -87,7 +87,7 @@ package struct MountTable: Sendable {
     ///
     /// - Parameter directory: absolute and without symlinks (`FilePath.resolved()`).
     package func users(below directory: FilePath) -> [(used: FilePath, target: FilePath)] {
-        let path = Array(directory.string.utf8)
+        let path = directory.bytes
         let holder = holder(of: path)
         // The same directory as its file system sees it, whose mounts all tell their roots so.
         let inside = holder.map { lines[$0].inside(path) }
@@ -129,9 +129,7 @@ package struct MountTable: Sendable {
 
     fileprivate static let slash = UInt8(ascii: "/")
 
-    private static func path(_ bytes: [UInt8]) -> FilePath {
-        FilePath(String(decoding: bytes, as: UTF8.self))
-    }
+    private static func path(_ bytes: [UInt8]) -> FilePath { FilePath(bytes) }
 
     /// Whether a path is another one or leads through it.
     fileprivate static func isBelow(_ path: [UInt8], _ other: [UInt8]) -> Bool {

@@ -17,16 +17,18 @@ extension SnapshotStore {
     ///
     /// - Parameters:
     ///   - waits: whether what another process is deleting has to be gone, too.
-    ///   - isWanted: asked while waiting; where it is not any more, this returns.
+    ///   - isWanted: polled while this deletes and waits; when it returns false, this returns and the rest stays set aside.
     /// - Throws: `.system`; what could be deleted is gone all the same.
-    package func sweep(waits: Bool, isWanted: () -> Bool = { true }) throws(StoreFailure) {
+    package func sweep(
+        waits: Bool, isWanted: @escaping @Sendable () -> Bool = { true }
+    ) throws(StoreFailure) {
         try attempting("cannot delete what was removed") { () throws(SyscallFailure) in
             let due = Set(try namesSetAside())
-            while case let names = try namesSetAside(), !names.isEmpty {
+            while isWanted(), case let names = try namesSetAside(), !names.isEmpty {
                 if let lock = try SweepLock.tryTake(snapshotter, in: locks) {
-                    try backend.delete(names, .whole)
+                    try backend.delete(names, .whole, isWanted: isWanted)
                     withExtendedLifetime(lock) {}
-                } else if waits, isWanted(), !due.isDisjoint(with: names) {
+                } else if waits, !due.isDisjoint(with: names) {
                     Process.sleep(milliseconds: 20)
                 } else {
                     return
@@ -37,8 +39,8 @@ extension SnapshotStore {
 
     /// Waits until all that is set aside is deleted, and its room can be used.
     ///
-    /// - Parameter isWanted: asked while waiting; where it is not any more, this returns.
-    package func makeRoom(isWanted: () -> Bool) throws(StoreFailure) {
+    /// - Parameter isWanted: polled during the work; when it returns false, this returns.
+    package func makeRoom(isWanted: @escaping @Sendable () -> Bool) throws(StoreFailure) {
         try sweep(waits: true, isWanted: isWanted)
         // ext4 counts freed blocks at once, and gives them out again when its journal has been written.
         try syncFileSystem()

@@ -23,15 +23,19 @@ package final class TreeRemoval: @unchecked Sendable {
     /// Files, roughly, that are gone sooner than another process is started: some ten milliseconds.
     private static let few = 1000
 
-    /// - Parameter deletion: how much of it is removed.
-    package func run(_ deletion: Deletion) throws(SyscallFailure) {
-        work(atMost: Self.few)
+    /// - Parameters:
+    ///   - deletion: how much of it is removed.
+    ///   - isWanted: polled every thousand files; when it returns false, the rest stays and this returns.
+    package func run(
+        _ deletion: Deletion, isWanted: @escaping @Sendable () -> Bool = { true }
+    ) throws(SyscallFailure) {
+        work(atMost: Self.few, isWanted)
         if deletion == .whole {
             // What is small needs no other thread, and one that the system does not give is not missed.
             let helpers = (1..<Self.threads).compactMap { _ in
-                isOver ? nil : try? WorkerThread { self.work() }
+                isOver ? nil : try? WorkerThread { self.work(isWanted) }
             }
-            work()
+            work(isWanted)
             for helper in helpers { try? helper.join() }
         }
         if let failure = monitor.change({ failure }) { throw failure }
@@ -39,9 +43,9 @@ package final class TreeRemoval: @unchecked Sendable {
 
     private var isOver: Bool { monitor.change { rest.isEmpty } }
 
-    private func work(atMost limit: Int = .max) {
+    private func work(atMost limit: Int = .max, _ isWanted: () -> Bool) {
         var count = 0
-        while count < limit, let next = take() {
+        while count < limit, isWanted(), let next = take() {
             // A directory is something, too.
             count += 1
             removeSome(of: next, &count)

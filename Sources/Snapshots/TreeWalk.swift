@@ -24,19 +24,14 @@ struct TreeWalk {
     }
 
     private struct Level {
-        /// Nil once it was closed in favour of deeper ones.
-        var directory: Directory?
-        let name: FileName?
         /// What is still to visit, last one first.
         var names: [FileName]
         let pathLength: Int
         let escapedLength: Int
     }
 
-    /// Levels whose directories stay open.
-    private static let openLevels = 64
-
     private let root: Directory
+    private var way: OpenPath<Directory>
     private let isOrdered: Bool
     private var levels = [Level]()
     private var isBegun = false
@@ -47,6 +42,7 @@ struct TreeWalk {
     /// - Parameter isOrdered: whether names come in the order of their bytes, and not in the file system's.
     init(_ root: Directory, isOrdered: Bool = true) {
         self.root = root
+        way = OpenPath(root)
         self.isOrdered = isOrdered
     }
 
@@ -63,7 +59,7 @@ struct TreeWalk {
                 path.removeLast(path.count - levels[last].pathLength)
                 escapedPath.removeLast(escapedPath.count - levels[last].escapedLength)
                 guard let name = levels[last].names.popLast() else {
-                    levels.removeLast()
+                    ascend()
                     continue
                 }
                 path.append(UInt8(ascii: "/"))
@@ -79,10 +75,15 @@ struct TreeWalk {
     }
 
     /// Leaves out what is in the directory that `next()` has just returned.
-    mutating func skipContents() { levels.removeLast() }
+    mutating func skipContents() { ascend() }
+
+    private mutating func ascend() {
+        levels.removeLast()
+        if way.depth > 0 { way.ascend() }
+    }
 
     private mutating func look(at name: FileName) throws(SyscallFailure) -> Entry {
-        let parent = try deepest()
+        let parent = try way.deepest()
         guard let status = try parent.status(of: name) else {
             throw SyscallFailure("fstatat", path: name.description, errno: .noSuchFileOrDirectory)
         }
@@ -98,21 +99,8 @@ struct TreeWalk {
     private mutating func descend(_ directory: Directory, _ name: FileName?) throws(SyscallFailure) {
         var names = try directory.names()
         if isOrdered { names.sort { $1.bytes.lexicographicallyPrecedes($0.bytes) } }
-        if levels.count >= Self.openLevels { levels[levels.count - Self.openLevels].directory = nil }
         levels.append(
-            Level(
-                directory: directory, name: name, names: names, pathLength: path.count,
-                escapedLength: escapedPath.count))
-    }
-
-    /// The directory of the deepest level, opened again from the root if it was closed, with those right above it.
-    private mutating func deepest() throws(SyscallFailure) -> Directory {
-        if let directory = levels.last?.directory { return directory }
-        var directory = root
-        for index in levels.indices {
-            if let name = levels[index].name { directory = try directory.open(name) }
-            if index + Self.openLevels >= levels.count { levels[index].directory = directory }
-        }
-        return directory
+            Level(names: names, pathLength: path.count, escapedLength: escapedPath.count))
+        if let name { way.descend(to: name, directory) }
     }
 }

@@ -25,19 +25,22 @@ package final class WorkerThread<Value: Sendable>: Sendable {
         }
     }
 
-    /// - Parameter stackSize: bytes of address space for its stack, of which only those that are used take memory; nil is the
-    ///   system's default (pthread_create(3)).
+    /// Bytes of address space for a thread's stack, of which only those that are used take memory.
+    ///
+    /// It is the same whatever `ulimit -s` is, from which the C library takes its default (pthread_create(3)): 2 MiB where that
+    /// is unlimited. No function recurses over what an image or a client chooses the depth of, but the JSON decoder, in at most
+    /// 100 levels (`JSONText`).
+    package static var stackSize: Int { 2 << 20 }
+
     /// - Throws: `SyscallFailure` if the system has no thread left (EAGAIN).
-    package init(
-        stackSize: Int? = nil, _ body: @escaping @Sendable () throws -> Value
-    ) throws(SyscallFailure) {
+    package init(_ body: @escaping @Sendable () throws -> Value) throws(SyscallFailure) {
         outcome = Outcome(body)
         let box = Unmanaged.passRetained(Start(outcome.run))
         var thread = pthread_t()
         var attributes = pthread_attr_t()
         pthread_attr_init(&attributes)
         defer { pthread_attr_destroy(&attributes) }
-        if let stackSize { pthread_attr_setstacksize(&attributes, stackSize) }
+        pthread_attr_setstacksize(&attributes, Self.stackSize)
         let failure = pthread_create(&thread, &attributes, { Start.enter($0) }, box.toOpaque())
         handle = Mutex(failure == 0 ? thread : nil)
         if failure != 0 {

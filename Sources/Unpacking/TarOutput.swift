@@ -59,7 +59,7 @@ package struct TarOutput: Sendable {
             return try job.run { try output.write($0) }
         case .file(let path):
             let folder = try makeDirectory(path.removingLastComponent())
-            guard let name = path.lastComponent.flatMap({ FileName(Array($0.string.utf8)) }) else {
+            guard let name = path.lastName else {
                 throw UnpackError(.usage, "'\(escaped(path))' names no file")
             }
             return try attempt {

@@ -216,6 +216,10 @@ extension UnpackError {
             self.init(
                 .data, "\(place)the image unpacks to more than \(limit) bytes, which --max-ratio allows",
                 hint: "if you trust it, raise --max-ratio")
+        case .steps(let limit):
+            self.init(
+                .data, "\(place)the paths of the image's entries take more than \(limit) steps",
+                hint: "if you trust it, raise --max-entries: there are 16 steps for each")
         case .memory(let limit):
             self.init(
                 .data, "\(place)its directories and whiteouts take more than \(limit) bytes to remember",

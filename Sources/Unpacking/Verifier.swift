@@ -101,8 +101,14 @@ package struct Verifier: Sendable {
             // Ids need not be in the order of the chain where layers were unpacked at once.
             try store.walk { if $0.kind == .committed { all.append($0) } }
             let parents = Dictionary(uniqueKeysWithValues: all.map { ($0.name, $0.parent) })
+            var known = [String: Int]()
             let depths = all.map { snapshot in
-                sequence(first: snapshot.name) { parents[$0] ?? nil }.reduce(0) { count, _ in count + 1 }
+                // Up to the first one whose depth is known: each snapshot is visited once, however long its chain is.
+                let chain = Array(
+                    sequence(first: snapshot.name) { parents[$0] ?? nil }.prefix { known[$0] == nil })
+                let above = chain.last.flatMap { parents[$0] ?? nil }.flatMap { known[$0] } ?? 0
+                for (index, name) in chain.reversed().enumerated() { known[name] = above + index + 1 }
+                return known[snapshot.name] ?? 0
             }
             all = zip(depths, all).sorted { ($0.0, $0.1.id) < ($1.0, $1.1.id) }.map(\.1)
             guard !names.isEmpty else { return all }

@@ -99,20 +99,29 @@ final class Stack {
     }
 
     /// The digest that is reported of a file is that of its content.
-    private func check(_ digests: ContentDigests, in directory: Directory) throws {
-        for name in try directory.names() {
-            guard let status = try directory.status(of: name) else { continue }
-            if status.isDirectory { try check(digests, in: try directory.open(name)) }
-            guard status.kind == .regular, status.size < 1 << 24, let digest = digests[status] else {
-                continue
+    private func check(_ digests: ContentDigests, in root: Directory) throws {
+        var pending = [root]
+        while let directory = pending.popLast() {
+            for name in try directory.names() {
+                guard let status = try directory.status(of: name) else { continue }
+                if status.isDirectory { pending.append(try directory.open(name)) }
+                try check(digests, name, status, in: directory)
             }
-            var content = [UInt8]()
-            try directory.openFile(name).read(into: &content, limit: Int(status.size) + 1)
-            var actual = ContentDigester()
-            actual.update(content.span.bytes, at: 0)
-            #expect(actual.finish(size: status.size) == digest, "\(name)")
-            knownDigests += 1
         }
+    }
+
+    private func check(
+        _ digests: ContentDigests, _ name: FileName, _ status: FileStatus, in directory: Directory
+    ) throws {
+        guard status.kind == .regular, status.size < 1 << 24, let digest = digests[status] else {
+            return
+        }
+        var content = [UInt8]()
+        try directory.openFile(name).read(into: &content, limit: Int(status.size) + 1)
+        var actual = ContentDigester()
+        actual.update(content.span.bytes, at: 0)
+        #expect(actual.finish(size: status.size) == digest, "\(name)")
+        knownDigests += 1
     }
 
     private func apply(_ steps: [LayerStep], _ pipeline: LayerPipeline) throws {

@@ -62,10 +62,12 @@ extension Directory {
 }
 
 extension File {
-    func hasSameContent(as other: borrowing File) throws(SyscallFailure) -> Bool {
+    /// - Parameter check: called for each piece of 256 KiB.
+    func hasSameContent(as other: borrowing File, check: () throws -> Void) throws -> Bool {
         var (bytes, otherBytes) = ([UInt8](), [UInt8]())
         var position: Int64 = 0
         repeat {
+            try check()
             try read(into: &bytes, limit: 1 << 18, at: position)
             try other.read(into: &otherBytes, limit: 1 << 18, at: position)
             if bytes != otherBytes { return false }

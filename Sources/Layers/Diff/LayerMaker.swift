@@ -23,21 +23,27 @@ package struct LayerMaker {
     /// Directories in which there are names still to come, the root first.
     private var frames = [Frame]()
     /// Directories that have an entry.
-    private var written = Set<[FileName]>()
+    private var written = Set<TreePath>()
     private var groups = [FileStatus.Identity: LinkGroup]()
 
+    /// The directories that the walk stands in, in the new tree and, as far as it has them, in the old one.
+    private var news: OpenPath<MergedDirectory>
+    private var olds: OpenPath<MergedDirectory>
+
     private struct Frame {
-        let path: [FileName]
-        let pair: DirectoryPair
+        let path: TreePath
+        let hasOld: Bool
+        /// What a layer can say of the directory.
+        let metadata: Metadata?
         /// The last one first.
         var names: [FileName]
     }
 
     private enum LinkGroup {
         /// Under this name first.
-        case written([FileName])
+        case written(TreePath)
         /// Names that have not changed.
-        case unchanged([[FileName]])
+        case unchanged([TreePath])
     }
 
     /// Writes the layer.
@@ -78,6 +84,8 @@ package struct LayerMaker {
         self.isShort = isShort
         self.cancellation = cancellation
         self.sink = sink
+        news = OpenPath(new.root, weight: new.root.layers.count)
+        olds = OpenPath(old.root, weight: old.root.layers.count)
         writer = TarWriter { try sink.write($0) }
     }
 
@@ -87,35 +95,50 @@ package struct LayerMaker {
         if !new.isEmpty {
             let root = DirectoryPair(old: old.isEmpty ? nil : old.root, new: new.root)
             if isShort { isShort = try root.addedLayers() != nil }
-            try enter([], root)
+            try enter(TreePath(), root)
         }
-        while var frame = frames.popLast() {
-            guard let name = frame.names.popLast() else { continue }
-            frames.append(frame)
+        while let last = frames.indices.last {
             try cancellation.check()
-            try compare(name, in: frame)
+            if let name = frames[last].names.popLast() {
+                let pair = DirectoryPair(
+                    old: frames[last].hasOld ? try olds.deepest() : nil, new: try news.deepest())
+                try compare(frames[last].path.appending(name), name, in: pair)
+            } else {
+                leave()
+            }
         }
         try writer.finish()
     }
 
-    private mutating func enter(_ path: [FileName], _ pair: DirectoryPair) throws {
+    private mutating func leave() {
+        let frame = frames.removeLast()
+        if frames.isEmpty { return }
+        news.ascend()
+        if frame.hasOld { olds.ascend() }
+    }
+
+    private mutating func enter(_ path: TreePath, _ pair: DirectoryPair) throws {
         guard path.count <= LayerTree.maximumDepth else {
             throw LayerFailure(.refused("more than \(LayerTree.maximumDepth) directories deep"))
         }
-        try pair.check(at: path)
+        try pair.check(at: path.components)
         let metadata = try pair.new.layerMetadata()
         if let metadata, try metadata != pair.old?.layerMetadata() { try write(path, .directory, metadata) }
-        frames.append(Frame(path: path, pair: pair, names: try pair.names(isShort: isShort).reversed()))
+        frames.append(
+            Frame(
+                path: path, hasOld: pair.old != nil, metadata: metadata,
+                names: try pair.names(isShort: isShort).reversed()))
     }
 
-    private mutating func compare(_ name: FileName, in frame: Frame) throws {
-        let path = frame.path + [name]
-        let before = try frame.pair.old?.lookUp(name) ?? .missing
-        switch try frame.pair.new.lookUp(name) {
+    private mutating func compare(_ path: TreePath, _ name: FileName, in pair: DirectoryPair) throws {
+        let before = try pair.old?.lookUp(name) ?? .missing
+        switch try pair.new.lookUp(name) {
         case .directory(let directory):
             try checkName(path)
             var below: MergedDirectory?
             if case .directory(let old) = before { below = old }
+            news.descend(to: name, directory)
+            if let below { olds.descend(to: name, below) }
             try enter(path, DirectoryPair(old: below, new: directory))
         case .file(_, let status) where status.kind == .socket:
             // No tar has one: whoever listens there makes it.
@@ -129,15 +152,16 @@ package struct LayerMaker {
         }
     }
 
-    private func checkName(_ path: [FileName]) throws(LayerFailure) {
+    private func checkName(_ path: TreePath) throws(LayerFailure) {
         if path.last.map(Whiteout.isReserved) == true {
-            throw LayerFailure(refusing: EntryPath(path), "in a layer its name would hide another file")
+            throw LayerFailure(
+                refusing: EntryPath(path.components), "in a layer its name would hide another file")
         }
     }
 
     /// As containerd compares, but for numbers of links: content only where the times are whole seconds, as they are of files from an archive.
     private func isUnchanged(
-        _ path: [FileName], _ layer: Directory, _ status: FileStatus, _ metadata: Metadata,
+        _ path: TreePath, _ layer: Directory, _ status: FileStatus, _ metadata: Metadata,
         since before: LowerFile
     ) throws -> Bool {
         guard case .file(let below, let old) = before, old.kind == status.kind, let name = path.last else {
@@ -152,9 +176,9 @@ package struct LayerMaker {
         switch status.kind {
         case .symlink: return try layer.readLink(name) == below.readLink(name)
         case .regular where status.size > 0 && status.modificationTime.nanoseconds == 0:
-            try cancellation.check()
             return try open(name, status, in: layer, at: path).hasSameContent(
-                as: open(name, old, in: below, at: path))
+                as: open(name, old, in: below, at: path)
+            ) { try cancellation.check() }
         default: return true
         }
     }
@@ -163,7 +187,7 @@ package struct LayerMaker {
 
     /// A file of the new tree that is no directory.
     private struct NewFile {
-        let path: [FileName]
+        let path: TreePath
         let layer: Directory
         let status: FileStatus
         let metadata: Metadata
@@ -176,7 +200,7 @@ package struct LayerMaker {
         }
         switch (groups[file.status.identity], isSame) {
         case (.written(let first), _):
-            try write(file.path, .hardLink(TarMember.name(of: first)), file.metadata)
+            try write(file.path, .hardLink(TarMember.name(of: first.components)), file.metadata)
         case (.unchanged(let names), true):
             groups[file.status.identity] = .unchanged(names + [file.path])
         case (nil, true): groups[file.status.identity] = .unchanged([file.path])
@@ -185,7 +209,7 @@ package struct LayerMaker {
             groups[file.status.identity] = .written(file.path)
             guard case .unchanged(let names) = group else { return }
             // They would stay the file that they were.
-            let target = TarMember.Content.hardLink(TarMember.name(of: file.path))
+            let target = TarMember.Content.hardLink(TarMember.name(of: file.path.components))
             for name in names { try write(name, target, file.metadata) }
         }
     }
@@ -201,12 +225,12 @@ package struct LayerMaker {
             if try file.layer.extendedAttribute(new.root.marks.metacopy, of: name) != nil {
                 throw LayerFailure(
                     .unsupported("overlay was told to copy no content up"),
-                    entry: EntryPath(file.path).description)
+                    entry: EntryPath(file.path.components).description)
             }
             let size = file.status.size
             let content = try open(name, file.status, in: file.layer, at: file.path)
             try write(file.path, .regular(size: size, ranges: nil), file.metadata)
-            try writeContent(of: content, size: size, EntryPath(file.path))
+            try writeContent(of: content, size: size, EntryPath(file.path.components))
         case .directory, .socket: break
         }
     }
@@ -214,13 +238,14 @@ package struct LayerMaker {
     /// Opens the file that was found before: another one under its name by now, a device for example, is neither opened nor
     /// read. A process that writes to the tree may replace names at any time.
     private func open(
-        _ name: FileName, _ status: FileStatus, in directory: Directory, at path: [FileName]
+        _ name: FileName, _ status: FileStatus, in directory: Directory, at path: TreePath
     ) throws -> File {
         do throws(SyscallFailure) {
             return try directory.openFile(name, expecting: status)
         } catch {
             guard error.isReplacement else { throw error }
-            throw LayerFailure(refusing: EntryPath(path), "the file was replaced while the tree was read")
+            throw LayerFailure(
+                refusing: EntryPath(path.components), "the file was replaced while the tree was read")
         }
     }
 
@@ -243,44 +268,42 @@ package struct LayerMaker {
         _ = writer.end()
     }
 
-    private mutating func hide(_ path: [FileName], _ before: LowerFile) throws {
+    private mutating func hide(_ path: TreePath, _ before: LowerFile) throws {
         if case .missing = before { return }
         guard let name = path.last, let whiteout = Whiteout.name(hiding: name) else {
-            throw LayerFailure(refusing: EntryPath(path), "it is gone, and no layer can say so: of its name")
+            throw LayerFailure(
+                refusing: EntryPath(path.components), "it is gone, and no layer can say so: of its name")
         }
         let metadata = Metadata(uid: 0, gid: 0, mode: 0, modificationTime: latest ?? .epoch)
-        try write(path.dropLast() + [whiteout], .regular(size: 0, ranges: nil), metadata)
+        try write(path.parent.appending(whiteout), .regular(size: 0, ranges: nil), metadata)
     }
 
-    private mutating func write(_ path: [FileName], _ content: TarMember.Content, _ metadata: Metadata) throws
-    {
+    private mutating func write(_ path: TreePath, _ content: TarMember.Content, _ metadata: Metadata) throws {
         try writeParents(of: path)
         var metadata = metadata
         if let latest, latest < metadata.modificationTime { metadata.modificationTime = latest }
         if case .hardLink = content { metadata.extendedAttributes = [] }
         if case .directory = content { written.insert(path) }
-        try writer.add(TarMember(path: path, content, metadata))
+        try writer.add(TarMember(path: path.components, content, metadata))
     }
 
     /// The directories above it, but for the root, which any tree has.
-    private mutating func writeParents(of path: [FileName]) throws {
-        var missing = [[FileName]]()
-        var parent = path.dropLast()
-        while !parent.isEmpty, !written.contains(Array(parent)) {
-            missing.append(Array(parent))
-            parent = parent.dropLast()
+    private mutating func writeParents(of path: TreePath) throws {
+        var missing = [TreePath]()
+        var parent = path.parent
+        while parent.count > 0, !written.contains(parent) {
+            missing.append(parent)
+            parent = parent.parent
         }
         for path in missing.reversed() {
-            if let metadata = try directory(at: path)?.layerMetadata() {
-                try write(path, .directory, metadata)
-            }
+            if let metadata = try metadata(at: path) { try write(path, .directory, metadata) }
         }
     }
 
-    private func directory(at path: [FileName]) throws(SyscallFailure) -> MergedDirectory? {
+    private func metadata(at path: TreePath) throws(SyscallFailure) -> Metadata? {
         // Almost always one of those that the walk stands in.
-        if frames.count > path.count, frames[path.count].path == path { return frames[path.count].pair.new }
-        return try new.directory(path)
+        if frames.count > path.count, frames[path.count].path == path { return frames[path.count].metadata }
+        return try new.directory(path.components)?.layerMetadata()
     }
 }
 

@@ -19,25 +19,31 @@ package import Streams
 package struct ImageTarWriter: Sendable {
     private let tree: ImageTree
     /// Of each regular file, under the number of its id.
-    private let firstNames: [[FileName]?]
+    private let firstNames: [TreePath?]
     private let counts: ImageTree.LinkCounts
     private let latest: Timestamp?
 
     /// - Parameters:
     ///   - tree: as `TreeReader` has read it.
     ///   - latest: no file is newer (`SOURCE_DATE_EPOCH`); nil leaves every time as it is.
-    package init(_ tree: ImageTree, latest: Timestamp? = nil) {
+    ///   - check: called for each name.
+    package init(
+        _ tree: ImageTree, latest: Timestamp? = nil, check: () throws -> Void
+    ) rethrows {
         self.tree = tree
         self.latest = latest
-        counts = tree.linkCounts()
-        var names = [[FileName]?](repeating: nil, count: tree.files.count)
-        tree.forEach { item in
+        counts = try tree.linkCounts(check: check)
+        var names = [TreePath?](repeating: nil, count: tree.files.count)
+        try tree.forEach { item in
+            try check()
             if tree[item.id].content.isRegular, names[Int(item.id.index)] == nil {
-                names[Int(item.id.index)] = item.path
+                names[Int(item.id.index)] = item.place
             }
         }
         firstNames = names
     }
+
+    package init(_ tree: ImageTree, latest: Timestamp? = nil) { self.init(tree, latest: latest) {} }
 
     /// Whether a layer has content that shows, so that it has to be read once more.
     package func needs(_ step: LayerStep) -> Bool { !wanted(of: step).isEmpty }
@@ -105,7 +111,7 @@ package struct ImageTarWriter: Sendable {
     /// - Throws: what the output throws, `LayerFailure` for what no tar can say, `Cancelled`.
     package func writeRest(to output: inout Output, cancellation: Cancellation) throws(LayerFailure) {
         /// Where files of several names, and without content, were written first.
-        var places = [ImageTree.FileID: [FileName]]()
+        var places = [ImageTree.FileID: TreePath]()
         do {
             try tree.forEach { item in
                 try cancellation.check()
@@ -118,15 +124,16 @@ package struct ImageTarWriter: Sendable {
     }
 
     private func write(
-        _ item: ImageTree.Item, _ places: inout [ImageTree.FileID: [FileName]], _ writer: inout TarWriter
+        _ item: ImageTree.Item, _ places: inout [ImageTree.FileID: TreePath], _ writer: inout TarWriter
     ) throws {
         let file = tree[item.id]
         if let first = firstNames[Int(item.id.index)] ?? places[item.id] {
-            if first == item.path { return }
+            if first == item.place { return }
             let metadata = clamped(file.metadata, withAttributes: false)
-            try writer.add(TarMember(path: item.path, .hardLink(TarMember.name(of: first)), metadata))
+            try writer.add(
+                TarMember(path: item.path, .hardLink(TarMember.name(of: first.components)), metadata))
         } else if let content = Self.content(of: file) {
-            if counts[item.id] > 1 { places[item.id] = item.path }
+            if counts[item.id] > 1 { places[item.id] = item.place }
             try writer.add(TarMember(path: item.path, content, clamped(file.metadata)))
         }
     }
@@ -151,7 +158,8 @@ package struct ImageTarWriter: Sendable {
 
     fileprivate func member(_ id: ImageTree.FileID, size: Int64) -> TarMember {
         TarMember(
-            path: firstNames[Int(id.index)] ?? [], .regular(size: size, ranges: tree.data(of: id)?.ranges),
+            path: firstNames[Int(id.index)]?.components ?? [],
+            .regular(size: size, ranges: tree.data(of: id)?.ranges),
             clamped(tree[id].metadata))
     }
 

@@ -30,26 +30,41 @@ private struct DirectoryReading {
 
     private static let origin = ImageTree.Origin(layer: 0, entry: nil)
 
-    /// A directory is opened from the one above it, and closed before its own are read: a deep tree takes few descriptors.
     mutating func read(_ root: Directory, _ check: () throws -> Void) throws {
         tree.files[0].metadata = try root.metadata()
-        var pending = [(path: [FileName], id: ImageTree.FileID)]()
-        pending.append(([], ImageTree.root))
-        while let (path, id) = pending.popLast() {
+        var way = OpenPath(root)
+        /// Directories still to be read, by level.
+        var pending = [try list(root, ImageTree.root, check)]
+        while let last = pending.indices.last {
+            guard let (name, id) = pending[last].popLast() else {
+                pending.removeLast()
+                if last > 0 { way.ascend() }
+                continue
+            }
+            let directory = try way.deepest().open(name)
+            way.descend(to: name, directory)
+            pending.append(try list(directory, id, check))
+        }
+    }
+
+    /// - Returns: the directories in it.
+    private mutating func list(
+        _ directory: Directory, _ id: ImageTree.FileID, _ check: () throws -> Void
+    ) throws -> [(name: FileName, id: ImageTree.FileID)] {
+        var directories = [(name: FileName, id: ImageTree.FileID)]()
+        for name in try directory.names() {
             try check()
-            let directory = try path.reduce(root) { try $0.open($1) }
-            for name in try directory.names() {
-                guard let status = try directory.status(of: name) else { continue }
-                try memory.add(LayerApplier.cost(of: name) + 250)
-                if status.isDirectory {
-                    let child = tree.addDirectory(try directory.open(name).metadata(), Self.origin)
-                    tree.setChild(name, of: id, to: child)
-                    pending.append((path + [name], child))
-                } else {
-                    tree.setChild(name, of: id, to: try file(name, in: directory, status, check))
-                }
+            guard let status = try directory.status(of: name) else { continue }
+            try memory.add(LayerApplier.cost(of: name) + 250)
+            if status.isDirectory {
+                let child = tree.addDirectory(try directory.open(name).metadata(), Self.origin)
+                tree.setChild(name, of: id, to: child)
+                directories.append((name, child))
+            } else {
+                tree.setChild(name, of: id, to: try file(name, in: directory, status, check))
             }
         }
+        return directories
     }
 
     private mutating func file(

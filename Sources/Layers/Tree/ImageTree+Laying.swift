@@ -4,12 +4,17 @@ internal import Kernel
 extension ImageTree {
     /// Lays a layer over the tree: its names show, what it hides does not, and only a directory over a directory lets
     /// what is below through.
-    mutating func lay(_ layer: LayerOutline) {
+    ///
+    /// - Parameter check: called for each directory; what it throws leaves a tree of no use.
+    mutating func lay(_ layer: LayerOutline, check: () throws -> Void = {}) rethrows {
         files += layer.files
         data += layer.data
         for (id, file) in layer.changed { files[Int(id.index)] = file }
         var pending = [(node: layer.root, onto: Self.root)]
-        while let (node, id) = pending.popLast() { pending += lay(node, onto: id, number: layer.number) }
+        while let (node, id) = pending.popLast() {
+            try check()
+            pending += lay(node, onto: id, number: layer.number)
+        }
     }
 
     /// - Returns: the directories in it that are still to be laid, with those that they come onto.

@@ -4,14 +4,18 @@ package import Kernel
 extension ImageTree {
     /// One name of the tree.
     package struct Item: Sendable {
-        /// From the root down; empty for the root.
-        package let path: [FileName]
+        package let place: TreePath
         package let id: FileID
 
-        package init(path: [FileName], id: FileID) {
-            self.path = path
+        package init(_ place: TreePath, id: FileID) {
+            self.place = place
             self.id = id
         }
+
+        package init(path: [FileName], id: FileID) { self.init(TreePath(path), id: id) }
+
+        /// From the root down; empty for the root.
+        package var path: [FileName] { place.components }
     }
 
     /// All names below a file, each directory before what is in it, names in the order of their bytes.
@@ -24,7 +28,9 @@ extension ImageTree {
         while let item = pending.popLast() {
             try body(item)
             guard self[item.id].isDirectory else { continue }
-            pending += children(of: item.id).reversed().map { Item(path: item.path + [$0.name], id: $0.id) }
+            pending += children(of: item.id).reversed().map {
+                Item(item.place.appending($0.name), id: $0.id)
+            }
         }
     }
 
@@ -32,11 +38,12 @@ extension ImageTree {
     package struct LinkCounts: Sendable {
         private var counts: [Int32]
 
-        init(of tree: ImageTree) {
+        init(of tree: ImageTree, check: () throws -> Void) rethrows {
             counts = [Int32](repeating: 0, count: tree.files.count)
             // In no order: nothing is sorted for it.
             var pending = [ImageTree.root]
             while let directory = pending.popLast() {
+                try check()
                 for id in tree.listing(of: directory).values {
                     counts[Int(id.index)] += 1
                     if tree[id].isDirectory { pending.append(id) }
@@ -47,7 +54,12 @@ extension ImageTree {
         package subscript(_ id: FileID) -> Int { Int(counts[Int(id.index)]) }
     }
 
-    package func linkCounts() -> LinkCounts { LinkCounts(of: self) }
+    /// - Parameter check: called for each directory.
+    package func linkCounts(check: () throws -> Void) rethrows -> LinkCounts {
+        try LinkCounts(of: self, check: check)
+    }
+
+    package func linkCounts() -> LinkCounts { linkCounts {} }
 
     // MARK: Resolving
 
@@ -83,9 +95,9 @@ extension ImageTree {
                 continue
             }
             let here = items[items.count - 1]
-            let place = here.path + [name]
+            let place = here.place.appending(name)
             guard let id = child(name, of: here.id) else {
-                return .missing(path: place + parts.reversed().compactMap { FileName($0) })
+                return .missing(path: place.components + parts.reversed().compactMap { FileName($0) })
             }
             if case .symlink(let target) = self[id].content, followsLast || !parts.isEmpty {
                 links += 1
@@ -94,7 +106,7 @@ extension ImageTree {
                 parts += Self.parts(of: target)
                 continue
             }
-            items.append(Item(path: place, id: id))
+            items.append(Item(place, id: id))
         }
         let found = items[items.count - 1]
         if followsLast, !self[found.id].isDirectory { return .missing(path: found.path) }

@@ -26,7 +26,7 @@ struct LayerOutline: LayerVisitor {
     private let memory: TreeMemory
 
     /// The parent of the entry before: archives are sorted by directory.
-    private var last: (path: [FileName], node: DirectoryNode)?
+    private var last: PathWalk?
     /// As `LayerApplier` has them.
     private var followed = Set<[FileName]>()
     private(set) var misread = Set<[FileName]>()
@@ -43,6 +43,7 @@ struct LayerOutline: LayerVisitor {
     ) {
         self.number = Int32(number)
         self.below = below
+        root.lowerID = ImageTree.root
         self.known = known
         self.accounts = AccountNumbers(accounts)
         watch = path.map { PathWatch($0, file: below.lookUp($0)) }
@@ -69,7 +70,8 @@ struct LayerOutline: LayerVisitor {
         }
     }
 
-    func endEntries() throws {
+    mutating func endEntries() throws {
+        misread.formUnion(root.hidden(of: followed))
         if misread.isEmpty, let refusal { throw refusal }
     }
 
@@ -89,13 +91,11 @@ struct LayerOutline: LayerVisitor {
         case .opaque:
             let parent = try resolve(entry.path)
             parent.isOpaque = true
-            noteHidden(parent.path)
             watch?.note(.opaque, at: parent)
             return
         case .hide(let hidden):
             let parent = try resolve(entry.path)
             if parent.whiteouts.insert(hidden).inserted { try memory.add(LayerApplier.cost(of: hidden)) }
-            noteHidden(parent.path + [hidden])
             watch?.note(.whiteout, at: hidden, in: parent)
             return
         }
@@ -116,13 +116,6 @@ struct LayerOutline: LayerVisitor {
         }
     }
 
-    /// Entries that went through what turns out to be hidden belong elsewhere.
-    private mutating func noteHidden(_ path: @autoclosure () -> [FileName]) {
-        if followed.isEmpty { return }
-        let path = path()
-        misread.formUnion(followed.filter { $0.starts(with: path) })
-    }
-
     /// A directory that something is in is the layer's own, whether an entry lists it or not.
     private func makeExist(_ node: DirectoryNode) {
         var next: DirectoryNode? = node
@@ -135,19 +128,21 @@ struct LayerOutline: LayerVisitor {
     // MARK: Where an entry goes
 
     private mutating func resolve(_ path: EntryPath) throws -> DirectoryNode {
-        if let last, last.path.elementsEqual(path.parent) { return last.node }
-        let parent = Array(path.parent)
-        let node = try walk(parent, of: path)
-        last = (parent, node)
-        return node
+        let walk = try walk(path.parent, of: path, after: last)
+        last = walk
+        return walk.node
     }
 
-    private mutating func walk(_ components: [FileName], of path: EntryPath) throws -> DirectoryNode {
-        try root.walk(components, of: path) { name, node in
+    private mutating func walk(
+        _ components: ArraySlice<FileName>, of path: EntryPath, after last: PathWalk? = nil
+    ) throws -> PathWalk {
+        let walk = try root.walk(components, of: path, after: last) { name, node in
             if let next = node.children[name], next.exists { return .directory(next) }
             if let target = try linkTarget(name, in: node, of: path) { return .link(target) }
             return .directory(try child(name, of: node))
         }
+        try account.step(walk.steps)
+        return walk
     }
 
     private mutating func linkTarget(
@@ -159,11 +154,11 @@ struct LayerOutline: LayerVisitor {
             }
             return target
         }
-        if number <= 1 || node.isHidden(name) { return nil }
-        let place = node.path + [name]
-        guard !known.contains(place), let id = below.lookUp(place),
-            case .symlink(let target) = below[id].content
+        guard number > 1, let id = node.lowerID.flatMap({ below.child(name, of: $0) }),
+            case .symlink(let target) = below[id].content, !node.isHidden(name)
         else { return nil }
+        let place = node.path + [name]
+        if known.contains(place) { return nil }
         if followed.insert(place).inserted { try memory.add(LayerApplier.cost(of: place)) }
         return target
     }
@@ -171,6 +166,7 @@ struct LayerOutline: LayerVisitor {
     private func child(_ name: FileName, of parent: DirectoryNode) throws -> DirectoryNode {
         if let child = parent.children[name] { return child }
         let child = DirectoryNode(name: name, parent: parent, exists: false)
+        child.lowerID = parent.lowerID.flatMap { below.child(name, of: $0) }
         guard child.depth <= LayerTree.maximumDepth else {
             throw LayerFailure(.refused("more than \(LayerTree.maximumDepth) directories deep"))
         }
@@ -207,6 +203,7 @@ struct LayerOutline: LayerVisitor {
         last = nil
         var pending = [node]
         while let node = pending.popLast() {
+            try account.step(1)
             node.exists = false
             node.metadata = nil
             node.entry = nil
@@ -293,7 +290,7 @@ struct LayerOutline: LayerVisitor {
         {
             throw LayerFailure(refusing: path, "a hard link to '\(target)', the name of a whiteout")
         }
-        let targetParent = try walk(Array(target.parent), of: target)
+        let targetParent = try walk(target.parent, of: target).node
         if targetParent.children[targetName]?.exists == true {
             throw LayerFailure(refusing: path, "a hard link to the directory '\(target)'")
         }
@@ -301,7 +298,9 @@ struct LayerOutline: LayerVisitor {
             throw LayerFailure(refusing: path, "a hard link to '\(target)', which it would replace")
         }
         let own = targetParent.exists ? targetParent.files[targetName] : nil
-        guard let id = own ?? below.lookUp(targetParent.path + [targetName]), !self[id].isDirectory else {
+        guard let id = own ?? targetParent.lowerID.flatMap({ below.child(targetName, of: $0) }),
+            !self[id].isDirectory
+        else {
             throw LayerFailure(
                 refusing: path, "a hard link to '\(target)', which is no file of this layer or below")
         }

@@ -39,24 +39,34 @@ package struct TreeChanges {
     /// - Parameters:
     ///   - old: like `new` read with digests.
     ///   - comparesTimes: whether a modification time alone is a difference.
+    ///   - check: called for each directory and each name.
+    package static func compare(
+        _ old: ImageTree, _ new: ImageTree, comparesTimes: Bool, check: () throws -> Void,
+        report: (TreeChange) throws -> Void
+    ) rethrows {
+        let changes = TreeChanges(
+            old: old, new: new, comparesTimes: comparesTimes,
+            oldGroups: try LinkGroupNames(of: old, check: check),
+            newGroups: try LinkGroupNames(of: new, check: check))
+        try changes.run(check, report)
+    }
+
     package static func compare(
         _ old: ImageTree, _ new: ImageTree, comparesTimes: Bool, report: (TreeChange) throws -> Void
     ) rethrows {
-        let changes = TreeChanges(
-            old: old, new: new, comparesTimes: comparesTimes, oldGroups: LinkGroupNames(of: old),
-            newGroups: LinkGroupNames(of: new))
-        try changes.run(report)
+        try compare(old, new, comparesTimes: comparesTimes, check: {}, report: report)
     }
 
     private struct Pair {
-        let path: [FileName]
+        let path: TreePath
         let old: ImageTree.FileID?
         let new: ImageTree.FileID?
     }
 
-    private func run(_ report: (TreeChange) throws -> Void) rethrows {
-        var pending = [Pair(path: [], old: ImageTree.root, new: ImageTree.root)]
+    private func run(_ check: () throws -> Void, _ report: (TreeChange) throws -> Void) rethrows {
+        var pending = [Pair(path: TreePath(), old: ImageTree.root, new: ImageTree.root)]
         while let pair = pending.popLast() {
+            try check()
             if let change = change(of: pair) { try report(change) }
             pending += children(of: pair).reversed()
         }
@@ -67,13 +77,14 @@ package struct TreeChanges {
         let news = pair.new.map(new.listing) ?? [:]
         return Set(olds.keys).union(news.keys)
             .sorted { $0.bytes.lexicographicallyPrecedes($1.bytes) }
-            .map { Pair(path: pair.path + [$0], old: olds[$0], new: news[$0]) }
+            .map { Pair(path: pair.path.appending($0), old: olds[$0], new: news[$0]) }
     }
 
     private func change(of pair: Pair) -> TreeChange? {
         guard let oldID = pair.old, let newID = pair.new else {
             return TreeChange(
-                kind: pair.old == nil ? .added : .deleted, path: pair.path, old: pair.old, new: pair.new,
+                kind: pair.old == nil ? .added : .deleted, path: pair.path.components, old: pair.old,
+                new: pair.new,
                 aspects: [])
         }
         var aspects = aspects(oldID, newID)
@@ -82,7 +93,8 @@ package struct TreeChanges {
             aspects.append(.time)
         }
         if aspects.isEmpty { return nil }
-        return TreeChange(kind: .modified, path: pair.path, old: oldID, new: newID, aspects: aspects)
+        return TreeChange(
+            kind: .modified, path: pair.path.components, old: oldID, new: newID, aspects: aspects)
     }
 
     private func aspects(_ oldID: ImageTree.FileID, _ newID: ImageTree.FileID) -> [TreeChange.Aspect] {
@@ -109,16 +121,17 @@ package struct TreeChanges {
 
 /// The first name of each file that has several.
 private struct LinkGroupNames {
-    private var names = [ImageTree.FileID: [FileName]]()
+    private var names = [ImageTree.FileID: TreePath]()
 
-    init(of tree: ImageTree) {
-        let counts = tree.linkCounts()
-        tree.forEach { item in
+    init(of tree: ImageTree, check: () throws -> Void) rethrows {
+        let counts = try tree.linkCounts(check: check)
+        try tree.forEach { item in
+            try check()
             if !tree[item.id].isDirectory, counts[item.id] > 1, names[item.id] == nil {
-                names[item.id] = item.path
+                names[item.id] = item.place
             }
         }
     }
 
-    subscript(_ id: ImageTree.FileID) -> [FileName]? { names[id] }
+    subscript(_ id: ImageTree.FileID) -> TreePath? { names[id] }
 }

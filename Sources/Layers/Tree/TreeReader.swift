@@ -61,7 +61,7 @@ package struct TreeReader: Sendable {
                     .read(into: &outline, progress)
                 if outline.misread.isEmpty, outline.accounts.areMissing {
                     var merged = tree
-                    merged.lay(outline)
+                    try merged.lay(outline) { try cancellation.check() }
                     accounts = try readAccounts(of: merged)
                 } else if outline.misread.isEmpty {
                     account.keep()
@@ -69,7 +69,7 @@ package struct TreeReader: Sendable {
                         warnings: outline.warnings, entries: outline.entries,
                         touches: outline.watch?.touches ?? [])
                     outline.release()
-                    tree.lay(outline)
+                    try tree.lay(outline) { try cancellation.check() }
                     return added
                 }
                 known.formUnion(outline.misread)

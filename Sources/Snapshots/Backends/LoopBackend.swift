@@ -24,7 +24,8 @@ struct LoopBackend: SnapshotBackend {
         if isView, parent != nil { return }
         let directory = try folder.open(id)
         if let parent {
-            try directory.copyImage(try folder.open(parent).openFile(Self.tree), as: Self.tree)
+            try directory.copyImage(
+                try folder.open(parent).openFile(Self.tree), as: Self.tree, isWanted: isWanted)
         } else {
             try directory.copyImage(try folder.directory.openFile(Self.scratch), as: Self.tree)
         }
@@ -166,11 +167,13 @@ struct LoopBackend: SnapshotBackend {
 
 extension Directory {
     /// Makes a new file with all of another's content, which takes what the other one takes and no more.
-    fileprivate func copyImage(_ source: borrowing File, as name: FileName) throws(SyscallFailure) {
+    fileprivate func copyImage(
+        _ source: borrowing File, as name: FileName, isWanted: () -> Bool = { true }
+    ) throws(SyscallFailure) {
         guard let copy = try createFile(name, mode: 0o600) else {
             throw SyscallFailure("openat", path: "\(name)", errno: .fileExists)
         }
-        try copy.copyContent(of: source)
+        try copy.copyContent(of: source, isWanted: isWanted)
         try copy.close()
     }
 }

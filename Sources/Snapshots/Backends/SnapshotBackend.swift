@@ -67,12 +67,18 @@ protocol SnapshotBackend: Sendable {
     func mounts(own: Int64?, parents: [Int64], isWritable: Bool) throws(SyscallFailure) -> [Mount]
 
     /// Deletes directories of the folder that are no snapshots' any more, or some of what is in them.
-    func delete(_ names: [FileName], _ deletion: Deletion) throws(SyscallFailure)
+    ///
+    /// - Parameter isWanted: polled during the work; when it returns false, the rest stays and this returns.
+    func delete(
+        _ names: [FileName], _ deletion: Deletion, isWanted: @escaping @Sendable () -> Bool
+    ) throws(SyscallFailure)
 }
 
 extension SnapshotBackend {
-    func delete(_ names: [FileName], _ deletion: Deletion) throws(SyscallFailure) {
-        try TreeRemoval(of: names, in: folder.directory).run(deletion)
+    func delete(
+        _ names: [FileName], _ deletion: Deletion, isWanted: @escaping @Sendable () -> Bool = { true }
+    ) throws(SyscallFailure) {
+        try TreeRemoval(of: names, in: folder.directory).run(deletion, isWanted: isWanted)
     }
 }
 

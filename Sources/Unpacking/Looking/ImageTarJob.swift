@@ -64,7 +64,9 @@ package struct ImageTarJob: Sendable {
                 warnings += added.warnings.map { "\(step.name): \($0.description)" }
             }
         }
-        let tar = ImageTarWriter(tree, latest: latest)
+        let tar = try attempt {
+            try ImageTarWriter(tree, latest: latest) { try cancellation.check() }
+        }
         var output = ImageTarWriter.Output(to: write)
         if let first = steps.first {
             do {

@@ -52,16 +52,20 @@ struct DiffCommand: NamespacedCommand {
 
     func run() throws {
         let (old, new) = (try open(old), try open(new))
-        let (oldTree, newTree) = try looking(talk) { look, cancellation in
-            if case .image(let old) = old, case .image(let new) = new { return try look.trees(of: old, new) }
+        let (oldTree, newTree, cancellation) = try looking(talk) { look, cancellation in
+            if case .image(let old) = old, case .image(let new) = new {
+                let trees = try look.trees(of: old, new)
+                return (trees.0, trees.1, cancellation)
+            }
             return (
-                try tree(of: old, look, cancellation), try tree(of: new, look, cancellation)
+                try tree(of: old, look, cancellation), try tree(of: new, look, cancellation), cancellation
             )
         }
+        let check = { try attempt { try cancellation.check() } }
         var writer = LineWriter()
         var count = 0
         let links = (old: oldTree.linkCounts(), new: newTree.linkCounts())
-        try TreeChanges.compare(oldTree, newTree, comparesTimes: times) { change in
+        try TreeChanges.compare(oldTree, newTree, comparesTimes: times, check: check) { change in
             count += 1
             guard json else { return try writer.add(Self.line(change)) }
             let document = ChangeDocument(

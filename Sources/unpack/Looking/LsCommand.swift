@@ -3,6 +3,7 @@ internal import ArgumentParser
 internal import Kernel
 internal import Layers
 internal import Programs
+internal import Streams
 internal import Unpacking
 
 /// What an image shows, without unpacking it.
@@ -34,19 +35,26 @@ struct LsCommand: ParsableCommand {
 
     func run() throws {
         let opened = try openImage(image, selection)
-        let tree = try looking(talk) { look, _ in try look.tree(of: opened) }
-        let start = try resolve(in: tree)
-        var items = [(item: ImageTree.Item, name: String)]()
-        if recursive {
-            tree.forEach(from: start) { items.append(($0, shown($0.path))) }
-        } else if tree[start.id].isDirectory {
-            for (name, id) in tree.children(of: start.id) {
-                items.append((ImageTree.Item(path: start.path + [name], id: id), name.description))
-            }
-        } else {
-            items = [(start, shown(start.path))]
+        let (tree, cancellation) = try looking(talk) { look, cancellation in
+            (try look.tree(of: opened), cancellation)
         }
-        try print(items, of: tree)
+        let start = try resolve(in: tree)
+        try print(of: tree) { body in
+            // Twice for a table: all paths of a hostile image would not fit into memory.
+            func take(_ item: ImageTree.Item, _ name: String) throws {
+                try attempt { try cancellation.check() }
+                try body(item, name)
+            }
+            if recursive {
+                try tree.forEach(from: start) { try take($0, shown($0.path)) }
+            } else if tree[start.id].isDirectory {
+                for (name, id) in tree.children(of: start.id) {
+                    try take(ImageTree.Item(start.place.appending(name), id: id), name.description)
+                }
+            } else {
+                try take(start, shown(start.path))
+            }
+        }
     }
 
     private func resolve(in tree: ImageTree) throws -> ImageTree.Item {
@@ -61,29 +69,37 @@ struct LsCommand: ParsableCommand {
         }
     }
 
-    private func print(_ items: [(item: ImageTree.Item, name: String)], of tree: ImageTree) throws {
+    /// - Parameter forEach: lends the files with the names to print, each time in the same order.
+    private func print(
+        of tree: ImageTree, _ forEach: ((ImageTree.Item, _ name: String) throws -> Void) throws -> Void
+    ) throws {
         var writer = LineWriter()
         if json {
             let links = tree.linkCounts()
-            for (item, _) in items {
+            try forEach { item, _ in
                 let document = FileDocument(tree[item.id], at: item.path, links: links[item.id])
                 try writer.add(try attempt { try encoded(document) })
             }
             return try writer.flush()
         }
-        let files = items.map { tree[$0.item.id] }
-        let hasAttributes = files.contains { !$0.metadata.extendedAttributes.isEmpty }
-        let owners = files.map { "\($0.metadata.uid):\($0.metadata.gid)" }
-        let ownerWidth = owners.map(\.utf8.count).max() ?? 0
-        let sizeWidth = files.map(\.content.measure.utf8.count).max() ?? 0
-        for (index, file) in files.enumerated() {
+        func owner(of file: ImageTree.File) -> String { "\(file.metadata.uid):\(file.metadata.gid)" }
+        var hasAttributes = false
+        var (ownerWidth, sizeWidth) = (0, 0)
+        try forEach { item, _ in
+            let file = tree[item.id]
+            hasAttributes = hasAttributes || !file.metadata.extendedAttributes.isEmpty
+            ownerWidth = max(ownerWidth, owner(of: file).utf8.count)
+            sizeWidth = max(sizeWidth, file.content.measure.utf8.count)
+        }
+        try forEach { item, name in
+            let file = tree[item.id]
             let permissions = file.content.permissions(file.metadata)
-            let owner = owners[index]
+            let owner = owner(of: file)
             let size = file.content.measure
             var line = permissions + spaces((hasAttributes ? 11 : 10) - permissions.count)
             line += " " + owner + spaces(ownerWidth - owner.utf8.count)
             line += " " + spaces(sizeWidth - size.utf8.count) + size
-            line += " \(UTC(file.metadata.modificationTime).text) \(items[index].name)"
+            line += " \(UTC(file.metadata.modificationTime).text) \(name)"
             if case .symlink(let target) = file.content { line += " -> \(escaped(target))" }
             try writer.add(line)
         }

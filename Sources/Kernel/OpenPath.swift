@@ -1,0 +1,69 @@
+/// The way from a root down to a directory, of which a bounded number of directories stays open, however deep it is.
+///
+/// Open are the deepest directories and every `interval`th above them. A closed one is opened again by name from the nearest
+/// open one above it, so that a walk through a whole tree opens each directory a constant number of times.
+package struct OpenPath<Place> {
+    private struct Level {
+        let name: FileName
+        /// Nil while it is closed.
+        var place: Place?
+    }
+
+    /// Directories above the window that stay open, at most.
+    private static var mostCheckpoints: Int { 64 }
+
+    private let root: Place
+    private let window: Int
+    private var interval = 64
+    private var levels = [Level]()
+
+    /// - Parameter weight: descriptors that one place takes.
+    package init(_ root: Place, weight: Int = 1) {
+        self.root = root
+        window = max(8, 64 / max(1, weight))
+    }
+
+    /// Levels below the root.
+    package var depth: Int { levels.count }
+    /// From the root down.
+    package var names: [FileName] { levels.map(\.name) }
+
+    /// Goes down to a directory that the caller has opened in the deepest one.
+    package mutating func descend(to name: FileName, _ place: Place) {
+        levels.append(Level(name: name, place: place))
+        close(levels.count - 1 - window)
+        guard levels.count > Self.mostCheckpoints * interval else { return }
+        interval *= 2
+        for index in 0..<(levels.count - window) { close(index) }
+    }
+
+    package mutating func ascend() { levels.removeLast() }
+
+    private mutating func close(_ index: Int) {
+        if index >= 0, !index.isMultiple(of: interval) { levels[index].place = nil }
+    }
+
+    /// The deepest directory, opened again if it was closed.
+    ///
+    /// - Parameter open: opens a directory of another one.
+    package mutating func deepest<Failure>(
+        _ open: (Place, FileName) throws(Failure) -> Place
+    ) throws(Failure) -> Place {
+        guard let last = levels.last else { return root }
+        if let place = last.place { return place }
+        let start = levels.lastIndex { $0.place != nil }
+        var place = start.flatMap { levels[$0].place } ?? root
+        for index in (start.map { $0 + 1 } ?? 0)..<levels.count {
+            place = try open(place, levels[index].name)
+            levels[index].place = place
+            close(index <= levels.count - 1 - window ? index : -1)
+        }
+        return place
+    }
+}
+
+extension OpenPath<Directory> {
+    package mutating func deepest() throws(SyscallFailure) -> Directory {
+        try deepest { (directory, name) throws(SyscallFailure) in try directory.open(name) }
+    }
+}
