@@ -55,10 +55,17 @@ package final class Directory: Sendable {
         }
     }
 
-    /// Creates a file and opens it for writing; nil if the name is taken.
+    /// Creates a file and opens it for writing.
+    ///
+    /// - Throws: EEXIST if the name is taken.
+    package func makeFile(_ name: FileName, mode: UInt32) throws(SyscallFailure) -> File {
+        try openDescriptor(name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: mode)
+    }
+
+    /// As `makeFile`; nil if the name is taken.
     package func createFile(_ name: FileName, mode: UInt32) throws(SyscallFailure) -> File? {
         do throws(SyscallFailure) {
-            return try openDescriptor(name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: mode)
+            return try makeFile(name, mode: mode)
         } catch let error where error.isTaken {
             return nil
         }

@@ -10,11 +10,11 @@ package struct FoundLayer: Sendable {
     /// Of the files that it has, as far as they were asked for.
     package let digests: ContentDigests
 
-    init(_ content: LayerContent, by applier: LayerApplier) {
+    init(_ content: LayerContent, by interpreter: LayerInterpreter<DirectorySink>) {
         self.content = content
-        warnings = applier.warnings
-        entries = applier.entries
-        digests = applier.digests ?? ContentDigests()
+        warnings = interpreter.sink.warnings
+        entries = interpreter.entries
+        digests = interpreter.sink.digests ?? ContentDigests()
     }
 }
 

@@ -110,10 +110,6 @@ package struct LayerPipeline: Sendable {
         }
     }
 
-    /// Two for a layer that was begun on a wrong idea of the layers below, and for one that goes through a lower
-    /// symlink first and hides it later; more are for one that does so in several steps.
-    private static let maximumPasses = 16
-
     /// Runs in a thread of its own, because one can never get back what it gives up.
     ///
     /// - Parameters:
@@ -135,44 +131,44 @@ package struct LayerPipeline: Sendable {
     }
 
     private func run(
-        _ descriptor: Descriptor, _ expected: DiffID?, _ directory: Directory, _ lower: Promise<LowerView?>,
-        _ progress: @escaping Progress, _ streamed: () -> Void, _ plainRoot: Metadata
+        _ descriptor: Descriptor, _ expected: DiffID?, _ directory: Directory,
+        _ lower: Promise<LowerView?>, _ progress: @escaping Progress, _ streamed: () -> Void,
+        _ plainRoot: Metadata
     ) throws -> FoundLayer {
-        var known = Set<[FileName]>()
-        var accounts: ImageAccounts?
         var window = sharedWindow
-        for _ in 1...Self.maximumPasses {
-            let account = Budget.Account(budget)
-            var applier = LayerApplier(
-                directory: directory, below: lower, form: form, marks: marks, account: account,
-                cancellation: cancellation, plainRoot: plainRoot, known: known, accounts: accounts,
-                digests: keepsDigests ? ContentDigests() : nil, settlingInterval: settlingInterval)
+        var content: LayerContent?
+        let format = DirectorySink.Format(whiteouts: form, marks: marks, plainRoot: plainRoot)
+        var passes = LayerPasses(budget)
+        return try passes.run { pass in
+            let sink = DirectorySink(
+                directory, over: lower, format, account: pass.account, cancellation: cancellation,
+                digests: keepsDigests ? ContentDigests() : nil,
+                earlyFinalizationInterval: settlingInterval)
+            var interpreter = LayerInterpreter(pass, into: sink)
             do {
                 let stream = LayerStream(
-                    descriptor, expecting: expected, from: blobs, account, cancellation: cancellation,
+                    descriptor, expecting: expected, from: blobs, pass.account, cancellation: cancellation,
                     window: window, blockSize: blockSize
                 ) { () throws(Cancelled) in
-                    // Without those below it, it is of no use.
+                    // A layer is of no use without those below it.
                     if case .some(.none) = lower.value { throw Cancelled(.failure) }
                 }
-                let content = try stream.read(into: &applier, progress)
+                content = try stream.read(into: &interpreter, progress)
                 streamed()
-                if applier.misread.isEmpty, applier.accounts.areMissing {
-                    accounts = try applier.readAccounts()
-                } else if applier.misread.isEmpty {
-                    try applier.finish()
-                    account.keep()
-                    return FoundLayer(content, by: applier)
-                }
-                known.formUnion(applier.misread)
-            } catch is Misread {
-                // The layers below are known now.
+                return interpreter
             } catch CompressionFailure.windowTooLarge where window < Decompressor.defaultMaximumWindow {
                 guard lower.wait() != nil else { throw Cancelled(.failure) }
                 window = Decompressor.defaultMaximumWindow
+                return nil
             }
+        } readAccounts: { interpreter in
+            try interpreter.sink.readAccounts()
+        } finish: { interpreter in
+            try interpreter.sink.finish()
+            guard let content else { throw InternalError("a layer was finished that was not read") }
+            return FoundLayer(content, by: interpreter)
+        } undo: {
             try directory.removeContents(isWanted: isWanted)
         }
-        throw LayerFailure(.refused("its whiteouts and the symlinks below hide each other without end"))
     }
 }

@@ -106,8 +106,8 @@ struct LayerStream {
             entry = nil
             try reader.finish()
             try visitor.endEntries()
-        } catch let misread as Misread {
-            throw misread
+        } catch let assumption as StaleAssumption {
+            throw assumption
         } catch {
             throw LayerFailure.wrapping(error).placed(at: entry)
         }

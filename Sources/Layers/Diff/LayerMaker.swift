@@ -118,8 +118,8 @@ package struct LayerMaker {
     }
 
     private mutating func enter(_ path: TreePath, _ pair: DirectoryPair) throws {
-        guard path.count <= LayerTree.maximumDepth else {
-            throw LayerFailure(.refused("more than \(LayerTree.maximumDepth) directories deep"))
+        guard path.count <= TreeLimits.depth else {
+            throw LayerFailure(.refused("more than \(TreeLimits.depth) directories deep"))
         }
         try pair.check(at: path.components)
         let metadata = try pair.new.layerMetadata()

@@ -55,7 +55,7 @@ private struct DirectoryReading {
         for name in try directory.names() {
             try check()
             guard let status = try directory.status(of: name) else { continue }
-            try memory.add(LayerApplier.cost(of: name) + 250)
+            try memory.remember(name.memorySize + 250)
             if status.isDirectory {
                 let child = tree.addDirectory(try directory.open(name).metadata(), Self.origin)
                 tree.setChild(name, of: id, to: child)
@@ -87,7 +87,7 @@ private struct DirectoryReading {
         case .directory: throw SyscallFailure("fstatat", path: name.description, code: 21)
         }
         let metadata = try directory.metadata(of: name, status)
-        try memory.add(metadata.attributesSize)
+        try memory.remember(metadata.attributesSize)
         let id = tree.add(
             ImageTree.File(content: content, metadata: metadata, origin: Self.origin, detail: detail))
         if status.linkCount > 1 { known[status.identity] = id }

@@ -101,7 +101,7 @@ extension ImageTree {
             }
             if case .symlink(let target) = self[id].content, followsLast || !parts.isEmpty {
                 links += 1
-                if links > DirectoryNode.maximumLinks { return .tooManyLinks }
+                if links > TreeLimits.symlinks { return .tooManyLinks }
                 if target.first == UInt8(ascii: "/") { items.removeLast(items.count - 1) }
                 parts += Self.parts(of: target)
                 continue

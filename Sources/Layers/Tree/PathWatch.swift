@@ -15,13 +15,15 @@ struct PathWatch {
         self.file = file
     }
 
-    mutating func note(_ what: PathTouch.What, at node: DirectoryNode) {
+    mutating func note<Storage>(_ what: PathTouch.What, at node: DirectoryNode<Storage>) {
         if node.depth <= path.count, node.path.elementsEqual(path.prefix(node.depth)) {
             add(what, depth: node.depth)
         }
     }
 
-    mutating func note(_ what: PathTouch.What, at name: FileName, in parent: DirectoryNode) {
+    mutating func note<Storage>(
+        _ what: PathTouch.What, at name: FileName, in parent: DirectoryNode<Storage>
+    ) {
         let depth = parent.depth + 1
         // Most entries go no further than this.
         if depth <= path.count, path[parent.depth] == name,

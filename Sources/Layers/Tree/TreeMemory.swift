@@ -12,9 +12,11 @@ package final class TreeMemory: Sendable {
 
     package var used: Int64 { count.load(ordering: .relaxed) }
 
-    func add(_ bytes: Int64) throws(Budget.Excess) {
+    func remember(_ bytes: Int64) throws(Budget.Excess) {
         guard count.add(bytes, ordering: .relaxed).newValue <= limit else { throw .memory(limit: limit) }
     }
+
+    func forget(_ bytes: Int64) { count.subtract(bytes, ordering: .relaxed) }
 
     /// Gives back what was added since.
     func reset(to used: Int64) { count.store(used, ordering: .relaxed) }

@@ -29,7 +29,7 @@ extension ImageTree {
     /// The regular file that a path leads to, as `LowerView.contents` follows it; nil if there is none.
     fileprivate func file(followingLinks name: String) -> File? {
         var path = Array(name.utf8)
-        for _ in 0...DirectoryNode.maximumLinks {
+        for _ in 0...TreeLimits.symlinks {
             guard case .found(let item) = resolve(path) else { return nil }
             switch self[item.id].content {
             case .regular: return self[item.id]

@@ -37,45 +37,42 @@ package struct TreeReader: Sendable {
         package let touches: [PathTouch]
     }
 
-    /// As `LayerPipeline` has it.
-    private static let maximumPasses = 16
-
-    /// Lays one more layer over a tree of all those below it.
+    /// Merges one more layer onto a tree of all those below it.
     ///
-    /// - Parameter path: one that somebody wants to know the history of.
+    /// - Parameter path: a path whose history the caller wants.
     package func add(
         _ step: LayerStep, to tree: inout ImageTree, watching path: [FileName]? = nil,
         progress: @escaping @Sendable (Int64) -> Void = { _ in }
     ) throws(LayerFailure) -> Added {
         do {
             steps.withLock { $0[Int32(step.number)] = step }
-            var known = Set<[FileName]>()
-            var accounts: ImageAccounts?
-            for _ in 1...Self.maximumPasses {
-                let account = Budget.Account(budget)
-                let before = memory.used
-                var outline = LayerOutline(
-                    number: step.number, over: tree, known: known, accounts: accounts, watching: path,
-                    digests: wantsDigests, account: account, memory: memory)
-                try LayerStream(step, of: layout, account, cancellation: cancellation)
-                    .read(into: &outline, progress)
-                if outline.misread.isEmpty, outline.accounts.areMissing {
-                    var merged = tree
-                    try merged.lay(outline) { try cancellation.check() }
-                    accounts = try readAccounts(of: merged)
-                } else if outline.misread.isEmpty {
-                    account.keep()
-                    let added = Added(
-                        warnings: outline.warnings, entries: outline.entries,
-                        touches: outline.watch?.touches ?? [])
-                    outline.release()
-                    try tree.lay(outline) { try cancellation.check() }
-                    return added
-                }
-                known.formUnion(outline.misread)
+            let before = memory.used
+            var passes = LayerPasses(budget)
+            var below = tree
+            var layer = try passes.run { pass in
+                let sink = TreeSink(
+                    number: step.number, over: below, watching: path, digests: wantsDigests,
+                    account: pass.account, memory: memory)
+                var interpreter = LayerInterpreter(pass, into: sink)
+                try LayerStream(step, of: layout, pass.account, cancellation: cancellation)
+                    .read(into: &interpreter, progress)
+                return interpreter
+            } readAccounts: { interpreter in
+                var merged = below
+                try merged.lay(interpreter.sink) { try cancellation.check() }
+                return try readAccounts(of: merged)
+            } finish: { interpreter in
+                interpreter
+            } undo: {
                 memory.reset(to: before)
             }
-            throw LayerFailure(.refused("its whiteouts and the symlinks below hide each other without end"))
+            // No other copy of the tree may be left when it is changed in place.
+            below = ImageTree()
+            layer.sink.releaseLower()
+            try tree.lay(layer.sink) { try cancellation.check() }
+            return Added(
+                warnings: layer.sink.warnings, entries: layer.entries,
+                touches: layer.sink.watch?.touches ?? [])
         } catch {
             throw LayerFailure.wrapping(error)
         }

@@ -1,23 +1,25 @@
 internal import Kernel
 
-/// A walk through the directories that a layer touches, beside those that the layers below show at the same places.
+/// A walk through the directories that a layer touches, with those that the layers below show at the same paths.
 ///
-/// It does not recurse, and it takes a bounded number of descriptors (`OpenPath`). Directories that the caller removes from the
-/// layer on the way are visited all the same.
-struct NodeWalk {
-    /// `lower` is what the layers below show there, nil for nothing: the layer may hide it.
+/// It does not recurse, and it keeps a bounded number of descriptors open (`OpenPath`). It also visits directories that the
+/// caller removes from the layer meanwhile.
+struct NodeWalk<Storage> {
+    typealias Node = DirectoryNode<Storage>
+
+    /// `lower` is the directory that the layers below show there; nil if there is none, or the layer hides it.
     enum Step {
-        /// Before what is in the directory.
-        case enter(DirectoryNode, lower: MergedDirectory?)
-        /// After what is in it.
-        case leave(DirectoryNode, lower: MergedDirectory?)
+        /// Before the entries of the directory.
+        case enter(Node, lower: MergedDirectory?)
+        /// After its entries.
+        case leave(Node, lower: MergedDirectory?)
     }
 
     private struct Frame {
-        let node: DirectoryNode
+        let node: Node
         let hasLower: Bool
-        /// Still to be visited; nil until the caller has seen the directory.
-        var children: [DirectoryNode]?
+        /// Those still to be visited; nil until the caller has seen the directory.
+        var children: [Node]?
     }
 
     private var frames: [Frame]
@@ -29,8 +31,8 @@ struct NodeWalk {
     private var isPathStale = false
     private var isBegun = false
 
-    /// - Parameter lower: of the root; nil if nothing shows there.
-    init(_ root: DirectoryNode, over lower: MergedDirectory?) {
+    /// - Parameter lower: the root of the layers below; nil if there are none.
+    init(_ root: Node, over lower: MergedDirectory?) {
         frames = [Frame(node: root, hasLower: lower != nil)]
         lowers = OpenPath(lower ?? MergedDirectory([], .own), weight: lower?.layers.count ?? 1)
     }
@@ -60,10 +62,22 @@ struct NodeWalk {
         return .enter(child, lower: shown)
     }
 
-    /// Leaves out what is in the directory that was entered last; it is not left either.
+    /// Skips the entries of the directory that was entered last. No `leave` step follows for it.
     mutating func skip() {
         guard let frame = frames.popLast() else { return }
         isPathStale = !path.isEmpty
         if frame.hasLower, lowers.depth > 0 { lowers.ascend() }
+    }
+}
+
+extension DirectoryNode {
+    /// The directory that the layers below show under a name here; nil if this layer hides it.
+    ///
+    /// - Parameter below: the directory of the layers below at this path.
+    func shown(_ name: FileName, of below: MergedDirectory?) throws -> MergedDirectory? {
+        guard let below, !hides(name), case .directory(let directory) = try below.lookUp(name) else {
+            return nil
+        }
+        return directory
     }
 }

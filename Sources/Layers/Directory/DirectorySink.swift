@@ -1,0 +1,241 @@
+internal import Archive
+internal import Kernel
+internal import Streams
+
+/// Applies a layer to a directory on a disk, with whiteouts as overlay has them.
+///
+/// Directories stay 0700 and owned by this process until `finish`: nothing in one can inherit a group, a setgid bit or a
+/// default access control list from it, and its times do not change any more.
+struct DirectorySink: EntrySink {
+    struct Storage: LowerCaching {
+        var handle = Cached<Directory>()
+        var lower = LowerCache()
+    }
+
+    /// How the layer says what it hides.
+    struct Format {
+        let whiteouts: WhiteoutForm
+        let marks: OverlayMarks
+        /// Of the root, if neither an entry nor a layer below describes it.
+        let plainRoot: Metadata
+    }
+
+    var tree: LayerTree<Storage>
+    var writer = MetadataWriter()
+    /// Nil if the caller does not ask for digests.
+    var digests: ContentDigests?
+    let format: Format
+    let account: Budget.Account
+    let cancellation: Cancellation
+    var directories: OpenDirectories
+    var lowerLayers: LowerLayers<Storage>
+
+    /// Weight of the tree above which directories are finalized early.
+    var earlyFinalizationPoint: Int
+    /// Weight that is added to the point each time.
+    let earlyFinalizationInterval: Int
+    /// Whether there may be directories on the disk that the tree does not have.
+    var hasFinalizedEarly = false
+
+    /// Whether a whiteout stands in any directory.
+    var holdsWhiteouts = false
+
+    /// Files of the layers below that hard links have copied up.
+    var copiedUp = [FileStatus.Identity: CopiedUpFile]()
+    /// The directory that holds them until the layer is complete and their names in it are known.
+    var copiedUpFolder: Directory?
+
+    /// - Parameters:
+    ///   - lower: gives nil if a layer below failed.
+    ///   - earlyFinalizationInterval: in directories (`LayerTree.weight`).
+    init(
+        _ directory: Directory, over lower: Promise<LowerView?>, _ format: Format, account: Budget.Account,
+        cancellation: Cancellation, digests: ContentDigests?, earlyFinalizationInterval: Int
+    ) {
+        tree = LayerTree(root: Storage(handle: Cached(directory)), memory: account)
+        self.format = format
+        self.account = account
+        self.cancellation = cancellation
+        self.digests = digests
+        self.earlyFinalizationInterval = earlyFinalizationInterval
+        earlyFinalizationPoint = earlyFinalizationInterval
+        directories = OpenDirectories(account)
+        lowerLayers = LowerLayers(lower, account, cancellation)
+    }
+
+    mutating func prepareForEntry(_ number: Int) throws -> Bool {
+        if !seesLower, account.isCrowded { try waitForLower() }
+        guard tree.weight > earlyFinalizationPoint else { return false }
+        try finalizeEarly()
+        return true
+    }
+
+    /// Polls for cancellation, and counts a step.
+    func poll() throws {
+        try cancellation.check()
+        try account.step(1)
+    }
+
+    var isWanted: () -> Bool { { [cancellation] in !cancellation.isCancelled } }
+
+    // MARK: The layers below
+
+    var seesLower: Bool { lowerLayers.view != nil }
+
+    mutating func waitForLower() throws { _ = try lowerView() }
+
+    /// The layers below, waited for if they are not known yet.
+    ///
+    /// - Throws: as `LowerLayers.wait`.
+    mutating func lowerView() throws -> LowerView { try lowerLayers.wait(for: tree.root) }
+
+    struct LowerSource {
+        let layer: Directory
+        let name: FileName
+        let status: FileStatus
+    }
+
+    mutating func lookUpLower(_ name: FileName, in node: Node) throws -> LowerName<LowerSource> {
+        switch try lowerLayers.lookUp(name, in: node) {
+        case .missing: return .missing
+        case .directory: return .directory
+        case .file(let layer, let status):
+            let source = LowerSource(layer: layer, name: name, status: status)
+            return status.kind == .symlink ? .symlink(source) : .file(source)
+        }
+    }
+
+    func target(of symlink: LowerSource) throws -> [UInt8] { try symlink.layer.readLink(symlink.name) }
+
+    // MARK: The layer's own names
+
+    func makeStorage(of name: FileName, in parent: Node) -> Storage { Storage() }
+
+    /// The node's open directory, made if the layer does not have it yet.
+    mutating func open(_ node: Node) throws -> Directory { try directories.open(node) }
+
+    mutating func lookUp(_ name: FileName, in node: Node) throws -> OwnFile {
+        let directory = try open(node)
+        guard let status = try directory.status(of: name) else { return .missing }
+        switch status.kind {
+        case .directory: return .directory
+        case .symlink: return .symlink(target: try directory.readLink(name))
+        default: return .other
+        }
+    }
+
+    /// Whether the layer has anything under a name.
+    mutating func has(_ name: FileName, in node: Node) throws -> Bool {
+        try node.exists && open(node).status(of: name) != nil
+    }
+
+    mutating func makeImplicit(_ node: Node) throws { _ = try open(node) }
+
+    func metadata(ofDirectory entry: Entry) -> Metadata { entry.metadata }
+
+    mutating func makeDirectory(_ node: Node) throws -> Bool {
+        guard let parent = node.parent, let name = node.name else {
+            throw InternalError("the root of a layer is made twice")
+        }
+        let directory = try open(parent)
+        return try replacing(name, in: directory) { try directory.makeDirectory(name, mode: 0o700) }
+    }
+
+    mutating func removeFile(_ name: FileName, in node: Node) throws -> Bool {
+        let directory = try open(node)
+        guard try directory.status(of: name) != nil else { return false }
+        try directory.removeFile(name)
+        return true
+    }
+
+    mutating func removeTree(_ node: Node, _ nodes: [Node], existed: Bool) throws {
+        for node in nodes { node.storage.handle.clear() }
+        guard existed, let parent = node.parent, let name = node.name else { return }
+        try open(parent).removeTree(name, isWanted: isWanted)
+    }
+
+    /// Runs `make`, and if a file of the name is in its way, once more without that file.
+    ///
+    /// - Returns: whether there was one.
+    func replacing(
+        _ name: FileName, in directory: Directory, _ make: () throws -> Void
+    ) throws -> Bool {
+        do {
+            try make()
+            return false
+        } catch let failure as SyscallFailure where failure.isTaken {
+            try directory.removeFile(name)
+            try make()
+            return true
+        }
+    }
+
+    mutating func create(
+        _ name: FileName, in node: Node, _ entry: Entry, from reader: inout LayerReader
+    ) throws -> Bool {
+        let directory = try open(node)
+        let metadata = entry.metadata
+        let make: (borrowing Directory) throws -> Void
+        switch entry.content {
+        case .regular(let size):
+            return try createFile(name, in: directory, size: size, entry, from: &reader)
+        case .symlink(let target): make = { try $0.makeSymlink(name, target: target) }
+        case .fifo: make = { try $0.makeNode(name, .fifo, mode: metadata.mode & 0o777) }
+        case .character, .block:
+            guard Privileges.current.isInitialNamespace else {
+                writer.warn(.lostDevice, entry: entry.path, "the device")
+                return try createFile(name, in: directory, size: 0, entry, from: &reader)
+            }
+            let kind: FileStatus.Kind =
+                switch entry.content {
+                case .character(let device): .character(device)
+                case .block(let device): .block(device)
+                default: .fifo
+                }
+            make = { try $0.makeNode(name, kind, mode: metadata.mode & 0o777) }
+        case .directory, .hardLink:
+            throw InternalError("entry '\(entry.path)' is no kind of file that is created")
+        }
+        let hasReplaced = try replacing(name, in: directory) { try make(directory) }
+        try writer.finishSpecial(
+            name, in: directory, metadata, isSymlink: entry.content.isSymlink, entry: entry.path)
+        return hasReplaced
+    }
+
+    private mutating func createFile(
+        _ name: FileName, in directory: Directory, size: Int64, _ entry: Entry,
+        from reader: inout LayerReader
+    ) throws -> Bool {
+        let mode = entry.metadata.mode & 0o777
+        if let file = try directory.createFile(name, mode: mode) {
+            try fill(file, size: size, entry, from: &reader)
+            return false
+        }
+        try directory.removeFile(name)
+        try fill(try directory.makeFile(name, mode: mode), size: size, entry, from: &reader)
+        return true
+    }
+
+    private mutating func fill(
+        _ file: consuming File, size: Int64, _ entry: Entry, from reader: inout LayerReader
+    ) throws {
+        var written: Int64 = 0
+        var digester = digests.map { _ in ContentDigester() }
+        let target = file
+        let account = account
+        while try reader.nextData({ (offset: Int64, bytes: RawSpan) throws in
+            digester?.update(bytes, at: offset)
+            let count = try target.writeSparsely(bytes, at: offset)
+            written += count
+            try account.write(count)
+        }) {}
+        if written < size { try target.truncate(to: size) }
+        if let digest = digester?.finish(size: size) { try digests?.add(digest, of: target, account) }
+        try writer.finishFile(target, entry.metadata, entry: entry.path)
+        try target.close()
+    }
+}
+
+extension Entry.Content {
+    var isSymlink: Bool { if case .symlink = self { true } else { false } }
+}

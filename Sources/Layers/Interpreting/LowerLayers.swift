@@ -1,0 +1,116 @@
+internal import Kernel
+internal import Streams
+
+/// A sink's storage that caches the directory of the layers below.
+protocol LowerCaching {
+    var lower: LowerCache { get set }
+}
+
+/// What the layers below have at the path of a directory.
+struct LowerCache {
+    var directory = Cached<MergedDirectory>()
+    /// Whether they are known to have no directory there.
+    fileprivate(set) var isMissing = false
+}
+
+/// The layers below one that is applied, which may not be complete yet.
+struct LowerLayers<Storage: LowerCaching> {
+    typealias Node = DirectoryNode<Storage>
+
+    /// Nil until they are known.
+    private(set) var view: LowerView?
+    private let future: Promise<LowerView?>
+    private let account: Budget.Account
+    private let cancellation: Cancellation
+    private var recent = RecentNodes(\Storage.lower.directory)
+    /// Those at multiples of `OpenDirectories.interval`.
+    private var checkpoints = RecentNodes(\Storage.lower.directory)
+
+    /// Descriptors for directories of each kind.
+    private static var capacity: Int { 64 }
+
+    /// - Parameter future: gives nil if a layer below failed.
+    init(_ future: Promise<LowerView?>, _ account: Budget.Account, _ cancellation: Cancellation) {
+        self.future = future
+        self.account = account
+        self.cancellation = cancellation
+        view = future.value ?? nil
+    }
+
+    /// Waits until the layers below are known.
+    ///
+    /// - Parameter root: of the layer as it was applied so far.
+    /// - Throws: `StaleAssumption`; `Cancelled` if a layer below failed.
+    mutating func wait(for root: Node) throws -> LowerView {
+        if let view { return view }
+        guard let view = future.wait() else { throw Cancelled(.failure) }
+        self.view = view
+        guard try assumptionsHold(for: root, over: view) else { throw StaleAssumption() }
+        return view
+    }
+
+    /// Whether no implicit directory of the layer stands at the path of a symlink of the layers below, which would have been
+    /// followed.
+    private func assumptionsHold(for root: Node, over view: LowerView) throws -> Bool {
+        var walk = NodeWalk(root, over: view.root)
+        while let step = try walk.next() {
+            try cancellation.check()
+            try account.step(1)
+            guard case .enter(let node, let below) = step else { continue }
+            guard let below else {
+                walk.skip()
+                continue
+            }
+            for (name, child) in node.children where child.metadata == nil && !node.hides(name) {
+                if try below.lookUp(name).isSymlink { return false }
+            }
+        }
+        return true
+    }
+
+    /// What the layers below show under a name; nothing while they are not known. No symlink on the way is followed.
+    mutating func lookUp(_ name: FileName, in node: Node) throws -> LowerFile {
+        guard let view, !view.isEmpty, let directory = try directory(at: node, in: view) else {
+            return .missing
+        }
+        return try directory.lookUp(name)
+    }
+
+    private mutating func directory(at node: Node, in view: LowerView) throws -> MergedDirectory? {
+        if node.name == nil { return view.root }
+        if let directory = node.storage.lower.directory.use() { return directory }
+        var unknown = [Node]()
+        var next = node
+        while let parent = next.parent, next.storage.lower.directory.value == nil {
+            if next.storage.lower.isMissing {
+                for node in unknown { node.storage.lower.isMissing = true }
+                return nil
+            }
+            unknown.append(next)
+            next = parent
+        }
+        var lower = next.storage.lower.directory.use() ?? view.root
+        while let next = unknown.popLast() {
+            guard let name = next.name else { break }
+            guard let found = try lower.directory(name) else {
+                next.storage.lower.isMissing = true
+                for node in unknown { node.storage.lower.isMissing = true }
+                return nil
+            }
+            lower = found
+            try account.step(next.stepsToOpen * Int64(found.layers.count))
+            let capacity = max(4, Self.capacity / view.root.layers.count)
+            if unknown.isEmpty {
+                recent.add(found, to: next, capacity: capacity)
+            } else if next.depth.isMultiple(of: OpenDirectories.interval) {
+                checkpoints.add(found, to: next, capacity: capacity)
+            }
+        }
+        return lower
+    }
+
+    mutating func close() {
+        recent.clear()
+        checkpoints.clear()
+    }
+}

@@ -1,0 +1,100 @@
+internal import Archive
+internal import Kernel
+
+/// What a component of a path leads to.
+enum WalkStep<Storage> {
+    case directory(DirectoryNode<Storage>)
+    case symlink(target: [UInt8])
+}
+
+extension DirectoryNode {
+    /// Resolves the path of a directory from this root. Symlinks are followed, and stay inside the root.
+    ///
+    /// - Parameters:
+    ///   - path: of the entry, for refusals.
+    ///   - last: the result for an earlier entry; the components that both paths share are not looked up again.
+    ///   - lookUp: returns what a name in a directory is.
+    func walk(
+        _ components: ArraySlice<FileName>, of path: EntryPath, after last: PathWalk<Storage>? = nil,
+        _ lookUp: (FileName, DirectoryNode) throws -> WalkStep<Storage>
+    ) throws -> PathWalk<Storage> {
+        let start = last?.shared(with: components)
+        var node = start?.node ?? self
+        var steps = components.dropFirst(start?.path.count ?? 0).reversed().map(PathStep.down)
+        var links = start?.links ?? 0
+        var count: Int64 = 0
+        while let step = steps.popLast() {
+            count += 1
+            guard case .down(let name) = step else {
+                node = node.parent ?? self
+                continue
+            }
+            switch try lookUp(name, node) {
+            case .directory(let next): node = next
+            case .symlink(let target):
+                links += 1
+                guard links <= TreeLimits.symlinks else {
+                    throw LayerFailure(refusing: path, "too many symlinks on its path")
+                }
+                if target.first == UInt8(ascii: "/") { node = self }
+                steps += try PathStep.steps(of: target, on: path)
+            }
+        }
+        return PathWalk(path: components, node: node, links: links, steps: count + node.distance)
+    }
+}
+
+/// One step of a path. A symlink's target has `..`, which a `FileName` cannot be.
+private enum PathStep {
+    case up
+    case down(FileName)
+
+    /// Of a symlink's target, the first one last.
+    static func steps(of target: [UInt8], on path: EntryPath) throws(LayerFailure) -> [PathStep] {
+        var steps = [PathStep]()
+        for part in target.split(separator: UInt8(ascii: "/")).reversed() {
+            if let name = FileName(part) {
+                if Whiteout.isReserved(name) {
+                    throw LayerFailure(refusing: path, "a symlink on its path leads to a whiteout")
+                }
+                steps.append(.down(name))
+            } else if part.count == 2 {
+                steps.append(.up)
+            } else if part.count > FileName.maximumLength {
+                throw LayerFailure(refusing: path, "a symlink on its path has a component over 255 bytes")
+            }
+        }
+        return steps
+    }
+}
+
+/// The result of a walk.
+struct PathWalk<Storage> {
+    let path: ArraySlice<FileName>
+    let node: DirectoryNode<Storage>
+    /// Symlinks that were followed.
+    let links: Int
+    /// Steps that it took (`Budget.Limits.steps`).
+    let steps: Int64
+
+    init(path: ArraySlice<FileName>, node: DirectoryNode<Storage>, links: Int, steps: Int64) {
+        self.path = path
+        self.node = node
+        self.links = links
+        self.steps = steps
+    }
+
+    /// The walk of the components that another path begins with, too. Nil if it is not known: where a symlink was followed,
+    /// the directories above the last one are not those of the path.
+    fileprivate func shared(with other: ArraySlice<FileName>) -> PathWalk? {
+        let count = zip(path, other).prefix { $0 == $1 }.count
+        if count == path.count { return self }
+        guard links == 0 else { return nil }
+        var node = node
+        for _ in count..<path.count {
+            guard let parent = node.parent else { return nil }
+            node = parent
+        }
+        return PathWalk(path: path.prefix(count), node: node, links: 0, steps: 0)
+    }
+}
