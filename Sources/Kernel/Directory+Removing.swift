@@ -3,24 +3,26 @@ internal import Glibc
 internal import SystemPackage
 
 extension Directory {
-    /// Removes whatever the name is, a directory with all that is in it, never following a link. What is gone
-    /// already, or goes meanwhile because another process removes it too, is no error.
+    /// Removes a file, or a directory with its tree, without following symlinks. Entries that are missing, or that
+    /// another process removes meanwhile, are no error.
     ///
-    /// - Parameter isWanted: polled during the work; when it returns false, the call fails with ECANCELED.
+    /// - Parameter isWanted: polled during the work; the call fails with ECANCELED when it returns false.
     package func removeTree(
         _ name: FileName, isWanted: () -> Bool = { true }
     ) throws(SyscallFailure) {
         if try !removeIfNotDirectory(name) { try DoomedDirectory(name, in: self).remove(isWanted) }
     }
 
-    /// Removes all that is in this directory.
+    /// Removes all entries of this directory.
     ///
-    /// - Parameter isWanted: as `removeTree` has it.
+    /// - Parameter isWanted: as in `removeTree`.
     package func removeContents(isWanted: () -> Bool = { true }) throws(SyscallFailure) {
         repeat { try DoomedDirectory(contentsOf: self).remove(isWanted) } while try !names(atMost: 1).isEmpty
     }
 
-    /// - Returns: false for a directory.
+    /// Removes a file; a missing one is no error.
+    ///
+    /// - Returns: false for a directory, which stays.
     private func removeIfNotDirectory(_ name: FileName) throws(SyscallFailure) -> Bool {
         do {
             try removeIfThere(name)
@@ -30,19 +32,21 @@ extension Directory {
         }
     }
 
-    /// Removes anything but a directory.
+    /// Removes a file; a missing one is no error.
+    ///
+    /// - Throws: EISDIR or EPERM for a directory.
     func removeIfThere(_ name: FileName) throws(SyscallFailure) {
         do throws(SyscallFailure) {
             try removeFile(name)
         } catch let error where error.isMissing {
-            // Somebody else removes it, too.
+            // Another thread or process has removed it.
         }
     }
 
-    /// Reads the next names, as many as the kernel gives at once, and removes what is no directory: one call a file.
+    /// Reads one buffer of names (getdents64(2)) and removes the files among them, with one call per file.
     ///
-    /// - Parameter count: grows by the files that have gone.
-    /// - Returns: the directories among them; nil if there were no more names.
+    /// - Parameter count: incremented for each removed file.
+    /// - Returns: the directories among the names; nil if there were no more names.
     func removeSomeFiles(_ count: inout Int) throws(SyscallFailure) -> [FileName]? {
         var records = DirectoryRecords()
         if try !records.read(from: file) { return nil }
@@ -62,11 +66,11 @@ extension Directory {
 
     // MARK: Subvolumes
 
-    /// Names that are read before they are removed.
+    /// Number of names read at once, before their files are removed.
     private static let removedAtOnce = 1000
 
-    /// Removes a subvolume that lies in this directory, which may hold others: those are moved up to this one,
-    /// as only subvolumes can be moved between subvolumes.
+    /// Removes a subvolume of this directory. Subvolumes nested in it are moved up to this directory, because only
+    /// subvolumes can be moved between subvolumes.
     func removeSubvolume(_ name: FileName, _ subvolume: Directory) throws(SyscallFailure) {
         try subvolume.setSubvolumeReadOnly(false)
         while try !destroySubvolume(name) {
@@ -84,16 +88,16 @@ extension Directory {
         }
     }
 
-    /// Removes the files in this directory and moves its directories to another one.
+    /// Removes the files of this directory and moves its subdirectories to another one.
     private func empty(into target: Directory) throws(SyscallFailure) {
         while case let some = try names(atMost: Self.removedAtOnce), !some.isEmpty {
             for name in some where try !removeIfNotDirectory(name) { try target.lift(name, from: self) }
         }
     }
 
-    /// Moves a directory up into this one, under a name that nothing here has.
+    /// Moves a directory up into this one, under a new unused name.
     ///
-    /// - Returns: that name.
+    /// - Returns: the new name.
     @discardableResult
     func lift(_ name: FileName, from directory: Directory) throws(SyscallFailure) -> FileName {
         var isWritable = false
@@ -110,7 +114,7 @@ extension Directory {
                 return lifted
             } catch {
                 if error.isTaken { continue }
-                // Only a subvolume is read-only in a directory that is not.
+                // In a writable directory, only a read-only subvolume fails with EROFS.
                 guard error.errno == .readOnlyFileSystem, !isWritable else { throw error }
                 try directory.open(name).setSubvolumeReadOnly(false)
                 isWritable = true
