@@ -25,7 +25,7 @@ extension Directory {
     /// - Returns: false for a directory, which stays.
     private func removeIfNotDirectory(_ name: FileName) throws(SyscallFailure) -> Bool {
         do {
-            try removeIfThere(name)
+            try removeFileIfPresent(name)
             return true
         } catch let error where error.errno == .isDirectory || error.errno == .notPermitted {
             return false
@@ -35,7 +35,7 @@ extension Directory {
     /// Removes a file; a missing one is no error.
     ///
     /// - Throws: EISDIR or EPERM for a directory.
-    func removeIfThere(_ name: FileName) throws(SyscallFailure) {
+    func removeFileIfPresent(_ name: FileName) throws(SyscallFailure) {
         do throws(SyscallFailure) {
             try removeFile(name)
         } catch let error where error.isMissing {
@@ -55,7 +55,7 @@ extension Directory {
             switch isDirectory {
             case true: directories.append(name)
             case false:
-                try removeIfThere(name)
+                try removeFileIfPresent(name)
                 count += 1
             case nil where try removeIfNotDirectory(name): count += 1
             case nil: directories.append(name)
@@ -67,19 +67,19 @@ extension Directory {
     // MARK: Subvolumes
 
     /// Number of names read at once, before their files are removed.
-    private static let removedAtOnce = 1000
+    private static let removalBatchSize = 1000
 
     /// Removes a subvolume of this directory. Subvolumes nested in it are moved up to this directory, because only
     /// subvolumes can be moved between subvolumes.
     func removeSubvolume(_ name: FileName, _ subvolume: Directory) throws(SyscallFailure) {
         try subvolume.setSubvolumeReadOnly(false)
         while try !destroySubvolume(name) {
-            let some = try subvolume.names(atMost: Self.removedAtOnce)
+            let some = try subvolume.names(atMost: Self.removalBatchSize)
             if some.isEmpty { return try removeEmptyDirectory(name) }
             for inner in some where try !subvolume.removeIfNotDirectory(inner) {
                 let directory = try subvolume.open(inner)
                 if try directory.isSubvolume() {
-                    try lift(inner, from: subvolume)
+                    try moveUp(inner, from: subvolume)
                 } else {
                     try directory.empty(into: subvolume)
                     try subvolume.removeEmptyDirectory(inner)
@@ -90,8 +90,8 @@ extension Directory {
 
     /// Removes the files of this directory and moves its subdirectories to another one.
     private func empty(into target: Directory) throws(SyscallFailure) {
-        while case let some = try names(atMost: Self.removedAtOnce), !some.isEmpty {
-            for name in some where try !removeIfNotDirectory(name) { try target.lift(name, from: self) }
+        while case let some = try names(atMost: Self.removalBatchSize), !some.isEmpty {
+            for name in some where try !removeIfNotDirectory(name) { try target.moveUp(name, from: self) }
         }
     }
 
@@ -99,19 +99,19 @@ extension Directory {
     ///
     /// - Returns: the new name.
     @discardableResult
-    func lift(_ name: FileName, from directory: Directory) throws(SyscallFailure) -> FileName {
+    func moveUp(_ name: FileName, from directory: Directory) throws(SyscallFailure) -> FileName {
         var isWritable = false
         while true {
-            let lifted = FileName(literal: ".removed-\(UInt64.random(in: .min ... .max))")
+            let newName = FileName(literal: ".removed-\(UInt64.random(in: .min ... .max))")
             do {
                 try syscall("renameat2", name.description) {
                     name.withCString { from in
-                        lifted.withCString { to in
+                        newName.withCString { to in
                             ck_renameat2(directory.file.raw, from, file.raw, to, ck_rename_noreplace)
                         }
                     }
                 }
-                return lifted
+                return newName
             } catch {
                 if error.isTaken { continue }
                 // In a writable directory, only a read-only subvolume fails with EROFS.

@@ -97,7 +97,7 @@ package final class Directory: Sendable {
             adopting: try syscall("openat", escaped(path)) {
                 path.withPlatformString { ck_openat(raw, $0, pathOnly, 0) }
             })
-        return try found.readableIfPlain(escaped(path))
+        return try found.reopenedIfRegularOrDirectory(escaped(path))
     }
 
     /// Opens a file as `openFollowing` does, but fails if the path leads out of this directory (openat2(2),
@@ -108,7 +108,7 @@ package final class Directory: Sendable {
             adopting: try syscall("openat2", escaped(path)) {
                 path.withPlatformString { ck_openat2(raw, $0, pathOnly, beneath) }
             })
-        return try found.readableIfPlain(escaped(path))
+        return try found.reopenedIfRegularOrDirectory(escaped(path))
     }
 
     /// Status of an entry, a symlink not followed; nil if it is missing.

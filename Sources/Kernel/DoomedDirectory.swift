@@ -22,7 +22,7 @@ package final class DoomedDirectory: @unchecked Sendable {
 
     /// Deepest level that is removed in place: each thread holds one descriptor per level and one more. Deeper
     /// directories are moved up to the root of the removal.
-    private static let deepest = 64
+    private static let maximumDepth = 64
 
     package convenience init(_ name: FileName, in folder: Directory) throws(SyscallFailure) {
         self.init(name, in: folder, parent: nil, isOnBtrfs: try folder.isBtrfs)
@@ -87,7 +87,7 @@ package final class DoomedDirectory: @unchecked Sendable {
         } catch let error where error.isMissing {
             return nil
         } catch let error where error.errno == .notDirectory {
-            try folder.removeIfThere(name)
+            try folder.removeFileIfPresent(name)
         }
         return directory
     }
@@ -95,10 +95,10 @@ package final class DoomedDirectory: @unchecked Sendable {
     /// - Returns: nil if the directory was moved up to the root of the removal, which is listed again before it is
     ///   removed.
     private func inner(_ name: FileName, of directory: Directory) throws(SyscallFailure) -> DoomedDirectory? {
-        if depth < Self.deepest { return DoomedDirectory(name, of: directory, parent: self) }
+        if depth < Self.maximumDepth { return DoomedDirectory(name, of: directory, parent: self) }
         do throws(SyscallFailure) {
             // The root stays open until all directories below it are finished.
-            try top.directory?.lift(name, from: directory)
+            try top.directory?.moveUp(name, from: directory)
         } catch let error where error.isMissing {
             // Another process has removed it.
         }

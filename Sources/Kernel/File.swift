@@ -86,7 +86,7 @@ extension File {
 
     /// Opens the file of this O_PATH descriptor for reading if it is a regular file or a directory; otherwise returns
     /// the descriptor.
-    consuming func readableIfPlain(_ name: String) throws(SyscallFailure) -> File {
+    consuming func reopenedIfRegularOrDirectory(_ name: String) throws(SyscallFailure) -> File {
         switch try status().kind {
         case .regular, .directory: try reopened(as: name)
         default: self
@@ -223,7 +223,7 @@ extension File {
     }
 
     /// Bytes per call of copy_file_range(2).
-    private static let copiedAtOnce: Int64 = 16 << 20
+    private static let copyChunkSize: Int64 = 16 << 20
 
     private func copy(
         _ source: borrowing File, _ range: Range<Int64>, _ isWanted: () -> Bool
@@ -234,7 +234,7 @@ extension File {
             var from = position
             var to = position
             let raw = source.raw
-            let size = min(range.upperBound - position, Self.copiedAtOnce)
+            let size = min(range.upperBound - position, Self.copyChunkSize)
             let copied = ck_copy_file_range(raw, &from, self.raw, &to, Int(size))
             switch Errno(rawValue: CInt(copied < 0 ? -copied : 0)) {
             case .interrupted: continue

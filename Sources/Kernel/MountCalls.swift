@@ -83,7 +83,7 @@ package enum MountCalls {
     package static func overlay(
         options: String, from directory: Directory, on target: FilePath, readOnly: Bool
     ) throws(SyscallFailure) {
-        precondition(options.utf8.count <= 4095, "mount(2) would cut these options")
+        precondition(options.utf8.count <= 4095, "mount(2) would truncate these options")
         let flags = readOnly ? UInt(readOnlyFlag) : 0
         try syscall("mount", escaped(target)) {
             target.withPlatformString {

@@ -11,7 +11,7 @@ package struct OpenPath<Place> {
     }
 
     /// Maximum number of open directories above the window of the deepest ones.
-    private static var mostCheckpoints: Int { 64 }
+    private static var maximumCheckpoints: Int { 64 }
 
     private let root: Place
     private let window: Int
@@ -33,7 +33,7 @@ package struct OpenPath<Place> {
     package mutating func descend(to name: FileName, _ place: Place) {
         levels.append(Level(name: name, place: place))
         close(levels.count - 1 - window)
-        guard levels.count > Self.mostCheckpoints * interval else { return }
+        guard levels.count > Self.maximumCheckpoints * interval else { return }
         interval *= 2
         for index in 0..<(levels.count - window) { close(index) }
     }

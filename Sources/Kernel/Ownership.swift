@@ -106,7 +106,7 @@ package enum Ownership {
 
     /// Whether no user other than root and the effective user can rename or replace the entries that these two own in a
     /// directory.
-    fileprivate static func keepsEntries(_ directory: FileStatus) -> Bool {
+    fileprivate static func protectsEntries(_ directory: FileStatus) -> Bool {
         guard isTrusted(directory.uid) else { return false }
         // With an access ACL, the group bits include the users and groups that it names.
         return directory.isSticky || directory.mode & writeByOthers == 0
@@ -123,7 +123,7 @@ package enum Ownership {
             throw .system(SyscallFailure("open", path: escaped(path), errno: .notDirectory))
         }
         guard isTrusted(status.uid) else { throw .foreignOwner(path: escaped(path), owner: status.uid) }
-        guard keepsEntries(status) else { throw .writableByOthers(path: escaped(path), mode: status.mode) }
+        guard protectsEntries(status) else { throw .writableByOthers(path: escaped(path), mode: status.mode) }
     }
 
     /// Runs system calls, and wraps their failures in `.system`.
@@ -334,7 +334,7 @@ extension FilePath {
             guard let status = try? File.statusNotFollowing(path) else { continue }
             let isOwn = below.map { Ownership.isTrusted($0.uid) } ?? true
             let isSticky = status.isSticky
-            if !Ownership.keepsEntries(status) || isSticky && !isOwn { exposed.append(path) }
+            if !Ownership.protectsEntries(status) || isSticky && !isOwn { exposed.append(path) }
             below = status
         }
         return exposed.reversed()

@@ -21,7 +21,7 @@ package struct Privileges: Sendable {
     package init(userMap: String, groupMap: String, status: String, namespace: String?) {
         users = IDMap(userMap)
         groups = IDMap(groupMap)
-        isInitialNamespace = users.isWhole && groups.isWhole && namespace ?? Self.initial == Self.initial
+        isInitialNamespace = users.mapsAll && groups.mapsAll && namespace ?? Self.initial == Self.initial
         let line = status.split(separator: "\n").first { $0.hasPrefix("CapEff:") }
         let digits = line?.split(whereSeparator: \.isWhitespace).last ?? ""
         capabilities = UInt64(digits, radix: 16) ?? 0
@@ -69,11 +69,11 @@ private struct IDMap: Sendable {
             let numbers = line.split(whereSeparator: \.isWhitespace).compactMap { UInt64($0) }
             return numbers.count == 3 ? (numbers[0], numbers[2]) : nil
         }
-        isWhole = text.split(whereSeparator: \.isWhitespace) == ["0", "0", "4294967295"]
+        mapsAll = text.split(whereSeparator: \.isWhitespace) == ["0", "0", "4294967295"]
     }
 
     /// Whether the map is the identity for all IDs.
-    let isWhole: Bool
+    let mapsAll: Bool
     var count: UInt64 { ranges.reduce(0) { $0 + $1.count } }
 
     func contains(_ id: UInt32) -> Bool {

@@ -145,17 +145,17 @@ package enum Process {
         _ = ck_block_termination(&set)
         let watched = set
         do throws(SyscallFailure) {
-            try startWatching(watched, body)
+            try startSignalThread(watched, body)
         } catch {
             pthread_sigmask(SIG_UNBLOCK, &set, nil)
             throw error
         }
     }
 
-    private static func startWatching(
+    private static func startSignalThread(
         _ watched: sigset_t, _ body: @escaping @Sendable (Int32) -> Void
     ) throws(SyscallFailure) {
-        try startDetached {
+        try startDetachedThread {
             var set = watched
             let first = ck_wait_signal(&set)
             let start = nanosecondsSinceEpoch()
@@ -168,23 +168,23 @@ package enum Process {
     }
 }
 
-private final class Watcher: Sendable {
+private final class ThreadBody: Sendable {
     let body: @Sendable () -> Void
     init(_ body: @escaping @Sendable () -> Void) { self.body = body }
 }
 
-private func startDetached(_ body: @escaping @Sendable () -> Void) throws(SyscallFailure) {
+private func startDetachedThread(_ body: @escaping @Sendable () -> Void) throws(SyscallFailure) {
     var thread = pthread_t()
-    let watcher = Unmanaged.passRetained(Watcher(body))
-    let box = watcher.toOpaque()
+    let retained = Unmanaged.passRetained(ThreadBody(body))
+    let box = retained.toOpaque()
     let failure = pthread_create(
         &thread, nil,
         { box in
-            if let box { Unmanaged<Watcher>.fromOpaque(box).takeRetainedValue().body() }
+            if let box { Unmanaged<ThreadBody>.fromOpaque(box).takeRetainedValue().body() }
             return nil
         }, box)
     if failure != 0 {
-        watcher.release()
+        retained.release()
         throw SyscallFailure("pthread_create", code: failure)
     }
     pthread_detach(thread)

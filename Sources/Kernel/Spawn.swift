@@ -3,7 +3,7 @@ internal import Glibc
 
 extension Process {
     /// Maximum number of bytes kept of the standard error of a program.
-    private static let longestErrors = 1 << 16
+    private static let maximumErrorSize = 1 << 16
 
     /// Runs a program and waits for it. Its stdin and stdout are /dev/null, and it starts with no signal blocked.
     ///
@@ -25,7 +25,7 @@ extension Process {
             var chunk = [UInt8]()
             repeat {
                 try reading.read(into: &chunk, limit: 1 << 12)
-                errors += chunk.prefix(longestErrors - errors.count)
+                errors += chunk.prefix(maximumErrorSize - errors.count)
             } while !chunk.isEmpty
         }
         let status = try syscall("waitpid", program) { ck_wait(process) }

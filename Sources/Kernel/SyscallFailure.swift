@@ -47,8 +47,8 @@ package struct SyscallFailure: Error, Equatable, Sendable, CustomStringConvertib
     package var reason: String {
         switch cause {
         case .noInodes: "no inodes left on the file system"
-        case .largeAttribute(let size): "the file system has no room for an attribute of \(size) bytes"
-        case .longTarget(let size): "the file system takes no link target of \(size) bytes"
+        case .largeAttribute(let size): "the file system cannot store an attribute of \(size) bytes"
+        case .longTarget(let size): "the file system cannot store a link target of \(size) bytes"
         case .noSpace, .fullStructure, nil: "\(errno)".lowercased()
         }
     }
@@ -115,14 +115,14 @@ func syscall<Result: FixedWidthInteger & SignedInteger>(
 
 extension SyscallFailure.Cause {
     /// In bytes: a file system with less free space is full.
-    private static let little: Int64 = 1 << 20
+    private static let minimumFreeBytes: Int64 = 1 << 20
 
     /// The cause of an ENOSPC, derived from the free space and inodes of the file system.
     fileprivate init?(in descriptor: CInt, attribute: Int?) {
         var inodes: UInt64 = 0
         let bytes = ck_free_bytes(descriptor, 0)
         guard bytes >= 0, ck_free_inodes(descriptor, &inodes) == 0 else { return nil }
-        if bytes < Self.little {
+        if bytes < Self.minimumFreeBytes {
             self = .noSpace
         } else if inodes == 0 {
             // tmpfs counts attributes against its limit of inodes (kernel: mm/shmem.c, 6.6 and later).

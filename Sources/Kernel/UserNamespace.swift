@@ -79,10 +79,10 @@ package enum UserNamespace {
             try syscall("pipe2") { ck_pipe(&ready) }
             try syscall("pipe2") { ck_pipe(&go) }
             let (ends, starts) = (ready, go)
-            let answers = File(adopting: ready[0])
-            let toAnswer = File(adopting: ready[1])
-            let toGo = File(adopting: go[0])
-            let starter = File(adopting: go[1])
+            let reports = File(adopting: ready[0])
+            let reportEnd = File(adopting: ready[1])
+            let goEnd = File(adopting: go[0])
+            let goSignal = File(adopting: go[1])
             let words = ([program ?? "unpack"] + arguments).map { strdup($0) }
             let own = Process.environment().filter { !$0.hasPrefix("UNPACK_NAMESPACE=") }.map { strdup($0) }
             let environment = own + [strdup("\(variable)=\(kind.rawValue)")]
@@ -92,18 +92,18 @@ package enum UserNamespace {
                     program ?? "/proc/self/exe", words + [nil], environment + [nil], &mask, ends, starts)
             }
             do throws(SyscallFailure) {
-                try toAnswer.close()
-                try toGo.close()
-                try check(try answer(answers), "unshare")
+                try reportEnd.close()
+                try goEnd.close()
+                try check(try readReport(reports), "unshare")
                 try writeMaps(kind, ranges, of: child)
-                try [UInt8(1)].withRawSpan { span throws(SyscallFailure) in try starter.write(span) }
-                try check(try answer(answers), "mount")
+                try [UInt8(1)].withRawSpan { span throws(SyscallFailure) in try goSignal.write(span) }
+                try check(try readReport(reports), "mount")
             } catch {
                 _ = kill(child, SIGKILL)
                 _ = ck_wait(child)
                 throw error
             }
-            if let failure = try answer(answers) {
+            if let failure = try readReport(reports) {
                 _ = ck_wait(child)
                 throw Failure(
                     cause: SyscallFailure("execve", path: escaped((program ?? "").utf8), code: failure),
@@ -126,7 +126,7 @@ package enum UserNamespace {
     }
 
     /// Reads the next int from the child; nil at end of file.
-    private static func answer(_ pipe: borrowing File) throws(SyscallFailure) -> CInt? {
+    private static func readReport(_ pipe: borrowing File) throws(SyscallFailure) -> CInt? {
         var bytes = [UInt8]()
         try pipe.read(into: &bytes, limit: 4)
         return bytes.count == 4 ? bytes.reversed().reduce(0) { $0 << 8 | CInt($1) } : nil
