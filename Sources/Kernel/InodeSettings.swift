@@ -100,7 +100,7 @@ extension File {
         let cleared = settings.cleared(keepsProject: !Privileges.current.isInitialNamespace)
         if cleared == settings { return settings }
         try set(cleared)
-        // A setting that stays would be inherited by every file of a snapshot.
+        // A setting that stays would be inherited by every tree of the store.
         guard try self.settings().inherited == cleared.inherited else {
             throw SyscallFailure("ioctl", path: "FS_IOC_FSSETXATTR", errno: .notSupported)
         }

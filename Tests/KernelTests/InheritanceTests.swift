@@ -10,7 +10,7 @@ private let name = FileName(literal: "d")
     .enabled(if: Ability.canApplyLayers && Ability.has("setfacl"), "needs root and setfacl"))
 struct InheritanceTests {
     @Test(
-        "After takeOver new entries inherit nothing, and restore reverts it",
+        "With exclusive access new entries inherit nothing, and it can be reverted",
         arguments: TestFileSystem.available)
     func takenOver(system: TestFileSystem) throws {
         try system.with { place in

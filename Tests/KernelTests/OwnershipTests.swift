@@ -77,7 +77,7 @@ struct OwnershipTests {
         }
     }
 
-    @Test("After takeOver the previous owner of a directory cannot use it, even through an old descriptor")
+    @Test("Exclusive access locks out the previous owner, even with an old descriptor")
     func takesOver() throws {
         try run(
             """
@@ -117,7 +117,7 @@ struct OwnershipTests {
             try Command.run("getfacl", "-cpn", path.string).succeed().text.contains("default:user:4242:rwx"))
     }
 
-    @Test("A default ACL that the owner adds during takeOver does not survive")
+    @Test("A default ACL that the owner adds meanwhile does not survive exclusive access")
     func takesOverRacedLists() throws {
         for round in 0..<60 {
             let name = "d\(round)"
