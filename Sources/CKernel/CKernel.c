@@ -501,7 +501,8 @@ int ck_start_in_namespace(const char *program, char *const arguments[], char *co
     pid_t parent = getpid();
     pid_t child = fork();
     if (child) return child < 0 ? -errno : child;
-    // The parent has one thread, so that calls that are not async-signal-safe are allowed after fork(2).
+    // The child has only this thread, as unshare(2) requires for CLONE_NEWUSER; until execvpe(3) it makes nothing but
+    // system calls.
     char byte;
     close(ready_ends[0]);
     close(go_ends[1]);
