@@ -58,7 +58,7 @@ struct DetachedMountTests {
         #expect(failure?.errno == .readOnlyFileSystem)
     }
 
-    @Test("What was opened below keeps it after the object has gone")
+    @Test("Open files keep a detached mount alive after its object is destroyed")
     func outlives() throws {
         let inner: Directory
         do {
