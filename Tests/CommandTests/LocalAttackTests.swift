@@ -175,7 +175,7 @@ struct LocalAttackTests {
         try Command.run("mkdir", "-m", "0777", program.root.string).succeed()
         refused(
             try program.run(image), "'\(program.root)' can be changed by other users (mode 777)",
-            "name another place, or run 'chmod go-w'")
+            "use another path, or run 'chmod go-w'")
         try Command.run("chmod", "go-w", program.root.string).succeed()
         _ = try program.line(image)
     }
