@@ -68,7 +68,7 @@ struct DockerArchive: LayoutFiles {
             throw .document(
                 name: "manifest.json",
                 reason:
-                    "it leads to more than \(IndexWalk.largestTotal) bytes of documents, and no more are read"
+                    "it leads to more than \(IndexWalk.largestTotal) bytes of documents, which is the limit"
             )
         }
         let bytes = try archive.bytes(of: place)

@@ -161,7 +161,7 @@ struct IndexWalk {
     }
 
     private static func tooMuch(_ what: String) -> LayoutFailure {
-        .document(name: "index.json", reason: "it leads to more than \(what), and no more are read")
+        .document(name: "index.json", reason: "it leads to more than \(what), which is the limit")
     }
 }
 

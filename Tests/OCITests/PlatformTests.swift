@@ -151,6 +151,6 @@ import Testing
             #expect(throws: DocumentError.self) { try config(os, "amd64") }
         }
         let error = #expect(throws: DocumentError.self) { try config("linux/amd64", "v2") }
-        #expect(error?.description == ".os: 'linux/amd64' is no part of a platform")
+        #expect(error?.description == ".os: 'linux/amd64' is not a valid part of a platform")
     }
 }
