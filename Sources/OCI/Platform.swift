@@ -191,7 +191,8 @@ extension Platform: Codable {
             }
             if text.utf8.contains(where: { "/()".utf8.contains($0) }) {
                 throw DecodingError.dataCorruptedError(
-                    forKey: key, in: container, debugDescription: "'\(text)' is not a valid part of a platform")
+                    forKey: key, in: container,
+                    debugDescription: "'\(text)' is not a valid part of a platform")
             }
             return text
         }

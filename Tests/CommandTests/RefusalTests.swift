@@ -113,7 +113,7 @@ private let streams: [RefusedLayer] = {
             "corrupt gzip stream at byte * of the blob: wrong CRC", blob: damaged(gzip, at: gzip.count - 1)),
         RefusedLayer(
             "the gzip stream ends too early, at byte 1000 of the blob", blob: Array(gzip.prefix(1000))),
-        RefusedLayer("garbage behind the gzip stream at byte \(gzip.count) of the blob", blob: gzip + [7]),
+        RefusedLayer("garbage after the gzip stream at byte \(gzip.count) of the blob", blob: gzip + [7]),
         RefusedLayer("corrupt zstd stream at byte * of the blob: *", blob: damaged(zstd, at: 4)),
         RefusedLayer("corrupt zstd stream at byte * of the blob: *", blob: damaged(zstd, at: 6)),
         RefusedLayer(
@@ -123,7 +123,7 @@ private let streams: [RefusedLayer] = {
             blob: zstd + [7, 7, 7, 7, 7]),
         RefusedLayer("it is neither gzip nor zstd nor tar", blob: Bytes.noise(2000).array),
         RefusedLayer(
-            "it is compressed with xz; gzip, zstd and plain tar are read",
+            "it is compressed with xz; gzip, zstd and plain tar are supported",
             blob: [0xFD, 0x37, 0x7A, 0x58, 0x5A, 0]),
     ]
 }()
