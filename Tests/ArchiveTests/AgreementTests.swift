@@ -142,7 +142,7 @@ private func magic(_ magic: String, _ entry: TarEntry, prefix: String = "") -> T
         "A magic that is ustar's to libarchive alone is refused where fields depend on it",
         arguments: ["ustar   ", "ustar 00", "ustar00\0", "ustarX00", "ustar  X"])
     func oddMagic(text: String) throws {
-        let reason = "a header that is ustar's to some readers and not to others"
+        let reason = "a header that is ustar to some readers and not to others"
         #expect(refusal(of: magic(text, .file("f", "1"), prefix: "usr")) == reason)
         #expect(refusal(of: magic(text, .character("f", 1, 3))) == reason)
         #expect(try read(magic(text, .file("f", "1")), .file("g")).map(\.line) == ["- f 1 1", "- g 0"])
@@ -169,7 +169,7 @@ private func magic(_ magic: String, _ entry: TarEntry, prefix: String = "") -> T
         #expect(try read(star(long)).map(\.path) == ["\(long)/f"])
         #expect(
             refusal(of: star(long + "00000000777"))
-                == "a header that is ustar's to some readers and not to others")
+                == "a header that is ustar to some readers and not to others")
     }
 
     // MARK: Other readers

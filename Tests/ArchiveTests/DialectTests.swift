@@ -311,22 +311,22 @@ struct ReadRow: Sendable, CustomStringConvertible {
             ([.extended("x", "")], "an extended header without an entry"),
             (
                 [.file("f").pax("a", "b"), .hardLink("h", to: "f").stating(size: 3)],
-                "an entry that has no content comes with 3 bytes"
+                "an entry without content has a body of 3 bytes"
             ),
             (
                 [TarEntry.globalHeader("a", "b"), .file("f"), .hardLink("h", to: "f").stating(size: 3)],
-                "an entry that has no content comes with 3 bytes"
+                "an entry without content has a body of 3 bytes"
             ),
-            ([.directory("d").pax("size", "3")], "an entry that has no content comes with 3 bytes"),
-            ([.symlink("l", to: "f").pax("size", "3")], "an entry that has no content comes with 3 bytes"),
-            ([.file("d/", "abc").type(0).pax("a", "b")], "a directory comes with 3 bytes"),
+            ([.directory("d").pax("size", "3")], "an entry without content has a body of 3 bytes"),
+            ([.symlink("l", to: "f").pax("size", "3")], "an entry without content has a body of 3 bytes"),
+            ([.file("d/", "abc").type(0).pax("a", "b")], "a directory with a body of 3 bytes"),
             ([.records(("a", "b"))], "an extended header without an entry"),
             ([.extended("L", "a\0")], "an extended header without an entry"),
             (
                 Array(repeating: TarEntry.globalHeader("a", "b"), count: 32) + [.file("f")],
                 "more than 31 extended headers in a row"
             ),
-            ([.file("f", "1").pax("size", "")], "a PAX size taken back, for 1 bytes"),
+            ([.file("f", "1").pax("size", "")], "an empty PAX size for an entry of 1 bytes"),
             ([.file("f", "1").pax("SUN.holesdata", " 0 1")], "a sparse map of Solaris"),
             ([.file("f").pax("uid", "root")], "a uid of 'root'"),
             ([.file("f").pax("uid", "+1")], "a uid of '+1'"),
@@ -337,7 +337,7 @@ struct ReadRow: Sendable, CustomStringConvertible {
             ([.character("c", 1, 1).editing { $0[329] = UInt8(ascii: "8") }], "an unreadable device number"),
             (
                 [.file("f", "1").gnu(repeated("1", 42))],
-                "a sparse map where none can be, or none where one must be"
+                "an unexpected sparse map, or a missing one"
             ),
             (
                 [.file("f").pax("SCHILY.acl.access", "user:lisa:rwx:x")],

@@ -118,37 +118,37 @@ import Testing
                 "a sparse map that is longer than its entry"
             ),
             (.sparse("f", "65537\n0\n0\n", "abc", size: 9), "a sparse map of more than 65536 pieces"),
-            (.file("f", "abc").pax("GNU.sparse.map", "0,3"), "a sparse map that is not whole"),
-            (.file("f", "abc").pax("GNU.sparse.size", "3"), "a sparse map that is not whole"),
-            (.file("f", "abc").pax("GNU.sparse.name", "g"), "a sparse map that is not whole"),
+            (.file("f", "abc").pax("GNU.sparse.map", "0,3"), "an incomplete sparse map"),
+            (.file("f", "abc").pax("GNU.sparse.size", "3"), "an incomplete sparse map"),
+            (.file("f", "abc").pax("GNU.sparse.name", "g"), "an incomplete sparse map"),
             (
                 .file("f", "abc").pax("GNU.sparse.size", "9").pax("GNU.sparse.map", "0,3,4"),
-                "a sparse map that is not whole"
+                "an incomplete sparse map"
             ),
             (
                 .file("f", "abc").pax("GNU.sparse.size", "9").pax("GNU.sparse.map", ""),
-                "a sparse map that is not whole"
+                "an incomplete sparse map"
             ),
             (
                 .file("f", "abc").pax("GNU.sparse.size", "9").pax("GNU.sparse.map", "0,-3"),
-                "a sparse map that is not whole"
+                "an incomplete sparse map"
             ),
             (
                 .file("f", "abc").pax("GNU.sparse.size", "9").pax("GNU.sparse.numblocks", "2")
-                    .pax("GNU.sparse.map", "0,3"), "a sparse map that is not whole"
+                    .pax("GNU.sparse.map", "0,3"), "an incomplete sparse map"
             ),
             (
                 .file("f", "abc").pax("GNU.sparse.size", "9").pax("GNU.sparse.offset", "0")
-                    .pax("GNU.sparse.numbytes", "3"), "a sparse map that is not whole"
+                    .pax("GNU.sparse.numbytes", "3"), "an incomplete sparse map"
             ),
             (
                 .file("f", "abc").pax("GNU.sparse.size", "9").pax("GNU.sparse.numblocks", "1")
                     .pax("GNU.sparse.numbytes", "3").pax("GNU.sparse.offset", "0"),
-                "a sparse map that is not whole"
+                "an incomplete sparse map"
             ),
             (
                 .file("f", "abc").pax("GNU.sparse.size", "9").pax("GNU.sparse.map", "0,3")
-                    .pax("GNU.sparse.map", "0,3"), "a sparse map that is not whole"
+                    .pax("GNU.sparse.map", "0,3"), "an incomplete sparse map"
             ),
             (
                 .file("f", "abc").pax("GNU.sparse.size", "9").pax("GNU.sparse.major", "1"),
@@ -160,11 +160,11 @@ import Testing
             ),
             (
                 .directory("d").pax("GNU.sparse.size", "0").pax("GNU.sparse.map", "0,0"),
-                "a sparse map where none can be"
+                "an unexpected sparse map"
             ),
             (
                 .file("f", "abc").type(UInt8(ascii: "7")).pax("GNU.sparse.size", "3")
-                    .pax("GNU.sparse.map", "0,3"), "a sparse map where none can be"
+                    .pax("GNU.sparse.map", "0,3"), "an unexpected sparse map"
             ),
         ] as [(TarEntry, String)])
     func refused(entry: TarEntry, reason: String) {
