@@ -173,15 +173,15 @@ struct IndexWalk {
 /// A set of names in insertion order.
 struct Names: Sendable {
     private(set) var list = [String]()
-    private var known = Set<String>()
+    private var seen = Set<String>()
 
     /// - Returns: whether at least one name is new.
     @discardableResult
     mutating func add(_ names: ArraySlice<String>) -> Bool {
         let count = list.count
-        for name in names where known.insert(name).inserted { list.append(name) }
+        for name in names where seen.insert(name).inserted { list.append(name) }
         return list.count > count
     }
 
-    func contains(_ name: String) -> Bool { known.contains(name) }
+    func contains(_ name: String) -> Bool { seen.contains(name) }
 }

@@ -28,8 +28,8 @@ package final class WorkerThread<Value: Sendable>: Sendable {
     /// Stack size of a thread, in bytes of address space; only used pages take memory.
     ///
     /// It does not depend on `ulimit -s`, which the C library's default is taken from: 2 MiB if that is unlimited
-    /// (pthread_create(3)). No function recurses to a depth that an image or a client chooses, except the JSON
-    /// decoder, which recurses over at most 100 levels (`JSONText`).
+    /// (pthread_create(3)). No function that runs on such a thread recurses to a depth that an image or a client
+    /// chooses, except the JSON decoder, which recurses over at most 100 levels (`JSONText`).
     package static var stackSize: Int { 2 << 20 }
 
     /// - Throws: `SyscallFailure` if the system cannot create another thread (EAGAIN).

@@ -8,7 +8,7 @@ import Testing
 
 private let signatureLayer = MediaType(rawValue: "application/vnd.dev.cosign.simplesigning.v1+json")
 
-@Suite("Images next to unreadable ones") struct SiblingTests {
+@Suite("Images next to unreadable ones") struct UnreadableImageTests {
     private let directory: TemporaryDirectory
     private let builder: ImageBuilder
     private let good: Descriptor

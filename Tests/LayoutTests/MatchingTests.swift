@@ -6,7 +6,7 @@ import Testing
 
 private func platform(_ text: String) throws -> Platform { try Platform(parsing: text) }
 
-@Suite("Several matching manifests") struct TwinTests {
+@Suite("Several matching manifests") struct MatchingTests {
     private let directory: TemporaryDirectory
     private let builder: ImageBuilder
     private let layer = LayerBuilder(.file("a"))

@@ -58,7 +58,7 @@ private func magic(_ magic: String, _ entry: TarEntry, prefix: String = "") -> T
     }
 }
 
-@Suite("Headers on which readers of tar disagree") struct AgreementTests {
+@Suite("Headers on which readers of tar disagree") struct AmbiguousHeaderTests {
     private func refusal(of entries: TarEntry...) -> String? {
         do {
             _ = try read(LayerBuilder(entries + [.file("after", "x")]).tar)
