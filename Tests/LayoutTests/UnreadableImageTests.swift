@@ -8,7 +8,7 @@ import Testing
 
 private let signatureLayer = MediaType(rawValue: "application/vnd.dev.cosign.simplesigning.v1+json")
 
-@Suite("Images beside others that cannot be read") struct SiblingTests {
+@Suite("Images next to unreadable ones") struct UnreadableImageTests {
     private let directory: TemporaryDirectory
     private let builder: ImageBuilder
     private let good: Descriptor
@@ -19,14 +19,14 @@ private let signatureLayer = MediaType(rawValue: "application/vnd.dev.cosign.sim
         good = try builder.image([LayerBuilder(.file("good"))])
     }
 
-    /// What may be wrong with an image that was not asked for.
+    /// A defect of an image that was not requested.
     enum Wrong: String, CaseIterable, CustomTestStringConvertible {
         case damagedManifest, damagedConfig, damagedIndex, missingManifest, missingConfig, malformedConfig
         case malformedManifest, manifestIsFolder, emptyConfig, wrongSize, signature, artifact, cache, noLayers
 
         var testDescription: String { rawValue }
 
-        /// The failure when it is asked for.
+        /// The failure when this image is requested.
         var kind: String {
             switch self {
             case .damagedManifest, .damagedConfig, .damagedIndex: "wrongDigest"
@@ -39,11 +39,11 @@ private let signatureLayer = MediaType(rawValue: "application/vnd.dev.cosign.sim
             }
         }
 
-        /// Whether it may be an image for this machine, of which nothing is known.
+        /// Whether the defect hides what the document is, so that it may be an image for this machine.
         var isDamage: Bool { ["wrongDigest", "blobNotAFile", "wrongSize"].contains(kind) }
     }
 
-    /// A descriptor of it, called `bad`. No descriptor has a platform.
+    /// Creates a descriptor with the defect, named `bad`. No descriptor has a platform.
     private func make(_ wrong: Wrong) throws -> Descriptor {
         func flip(_ data: inout Data) { data[data.count - 2] ^= 1 }
         let layer = try builder.layer(LayerBuilder(.file("bad")))
@@ -93,7 +93,7 @@ private let signatureLayer = MediaType(rawValue: "application/vnd.dev.cosign.sim
     }
 
     @Test(
-        "An image is chosen by name, digest and number beside one that cannot be read",
+        "An image is selected by name, digest and position next to an unreadable one",
         arguments: Wrong.allCases,
         [false, true])
     func beside(wrong: Wrong, isFirst: Bool) throws {
@@ -115,20 +115,20 @@ private let signatureLayer = MediaType(rawValue: "application/vnd.dev.cosign.sim
             }
             #expect(try layout.candidates().contains { $0.descriptor.digest == good.digest })
             let asked = failure(layout, Selector(reference: "bad"))
-            // A folder in an archive is no blob of it.
+            // A directory in an archive is not a blob.
             let expected = wrong == .manifestIsFolder && source.path == file ? "unreadable" : wrong.kind
             #expect(kind(asked) == expected, "\(asked.map { "\($0)" } ?? "")")
             if wrong == .noLayers { continue }
             #expect(
                 kind(failure(layout, Selector(digest: bad.digest)))
                     == (wrong.kind == "noReference" ? "noDigest" : expected))
-            // What is damaged may be the one that is meant; what is no image is not.
+            // A damaged document may be the requested image; an artifact is not.
             let unnamed = failure(layout, Selector())
             #expect(kind(unnamed) == (wrong.isDamage && expected != "unreadable" ? "ambiguous" : "nothing"))
         }
     }
 
-    @Test("A missing manifest is named by its digest, also where nothing else is in the layout")
+    @Test("A missing manifest is reported with its digest, also if the layout has no other image")
     func missing() throws {
         let bad = try make(.missingManifest)
         let other = try builder.image([LayerBuilder(.file("other"))])
@@ -147,7 +147,7 @@ private let signatureLayer = MediaType(rawValue: "application/vnd.dev.cosign.sim
         }
     }
 
-    @Test("The outline gives the reason beside a document that cannot be read", arguments: Wrong.allCases)
+    @Test("The outline has the failure of an unreadable document", arguments: Wrong.allCases)
     func outline(wrong: Wrong) throws {
         try builder.writeIndex([try make(wrong), good])
         let outline = try ImageLayout(opening: builder.path).outline()
@@ -166,14 +166,14 @@ private let signatureLayer = MediaType(rawValue: "application/vnd.dev.cosign.sim
         #expect((outline[0].failure == nil) == [.signature, .artifact, .cache, .noLayers].contains(wrong))
     }
 
-    @Test("An archive that breaks off before a document is damaged as a whole")
+    @Test("An archive that is truncated before a document is reported as damaged")
     func brokenArchive() throws {
         try builder.writeIndex([good.named("good"), try make(.damagedConfig)])
         let members = try builder.members()
         let blobs = members.filter { $0.path.description.hasPrefix("blobs/sha256/") && $0.type == 0x30 }
         let rest = members.filter { member in !blobs.contains { $0.path == member.path } }
         let tar = LayerBuilder(rest + blobs).tar
-        // Within the content of the last blob, before two blocks of zeros.
+        // Truncated within the content of the last blob, before the two zero blocks.
         let file = try directory.write("cut.tar.gz", storedGzip(Array(tar[..<(tar.count - 1024 - 511)])))
         let failure = failure(
             try ImageLayout(opening: ImageSource(file), in: directory.path), Selector(reference: "bad"))
@@ -186,7 +186,7 @@ private let signatureLayer = MediaType(rawValue: "application/vnd.dev.cosign.sim
         try ImageLayout(opening: ImageSource(try directory.write("docker.tar", LayerBuilder(members).tar)))
     }
 
-    @Test("One image of a docker-archive that cannot be read leaves the others", arguments: [false, true])
+    @Test("An unreadable image of a docker-archive does not affect the others", arguments: [false, true])
     func docker(isFirst: Bool) throws {
         let good = DockerArchiveBuilder(["good:1"], [LayerBuilder(.file("good"))])
         let bad = DockerArchiveBuilder(["bad:1"], [LayerBuilder(.file("bad"))])
@@ -215,7 +215,7 @@ private let signatureLayer = MediaType(rawValue: "application/vnd.dev.cosign.sim
         }
     }
 
-    @Test("An item of a docker-archive's manifest.json that is none keeps its number")
+    @Test("An invalid item in a docker-archive's manifest.json keeps its position")
     func dockerItems() throws {
         let good = DockerArchiveBuilder(["good:1"], [LayerBuilder(.file("good"))])
         let item = String(decoding: try DockerArchiveBuilder.manifest([good]).contents.array, as: UTF8.self)
@@ -233,7 +233,7 @@ private let signatureLayer = MediaType(rawValue: "application/vnd.dev.cosign.sim
         }
     }
 
-    @Test("The old jib's keys are read: config, repoTags, layers")
+    @Test("The keys of old versions of jib are read: config, repoTags, layers")
     func jib() throws {
         let image = DockerArchiveBuilder(["a:1"], [LayerBuilder(.file("a"))])
         let text =

@@ -6,7 +6,7 @@ import Testing
 
 private func platform(_ text: String) throws -> Platform { try Platform(parsing: text) }
 
-@Suite("Several manifests that fit") struct TwinTests {
+@Suite("Several matching manifests") struct MatchingTests {
     private let directory: TemporaryDirectory
     private let builder: ImageBuilder
     private let layer = LayerBuilder(.file("a"))
@@ -27,7 +27,8 @@ private func platform(_ text: String) throws -> Platform { try Platform(parsing:
 
     // MARK: One image in two forms
 
-    @Test("Manifests with the same config are one image, and the first is taken", arguments: [false, true])
+    @Test(
+        "Manifests with the same config are one image, and the first is selected", arguments: [false, true])
     func twins(isReversed: Bool) throws {
         let twins = try [Packing.gzip, .zstd].map { try builder.image([layer], packing: $0).on(.host) }
         #expect(twins[0].digest != twins[1].digest)
@@ -40,12 +41,12 @@ private func platform(_ text: String) throws -> Platform { try Platform(parsing:
         #expect(chosen.descriptor.digest == ordered[1].digest && chosen.name == "b")
     }
 
-    @Test("Of twins the first whose blobs are there is taken")
+    @Test("Of manifests with the same config the first with all blobs is selected")
     func firstReadable() throws {
         let twins = try [Packing.gzip, .zstd, .none].map { try builder.image([layer], packing: $0).on(.host) }
         try builder.removeBlob(try builder.layer(layer, .gzip))
         #expect(try select(twins).descriptor.digest == twins[1].digest)
-        // An unknown layer cannot be read.
+        // A layer with an unknown media type cannot be read.
         let config = try builder.config(.host, [layer.diffID])
         let encrypted = try builder.manifest(
             config,
@@ -53,17 +54,17 @@ private func platform(_ text: String) throws -> Platform { try Platform(parsing:
         #expect(try select([encrypted.on(.host), twins[2]]).descriptor.digest == twins[2].digest)
         try builder.removeBlob(twins[0])
         #expect(try select(twins).descriptor.digest == twins[1].digest)
-        // If none can be read, the first says why.
+        // If none can be read, the first is selected, and loading it fails with the reason.
         try builder.removeBlob(try builder.layer(layer, .zstd))
         #expect(try select([twins[1], encrypted.on(.host)]).descriptor.digest == twins[1].digest)
     }
 
-    @Test("Images with different configs are still several")
+    @Test("Images with different configs are ambiguous")
     func several() throws {
         let one = try builder.image([layer]).on(.host)
         let other = try builder.image([LayerBuilder(.file("b"))]).on(.host)
         #expect(kind(failure([one, other])) == "ambiguous")
-        // What a sparse layout does not hold, and what is no image, are none of them.
+        // Missing manifests of a sparse layout and artifacts do not count.
         let type = MediaType(rawValue: "application/vnd.example")
         let artifact = try builder.manifest(try builder.blob([1], type), []).on(.host)
         #expect(try select([artifact, one]).descriptor.digest == one.digest)
@@ -73,7 +74,7 @@ private func platform(_ text: String) throws -> Platform { try Platform(parsing:
 
     // MARK: Platforms
 
-    @Test("What the index does not say of a platform the config says")
+    @Test("Missing parts of a platform in the index are taken from the config")
     func deferred() throws {
         let config = try builder.config(try platform("linux/arm64"), [layer.diffID])
         let image = try builder.manifest(config, [try builder.layer(layer)])
@@ -87,7 +88,7 @@ private func platform(_ text: String) throws -> Platform { try Platform(parsing:
         }
     }
 
-    @Test("An image of which no document says the platform fits each, if no other does")
+    @Test("An image without a declared platform matches any platform if no other image matches")
     func anyPlatform() throws {
         let bare = try builder.manifest(
             try builder.config(.unspecified, [layer.diffID]), [try builder.layer(layer)])
@@ -104,7 +105,7 @@ private func platform(_ text: String) throws -> Platform { try Platform(parsing:
         }
     }
 
-    @Test("An image that needs a feature of the operating system is none for plain linux")
+    @Test("An image that requires an OS feature does not match a platform without it")
     func features() throws {
         let plain = try builder.image([layer])
         let special = try builder.image([LayerBuilder(.file("b"))])
@@ -123,7 +124,7 @@ private func platform(_ text: String) throws -> Platform { try Platform(parsing:
         #expect(try select([special.on(version)]).descriptor.digest == special.digest)
     }
 
-    @Test("The candidates of a refusal have what distinguishes them")
+    @Test("The candidates of a failure have distinct platforms")
     func candidates() throws {
         let versions = try ["1", "2"].map { version in
             try builder.image([LayerBuilder(.file(Bytes(version)))])
@@ -144,7 +145,7 @@ private func platform(_ text: String) throws -> Platform { try Platform(parsing:
 
     // MARK: Names
 
-    @Test("The name of the chosen one is the one that was asked for, by name and by number")
+    @Test("The selected image has the requested name, by reference and by position")
     func askedName() throws {
         let index = try builder.index([try builder.image([layer]).on(.host)])
         let manifests = [index.named("first"), index.named("second")]

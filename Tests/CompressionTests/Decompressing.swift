@@ -1,9 +1,9 @@
 import Compression
 import Kernel
 
-/// Runs a blob through a decompressor, `inputSize` bytes at a time, into pieces of `outputSize` bytes.
+/// Decompresses a blob, `inputSize` bytes at a time, into pieces of `outputSize` bytes.
 ///
-/// As the pipeline does: a full output is handed over before more input is read.
+/// As in the pipeline, a full output is consumed before more input is read.
 func decompress(
     _ blob: [UInt8], _ format: CompressionFormat, inputSize: Int = 1 << 18, outputSize: Int = 1 << 16
 ) throws -> [UInt8] {

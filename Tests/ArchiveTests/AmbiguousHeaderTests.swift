@@ -10,9 +10,9 @@ private struct Field: Sendable, CustomStringConvertible {
     let description: String
     let offset: Int
     let width: Int
-    /// An entry that has it.
+    /// An entry with this field.
     let entry: TarEntry
-    /// What is said when it is refused.
+    /// The reason for rejecting an invalid value.
     let reason: String
 
     init(_ name: String, _ offset: Int, _ width: Int, of entry: TarEntry = .file("f"), _ reason: String) {
@@ -33,7 +33,7 @@ private struct Field: Sendable, CustomStringConvertible {
     }
 }
 
-/// A file whose header has an old sparse map of one piece.
+/// A file with an old GNU sparse map of one piece in its header.
 private let sparse = TarEntry.file("f", "abc").type(UInt8(ascii: "S")).editing { header in
     header.replaceSubrange(257..<265, with: Array("ustar  \0".utf8))
     header.replaceSubrange(386..<410, with: Array("00000000001\u{0}00000000003\u{0}".utf8))
@@ -58,7 +58,7 @@ private func magic(_ magic: String, _ entry: TarEntry, prefix: String = "") -> T
     }
 }
 
-@Suite("Where readers of tar agree") struct AgreementTests {
+@Suite("Headers on which readers of tar disagree") struct AmbiguousHeaderTests {
     private func refusal(of entries: TarEntry...) -> String? {
         do {
             _ = try read(LayerBuilder(entries + [.file("after", "x")]).tar)
@@ -68,15 +68,17 @@ private func magic(_ magic: String, _ entry: TarEntry, prefix: String = "") -> T
         }
     }
 
-    /// Go reads the number that stands behind NULs, libarchive 0, and GNU tar the one or the other.
-    @Test("A number behind a NUL is refused, in each field but the time", arguments: fields)
+    /// Go reads a number after NULs, libarchive reads 0, and GNU tar one or the other.
+    @Test("A number after a NUL is rejected in every field except times", arguments: fields)
     fileprivate func leadingNULs(field: Field) {
         for text in ["\0" + "0001", "\0\0" + "0001", " \0" + "0001", "\0 1", "\0\0\0\u{0}1"] {
             #expect(refusal(of: field.holding(text)) == field.reason, "\(text.debugDescription)")
         }
     }
 
-    @Test("A number before another one is refused, and so is base 256 that only Go reads", arguments: fields)
+    @Test(
+        "Two numbers in a field are rejected, and so is a base-256 number that only Go accepts",
+        arguments: fields)
     fileprivate func twoNumbers(field: Field) {
         #expect(refusal(of: field.holding("1 1")) == field.reason)
         #expect(refusal(of: field.holding("1 \0" + "1")) == field.reason)
@@ -91,7 +93,7 @@ private func magic(_ magic: String, _ entry: TarEntry, prefix: String = "") -> T
         }
     }
 
-    @Test("A size behind a NUL does not make entries of a file's data")
+    @Test("A size after a NUL does not turn a file's data into entries")
     func hiddenEntry() {
         let inner = TarEntry.file("inner").encoded
         let outer = TarEntry.file("outer", Bytes(inner)).editing { header in
@@ -101,7 +103,7 @@ private func magic(_ magic: String, _ entry: TarEntry, prefix: String = "") -> T
         #expect(failure?.description == "byte 0 of the tar: an unreadable size")
     }
 
-    @Test("A checksum behind a NUL is a wrong one")
+    @Test("A checksum after a NUL is wrong")
     func checksum() {
         var tar = LayerBuilder(.file("f")).tar
         tar.replaceSubrange(148..<156, with: [0] + tar[148..<154] + [0x20])
@@ -109,7 +111,7 @@ private func magic(_ magic: String, _ entry: TarEntry, prefix: String = "") -> T
         #expect(failure?.reason.description == "a wrong header checksum")
     }
 
-    @Test("A time behind NULs is read, as Go reads it; an access time is none")
+    @Test("A time after NULs is read as in Go; such an access time is ignored")
     func times() throws {
         let late = TarEntry.file("f").editing {
             $0.replaceSubrange(136..<148, with: Array("\0\0000001000 ".utf8))
@@ -137,18 +139,18 @@ private func magic(_ magic: String, _ entry: TarEntry, prefix: String = "") -> T
         }
     }
 
-    /// libarchive compares five bytes of the magic, Go and GNU tar six.
+    /// libarchive compares five bytes of the magic, Go and GNU tar compare six.
     @Test(
-        "A magic that is ustar's to libarchive alone is refused where fields depend on it",
+        "A magic that only libarchive accepts as ustar is rejected if fields depend on it",
         arguments: ["ustar   ", "ustar 00", "ustar00\0", "ustarX00", "ustar  X"])
     func oddMagic(text: String) throws {
-        let reason = "a header that is ustar's to some readers and not to others"
+        let reason = "a header that is ustar to some readers and not to others"
         #expect(refusal(of: magic(text, .file("f", "1"), prefix: "usr")) == reason)
         #expect(refusal(of: magic(text, .character("f", 1, 3))) == reason)
         #expect(try read(magic(text, .file("f", "1")), .file("g")).map(\.line) == ["- f 1 1", "- g 0"])
     }
 
-    @Test("The version behind ustar's magic may be anything", arguments: ["  ", "\0\0", "99"])
+    @Test("The version after ustar's magic may be anything", arguments: ["  ", "\0\0", "99"])
     func version(text: String) throws {
         let entries = try read(
             magic("ustar\0" + text, .file("f", "1"), prefix: "usr/lib"),
@@ -156,7 +158,7 @@ private func magic(_ magic: String, _ entry: TarEntry, prefix: String = "") -> T
         #expect(entries.map(\.line) == ["- usr/lib/f 1 1", "b b 7:1"])
     }
 
-    @Test("A prefix that is longer than star's is refused under star's mark")
+    @Test("A prefix that is too long for star is rejected in star's headers")
     func star() throws {
         func star(_ prefix: String) -> TarEntry {
             TarEntry.file("f").editing { header in
@@ -169,12 +171,12 @@ private func magic(_ magic: String, _ entry: TarEntry, prefix: String = "") -> T
         #expect(try read(star(long)).map(\.path) == ["\(long)/f"])
         #expect(
             refusal(of: star(long + "00000000777"))
-                == "a header that is ustar's to some readers and not to others")
+                == "a header that is ustar to some readers and not to others")
     }
 
     // MARK: Other readers
 
-    /// What the other readers make of it, one name a line.
+    /// How to list what other readers see, one name per line.
     private static let readers: [(program: String, script: String)] = [
         ("tar", #"mkdir x && tar -xpf t -C x && cd x && find . -mindepth 1 | cut -c3- | sort"#),
         ("bsdtar", #"mkdir x && bsdtar -xpf t -C x && cd x && find . -mindepth 1 | cut -c3- | sort"#),
@@ -197,9 +199,9 @@ private func magic(_ magic: String, _ entry: TarEntry, prefix: String = "") -> T
         }
         """
 
-    /// Each needs its own reading of sizes, long names and extended headers to end up with these names.
+    /// Every reader must handle sizes, long names and extended headers correctly to list these names.
     @Test(
-        "GNU tar, bsdtar, Python and Go read what is accepted as it is read here",
+        "GNU tar, bsdtar, Python and Go list the same names for accepted headers",
         arguments: readers.map(\.program).filter { Ability.has($0) })
     func others(program: String) throws {
         let folder = try TemporaryDirectory()
