@@ -1,8 +1,6 @@
 internal import ArgumentParser
 internal import Kernel
-internal import Programs
 internal import Snapshots
-internal import SystemPackage
 internal import Unpacking
 
 /// Whether a command that removes waits until the trees are deleted.
@@ -26,23 +24,4 @@ struct WaitOptions: ParsableArguments {
         try attempt { try store.sweep(waits: true) }
         return true
     }
-}
-
-/// The process that deletes in the background. Nobody hears what it says: what it leaves, the next run or `prune` finds.
-struct SweepCommand: ParsableCommand {
-    private static let name = "sweep-store"
-
-    static let configuration = CommandConfiguration(
-        commandName: name, abstract: "Delete what was removed.", shouldDisplay: false)
-
-    @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogOptions
-
-    static func start(_ store: StoreOptions) throws {
-        try Process.startAgain([
-            name, "--root", try store.rootPath().string, "--snapshotter", store.snapshotterName,
-        ])
-    }
-
-    func run() throws { try attempt { try store.openIfExisting()?.sweep(waits: false) } }
 }

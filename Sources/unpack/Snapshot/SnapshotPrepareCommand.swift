@@ -1,0 +1,16 @@
+internal import ArgumentParser
+internal import Snapshots
+
+struct SnapshotPrepareCommand: NamespacedCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "prepare", abstract: "Make a snapshot that can be written to, and print how to mount it."
+    )
+
+    @OptionGroup var new: NewSnapshotOptions
+
+    func run() throws {
+        try new.make { store, labels in
+            try store.prepare(new.key, parent: new.parent, labels: labels, in: try store.startRun())
+        }
+    }
+}
