@@ -5,8 +5,9 @@ internal import Snapshots
 internal import SystemPackage
 internal import Unpacking
 
-/// The process that deletes in the background. Nobody hears what it says: what it leaves, the next run or `prune` finds.
-struct SweepCommand: ParsableCommand {
+/// Deletes removed snapshots in a background process, without output. If it is killed, the next run or `prune` deletes
+/// the rest.
+struct BackgroundDeletionCommand: ParsableCommand {
     private static let name = "sweep-store"
 
     static let configuration = CommandConfiguration(
@@ -15,6 +16,7 @@ struct SweepCommand: ParsableCommand {
     @OptionGroup var store: StoreOptions
     @OptionGroup var log: LogOptions
 
+    /// Starts the process for a store, and does not wait for it.
     static func start(_ store: StoreOptions) throws {
         try Process.startAgain([
             name, "--root", try store.rootPath().string, "--snapshotter", store.snapshotterName,

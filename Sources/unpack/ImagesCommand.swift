@@ -18,8 +18,8 @@ struct ImagesCommand: NamespacedCommand {
         let images = try attempt { () throws -> [(ImageRecord, Int64)] in
             guard let store = try store.openIfExisting() else { return [] }
             return try store.images().map { image in
-                // Layers that images share count for each of them.
-                // Somebody may remove it meanwhile.
+                // A layer that several images share counts for each of them. Another process may remove a layer
+                // between the two queries.
                 let sizes = try image.layers.map {
                     try store.verified($0.chainID).flatMap { try store.usageIfPresent(of: $0.name)?.size }
                         ?? 0
@@ -44,7 +44,7 @@ private struct ImageListing: Encodable {
     let mediaType: MediaType
     let platform: String
     let chainID: ChainID
-    /// Bytes that its layers take.
+    /// Bytes on disk of all its layers.
     let size: Int64
     let layers: [Layer]
 

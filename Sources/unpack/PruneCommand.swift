@@ -6,15 +6,15 @@ internal import Unpacking
 struct PruneCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
         commandName: "prune",
-        abstract: "Remove layers that no image needs, and what crashes have left.",
+        abstract: "Remove layers that no image needs, and leftovers of crashed runs.",
         discussion: """
-            Nothing goes that an image, a writable snapshot, a view or a running unpack needs, nor anything that was made \
-            with `unpack snapshot` or by a service.
+            Keeps everything that an image, a writable snapshot, a view or a running unpack needs, and everything that was \
+            created with `unpack snapshot` or by a service.
 
             \(WaitOptions.discussion)
             """)
 
-    @Flag(help: "Say what would go, and remove nothing.")
+    @Flag(help: "Print what would be removed, and remove nothing.")
     var dryRun = false
 
     @OptionGroup var waiting: WaitOptions
@@ -53,8 +53,8 @@ struct PruneCommand: NamespacedCommand {
 
     private func prune(_ store: SnapshotStore) throws -> (items: [Item], isDeleted: Bool) {
         let plan = try store.prunable()
-        // What is really removed may be more or less than what was there a moment ago. What a reboot has taken the
-        // trust from goes as the run starts.
+        // Other processes may have changed the store since `prunable`: what `prune` removed is listed. Snapshots that
+        // were not synced before a reboot (`distrusted`) are removed when the run starts.
         let removals =
             dryRun
             ? plan.snapshots

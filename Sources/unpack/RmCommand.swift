@@ -7,14 +7,14 @@ internal import Unpacking
 
 struct RmCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
-        commandName: "rm", abstract: "Forget images, and remove the layers that nothing else needs.",
+        commandName: "rm", abstract: "Remove images, and the layers that nothing else needs.",
         discussion: """
-            Writable snapshots (--rw) of an image keep its layers until they are removed themselves.
+            A writable snapshot (--rw) keeps the layers of its image until the snapshot is removed.
 
             \(WaitOptions.discussion)
             """)
 
-    @Argument(help: "References or manifest digests, as `unpack images` lists them.")
+    @Argument(help: "References or manifest digests, as listed by `unpack images`.")
     var images: [String]
 
     @OptionGroup var store: StoreOptions
@@ -30,9 +30,9 @@ struct RmCommand: NamespacedCommand {
         let digest: Digest
         /// Names of the layers that were removed, topmost first.
         let removed: [String]
-        /// Layers that something else needs.
+        /// How many layers are kept because something else needs them.
         let kept: Int
-        /// Bytes that the removed ones took.
+        /// Bytes on disk of the removed layers.
         let bytes: Int64
     }
 
@@ -48,7 +48,7 @@ struct RmCommand: NamespacedCommand {
                 reference: image.reference, digest: image.manifest, removed: removals.map(\.snapshot.name),
                 kept: image.layers.count - removals.count,
                 bytes: removals.reduce(0) { $0 + ($1.usage?.size ?? 0) })
-            // At once: the next one may not be there.
+            // Printed at once, because the next name may fail.
             if !json { try say(text(of: document, isDeleted: isDeleted)) }
             documents.append(document)
         }

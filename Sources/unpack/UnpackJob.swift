@@ -3,36 +3,37 @@ internal import Programs
 internal import Streams
 internal import Unpacking
 
-/// An unpack as the command line asks for one, with what is said meanwhile.
+/// An unpack with the options of the command line. It shows progress, and SIGINT and SIGTERM cancel it.
 struct UnpackJob {
     let image: String
     let selection: SelectionOptions
     let store: StoreOptions
     let limits: LimitOptions
     let durability: DurabilityOptions
-    let talk: ProgressOptions
+    let progressOptions: ProgressOptions
     let writableKey: String?
 
     func run() throws -> UnpackResult {
         try watched { request, cancellation, progress in
             try Unpacker(
-                request, cancellation: cancellation, logger: talk.talk.logger, onEvent: { progress.take($0) }
+                request, cancellation: cancellation, logger: progressOptions.verbosity.logger,
+                onEvent: { progress.take($0) }
             ).run()
         }
     }
 
-    /// Without a store.
-    func write(to output: OutputPlace) throws {
+    /// Unpacks to a directory or a tar, without a store.
+    func write(to output: OutputDestination) throws {
         _ = try watched { request, cancellation, progress in
             switch output {
             case .directory(let path):
                 try TreeOutput(
-                    request, to: path, cancellation: cancellation, logger: talk.talk.logger,
+                    request, to: path, cancellation: cancellation, logger: progressOptions.verbosity.logger,
                     onEvent: { progress.take($0) }
                 ).run()
-            case .tar(let place):
+            case .tar(let destination):
                 try TarOutput(
-                    request, to: place, latest: try sourceDateEpoch(), cancellation: cancellation,
+                    request, to: destination, latest: try sourceDateEpoch(), cancellation: cancellation,
                     onEvent: { progress.take($0) }
                 ).run()
             }
@@ -48,10 +49,10 @@ struct UnpackJob {
             snapshotter: try store.snapshotterName,
             durability: try durability.sync, writableKey: writableKey, limits: try limits.limits(),
             jobs: try limits.jobCount())
-        // Before the first thread starts. A wish to stop is heard between two entries, and leaves a clean store.
+        // Set up before the first thread starts (`Process.onTermination`). A cancelled run leaves a clean store.
         let cancellation = Cancellation()
         try attempt { try Process.onTermination { cancellation.cancel(signal: $0) } }
-        let progress = try ProgressReport(talk)
+        let progress = try ProgressReport(progressOptions)
         return try progress.watch { try body(request, cancellation, progress) }
     }
 }

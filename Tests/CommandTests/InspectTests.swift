@@ -155,7 +155,7 @@ struct InspectTests {
         let script =
             #"cd "$0"; exec setpriv --reuid 65534 --regid 65534 --clear-groups ./unpack inspect busybox --root "$0/s""#
         let text = try Command.run("sh", "-ec", script, scratch.path.string).succeed().text
-        #expect(text.hasPrefix("busybox  (store \(scratch.path)/s cannot be looked at: not permitted)\n"))
+        #expect(text.hasPrefix("busybox  (store \(scratch.path)/s cannot be read: not permitted)\n"))
         #expect(text.contains("busybox:1.0  linux/amd64\n") && !text.contains("unpacked"))
     }
 

@@ -167,13 +167,13 @@ struct LookingTests {
             (
                 "etc",
                 [
-                    "layer 1 *added", "*implied by what is in it", "layer 3 *unchanged",
-                    "*entry 0  opaque mark, nothing of the layers below shows in it",
+                    "layer 1 *added", "*created for the entries below it", "layer 3 *unchanged",
+                    "*entry 0  opaque mark, hides everything of the layers below in it",
                     "'/etc' is a directory*",
                 ]
             ),
             ("lib", ["layer 1 *added", "*entry 3  symlink to 'usr/lib'", "'/lib' is a symlink*"]),
-            ("usr", ["layer 1 *added", "*implied by what is in it", "'/usr' is a directory*"]),
+            ("usr", ["layer 1 *added", "*created for the entries below it", "'/usr' is a directory*"]),
         ])
     func why(path: String, expected: [String]) throws {
         let lines = try unpack("why", image, path).succeed().text.split(separator: "\n").map(String.init)

@@ -157,7 +157,7 @@ struct RootlessTests {
         let refused = try user.run("unpack", "mount", "busybox", target.string)
         #expect(refused.status == 77)
         #expect(
-            refused.errorText.contains("hint: run it as root, or inside of 'unpack run-in-namespace -- sh'"))
+            refused.errorText.contains("hint: run it as root, or inside 'unpack run-in-namespace -- sh'"))
     }
 
     @Test("Where namespaces are forbidden, what forbids them is told, and how to change it")

@@ -228,17 +228,17 @@ struct SnapshotCommandTests {
             ("view work", 64, "there is a snapshot 'work' already", "choose another key*"),
             ("prepare new nobody", 66, "there is no parent 'nobody'", "*'unpack snapshot ls --filter*'"),
             ("prepare new work", 64, "the parent 'work' is not committed", "*'unpack snapshot commit'"),
-            ("prepare CHAIN", 64, "'sha256:*' is the name of a chain,*", "choose another name"),
-            ("prepare a;b", 64, "'a;b' is no name for a snapshot", "use letters*"),
-            ("prepare a:$b", 64, "'a:$b' is no name for a snapshot", "use letters*"),
-            ("prepare new --label x", 64, "'x' is no label", "write it as KEY=VALUE"),
-            ("prepare new --label =x", 64, "'=x' is no label", "write it as KEY=VALUE"),
+            ("prepare CHAIN", 64, "'sha256:*' is a chain ID,*", "choose another name"),
+            ("prepare a;b", 64, "'a;b' is not a valid snapshot name", "use letters*"),
+            ("prepare a:$b", 64, "'a:$b' is not a valid snapshot name", "use letters*"),
+            ("prepare new --label x", 64, "'x' is not a label", "write it as KEY=VALUE"),
+            ("prepare new --label =x", 64, "'=x' is not a label", "write it as KEY=VALUE"),
             ("commit new nobody", 66, "there is no snapshot 'nobody'", "*'unpack snapshot ls'"),
             ("commit new look", 69, "the snapshot 'look' is view, not active", "only what*"),
             ("commit new CHAIN", 69, "the snapshot 'sha256:*' is committed, not active", "only what*"),
             ("commit done work", 64, "there is a snapshot 'done' already", "choose another name*"),
             ("commit look work", 64, "there is a snapshot 'look' already", "choose another name*"),
-            ("commit CHAIN work", 64, "'sha256:*' is the name of a chain,*", "choose another name"),
+            ("commit CHAIN work", 64, "'sha256:*' is a chain ID,*", "choose another name"),
             ("rm nobody", 66, "there is no snapshot 'nobody'", "*'unpack snapshot ls'"),
             ("rm CHAIN", 69, "cannot remove 'sha256:*': other snapshots are based on it", "*tree*"),
             ("stat nobody", 66, "there is no snapshot 'nobody'", "*'unpack snapshot ls'"),
@@ -246,7 +246,7 @@ struct SnapshotCommandTests {
             ("mounts nobody", 66, "there is no snapshot 'nobody'", "*'unpack snapshot ls'"),
             ("mounts done", 69, "the snapshot 'done' is committed", "make a view of it"),
             ("label nobody a=b", 66, "there is no snapshot 'nobody'", "*'unpack snapshot ls'"),
-            ("label work a", 64, "'a' is no label", "write it as KEY=VALUE"),
+            ("label work a", 64, "'a' is not a label", "write it as KEY=VALUE"),
             ("stat work --snapshotter zfs", 64, "there is no snapshotter 'zfs'", "there is: overlayfs,*"),
         ] as [(String, Int32, String, String)])
     func misuse(command: String, status: Int32, message: String, hint: String) throws {
@@ -329,7 +329,7 @@ struct SnapshotCommandTests {
         #expect(result.status == 64)
         #expect(
             result.errorText
-                == "unpack: 'images' is a command, and stands before its options\nhint: unpack images [options]; "
+                == "unpack: 'images' is a command, and must come before its options\nhint: unpack images [options]; "
                 + "an image of this name is ./images\n")
     }
 }

@@ -2,12 +2,12 @@ internal import ArgumentParser
 internal import Snapshots
 internal import Unpacking
 
-/// Which snapshots.
+/// The options that select snapshots.
 struct FilterOptions: ParsableArguments {
     @Option(
         name: .customLong("filter"),
         help: ArgumentHelp(
-            "containerd's filters, e.g. kind==active or labels.\"a/b\"==c; a comma is and, a second --filter or.",
+            "A filter in containerd's syntax, e.g. kind==active or labels.\"a/b\"==c; a comma means and, another --filter or.",
             valueName: "filter"))
     var texts: [String] = []
 

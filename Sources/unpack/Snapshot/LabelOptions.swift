@@ -2,23 +2,25 @@ internal import ArgumentParser
 internal import Kernel
 internal import Unpacking
 
-/// Labels, as options have them.
+/// The labels of a new snapshot.
 struct LabelOptions: ParsableArguments {
     @Option(
         name: .customLong("label"),
-        help: ArgumentHelp("A label. Give it again for more.", valueName: "key=value"))
+        help: ArgumentHelp("A label; the option can be repeated.", valueName: "key=value"))
     var texts: [String] = []
 
     func labels() throws -> [String: String] { try Self.parse(texts) }
 
-    /// The last one of a key wins. An empty value is a label that is to go.
+    /// Parses `KEY=VALUE` texts. The last value of a key applies. An empty value removes the label.
+    ///
+    /// - Throws: `.usage`.
     static func parse(_ texts: [String]) throws -> [String: String] {
         var labels = [String: String]()
         for text in texts {
             let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
             guard parts.count == 2, !parts[0].isEmpty else {
                 throw UnpackError(
-                    .usage, "'\(escaped(text.utf8))' is no label", hint: "write it as KEY=VALUE")
+                    .usage, "'\(escaped(text.utf8))' is not a label", hint: "write it as KEY=VALUE")
             }
             labels[String(parts[0])] = String(parts[1])
         }

@@ -4,24 +4,26 @@ internal import Programs
 internal import SystemPackage
 internal import Unpacking
 
-/// How a command prints mounts: as one line for a shell, or as containerd's JSON.
+/// The options for printing mounts: as one line for a shell, or as containerd's JSON.
 struct MountOptions: ParsableArguments {
     @Option(
-        help: ArgumentHelp("Where it will be mounted; printed into the line.", valueName: "dir"),
+        help: ArgumentHelp("The mount point to put into the printed line.", valueName: "dir"),
         completion: .directory)
     var target: String?
 
-    @Flag(help: "Print the mounts as JSON, as containerd has them.")
+    @Flag(help: "Print the mounts as containerd's JSON.")
     var json = false
 
-    /// Before any work: a line that cannot be printed is no surprise for the end of it.
+    /// Checks before any work whether the root and the target can stand in a mount line.
+    ///
+    /// - Throws: `.usage` if not.
     func check(in store: StoreOptions) throws {
         if json { return }
         let target = try target.map { try absolutePath($0, of: "--target") }
         try attempt { try MountLine.check([try store.rootPath()] + (target.map { [$0] } ?? [])) }
     }
 
-    /// - Parameter key: the snapshot's, for a line that has this program mount it.
+    /// - Parameter key: of the snapshot, for a line that runs `unpack mount`.
     /// - Throws: `.usage` for a key, a root or a target that cannot stand in a line.
     func text(of mounts: [Mount], _ key: String, in store: StoreOptions) throws -> String {
         let target = try target.map { try absolutePath($0, of: "--target") }

@@ -1,14 +1,14 @@
 internal import ArgumentParser
 
-/// The whole snapshotter contract, a call a command.
+/// The calls of containerd's snapshotter contract, one command each.
 struct SnapshotCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "snapshot",
-        abstract: "Make, look at and remove single snapshots of the store.",
+        abstract: "Create, inspect and remove single snapshots of the store.",
         discussion: """
-            A snapshot is active (it can be written to), a view (it cannot), or committed. Only a committed one can be \
-            another's parent; committed layers of images are named by their chain IDs. What is made here stays until it \
-            is removed: `unpack prune` leaves it alone.
+            A snapshot is active (writable), a view (read-only), or committed. Only a committed snapshot can be a parent; the \
+            committed layers of images are named by their chain IDs. `unpack prune` never removes a snapshot that was created \
+            with these commands.
             """,
         subcommands: [
             SnapshotPrepareCommand.self, SnapshotViewCommand.self, SnapshotCommitCommand.self,

@@ -5,8 +5,9 @@ internal import Unpacking
 
 struct SnapshotCommitCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
-        commandName: "commit", abstract: "Turn an active snapshot into a committed one, under a new name.",
-        discussion: "Labels are not taken over from the active snapshot: it has those that are given here.")
+        commandName: "commit", abstract: "Commit an active snapshot under a new name.",
+        discussion:
+            "The committed snapshot has the labels that are given here, and none of the active snapshot's.")
 
     @Argument(help: "The committed snapshot's name.")
     var name: String
@@ -14,7 +15,7 @@ struct SnapshotCommitCommand: NamespacedCommand {
     @Argument(help: "The active snapshot's key.")
     var key: String
 
-    @Option(help: "Put it on this committed snapshot, if it was prepared without a parent.")
+    @Option(help: "The committed snapshot to use as parent, if the active one was prepared without a parent.")
     var parent: String?
 
     @OptionGroup var labels: LabelOptions
@@ -22,11 +23,11 @@ struct SnapshotCommitCommand: NamespacedCommand {
     @OptionGroup var store: StoreOptions
     @OptionGroup var log: LogOptions
 
-    @Flag(help: "Print what it is then, as JSON.")
+    @Flag(help: "Print the committed snapshot as JSON.")
     var json = false
 
     func run() throws {
-        try checkKey(name)
+        try validateSnapshotName(name)
         let labels = try labels.labels()
         let store = try self.store.openExisting()
         try attempt {

@@ -1,6 +1,6 @@
 internal import Snapshots
 
-/// A snapshot in JSON, as containerd writes one (`ctr snapshots info`).
+/// A snapshot in JSON, in the form of `ctr snapshots info`.
 struct SnapshotDocument: Encodable {
     let kind: String
     let name: String
@@ -29,7 +29,7 @@ struct SnapshotDocument: Encodable {
 }
 
 extension SnapshotInfo.Kind {
-    /// As containerd writes it.
+    /// The name that containerd prints.
     var title: String {
         switch self {
         case .view: "View"

@@ -8,10 +8,10 @@ struct SnapshotLabelCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
         commandName: "label", abstract: "Show or change the labels of a snapshot.")
 
-    @Argument(help: "Its key or name.")
+    @Argument(help: "The snapshot's key or name.")
     var key: String
 
-    @Argument(help: ArgumentHelp("Labels to set; one without a value goes.", valueName: "key=value"))
+    @Argument(help: ArgumentHelp("Labels to set; an empty value removes the label.", valueName: "key=value"))
     var labels: [String] = []
 
     @OptionGroup var store: StoreOptions

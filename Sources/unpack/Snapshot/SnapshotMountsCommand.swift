@@ -5,9 +5,9 @@ internal import Unpacking
 
 struct SnapshotMountsCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
-        commandName: "mounts", abstract: "Print how an active snapshot or a view is mounted.")
+        commandName: "mounts", abstract: "Print how to mount an active snapshot or a view.")
 
-    @Argument(help: "Its key.")
+    @Argument(help: "The snapshot's key.")
     var key: String
 
     @OptionGroup var mounts: MountOptions

@@ -3,8 +3,7 @@ internal import Snapshots
 
 struct SnapshotPrepareCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
-        commandName: "prepare", abstract: "Make a snapshot that can be written to, and print how to mount it."
-    )
+        commandName: "prepare", abstract: "Create a writable snapshot, and print how to mount it.")
 
     @OptionGroup var new: NewSnapshotOptions
 

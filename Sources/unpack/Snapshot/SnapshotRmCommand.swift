@@ -5,7 +5,7 @@ internal import Unpacking
 
 struct SnapshotRmCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
-        commandName: "rm", abstract: "Remove snapshots that nothing else is based on.",
+        commandName: "rm", abstract: "Remove snapshots that have no children.",
         discussion: WaitOptions.discussion)
 
     @Argument(help: "Keys and names, removed in this order.")

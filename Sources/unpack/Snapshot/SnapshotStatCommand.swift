@@ -5,15 +5,15 @@ internal import Unpacking
 
 struct SnapshotStatCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
-        commandName: "stat", abstract: "Print what the store knows of a snapshot, as JSON.")
+        commandName: "stat", abstract: "Print the record of a snapshot as JSON.")
 
-    @Argument(help: "Its key or name.")
+    @Argument(help: "The snapshot's key or name.")
     var key: String
 
     @OptionGroup var store: StoreOptions
     @OptionGroup var log: LogOptions
 
-    @Flag(help: "JSON is what it prints anyway.")
+    @Flag(help: "Accepted for consistency: the output is always JSON.")
     var json = false
 
     func run() throws {

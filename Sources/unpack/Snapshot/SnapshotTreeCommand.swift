@@ -6,7 +6,7 @@ internal import Unpacking
 
 struct SnapshotTreeCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
-        commandName: "tree", abstract: "Show which snapshot is based on which.")
+        commandName: "tree", abstract: "Show the snapshots as a tree of parents and children.")
 
     @OptionGroup var store: StoreOptions
     @OptionGroup var log: LogOptions
@@ -14,12 +14,12 @@ struct SnapshotTreeCommand: NamespacedCommand {
     @Flag(help: "Print one JSON document.")
     var json = false
 
-    /// One snapshot, at its place in the tree.
+    /// A snapshot in the tree.
     private struct Node: Encodable {
         let name: String
         let kind: String
         let parent: String?
-        /// 0 for one without a parent.
+        /// Depth in the tree; 0 for a snapshot without a parent.
         let level: Int
     }
 
@@ -27,7 +27,7 @@ struct SnapshotTreeCommand: NamespacedCommand {
         let all = try store.snapshots([])
         let children = Dictionary(grouping: all) { $0.parent ?? "" }
         var nodes = [Node]()
-        // Without recursion: a chain of layers may be long.
+        // Not recursive, because a chain of layers has any length.
         var pending = (children[""] ?? []).reversed().map { (snapshot: $0, level: 0) }
         while let (snapshot, level) = pending.popLast() {
             nodes.append(

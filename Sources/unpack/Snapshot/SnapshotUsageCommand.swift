@@ -5,9 +5,9 @@ internal import Unpacking
 
 struct SnapshotUsageCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
-        commandName: "usage", abstract: "Show how much snapshots take, without their parents.")
+        commandName: "usage", abstract: "Show the disk usage of snapshots, without their parents.")
 
-    @Argument(help: "Keys and names. Without one every snapshot.")
+    @Argument(help: "Keys and names; every snapshot by default.")
     var keys: [String] = []
 
     @OptionGroup var store: StoreOptions
@@ -31,7 +31,7 @@ struct SnapshotUsageCommand: NamespacedCommand {
         if !all.isEmpty {
             let store = try self.store.openExisting()
             for key in all {
-                // Of all that there are, some may go meanwhile.
+                // Another process may remove a listed snapshot meanwhile.
                 let usage = try attempt {
                     try keys.isEmpty ? store.usageIfPresent(of: key) : store.usage(of: key)
                 }

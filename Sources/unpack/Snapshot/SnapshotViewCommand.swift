@@ -3,7 +3,7 @@ internal import Snapshots
 
 struct SnapshotViewCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
-        commandName: "view", abstract: "Make a snapshot that nobody can write to, and print how to mount it.")
+        commandName: "view", abstract: "Create a read-only snapshot, and print how to mount it.")
 
     @OptionGroup var new: NewSnapshotOptions
 
