@@ -87,11 +87,11 @@ struct StoreOptions: ParsableArguments {
         completion: .list(SnapshotStore.supported))
     var snapshotter: String?
 
-    @OptionGroup var place: RootOptions
+    @OptionGroup var rootOptions: RootOptions
 
     var snapshotterName: String { get throws { try Settings.snapshotter.resolve(snapshotter) } }
 
-    func rootPath() throws -> FilePath { try place.rootPath() }
+    func rootPath() throws -> FilePath { try rootOptions.rootPath() }
 
     func open() throws -> SnapshotStore { try openStore(rootPath(), snapshotter: snapshotterName) }
 

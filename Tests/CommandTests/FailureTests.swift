@@ -83,7 +83,7 @@ private let brokenImages = [
         try writeIndex(builder, config, [try builder.layer(layers[0]), cut])
     },
     BrokenImage(
-        description: "a layer that is no archive", status: 65,
+        description: "a layer that is not an archive", status: 65,
         message: "unpack: layer 2 of 2 (*): it is neither gzip nor zstd nor tar\n" + built
     ) { builder, layers in
         let blob = try builder.blob(Array("this is no layer".utf8), Packing.gzip.mediaType)

@@ -163,7 +163,7 @@ struct ScenarioRunner {
             let store = try runner.start.copy(boot: runner.boot)
             let run = try store.run(scenario.arguments, fault: "\(number):\(fault.rawValue)")
             var violations = [String]()
-            func look(
+            func inspect(
                 _ when: String, isQuiet: Bool = false, isMended: Bool = false
             ) throws -> StoreState {
                 let state = try StoreState(of: store)
@@ -185,10 +185,10 @@ struct ScenarioRunner {
             } else if !isDone {
                 violations += Self.complaints(about: run.command, scenario)
             }
-            let crashed = try look("at once", isQuiet: runner.isTidy(fault, at: point, run))
+            let crashed = try inspect("at once", isQuiet: runner.isTidy(fault, at: point, run))
             if CrashReport.isComplete { try act(["images"], [0]) }
             if again { try act(scenario.arguments, [0, scenario.statusWhenDone]) }
-            let second = again ? try look("when it was done again", isMended: true) : crashed
+            let second = again ? try inspect("when it was done again", isMended: true) : crashed
             if scenario.keepsLayers {
                 for row in crashed.rows.values where crashed.isTrusted(row) && second.rows[row.id] != row {
                     // The row may have changed because the layer was synced meanwhile.
@@ -197,7 +197,7 @@ struct ScenarioRunner {
                 }
             }
             try act(["prune", "--wait"], [0])
-            let pruned = try look("after prune", isQuiet: true, isMended: again || isDone)
+            let pruned = try inspect("after prune", isQuiet: true, isMended: again || isDone)
             if !again {
                 if isDone, pruned.summary() != runner.wanted {
                     violations.append("it was said to be done, and it is not")
@@ -207,7 +207,7 @@ struct ScenarioRunner {
             }
             if let check = scenario.check { try act(check, [0]) }
             let isSame = again && scenario.check == nil
-            let end = isSame ? pruned : try look("in the end", isQuiet: true, isMended: true)
+            let end = isSame ? pruned : try inspect("in the end", isQuiet: true, isMended: true)
             if end.summary() != runner.wanted {
                 violations.append(
                     "in the end: "

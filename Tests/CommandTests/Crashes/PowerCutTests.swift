@@ -124,7 +124,7 @@ private struct PowerCut {
         let store = try CrashStore(on: disk, snapshotter: runner.start.snapshotter, boot: boot)
 
         var violations = [String]()
-        func look(_ when: String, isQuiet: Bool = false) throws -> StoreState {
+        func inspect(_ when: String, isQuiet: Bool = false) throws -> StoreState {
             let state = try StoreState(of: store)
             let reference = isQuiet ? runner.reference.mended : runner.reference
             violations += state.violations(reference).map { "\(when): \($0)" }
@@ -136,7 +136,7 @@ private struct PowerCut {
             if !allowed.contains(next.status) { violations.append(next.command.report) }
         }
 
-        found = try look("after the boot")
+        found = try inspect("after the boot")
         let isSynced = !scenario.arguments.contains("none")
         if isSynced {
             for (manifest, top) in found.tops where found.rows[top]?.boot != nil {
@@ -147,14 +147,14 @@ private struct PowerCut {
         if FileManager.default.fileExists(atPath: store.root.string) { try act(["images"], [0]) }
         if isDone, isSynced {
             try act(["prune", "--wait"], [0])
-            if try look("when it was said to be done", isQuiet: true).summary() != runner.wanted {
+            if try inspect("when it was said to be done", isQuiet: true).summary() != runner.wanted {
                 violations.append("it was said to be done, and it is not")
             }
         }
         try act(scenario.arguments, [0, scenario.statusWhenDone])
         try act(["prune", "--wait"], [0])
         if let check = scenario.check { try act(check, [0]) }
-        let end = try look("in the end", isQuiet: true)
+        let end = try inspect("in the end", isQuiet: true)
         if end.summary() != runner.wanted {
             violations.append(
                 "in the end: "
