@@ -14,7 +14,7 @@ struct PackagingTests {
     }
 
     @Test(
-        "make install puts everything where it is told, without a compiler, and make uninstall takes it away",
+        "make install installs everything into the given prefix without a compiler, and make uninstall removes it",
         .enabled(if: Ability.has("make"), "needs make"),
         arguments: [
             ([], "usr/local", "usr/local/share/man", "usr/local/share/zsh/site-functions"),
@@ -25,7 +25,7 @@ struct PackagingTests {
         let scratch = try TemporaryDirectory()
         let destination = try scratch.makeDirectory("root")
         func make(_ target: String) throws {
-            // Nothing is built, nothing fetched, and nobody becomes root.
+            // The installation builds nothing, downloads nothing, and does not use sudo.
             try Command.run(
                 [
                     "make", "--silent", target, "DESTDIR=\(destination)", "PROGRAM=\(Program.path)",
@@ -54,12 +54,12 @@ struct PackagingTests {
     }
 
     @Test(
-        "A Debian package has everything in it, and is the same for the same program",
+        "A Debian package is complete and reproducible",
         .enabled(if: Ability.has("dpkg-shlibdeps") && Ability.has("strip"), "needs dpkg-dev and binutils"))
     func package() throws {
         let scratch = try TemporaryDirectory()
         func build(_ folder: String) throws -> FilePath {
-            // This build is linked with Swift's own libraries, which no package has.
+            // This build is linked to Swift's shared libraries, which no Debian package provides.
             let made = try Command.run(
                 Self.repository.appending("packaging/deb").string, "unpack", Program.path.string,
                 try scratch.makeDirectory(folder).string,
@@ -98,7 +98,7 @@ struct PackagingTests {
         #expect(version.text.hasPrefix("unpack 0.1.0\n"))
     }
 
-    @Test("--version tells the versions of the specifications and of the libraries, a line for each kind")
+    @Test("--version prints one line each for the program, the specifications and the libraries")
     func version() throws {
         let text = try Command.run(Program.path.string, "--version").succeed().text
         #expect(

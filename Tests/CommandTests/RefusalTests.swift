@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// A layer whose blob is what its digest says and which is refused all the same, and the words for it.
+/// A layer that is refused although its blob matches its digest, and the expected message.
 struct RefusedLayer: Sendable, CustomStringConvertible {
     let message: String
     let blob: [UInt8]
@@ -15,7 +15,7 @@ struct RefusedLayer: Sendable, CustomStringConvertible {
         self.blob = blob
     }
 
-    /// One right entry of 1024 bytes before the wrong ones.
+    /// A layer with one valid entry of 1024 bytes before the given ones.
     init(_ message: String, _ entries: TarEntry..., end: LayerBuilder.End = .twoZeroBlocks, cut: Int = .max) {
         let layer = LayerBuilder([.file("before", "x")] + entries, end: end)
         self.init(message, blob: Array(layer.tar.prefix(cut)))
@@ -131,7 +131,7 @@ private let streams: [RefusedLayer] = {
 @Suite("Refusals", .enabled(if: Ability.canApplyLayers, "needs root and a file system for layers"))
 struct RefusalTests {
     @Test(
-        "What is refused is told by layer, entry and byte, and leaves no trace in the store",
+        "A refused layer is reported with layer, entry and byte, and leaves nothing in the store",
         arguments: archives + streams)
     func message(refused: RefusedLayer) throws {
         let program = try Program()

@@ -4,17 +4,20 @@ internal import Programs
 internal import SystemPackage
 internal import Unpacking
 
-/// What `--output` says.
-enum OutputPlace {
+/// The destination that `--output` names.
+enum OutputDestination {
     case directory(FilePath)
     case tar(TarOutput.Place)
 
-    /// A directory that is there goes before a name.
+    /// `-` is a tar on stdout, and a name that ends with `.tar` is a tar file, unless a directory of that name exists.
+    ///
+    /// - Throws: `.usage` for a terminal as stdout, and for the name of a compressed tar.
     init(_ text: String) throws {
         if text == "-" {
             if Console.outputIsTerminal {
                 throw UnpackError(
-                    .usage, "stdout is a terminal, and nobody reads a tar", hint: "send it on with | or >")
+                    .usage, "stdout is a terminal: a tar is not written to one",
+                    hint: "redirect it with | or >")
             }
             self = .tar(.standardOutput)
             return
@@ -34,7 +37,10 @@ enum OutputPlace {
     }
 }
 
-/// The latest time of a reproducible build (https://reproducible-builds.org/specs/source-date-epoch), in seconds since 1970.
+/// The value of `SOURCE_DATE_EPOCH`, in seconds since 1970: the latest time in a reproducible build
+/// (https://reproducible-builds.org/specs/source-date-epoch).
+///
+/// - Throws: `.usage` if it is not a number of seconds.
 func sourceDateEpoch() throws -> Int64? {
     guard let text = environment("SOURCE_DATE_EPOCH") else { return nil }
     guard let seconds = Int64(text), seconds >= 0 else {

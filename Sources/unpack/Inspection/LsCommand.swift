@@ -6,14 +6,14 @@ internal import Programs
 internal import Streams
 internal import Unpacking
 
-/// What an image shows, without unpacking it.
+/// Lists files of an image without unpacking it.
 struct LsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "ls",
         abstract: "List files of an image: mode, owner, size, time (UTC), name. Writes nothing.",
         discussion: """
-            Every layer is read and verified; no root is needed. A directory is listed with what is in it, anything else \
-            by itself. A '+' behind the mode stands for extended attributes, which --json tells.
+            Reads and verifies every layer; needs no root. For a directory, its content is listed; for anything else, the \
+            file itself. A '+' after the mode stands for extended attributes; --json prints them.
 
             \(pathDiscussion)
             """)
@@ -21,26 +21,27 @@ struct LsCommand: ParsableCommand {
     @Argument(help: imageHelp)
     var image: String
 
-    @Argument(help: "What to list.")
+    @Argument(help: "The path to list.")
     var path: String = "/"
 
-    @Flag(name: [.customShort("R"), .long], help: "List everything below it, with whole paths.")
+    @Flag(name: [.customShort("R"), .long], help: "List everything below the path, with absolute paths.")
     var recursive = false
 
-    @Flag(help: "Print one JSON object a line.")
+    @Flag(help: "Print one JSON object per line.")
     var json = false
 
     @OptionGroup var selection: SelectionOptions
-    @OptionGroup var talk: TalkOptions
+    @OptionGroup var verbosity: TalkOptions
 
     func run() throws {
         let opened = try openImage(image, selection)
-        let (tree, cancellation) = try looking(talk) { look, cancellation in
-            (try look.tree(of: opened), cancellation)
+        let (tree, cancellation) = try inspect(verbosity) { inspector, cancellation in
+            (try inspector.tree(of: opened), cancellation)
         }
         let start = try resolve(in: tree)
         try print(of: tree) { body in
-            // Twice for a table: all paths of a hostile image would not fit into memory.
+            // A table walks the tree twice, first for the column widths: all paths of a hostile image do not fit in
+            // memory.
             func take(_ item: ImageTree.Item, _ name: String) throws {
                 try attempt { try cancellation.check() }
                 try body(item, name)
@@ -63,13 +64,13 @@ struct LsCommand: ParsableCommand {
         case .missing(let place):
             throw UnpackError(
                 .notFound, "the image has no '\(shown(place))'",
-                hint: "`unpack why IMAGE PATH` tells whether a layer had it")
+                hint: "`unpack why IMAGE PATH` shows whether a layer had it")
         case .tooManyLinks:
             throw UnpackError(.data, "too many symlinks on the path '\(escaped(path.utf8))'")
         }
     }
 
-    /// - Parameter forEach: lends the files with the names to print, each time in the same order.
+    /// - Parameter forEach: calls its argument for each file and the name to print, in the same order on every call.
     private func print(
         of tree: ImageTree, _ forEach: ((ImageTree.Item, _ name: String) throws -> Void) throws -> Void
     ) throws {
@@ -89,13 +90,13 @@ struct LsCommand: ParsableCommand {
             let file = tree[item.id]
             hasAttributes = hasAttributes || !file.metadata.extendedAttributes.isEmpty
             ownerWidth = max(ownerWidth, owner(of: file).utf8.count)
-            sizeWidth = max(sizeWidth, file.content.measure.utf8.count)
+            sizeWidth = max(sizeWidth, file.content.sizeColumn.utf8.count)
         }
         try forEach { item, name in
             let file = tree[item.id]
             let permissions = file.content.permissions(file.metadata)
             let owner = owner(of: file)
-            let size = file.content.measure
+            let size = file.content.sizeColumn
             var line = permissions + spaces((hasAttributes ? 11 : 10) - permissions.count)
             line += " " + owner + spaces(ownerWidth - owner.utf8.count)
             line += " " + spaces(sizeWidth - size.utf8.count) + size

@@ -5,13 +5,13 @@ internal import Streams
 internal import SystemPackage
 internal import Unpacking
 
-/// Where PATH leads, for `--help`.
+/// How PATH is resolved, for `--help`.
 let pathDiscussion = """
-    PATH is one of the image's root: symlinks on the way are followed inside the image, the last component only if a \
-    '/' stands behind it. Names are typed as they are printed: '\\xNN' is a byte, '\\\\' a backslash.
+    PATH is resolved from the image's root. Symlinks are followed inside the image; one in the last component is followed \
+    only if PATH ends with '/'. Names are typed as they are printed: '\\xNN' is a byte, '\\\\' a backslash.
     """
 
-/// Opens the one image of a layout that was asked for.
+/// Opens the one image of a layout that the argument and the options select.
 func openImage(_ text: String, _ selection: SelectionOptions) throws -> OpenedImage {
     let (source, selector) = try selection.resolve(text)
     return try attempt {
@@ -21,17 +21,19 @@ func openImage(_ text: String, _ selection: SelectionOptions) throws -> OpenedIm
     }
 }
 
-/// Looks into images, with progress on a terminal, and ends when it is asked to.
-func looking<Value>(_ talk: TalkOptions, _ body: (ImageLook, Cancellation) throws -> Value) throws -> Value {
+/// Runs an inspection of images, with progress on a terminal. SIGINT and SIGTERM cancel it.
+func inspect<Value>(_ verbosity: TalkOptions, _ body: (ImageLook, Cancellation) throws -> Value) throws
+    -> Value
+{
     let cancellation = Cancellation()
     try attempt { try Process.onTermination { cancellation.cancel(signal: $0) } }
-    let progress = ProgressReport(talk)
+    let progress = ProgressReport(verbosity)
     return try progress.watch {
         try body(ImageLook(cancellation: cancellation, onEvent: { progress.take($0) }), cancellation)
     }
 }
 
-/// What was typed as a path of an image: `escaped` taken back.
+/// The bytes of a typed path of an image: the inverse of `escaped`.
 func unescaped(_ text: String) -> [UInt8] {
     let backslash = UInt8(ascii: "\\")
     var bytes = [UInt8]()
@@ -52,10 +54,10 @@ func unescaped(_ text: String) -> [UInt8] {
     return bytes
 }
 
-/// From the root, and escaped.
+/// An absolute path, escaped for output.
 func shown(_ path: [FileName]) -> String { "/" + path.map(\.description).joined(separator: "/") }
 
-/// Many lines, written some at a time, as `say` writes them.
+/// Buffered output of lines to stdout. Like `say`, it escapes what would control a terminal.
 struct LineWriter {
     private var text = ""
 

@@ -5,8 +5,8 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("Looking into images")
-struct LookingTests {
+@Suite("Inspecting images")
+struct ImageInspectionTests {
     private let scratch: TemporaryDirectory
     private let image: String
 
@@ -50,7 +50,9 @@ struct LookingTests {
 
     // MARK: ls
 
-    @Test("A directory is listed with what is in it, a file by itself, all below with whole paths")
+    @Test(
+        "The content of a directory is listed, a file itself, and with -R everything below with absolute paths"
+    )
     func list() throws {
         #expect(
             try unpack("ls", image).succeed().text == #"""
@@ -87,7 +89,7 @@ struct LookingTests {
         #expect(!FileManager.default.fileExists(atPath: scratch.path.appending("none").string))
     }
 
-    @Test("What is not there is not found, and what has too many symlinks is the image's fault")
+    @Test("A missing path exits with 66, and a path with too many symlinks with 65")
     func missing() throws {
         let result = try unpack("ls", image, "lib/none")
         #expect(result.status == 66 && result.text == "")
@@ -97,7 +99,7 @@ struct LookingTests {
         #expect(try unpack("ls", scratch.path.appending("no").string).status == 66)
     }
 
-    @Test("The JSON has a line a name, with all that is known of it")
+    @Test("The JSON has one line per path, with all metadata")
     func listJSON() throws {
         let lines = try objects("ls", image, "-R", "--json")
         let files = Dictionary(
@@ -114,7 +116,7 @@ struct LookingTests {
         #expect(files["/"]?["layer"] == nil && files.count == 12)
     }
 
-    @Test("Damage is found although nothing is written")
+    @Test("A damaged layer is detected, although nothing is written")
     func damage() throws {
         let builder = try ImageBuilder(at: scratch.path.appending("damaged"))
         let layer = try builder.layer(LayerBuilder(.file("a", "1")))
@@ -131,7 +133,7 @@ struct LookingTests {
     // MARK: why
 
     @Test(
-        "Every layer that has to do with a path is named, and the end",
+        "why lists every layer that affects a path, and the result",
         arguments: [
             (
                 "lib/a",
@@ -167,13 +169,13 @@ struct LookingTests {
             (
                 "etc",
                 [
-                    "layer 1 *added", "*implied by what is in it", "layer 3 *unchanged",
-                    "*entry 0  opaque mark, nothing of the layers below shows in it",
+                    "layer 1 *added", "*created for the entries below it", "layer 3 *unchanged",
+                    "*entry 0  opaque mark, hides everything of the layers below in it",
                     "'/etc' is a directory*",
                 ]
             ),
             ("lib", ["layer 1 *added", "*entry 3  symlink to 'usr/lib'", "'/lib' is a symlink*"]),
-            ("usr", ["layer 1 *added", "*implied by what is in it", "'/usr' is a directory*"]),
+            ("usr", ["layer 1 *added", "*created for the entries below it", "'/usr' is a directory*"]),
         ])
     func why(path: String, expected: [String]) throws {
         let lines = try unpack("why", image, path).succeed().text.split(separator: "\n").map(String.init)
@@ -181,7 +183,7 @@ struct LookingTests {
         for (line, pattern) in zip(lines, expected) { #expect(line.matches(pattern), "\(line)") }
     }
 
-    @Test("A path that no layer has ever had is not found; the JSON names digests and entries")
+    @Test("A path that no layer has is not found; the JSON has digests and entries")
     func whyJSON() throws {
         #expect(try unpack("why", image, "never").status == 66)
         let document = try #require(try objects("why", image, "/etc/y", "--json").first)
@@ -199,7 +201,7 @@ struct LookingTests {
 
     // MARK: diff
 
-    @Test("What two images show otherwise is told, whatever layers it comes from")
+    @Test("diff lists the differences of two images, independently of their layers")
     func diff() throws {
         let old = try Self.write(
             [
@@ -246,7 +248,7 @@ struct LookingTests {
     }
 
     @Test(
-        "An image and a snapshot on top of it differ in what was written",
+        "An image and a snapshot on top of it differ in the written files",
         .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"),
         arguments: Snapshotter.possible)
     func snapshot(snapshotter: Snapshotter) throws {
@@ -261,7 +263,7 @@ struct LookingTests {
             try lib.setMode(of: FileName(literal: "b"), 0o755)
             return try program.run("diff", image, "work", "-q")
         }
-        // An image that somebody writes to cannot be read.
+        // The image file of a mounted writable snapshot is not read: it changes meanwhile.
         #expect(snapshotter == .loop ? during.status == 69 : during.text == text, "\(during.errorText)")
         #expect(try program.run("diff", image, "work", "-q").succeed().text == text)
         #expect(try program.run("diff", "work", image, "-q").succeed().text.hasPrefix("D /added\nA /null\n"))

@@ -7,14 +7,14 @@ internal import OCI
 internal import Programs
 internal import Unpacking
 
-/// Why a path of an image is as it is.
+/// Prints the history of one path through the layers of an image.
 struct WhyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "why",
-        abstract: "Tell which layers of an image wrote, changed, replaced or hid a path. Writes nothing.",
+        abstract: "Show which layers of an image wrote, changed, replaced or hid a path. Writes nothing.",
         discussion: """
-            Names every layer with an entry about PATH, or that hides or replaces a directory that it stands in, the \
-            lowest first, and in the end what is there. Of a directory it is about itself, and not what is in it.
+            Lists every layer that has an entry for PATH, or that hides or replaces one of its parent directories, lowest \
+            first, and then the result. For a directory, the history is its own, not that of its content.
 
             \(pathDiscussion)
             """)
@@ -22,18 +22,20 @@ struct WhyCommand: ParsableCommand {
     @Argument(help: imageHelp)
     var image: String
 
-    @Argument(help: "The path; it need not be there any more.")
+    @Argument(help: "The path; it may have been removed by a layer.")
     var path: String
 
     @Flag(help: "Print one JSON document.")
     var json = false
 
     @OptionGroup var selection: SelectionOptions
-    @OptionGroup var talk: TalkOptions
+    @OptionGroup var verbosity: TalkOptions
 
     func run() throws {
         let opened = try openImage(image, selection)
-        let history = try looking(talk) { look, _ in try look.history(of: unescaped(path), in: opened) }
+        let history = try inspect(verbosity) { inspector, _ in
+            try inspector.history(of: unescaped(path), in: opened)
+        }
         if history.layers.isEmpty, history.verdict == nil {
             throw UnpackError(.notFound, "no layer of the image has '\(shown(history.path))'")
         }
@@ -42,7 +44,7 @@ struct WhyCommand: ParsableCommand {
     }
 }
 
-/// A history as it is printed.
+/// The history of a path, as text and as JSON.
 private struct HistoryReport {
     private let history: PathHistory
     private let config: ImageConfig
@@ -54,7 +56,7 @@ private struct HistoryReport {
 
     private func command(_ step: LayerStep) -> String? { config.command(ofLayer: step.number) }
 
-    // MARK: For people
+    // MARK: Text
 
     var text: String {
         var lines = [String]()
@@ -82,20 +84,20 @@ private struct HistoryReport {
         case .hardLink(let target, _):
             return "hard link to '/\(target)'" + (isItself ? "" : " at '\(shown(touch.path))'")
         case .linked(let name):
-            return "hard link '/\(name)' to the same file, which says its owner, mode and time"
+            return "hard link '/\(name)' to the same file, sets its owner, mode and time"
         case .whiteout: return "whiteout of '\(shown(touch.path))', \(hidden)"
-        case .opaque where isItself: return "opaque mark, nothing of the layers below shows in it"
+        case .opaque where isItself: return "opaque mark, hides everything of the layers below in it"
         case .opaque: return "opaque mark in '\(shown(touch.path))', \(hidden)"
-        case .nothing: return "character device 0:0, which is not made"
+        case .nothing: return "character device 0:0, not created"
         }
     }
 
-    /// What happened to it by entries of other paths.
+    /// Why a layer is listed that has no entry for the path.
     private func withoutEntry(_ layer: PathHistory.Layer) -> String {
         switch layer.change {
-        case .added: "implied by what is in it"
-        case .removed, .replaced: "a directory on its path is another one"
-        case .changed, .unchanged: "another name of the same file was written"
+        case .added: "created for the entries below it"
+        case .removed, .replaced: "a directory on its path was replaced"
+        case .changed, .unchanged: "a hard link to the same file was written"
         }
     }
 
@@ -109,14 +111,14 @@ private struct HistoryReport {
         return "'\(shown(history.path))' is a \(what)\(source)"
     }
 
-    // MARK: For programs
+    // MARK: JSON
 
     struct Document: Encodable {
         let path: String
-        /// What is there at the end.
+        /// The file in the image; nil if there is none.
         let file: FileDocument?
         let layers: [Layer]
-        /// Steps that cannot be attributed to layers, because not as many made one as there are.
+        /// The history, if its steps cannot be attributed to layers: their number is not that of the layers.
         let history: [HistoryDocument]?
     }
 

@@ -3,29 +3,30 @@ internal import FoundationEssentials
 internal import Kernel
 internal import Layers
 
-/// One name of an image in JSON.
+/// One path of an image or a snapshot, as JSON.
 struct FileDocument: Encodable {
-    /// From the root. Escaped as for a terminal if it is not UTF-8, with the bytes beside it.
+    /// Absolute. If it is not UTF-8, it is escaped as for a terminal, and `pathBytes` has its bytes.
     let path: String
     let pathBytes: Data?
     let type: String
-    /// Octal, as chmod(1) takes it.
+    /// Octal, in the form of chmod(1).
     let mode: String
     let uid: UInt32
     let gid: UInt32
-    /// Of a regular file, holes included.
+    /// Size of a regular file in bytes, holes included.
     let size: Int64?
     let mtime: String
     let target: String?
     let targetBytes: Data?
     /// `major:minor`.
     let device: String?
-    /// How many names the file has, where that is known.
+    /// Number of hard links; nil if it is not known.
     let links: Int?
     /// Values in base64.
     let xattrs: [String: Data]?
-    /// Where it comes from: the layer, from 1, and the entry, from 0; of a directory that no entry lists the layer alone.
+    /// The layer that it comes from, counted from 1; nil for a file of a snapshot.
     let layer: Int32?
+    /// The entry in the layer's archive, counted from 0; nil for a directory that no entry lists.
     let entry: Int32?
 
     init(_ file: ImageTree.File, at path: [FileName], links: Int?) {
@@ -69,7 +70,7 @@ func octal(_ mode: UInt32) -> String {
 }
 
 extension ImageTree.Content {
-    /// As find(1) and others call it.
+    /// The name of the file type in JSON.
     var name: String {
         switch self {
         case .regular: "file"
@@ -94,7 +95,7 @@ extension ImageTree.Content {
         }
     }
 
-    /// The first column of `ls -l`.
+    /// The type and the mode as in the first column of `ls -l`, with a `+` if there are extended attributes.
     func permissions(_ metadata: Metadata) -> String {
         let mode = metadata.mode
         func triple(_ shift: UInt32, _ special: UInt32, _ letters: (set: Character, plain: Character))
@@ -111,8 +112,8 @@ extension ImageTree.Content {
             + (metadata.extendedAttributes.isEmpty ? "" : "+")
     }
 
-    /// The size, or the numbers of a device.
-    var measure: String {
+    /// The column with the size in bytes, or with a device's numbers.
+    var sizeColumn: String {
         switch self {
         case .regular(let size): "\(size)"
         case .symlink(let target): "\(target.count)"
@@ -121,7 +122,7 @@ extension ImageTree.Content {
         }
     }
 
-    /// In few words, for a sentence.
+    /// A noun phrase for the middle of a sentence.
     var summary: String {
         switch self {
         case .regular(let size): "file of \(size) bytes"
@@ -135,7 +136,7 @@ extension ImageTree.Content {
     }
 }
 
-/// A time in UTC, whatever the year, the same on every machine (proleptic Gregorian calendar).
+/// A time in UTC, formatted for any year in the proleptic Gregorian calendar, independently of locale and time zone.
 struct UTC {
     private let date: String
     private let time: String
@@ -150,7 +151,8 @@ struct UTC {
         let day: Int64 = 86_400
         let days = timestamp.seconds >= 0 ? timestamp.seconds / day : (timestamp.seconds + 1) / day - 1
         let second = timestamp.seconds - days * day
-        // Eras of 400 years, which begin in March so that a leap day is the last of its year.
+        // Eras of 400 years that begin in March, so that a leap day is the last day of its year
+        // (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days).
         let shifted = days + 719_468
         let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
         let dayOfEra = shifted - era * 146_097
@@ -164,7 +166,7 @@ struct UTC {
         nanoseconds = padded(timestamp.nanoseconds, 9)
     }
 
-    /// For a person.
+    /// `YYYY-MM-DD HH:MM:SS`.
     var text: String { "\(date) \(time)" }
 
     var rfc3339: String { "\(date)T\(time).\(nanoseconds)Z" }

@@ -10,34 +10,35 @@ internal import Streams
 internal import SystemPackage
 internal import Unpacking
 
-/// What two trees have otherwise.
+/// Compares two trees, each of an image or of a snapshot.
 struct DiffCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
         commandName: "diff",
         abstract:
-            "Tell in which files two images differ, or an image and a snapshot of the store. Writes nothing.",
+            "List the files in which two images differ, or an image and a snapshot of the store. Writes nothing.",
         discussion: """
-            A and B are images, or keys or chain IDs of snapshots in the store; ./NAME is an image in any case. A line is 'A' \
-            for what only B has, 'D' for what only A has, and 'M' with what is different: type, content, size, target, \
-            device, mode, owner, attributes, links (the other names of the same file). Contents are compared by digest. \
-            A modification time alone is no difference unless --times is given: every build sets them anew.
+            OLD and NEW are images, or keys or chain IDs of snapshots in the store; ./NAME is always an image. A line begins \
+            with 'A' for a file that only NEW has, 'D' for a file that only OLD has, or 'M' for a file that differs, followed \
+            by what differs: type, content, size, target, device, mode, owner, attributes, links (the file's hard links). \
+            Contents are compared by digest. Modification times are compared only with --times, because every build changes \
+            them.
 
-            A snapshot is mounted where nobody sees it, as root or in a user namespace.
+            A snapshot is mounted without being attached to a directory. This needs root or a user namespace.
             """)
 
-    @Argument(help: "The old one: an image, or a snapshot's key or chain ID.")
+    @Argument(help: "The old tree: an image, or a snapshot's key or chain ID.")
     var old: String
 
-    @Argument(help: "The new one.")
+    @Argument(help: "The new tree.")
     var new: String
 
-    @Flag(help: "Modification times count, too.")
+    @Flag(help: "Compare modification times, too.")
     var times = false
 
-    @Flag(help: "End with status 1 if there is a difference, and 0 if not.")
+    @Flag(help: "Exit with status 1 if there is a difference, and 0 if not.")
     var exitCode = false
 
-    @Flag(help: "Print one JSON object a line.")
+    @Flag(help: "Print one JSON object per line.")
     var json = false
 
     @Option(
@@ -45,20 +46,21 @@ struct DiffCommand: NamespacedCommand {
     var platform: String?
 
     @OptionGroup var store: StoreOptions
-    @OptionGroup var talk: TalkOptions
+    @OptionGroup var verbosity: TalkOptions
 
-    /// Images are read by anybody.
+    /// Only snapshots need a namespace; an image is read without one.
     var needsNamespace: Bool { [old, new].contains { !$0.contains("/") && (try? find($0)) != nil } }
 
     func run() throws {
         let (old, new) = (try open(old), try open(new))
-        let (oldTree, newTree, cancellation) = try looking(talk) { look, cancellation in
+        let (oldTree, newTree, cancellation) = try inspect(verbosity) { inspector, cancellation in
             if case .image(let old) = old, case .image(let new) = new {
-                let trees = try look.trees(of: old, new)
+                let trees = try inspector.trees(of: old, new)
                 return (trees.0, trees.1, cancellation)
             }
             return (
-                try tree(of: old, look, cancellation), try tree(of: new, look, cancellation), cancellation
+                try tree(of: old, inspector, cancellation), try tree(of: new, inspector, cancellation),
+                cancellation
             )
         }
         let check = { try attempt { try cancellation.check() } }
@@ -91,14 +93,14 @@ struct DiffCommand: NamespacedCommand {
         let new: FileDocument?
     }
 
-    // MARK: What is compared
+    // MARK: Sides
 
     private enum Side {
         case image(OpenedImage)
         case snapshot(key: String, SnapshotStore)
     }
 
-    /// As `unpack mount` takes it: what the store has goes before what is in the working directory.
+    /// Opens an image or a snapshot. As for `unpack mount`, a snapshot of the store takes precedence over a path.
     private func open(_ text: String) throws -> Side {
         if !text.contains("/"), let (store, name) = try find(text) { return .snapshot(key: name, store) }
         var selection = SelectionOptions()
@@ -108,7 +110,7 @@ struct DiffCommand: NamespacedCommand {
         return .image(try openImage(text, selection))
     }
 
-    /// The snapshot of a chain or a key; nil where there is none, and where the store may not be looked into.
+    /// The snapshot with a chain ID or a key; nil if there is none, or if the store is not readable for this user.
     private func find(_ text: String) throws -> (SnapshotStore, name: String)? {
         do {
             guard let store = try store.openIfExisting() else { return nil }
@@ -120,9 +122,11 @@ struct DiffCommand: NamespacedCommand {
         }
     }
 
-    private func tree(of side: Side, _ look: ImageLook, _ cancellation: Cancellation) throws -> ImageTree {
+    private func tree(of side: Side, _ inspector: ImageLook, _ cancellation: Cancellation) throws
+        -> ImageTree
+    {
         switch side {
-        case .image(let opened): return try look.tree(of: opened, digests: true)
+        case .image(let opened): return try inspector.tree(of: opened, digests: true)
         case .snapshot(let key, let store):
             return try attempt {
                 let isCommitted = try store.stat(key).kind == .committed

@@ -5,12 +5,12 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("Deleting in the background", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
-struct SweepingTests {
+@Suite("Background deletion", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+struct BackgroundDeletionTests {
     private let program: Program
     private let image: FilePath
 
-    /// An image with a layer that is large only in the store.
+    /// An image with a small layer, whose tree in the store is then made large.
     init() throws {
         program = try Program()
         image = program.scratch.path.appending("i")
@@ -23,7 +23,7 @@ struct SweepingTests {
         try FilePath(path.trimmingCharacters(in: .newlines)).fill()
     }
 
-    private var setAside: [String] {
+    private var trash: [String] {
         get throws {
             try Directory(opening: program.folder).names().map(\.description).filter {
                 $0.hasPrefix(".removed-")
@@ -31,30 +31,30 @@ struct SweepingTests {
         }
     }
 
-    private func waitUntilAllIsDeleted() throws {
-        for _ in 1...600 where try !setAside.isEmpty { Process.sleep(milliseconds: 50) }
-        #expect(try setAside == [])
+    private func waitUntilTrashIsEmpty() throws {
+        for _ in 1...600 where try !trash.isEmpty { Process.sleep(milliseconds: 50) }
+        #expect(try trash == [])
     }
 
-    /// Runs what is to leave something to a sweeper, and holds that one still. It may be over too soon: then again.
-    private func stoppedSweeper(
+    /// Runs a removal, and stops its background process with SIGSTOP. If the process has ended before, it tries again.
+    private func stoppedCollector(
         after body: () throws -> Command
-    ) throws -> (run: Command, sweeper: pid_t) {
+    ) throws -> (run: Command, collector: pid_t) {
         for _ in 1...20 {
             let run = try body().succeed()
-            for _ in 1...1000 where try !setAside.isEmpty {
-                guard let sweeper = try sweeper(), kill(sweeper, SIGSTOP) == 0 else {
+            for _ in 1...1000 where try !trash.isEmpty {
+                guard let collector = try collector(), kill(collector, SIGSTOP) == 0 else {
                     Process.sleep(milliseconds: 1)
                     continue
                 }
-                if try !setAside.isEmpty { return (run, sweeper) }
-                kill(sweeper, SIGCONT)
+                if try !trash.isEmpty { return (run, collector) }
+                kill(collector, SIGCONT)
             }
         }
-        return try #require(nil, "nobody deletes")
+        return try #require(nil, "no background process was stopped")
     }
 
-    private func sweeper() throws -> pid_t? {
+    private func collector() throws -> pid_t? {
         try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap { pid_t($0) }.first { pid in
             let words = (try? String(contentsOfFile: "/proc/\(pid)/cmdline", encoding: .utf8)) ?? ""
             return words.contains("\0sweep-store\0") && words.contains(program.root.string + "\0")
@@ -62,11 +62,11 @@ struct SweepingTests {
     }
 
     @Test(
-        "rm, prune and snapshot rm return while the trees are there, and a process of its own deletes them",
+        "rm, prune and snapshot rm return before the trees are deleted, and a background process deletes them",
         arguments: [["rm", "one"], ["prune"], ["snapshot", "rm", "mine"]])
     func background(command: [String]) throws {
         let log = program.scratch.path.appending("faults").string
-        let (run, sweeper) = try stoppedSweeper {
+        let (run, collector) = try stoppedCollector {
             switch command[0] {
             case "rm": try unpackLarge()
             case "prune":
@@ -78,52 +78,52 @@ struct SweepingTests {
                 try FilePath(String(path)).fill()
             }
             return try Command.run(
-                // Two descriptors that nobody closes.
+                // Two descriptors that the process inherits.
                 ["sh", "-c", #"exec "$@" 7>/dev/zero 8</dev/zero"#, "sh", Program.path.string] + command,
                 environment: [
                     "UNPACK_ROOT": program.root.string, "UNPACK_FAULT": "list", "UNPACK_FAULT_LOG": log,
                 ])
         }
-        defer { kill(sweeper, SIGCONT) }
-        #expect(try setAside.count == 1)
+        defer { kill(collector, SIGCONT) }
+        #expect(try trash.count == 1)
         switch command[0] {
         case "rm": #expect(run.text == "one: 1 layer removed, 4.0 KiB being freed\n")
         case "prune": #expect(run.text.hasSuffix(" being freed\n"), "\(run.text)")
         default: #expect(run.text == "")
         }
-        // A session of its own, and nothing of who has started it.
-        #expect(getsid(sweeper) == sweeper)
-        #expect(try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(sweeper)/cwd") == "/")
+        // The process has a session of its own, and no descriptors or variables of its parent.
+        #expect(getsid(collector) == collector)
+        #expect(try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(collector)/cwd") == "/")
         for stream in 0...2 {
             let target = try FileManager.default.destinationOfSymbolicLink(
-                atPath: "/proc/\(sweeper)/fd/\(stream)")
+                atPath: "/proc/\(collector)/fd/\(stream)")
             #expect(target == "/dev/null")
         }
-        let open = try FileManager.default.contentsOfDirectory(atPath: "/proc/\(sweeper)/fd").compactMap {
-            try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(sweeper)/fd/\($0)")
+        let open = try FileManager.default.contentsOfDirectory(atPath: "/proc/\(collector)/fd").compactMap {
+            try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(collector)/fd/\($0)")
         }
         #expect(!open.contains("/dev/zero"), "\(open)")
-        let environment = FileManager.default.contents(atPath: "/proc/\(sweeper)/environ") ?? Data()
+        let environment = FileManager.default.contents(atPath: "/proc/\(collector)/environ") ?? Data()
         #expect(!environment.isEmpty)
         #expect(!String(decoding: environment, as: UTF8.self).contains("UNPACK_FAULT"))
-        kill(sweeper, SIGCONT)
-        try waitUntilAllIsDeleted()
+        kill(collector, SIGCONT)
+        try waitUntilTrashIsEmpty()
     }
 
-    @Test("With --wait all is deleted when they return", arguments: [["rm", "one"], ["prune"]])
+    @Test("With --wait everything is deleted when they return", arguments: [["rm", "one"], ["prune"]])
     func waiting(command: [String]) throws {
         try unpackLarge()
         try program.folder.appending(".removed-1").fill()
         let said = try program.run(command + ["--wait"]).succeed().text
-        #expect(try setAside == [])
+        #expect(try trash == [])
         #expect(!said.contains("being freed"))
         _ = try program.run("snapshot", "prepare", "mine").succeed()
         try program.folder.appending("2/fs").fill()
         _ = try program.run("snapshot", "rm", "mine", "--wait").succeed()
-        #expect(try setAside == [])
+        #expect(try trash == [])
     }
 
-    @Test("Deep trees and wide ones need few descriptors")
+    @Test("Deep and wide trees need few file descriptors")
     func descriptors() throws {
         _ = try program.run(image.string, "-q").succeed()
         for tree in 1...4 {
@@ -137,30 +137,32 @@ struct SweepingTests {
         try Command.run(
             "sh", "-ec", script, Program.path.string, environment: ["UNPACK_ROOT": program.root.string]
         ).succeed()
-        #expect(try setAside == [])
+        #expect(try trash == [])
     }
 
-    @Test("What is small is deleted at once, by nobody else")
+    @Test("A small tree is deleted at once, without a background process")
     func small() throws {
         _ = try program.run(image.string, "-q").succeed()
         #expect(try program.run("rm", "one").succeed().text == "one: 1 layer removed, 4.0 KiB\n")
-        #expect(try setAside == [])
+        #expect(try trash == [])
     }
 
-    @Test("A killed sweeper leaves its work to the next run or to prune", arguments: [["prune"], ["IMAGE"]])
+    @Test(
+        "The next run or prune finishes the work of a killed background process",
+        arguments: [["prune"], ["IMAGE"]])
     func killed(next: [String]) throws {
-        let (_, sweeper) = try stoppedSweeper {
+        let (_, collector) = try stoppedCollector {
             try unpackLarge()
             return try program.run("rm", "one")
         }
         #expect(try program.run("prune", "--dry-run").succeed().text.contains("being deleted"))
-        kill(sweeper, SIGKILL)
-        #expect(try setAside.count == 1)
+        kill(collector, SIGKILL)
+        #expect(try trash.count == 1)
         _ = try program.run(next == ["IMAGE"] ? [image.string] : ["prune", "--wait"]).succeed()
-        #expect(try setAside == [])
+        #expect(try trash == [])
     }
 
-    @Test("Any number may delete at once")
+    @Test("Several processes can delete at the same time")
     func many() throws {
         _ = try program.run(image.string, "-q").succeed()
         for round in 1...3 {
@@ -171,12 +173,12 @@ struct SweepingTests {
             for command in try RunningCommand.finish(all) {
                 #expect(command.status == 0, "\(command.report)")
             }
-            try waitUntilAllIsDeleted()
+            try waitUntilTrashIsEmpty()
         }
         try program.expectNothingLeftOver()
     }
 
-    @Test("An unpack leaves to another process what that one is deleting; prune tells of it")
+    @Test("An unpack leaves a tree to the process that is deleting it, and prune lists the tree")
     func leaves() throws {
         _ = try program.run("snapshot", "prepare", "mine").succeed()
         try program.folder.appending(".removed-1").fill(10)
@@ -184,32 +186,32 @@ struct SweepingTests {
             let lock = try File.open(program.root.appending("locks/schema"), .readWrite)
             #expect(try lock.tryLock(at: 1))
             _ = try program.run(image.string, "-q").succeed()
-            #expect(try setAside == [".removed-1"])
+            #expect(try trash == [".removed-1"])
             let text = try program.run("prune", "--dry-run").succeed().text
             #expect(text.contains(" it is being deleted\n"), "\(text)")
         }
         #expect(try program.run("prune", "--dry-run").succeed().text.contains(" it was being deleted\n"))
         _ = try program.run("snapshot", "prepare", "other").succeed()
-        #expect(try setAside == [])
+        #expect(try trash == [])
     }
 
     @Test(
-        "Where no process can be started all is deleted before the end",
+        "If no process can be started, everything is deleted before the command ends",
         .enabled(if: Ability.has("strace"), "needs strace"))
     func alone() throws {
         try unpackLarge()
         let run = try Command.run(
-            // The program itself is not watched before it runs.
+            // strace does not inject the error into the exec of the program itself.
             [
                 "strace", "-f", "-o", "/dev/null", "-e", "trace=execve", "-e", "inject=execve:error=ENOENT",
                 Program.path.string, "rm", "one",
             ], environment: ["UNPACK_ROOT": program.root.string]
         ).succeed()
         #expect(run.text == "one: 1 layer removed, 4.0 KiB\n")
-        #expect(try setAside == [])
+        #expect(try trash == [])
     }
 
-    @Test("The first process of a container, with which all others end, deletes by itself")
+    @Test("PID 1 of a container deletes everything itself, because all other processes end with it")
     func first() throws {
         try unpackLarge()
         let run = try Command.run(
@@ -217,11 +219,11 @@ struct SweepingTests {
             environment: ["UNPACK_ROOT": program.root.string]
         ).succeed()
         #expect(run.text == "one: 1 layer removed, 4.0 KiB\n")
-        #expect(try setAside == [])
+        #expect(try trash == [])
     }
 
     @Test(
-        "An unpack that lacks room waits for what is being deleted",
+        "An unpack without enough free space waits for the deletion of removed trees",
         arguments: [[], ["--max-bytes", "30000000"]])
     func shortOfSpace(options: [String]) throws {
         let disk = try LoopFileSystem(type: "ext4", megabytes: 64)
@@ -243,7 +245,7 @@ struct SweepingTests {
             #expect(try lock.tryLock(at: 1))
             running = try unpack()
             for _ in 1...20 where running.isRunning { Process.sleep(milliseconds: 50) }
-            #expect(running.isRunning, "it waits for who has the lock")
+            #expect(running.isRunning, "it waits for the process that has the lock")
         }
         _ = try running.finish().succeed()
         #expect(
@@ -253,7 +255,7 @@ struct SweepingTests {
 }
 
 extension FilePath {
-    /// Makes it a directory of so many files that nobody deletes them in a moment.
+    /// Creates a directory with so many files that their deletion takes a while.
     fileprivate func fill(_ count: Int = 30_000) throws {
         let directory = try Directory.makingAll(self, mode: 0o700)
         for number in 0..<count { _ = try directory.createFile(FileName(literal: "\(number)"), mode: 0o600) }

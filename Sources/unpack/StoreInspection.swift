@@ -4,8 +4,8 @@ internal import Snapshots
 internal import SystemPackage
 internal import Unpacking
 
-/// A store that is only looked at, and never made: not to be able to is no failure.
-struct StoreGlance {
+/// Inspects a store without creating it. A store that is missing or cannot be read is a state, not an error.
+struct StoreInspection {
     private enum State {
         case none
         case unreadable(String)
@@ -24,7 +24,7 @@ struct StoreGlance {
         }
     }
 
-    /// Nil where nobody knows.
+    /// Whether the store has a verified snapshot of the chain; nil if the store cannot be read.
     func holds(_ chain: ChainID) -> Bool? {
         switch state {
         case .none: false
@@ -36,16 +36,16 @@ struct StoreGlance {
     var text: String {
         switch state {
         case .none: "no store in \(escaped(root.utf8))"
-        case .unreadable(let why): "store \(escaped(root.utf8)) cannot be looked at: \(why)"
+        case .unreadable(let why): "store \(escaped(root.utf8)) cannot be read: \(why)"
         case .open: "store \(escaped(root.utf8))"
         }
     }
 
     struct Document: Encodable {
         let root: String
-        /// Whether there is one, as far as can be seen.
+        /// Whether the store exists; nil if it cannot be read.
         let present: Bool?
-        /// Why it cannot be looked at.
+        /// Why it cannot be read.
         let unreadable: String?
     }
 
