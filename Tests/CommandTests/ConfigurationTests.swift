@@ -152,9 +152,9 @@ struct ConfigurationTests {
         for (bytes, message) in [
             (Array("jobs = 1\nroot = \n".utf8), "\(file), line 2: *"),
             (Array("jobs = 1\njobs = 2\n".utf8), "\(file), line 2: *"),
-            ([0x6A, 0xFF, 0x0A], "\(file) is no text in UTF-8 of less than 1048576 bytes"),
-            (Array("jobs = 1\0".utf8), "\(file) is no text in UTF-8 of less than 1048576 bytes"),
-            ([UInt8](repeating: 0x23, count: 2 << 20), "\(file) is no text in UTF-8 of less than *"),
+            ([0x6A, 0xFF, 0x0A], "\(file) is not a text in UTF-8 of less than 1048576 bytes"),
+            (Array("jobs = 1\0".utf8), "\(file) is not a text in UTF-8 of less than 1048576 bytes"),
+            ([UInt8](repeating: 0x23, count: 2 << 20), "\(file) is not a text in UTF-8 of less than *"),
         ] {
             try scratch.write("config.toml", bytes)
             let result = try run("config")
