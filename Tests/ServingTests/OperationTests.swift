@@ -81,7 +81,7 @@ struct OperationTests {
         let file = try scratch.write("file", [1])
         let long = scratch.path.appending(String(repeating: "x", count: 100))
         for (address, status, reason) in [
-            (file, 64, "is there already, and is no socket"), (long, 64, "has more than 107 bytes"),
+            (file, 64, "exists and is not a socket"), (long, 64, "has more than 107 bytes"),
             (file.appending("below"), 74, "not a directory"),
         ] {
             let run = try Command.run(
