@@ -4,7 +4,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Clients that speak as containerd does: by Go's gRPC and containerd's own proxy of a snapshotter (`Tests/Go`).
+/// Tests with Go's gRPC and containerd's own snapshotter client (`Tests/Go`).
 @Suite(
     "Clients in Go",
     .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"),
@@ -15,7 +15,7 @@ struct GoClientTests {
     private static let rounds = environment["UNPACK_ROUNDS"].flatMap(Int.init) ?? 4
     private static let cycles = environment["UNPACK_CYCLES"].flatMap(Int.init) ?? 100
 
-    /// The way of the calls: to the server, or to containerd, which calls the server.
+    /// The path of the calls: directly to the server, or to containerd, which calls the server.
     enum Way: CaseIterable, CustomTestStringConvertible {
         case direct, throughContainerd
 
@@ -25,15 +25,16 @@ struct GoClientTests {
     }
 
     @Test(
-        "containerd's own suite for snapshotters passes", arguments: ["overlayfs", "native", "btrfs", "loop"])
+        "containerd's test suite for snapshotters passes",
+        arguments: ["overlayfs", "native", "btrfs", "loop"])
     func suite(kind: String) throws {
         if kind == "loop", !Ability.canMountExt4 { try Test.cancel("needs loop devices and ext4") }
         if kind == "btrfs", !Ability.canMountBtrfs { try Test.cancel("needs loop devices and btrfs") }
         let disk = kind == "btrfs" ? try LoopFileSystem(type: "btrfs", megabytes: 1000) : nil
-        // A snapshotter for each case: they run at the same time, and some use the same keys.
+        // Each case has a snapshotter of its own: the cases run in parallel, and some use the same keys.
         let snapshotters = (1...30).flatMap { ["--snapshotter", "\(kind)-\($0)=\(kind)"] }
         let server = try RunningServer(snapshotters, storeIn: disk?.path)
-        // It commits a snapshot that is mounted, which loop refuses: the image is not whole.
+        // This case commits a snapshot while it is mounted. loop refuses that, because the image is not complete.
         let left = kind == "loop" ? "StatComitted" : "none"
         let run = try Command.run(
             GoClient.testsuite.path.string, "-test.root", "-test.v", "-test.skip", "/^\(left)$", "-address",
@@ -46,7 +47,7 @@ struct GoClientTests {
     }
 
     @Test(
-        "Eight clients get the expected answers only, and leave nothing", arguments: Way.present,
+        "Eight clients get only expected answers, and leave nothing", arguments: Way.present,
         [false, true])
     func stress(way: Way, isShared: Bool) throws {
         let ground = try Ground(way)
@@ -57,7 +58,7 @@ struct GoClientTests {
         try ground.expectNothing()
     }
 
-    @Test("Kills of the server, of a client and of containerd make no answer untrue", arguments: Way.present)
+    @Test("Killing the server, a client or containerd invalidates no answer", arguments: Way.present)
     func kills(way: Way) throws {
         let ground = try Ground(way)
         var clients = try (0..<2).map { _ in try ground.stress(["-clients", "4"], isRecorded: true) }
@@ -80,7 +81,7 @@ struct GoClientTests {
         try ground.expectTruth()
     }
 
-    @Test("A stop of the server answers every call that has happened")
+    @Test("A stop of the server answers every call that was executed")
     func stops() throws {
         let ground = try Ground(.direct)
         let client = try ground.stress([], isRecorded: true)
@@ -94,7 +95,7 @@ struct GoClientTests {
         try ground.expectTruth(["-stopped"])
     }
 
-    @Test("Calls whose deadline ends while they run have happened or have not, and fail no others")
+    @Test("Calls whose deadline expires were executed or not, and other calls do not fail")
     func deadlines() throws {
         let ground = try Ground(.direct)
         let client = try ground.stress(["-shared", "-deadline", "100ms"], isRecorded: true)
@@ -115,7 +116,7 @@ private enum GoClient: String, CaseIterable {
     }
 }
 
-/// A server, and containerd if calls go through it, with journals of clients.
+/// A server, containerd if calls go through it, and the journals of the clients.
 private final class Ground {
     private let node: Node?
     let server: RunningServer
@@ -139,7 +140,7 @@ private final class Ground {
                 + arguments)
     }
 
-    /// Ends clients, which must not have got an answer that they did not expect.
+    /// Stops clients. A client fails if it has received an unexpected answer.
     func end(_ clients: [RunningCommand]) throws {
         for client in clients { client.send(SIGTERM) }
         for client in clients {
@@ -148,14 +149,14 @@ private final class Ground {
         }
     }
 
-    /// Compares the journals with what exists, and removes that.
+    /// Compares the journals with the existing snapshots, and removes those.
     func expectTruth(_ arguments: [String] = []) throws {
         let check = try stress(["-check"] + arguments, isRecorded: true).finish(timeout: 300)
         #expect(check.status == 0, "\(check.report)")
         try expectNothing()
     }
 
-    /// containerd removes in the background.
+    /// Expects an empty store. containerd removes snapshots in the background.
     func expectNothing() throws {
         #expect(try eventually { try server.names().isEmpty })
         #expect(try eventually { try server.directories().isEmpty })
