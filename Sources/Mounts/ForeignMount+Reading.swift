@@ -20,7 +20,7 @@ extension ForeignTree {
         case "overlay": self = try Self.overlay(own, flags)
         case "bind", "rbind", "none", "":
             guard flags.isBind || mount.type.hasSuffix("bind") else {
-                throw .invalid("a mount of no type that is not a bind mount")
+                throw .invalid("a mount without a type that is not a bind mount")
             }
             if let option = own.first {
                 throw .unsupported("the option '\(printable(option.key))' of a bind mount")

@@ -10,7 +10,7 @@ package struct ConfigurationFile: Sendable {
     package static let variable = "UNPACK_CONFIG"
     /// Describes `variable` in manual pages.
     package static let variableInWords =
-        "Another configuration file than \(defaultPath); empty, none is read."
+        "The configuration file to read instead of \(defaultPath); if it is empty, none is read."
 
     /// The configuration file of this run, read on first use; nil if there is none.
     package static let current: Result<ConfigurationFile?, any Error> = Result {
@@ -46,7 +46,7 @@ package struct ConfigurationFile: Sendable {
             if !isNamed { return nil }
             throw UnpackError(
                 .usage, "there is no file \(escaped(path)), which \(Self.variable) names",
-                hint: "unset \(Self.variable); empty it means that no configuration file is read")
+                hint: "unset \(Self.variable), or set it to an empty string to read no configuration file")
         }
     }
 
@@ -76,7 +76,7 @@ package struct ConfigurationFile: Sendable {
                 let known = Settings.all.map(\.key).joined(separator: ", ")
                 throw UnpackError(
                     .usage, "\(escaped(path)): there is no setting '\(escaped(key.utf8))'",
-                    hint: "there are \(known)")
+                    hint: "the settings are \(known)")
             }
             values[key] = table[key].map(Value.init)
         }
@@ -92,7 +92,7 @@ package struct ConfigurationFile: Sendable {
         case .some(let value):
             throw UnpackError(
                 .usage,
-                "\(escaped(path)): '\(setting.key)' has to be \(setting.isNumber ? "an integer" : "a string"), and is \(value.kind)",
+                "\(escaped(path)): '\(setting.key)' must be \(setting.isNumber ? "an integer" : "a string"), but is \(value.kind)",
                 hint: setting.isNumber
                     ? "write it without quotes: \(setting.key) = 3"
                     : #"write it in quotes: \#(setting.key) = "…""#)

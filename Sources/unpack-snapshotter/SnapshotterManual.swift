@@ -88,7 +88,7 @@ struct SnapshotterManual: ManualTexts {
                 "Two snapshotters of one store:"
             ),
             ("ctr image pull --snapshotter unpack docker.io/library/debian:12", "Pull an image into it:"),
-            ("unpack snapshot ls", "What containerd has in it:"),
+            ("unpack snapshot ls", "List the snapshots in the store:"),
         ]
     }
 

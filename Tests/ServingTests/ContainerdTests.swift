@@ -35,10 +35,10 @@ struct ContainerdTests {
         _ = try node.snapshots("rm", "theirs")
 
         // All containerds share runc's list of containers.
-        let said = try node.containerd.ctr(
+        let output = try node.containerd.ctr(
             "run", "--rm", "--snapshotter", "unpack", SharedImage.name, "life-\(release)", "/bin/sh", "-c",
             "cat /data/one; id -u; echo more >/data/one; ls /gone")
-        #expect(said == "changed\n0\nnew\n")
+        #expect(output == "changed\n0\nnew\n")
 
         try node.removeImages()
         #expect(try eventually { try node.server.names().isEmpty })

@@ -16,7 +16,7 @@ struct GoClientTests {
     private static let cycles = environment["UNPACK_CYCLES"].flatMap(Int.init) ?? 100
 
     /// The path of the calls: directly to the server, or to containerd, which calls the server.
-    enum Way: CaseIterable, CustomTestStringConvertible {
+    enum Route: CaseIterable, CustomTestStringConvertible {
         case direct, throughContainerd
 
         var testDescription: String { self == .direct ? "direct" : "through containerd" }
@@ -47,61 +47,61 @@ struct GoClientTests {
     }
 
     @Test(
-        "Eight clients get only expected answers, and leave nothing", arguments: Way.present,
+        "Eight clients get only expected answers, and leave nothing", arguments: Route.present,
         [false, true])
-    func stress(way: Way, isShared: Bool) throws {
-        let ground = try Ground(way)
-        let run = try ground.stress(["-cycles", "\(Self.cycles)"] + (isShared ? ["-shared"] : []))
+    func stress(route: Route, isShared: Bool) throws {
+        let testBed = try TestBed(route)
+        let run = try testBed.stress(["-cycles", "\(Self.cycles)"] + (isShared ? ["-shared"] : []))
             .finish(timeout: 3600)
         #expect(run.status == 0, "\(run.report)")
         #expect(run.text.contains("cycles=\(Self.cycles) "), "\(run.report)")
-        try ground.expectNothing()
+        try testBed.expectNothing()
     }
 
-    @Test("Killing the server, a client or containerd invalidates no answer", arguments: Way.present)
-    func kills(way: Way) throws {
-        let ground = try Ground(way)
-        var clients = try (0..<2).map { _ in try ground.stress(["-clients", "4"], isRecorded: true) }
-        var victims = [ground.server.kill, ground.server.sendStop, { clients[0].kill() }]
-        if let containerd = ground.containerd { victims.append(containerd.kill) }
+    @Test("Killing the server, a client or containerd invalidates no answer", arguments: Route.present)
+    func kills(route: Route) throws {
+        let testBed = try TestBed(route)
+        var clients = try (0..<2).map { _ in try testBed.stress(["-clients", "4"], isRecorded: true) }
+        var victims = [testBed.server.kill, testBed.server.sendStop, { clients[0].kill() }]
+        if let containerd = testBed.containerd { victims.append(containerd.kill) }
         for round in 0..<Self.rounds {
             usleep(UInt32.random(in: 100_000...600_000))
             victims[round % victims.count]()
             switch round % victims.count {
-            case 0: try ground.server.start()
+            case 0: try testBed.server.start()
             case 1:
-                #expect(try ground.server.finish().status == 0)
-                try ground.server.start()
-            case 2: clients[0] = try ground.stress(["-clients", "4"], isRecorded: true)
-            default: try ground.containerd?.start()
+                #expect(try testBed.server.finish().status == 0)
+                try testBed.server.start()
+            case 2: clients[0] = try testBed.stress(["-clients", "4"], isRecorded: true)
+            default: try testBed.containerd?.start()
             }
         }
         usleep(500_000)
-        try ground.end(clients)
-        try ground.expectTruth()
+        try testBed.end(clients)
+        try testBed.expectAnswersHold()
     }
 
     @Test("A stop of the server answers every call that was executed")
     func stops() throws {
-        let ground = try Ground(.direct)
-        let client = try ground.stress([], isRecorded: true)
+        let testBed = try TestBed(.direct)
+        let client = try testBed.stress([], isRecorded: true)
         for _ in 0..<Self.rounds {
             usleep(UInt32.random(in: 100_000...400_000))
-            let end = try ground.server.stop()
+            let end = try testBed.server.stop()
             #expect(end.status == 0, "\(end.report)")
-            try ground.server.start()
+            try testBed.server.start()
         }
-        try ground.end([client])
-        try ground.expectTruth(["-stopped"])
+        try testBed.end([client])
+        try testBed.expectAnswersHold(["-stopped"])
     }
 
     @Test("Calls whose deadline expires were executed or not, and other calls do not fail")
     func deadlines() throws {
-        let ground = try Ground(.direct)
-        let client = try ground.stress(["-shared", "-deadline", "100ms"], isRecorded: true)
+        let testBed = try TestBed(.direct)
+        let client = try testBed.stress(["-shared", "-deadline", "100ms"], isRecorded: true)
         usleep(UInt32(Self.rounds) * 500_000)
-        try ground.end([client])
-        try ground.expectTruth()
+        try testBed.end([client])
+        try testBed.expectAnswersHold()
     }
 }
 
@@ -117,14 +117,14 @@ private enum GoClient: String, CaseIterable {
 }
 
 /// A server, containerd if calls go through it, and the journals of the clients.
-private final class Ground {
+private final class TestBed {
     private let node: Node?
     let server: RunningServer
     var containerd: ContainerdDaemon? { node?.containerd }
     private let journals: FilePath
 
-    init(_ way: GoClientTests.Way) throws {
-        node = way == .direct ? nil : try Node(try #require(ContainerdDaemon.Release.present.last))
+    init(_ route: GoClientTests.Route) throws {
+        node = route == .direct ? nil : try Node(try #require(ContainerdDaemon.Release.present.last))
         server = try node?.server ?? RunningServer()
         journals = try server.scratch.makeDirectory("journals")
     }
@@ -150,7 +150,7 @@ private final class Ground {
     }
 
     /// Compares the journals with the existing snapshots, and removes those.
-    func expectTruth(_ arguments: [String] = []) throws {
+    func expectAnswersHold(_ arguments: [String] = []) throws {
         let check = try stress(["-check"] + arguments, isRecorded: true).finish(timeout: 300)
         #expect(check.status == 0, "\(check.report)")
         try expectNothing()
