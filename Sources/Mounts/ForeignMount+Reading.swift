@@ -155,7 +155,7 @@ private struct Flags {
         return []
     }
 
-    /// Options that restrict how a mount is used. This program executes nothing from the tree, and sets file times
+    /// Options that do not change the content of a tree. This program executes nothing from it, and sets file times
     /// explicitly.
     private static let ignoredOptions: Set<String> = [
         "", "defaults", "loop", "direct-io", "async", "sync", "dirsync", "atime", "noatime", "diratime",

@@ -36,9 +36,9 @@ package enum ForeignTree: Hashable, Sendable {
     case fileSystem(type: String, source: FilePath, isReadOnly: Bool, options: [MountOption])
 
     package enum Failure: Error, Hashable, Sendable {
-        /// Only another program, e.g. containerd, can perform these mounts. The reason follows.
+        /// Only another program, e.g. containerd, can perform these mounts, for the given reason.
         case unsupported(String)
-        /// The mounts contradict themselves, or miss what every mount needs. The reason follows.
+        /// The mounts contradict themselves, or lack what every mount needs, for the given reason.
         case invalid(String)
     }
 }

@@ -13,7 +13,7 @@ package struct MountLine: Equatable, Sendable {
         case notPlain(String)
         /// All options, or the value of one of them, have more bytes than mount(8) can pass on.
         case tooLong(bytes: Int)
-        /// The format cannot express this mount. The reason follows.
+        /// The format cannot express this mount, for the given reason.
         case unsupported(String)
     }
 

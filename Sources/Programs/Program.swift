@@ -43,7 +43,9 @@ package enum Program {
         }
     }
 
-    /// - Throws: `.unavailable` if /proc is missing. Not called by commands that only print built-in information.
+    /// Checks that /proc is mounted. Commands that only print built-in information do not need it.
+    ///
+    /// - Throws: `.unavailable`.
     package static func requireProc() throws {
         if Process.hasProc { return }
         throw UnpackError(.unavailable, "\(Doctor.withoutProc)", hint: Doctor.mountProc)

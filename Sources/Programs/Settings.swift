@@ -69,7 +69,7 @@ package enum Settings {
 
     package static let defaultSnapshotter = "overlayfs"
 
-    /// More threads hardly help: the kernel serializes the creation of files in one file system.
+    /// More threads hardly help: the kernel does not create files in one file system any faster.
     private static let maximumJobs = 16
 
     private static let count = "a number from 0 on"

@@ -40,6 +40,8 @@ package enum Talk {
         return (try? Settings.logFormat.resolve(typed)) ?? .text
     }()
 
+    /// Checks the format that was asked for.
+    ///
     /// - Throws: `.usage` for an unknown format.
     package static func check() throws {
         _ = try Settings.logFormat.resolve(formatOption(in: Program.typed))
