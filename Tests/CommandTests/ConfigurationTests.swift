@@ -121,11 +121,11 @@ struct ConfigurationTests {
         "An error in the file is one line with the file's path, and a hint",
         arguments: [
             (
-                "jobs = \"2\"", "'jobs' has to be an integer, and is a string",
+                "jobs = \"2\"", "'jobs' must be an integer, but is a string",
                 "write it without quotes: jobs = 3"
             ),
-            ("root = 3", "'root' has to be a string, and is an integer", #"write it in quotes: root = "…""#),
-            ("root = [\"/\"]", "'root' has to be a string, and is an array", "write it in quotes*"),
+            ("root = 3", "'root' must be a string, but is an integer", #"write it in quotes: root = "…""#),
+            ("root = [\"/\"]", "'root' must be a string, but is an array", "write it in quotes*"),
             ("root = \"relative\"", "'root' is a directory; in the file an absolute path, not relative", "*"),
             ("snapshotter = \"zfs\"", "'snapshotter' is one of overlayfs, *, not zfs", "correct it, or *"),
             ("jobs = 0", "'jobs' is 1 to 16, not 0", "correct it, or remove the line"),
@@ -133,8 +133,8 @@ struct ConfigurationTests {
             ("sync = \"always\"", "'sync' is fs or none, not always", "*"),
             ("progress = \"bar\"", "'progress' is auto, plain, json or none, not bar", "*"),
             ("log-format = \"xml\"", "'log-format' is text or json, not xml", "*"),
-            ("max_bytes = 3", "there is no setting 'max_bytes'", "there are root, snapshotter, *"),
-            ("\"a\\u001b[31m\" = 3", "there is no setting 'a\\x1b*'", "there are *"),
+            ("max_bytes = 3", "there is no setting 'max_bytes'", "the settings are root, snapshotter, *"),
+            ("\"a\\u001b[31m\" = 3", "there is no setting 'a\\x1b*'", "the settings are *"),
             ("[store]\nroot = \"/\"", "there is no setting 'store'", "*"),
         ])
     func wrongSetting(text: String, message: String, hint: String) throws {
@@ -154,9 +154,9 @@ struct ConfigurationTests {
         for (bytes, message) in [
             (Array("jobs = 1\nroot = \n".utf8), "\(file), line 2: *"),
             (Array("jobs = 1\njobs = 2\n".utf8), "\(file), line 2: *"),
-            ([0x6A, 0xFF, 0x0A], "\(file) is no text in UTF-8 of less than 1048576 bytes"),
-            (Array("jobs = 1\0".utf8), "\(file) is no text in UTF-8 of less than 1048576 bytes"),
-            ([UInt8](repeating: 0x23, count: 2 << 20), "\(file) is no text in UTF-8 of less than *"),
+            ([0x6A, 0xFF, 0x0A], "\(file) is not a text in UTF-8 of less than 1048576 bytes"),
+            (Array("jobs = 1\0".utf8), "\(file) is not a text in UTF-8 of less than 1048576 bytes"),
+            ([UInt8](repeating: 0x23, count: 2 << 20), "\(file) is not a text in UTF-8 of less than *"),
         ] {
             try scratch.write("config.toml", bytes)
             let result = try run("config")

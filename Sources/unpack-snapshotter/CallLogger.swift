@@ -2,16 +2,16 @@ internal import Kernel
 internal import Programs
 internal import Serving
 
-/// Tells of calls on stderr: in JSON of each, as lines for people of those that change something or have failed.
-struct CallReport {
-    private let least: CallRecord.Level
+/// Logs calls on stderr: all of them as JSON with their level, or as text those that change something or fail.
+struct CallLogger {
+    private let minimumLevel: CallRecord.Level
 
     init(_ talk: TalkOptions) {
-        least = talk.quiet ? .error : talk.verbose || Talk.format == .json ? .debug : .info
+        minimumLevel = talk.quiet ? .error : talk.verbose || Talk.format == .json ? .debug : .info
     }
 
-    @Sendable func tell(_ call: CallRecord) {
-        guard call.level >= least else { return }
+    @Sendable func log(_ call: CallRecord) {
+        guard call.level >= minimumLevel else { return }
         switch Talk.format {
         case .json: Talk.write([(try? encoded(call)) ?? ""])
         case .text: Talk.write(["\(Program.name): \(line(call))"])
