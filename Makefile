@@ -100,10 +100,10 @@ protocols: build-packages ## make the code for containerd's interfaces again, af
 	@.ci/install-packages $(PROTOCOL_PACKAGES)
 	SWIFT="$(SWIFT)" .ci/protocols
 
-check: build-packages ## formatting, the import table, the unsafe fence, every mutant, fuzzer and benchmark
+check: build-packages ## formatting, the import table, the unsafe fence, the docs, every mutant, fuzzer and benchmark
 	$(SWIFT) format lint --strict --recursive Sources Tests Package.swift
 	.ci/check-imports
-	.ci/check-spec-notes
+	.ci/check-docs
 	.ci/mutants --check
 	SWIFT="$(SWIFT)" .ci/check-targets $(FUZZERS)
 
