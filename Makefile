@@ -104,6 +104,7 @@ check: build-packages ## formatting, the import table, the unsafe fence, the doc
 	$(SWIFT) format lint --strict --recursive Sources Tests Package.swift
 	.ci/check-imports
 	.ci/check-docs
+	.ci/check-version
 	.ci/mutants --check
 	SWIFT="$(SWIFT)" .ci/check-targets $(FUZZERS)
 
