@@ -19,7 +19,7 @@ OUTPUT ?= .build
 # Debian's names. The first list is what the program is built with, the second what its tests compare it with.
 BUILD_PACKAGES := libarchive-dev libzstd-dev libisal-dev libsqlite3-dev pkg-config
 TEST_PACKAGES := umoci zstd sqlite3 strace libcap2-bin attr acl btrfs-progs e2fsprogs xfsprogs libarchive-tools python3 \
-	skopeo jq systemd containerd runc crun uidmap man-db groff zsh fish bindfs binutils dpkg-dev docker-registry mmdebstrap \
+	skopeo jq curl systemd containerd runc crun uidmap man-db groff zsh fish bindfs binutils dpkg-dev docker-registry mmdebstrap \
 	podman squashfs-tools-ng
 
 # What `make deb` and `make deb-test` make and try a package with.
@@ -147,6 +147,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 22
 
 build-packages:
+	@command -v $(firstword $(SWIFT)) >/dev/null || { echo "there is no Swift: install Swift 6.3, https://www.swift.org/install/linux/" >&2; exit 1; }
 	@.ci/install-packages $(BUILD_PACKAGES)
 
 bench-packages:
