@@ -19,7 +19,7 @@ OUTPUT ?= .build
 # Names of Debian packages: the first list is needed to build the program, the second by its tests.
 BUILD_PACKAGES := libarchive-dev libzstd-dev libisal-dev libsqlite3-dev pkg-config
 TEST_PACKAGES := umoci zstd sqlite3 strace libcap2-bin attr acl btrfs-progs e2fsprogs xfsprogs libarchive-tools python3 \
-	skopeo jq systemd containerd runc crun uidmap man-db groff zsh fish bindfs binutils dpkg-dev docker-registry mmdebstrap \
+	skopeo jq curl systemd containerd runc crun uidmap man-db groff zsh fish bindfs binutils dpkg-dev docker-registry mmdebstrap \
 	podman squashfs-tools-ng
 
 # Needed by `make deb` and `make deb-test`.
@@ -100,10 +100,11 @@ protocols: build-packages ## generate the code for containerd's interfaces after
 	@.ci/install-packages $(PROTOCOL_PACKAGES)
 	SWIFT="$(SWIFT)" .ci/protocols
 
-check: build-packages ## check formatting, imports, unsafe code, spec notes, mutants, fuzzers and benchmarks
+check: build-packages ## check formatting, imports, unsafe code, docs, version, mutants, fuzzers and benchmarks
 	$(SWIFT) format lint --strict --recursive Sources Tests Package.swift
 	.ci/check-imports
-	.ci/check-spec-notes
+	.ci/check-docs
+	.ci/check-version
 	.ci/mutants --check
 	SWIFT="$(SWIFT)" .ci/check-targets $(FUZZERS)
 
@@ -146,6 +147,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 22
 
 build-packages:
+	@command -v $(firstword $(SWIFT)) >/dev/null || { echo "there is no Swift: install Swift 6.3, https://www.swift.org/install/linux/" >&2; exit 1; }
 	@.ci/install-packages $(BUILD_PACKAGES)
 
 bench-packages:

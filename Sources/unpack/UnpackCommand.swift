@@ -22,7 +22,7 @@ struct UnpackCommand: NamespacedCommand {
             unpack COMMAND --help
             """,
         discussion: """
-            Every blob is read once and verified in that pass; each layer becomes a snapshot named by its chain ID. The \
+            Every blob is verified while it is unpacked; each layer becomes a snapshot named by its chain ID. The \
             printed line mounts the root file system, read-only unless --rw is given:
 
               sudo $(sudo unpack IMAGE) /mnt/rootfs

@@ -45,6 +45,17 @@ struct ManualTests {
         #expect(try pages == (names + ["unpack.toml.5"]).sorted())
     }
 
+    @Test("Every page has the version that --version prints")
+    func version() throws {
+        let said = try Command.run(Program.path.string, "--version").succeed().text
+        let version = said.prefix { $0 != "\n" }
+        for page in try pages {
+            let text = try String(contentsOfFile: scratch.path.appending(page).string, encoding: .utf8)
+            let header = text.prefix { $0 != "\n" }
+            #expect(header.hasPrefix(".TH ") && header.hasSuffix("\"\(version)\""), "\(page)")
+        }
+    }
+
     @Test(
         "Every flag in --help is in the manual page, which has examples",
         .enabled(if: Ability.has("man"), "needs man-db"))

@@ -72,9 +72,11 @@ struct PackagingTests {
         }
         let package = try build("one")
         try Command.run("cmp", package.string, try build("two").string).succeed()
+        let said = try Command.run(Program.path.string, "--version").succeed().text
+        let number = said.prefix { $0 != "\n" }.dropFirst("unpack ".count)
         let fields = try Command.run("dpkg-deb", "--field", package.string).succeed().text
         for field in [
-            "Package: unpack", "Version: 0.1.0-1", "Recommends: mount", "Suggests: .*uidmap",
+            "Package: unpack", "Version: \(number)-1", "Recommends: mount", "Suggests: .*uidmap",
             "Installed-Size: [0-9]+",
             "Depends: .*libarchive13.*libc6.*libisal2.*libsqlite3-0.*libzstd1", "Maintainer: .+ <.+@.+>",
         ] {
@@ -95,7 +97,7 @@ struct PackagingTests {
         let root = try scratch.makeDirectory("root")
         try Command.run("dpkg-deb", "--extract", package.string, root.string).succeed()
         let version = try Command.run(root.appending("usr/bin/unpack").string, "--version").succeed()
-        #expect(version.text.hasPrefix("unpack 0.1.0\n"))
+        #expect(version.text == said)
     }
 
     @Test("--version prints one line each for the program, the specifications and the libraries")

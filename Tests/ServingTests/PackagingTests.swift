@@ -146,7 +146,10 @@ struct PackagingTests {
             ]
         ).succeed()
         let package = String(made.text.dropLast())
-        #expect(FilePath(package).lastComponent?.string.hasPrefix("unpack-snapshotter_0.1.0-1_") == true)
+        let said = try Command.run(RunningServer.program.string, "--version").succeed().text
+        let number = said.prefix { $0 != "\n" }.dropFirst("unpack-snapshotter ".count)
+        let prefix = "unpack-snapshotter_\(number)-1_"
+        #expect(FilePath(package).lastComponent?.string.hasPrefix(prefix) == true)
         let fields = try Command.run("dpkg-deb", "--field", package).succeed().text.split(separator: "\n")
         #expect(fields.contains("Package: unpack-snapshotter"))
         #expect(fields.contains("Enhances: containerd"))
