@@ -1,7 +1,7 @@
-# `make run` shows the program at work; `make help` lists the rest.
+# `make run` demonstrates the program; `make help` lists the other targets.
 
 SWIFT ?= swift
-# The runtime of Swift is linked statically: the program starts twice as fast, and runs where there is no Swift.
+# Swift's runtime is linked statically: the program starts twice as fast, and needs no Swift installation.
 RELEASE := -c release --static-swift-stdlib
 PROGRAM ?= .build/release/unpack
 SNAPSHOTTER ?= .build/release/unpack-snapshotter
@@ -13,31 +13,31 @@ BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 UNITDIR ?= $(PREFIX)/lib/systemd/system
-# Where `make deb` and `make dist` put what they make.
+# The directory for the results of `make deb` and `make dist`.
 OUTPUT ?= .build
 
-# Debian's names. The first list is what the program is built with, the second what its tests compare it with.
+# Names of Debian packages: the first list is needed to build the program, the second by its tests.
 BUILD_PACKAGES := libarchive-dev libzstd-dev libisal-dev libsqlite3-dev pkg-config
 TEST_PACKAGES := umoci zstd sqlite3 strace libcap2-bin attr acl btrfs-progs e2fsprogs xfsprogs libarchive-tools python3 \
-	skopeo jq systemd containerd runc crun uidmap man-db groff zsh fish bindfs binutils dpkg-dev docker-registry mmdebstrap \
+	skopeo jq curl systemd containerd runc crun uidmap man-db groff zsh fish bindfs binutils dpkg-dev docker-registry mmdebstrap \
 	podman squashfs-tools-ng
 
-# What `make deb` and `make deb-test` make and try a package with.
+# Needed by `make deb` and `make deb-test`.
 DEB_PACKAGES := binutils dpkg-dev
 DEB_TEST_PACKAGES := lintian mmdebstrap
 
-# What `make protocols` needs.
+# Needed by `make protocols`.
 PROTOCOL_PACKAGES := protobuf-compiler
 
-# What `make bench` measures beside the program, and what it makes images with.
+# Programs that `make bench` measures for comparison, and tools that make its images.
 BENCH_PACKAGES := isal zstd libarchive-tools umoci mmdebstrap buildah skopeo jq openssl time e2fsprogs
 
-# Where the large image is kept; one with zstd beside it, for `make bench`.
+# The large image; its variant with zstd has the suffix -zstd.
 LARGE_IMAGE ?= /var/tmp/unpack-large
-# What else `make bench` makes once: a chroot of Debian's sid, images. BENCH_OUTPUT may name a file for its tables.
+# What else `make bench` makes once: a chroot of Debian's sid, and images. BENCH_OUTPUT may name a file for its tables.
 BENCH_CACHE ?= /var/tmp/unpack-bench
 
-# What `make fuzz` runs, and how long each.
+# The fuzzers that `make fuzz` runs, and the time for each.
 FUZZERS ?= FuzzTar FuzzLayers FuzzStreams FuzzDocuments
 FUZZ_SECONDS ?= 60
 
@@ -49,103 +49,105 @@ BENCH = $(SUDO) env LARGE_IMAGE="$(LARGE_IMAGE)" BENCH_CACHE="$(BENCH_CACHE)" BE
 
 .PHONY: run build build-snapshotter test test-large bench bench-scale bench-micro crash mutants sanitize fuzz check protocols fmt install install-snapshotter uninstall deb deb-test dist clean help build-packages test-packages bench-packages
 
-run: build-packages ## build for release, unpack a fixture, mount it, look at it, unmount it
+run: build-packages ## build for release, unpack a fixture, mount it, run a program in it, unmount it
 	$(SWIFT) build $(RELEASE) --product unpack
 	@$(SUDO) .ci/demo $(PROGRAM) Fixtures/busybox
 
 build: build-packages ## build the program for release
 	$(SWIFT) build $(RELEASE) --product unpack
 
-build-snapshotter: build-packages ## build unpack-snapshotter for release, which serves containerd (minutes more)
+build-snapshotter: build-packages ## build unpack-snapshotter, the server for containerd, for release (takes minutes)
 	$(SWIFT) build $(RELEASE) --product unpack-snapshotter
 
-test: build-packages test-packages ## run every test (as root, or much of it is skipped)
-	.ci/containerd-2 .build/containerd-2 || echo "a later containerd cannot be had: the tests do without" >&2
+test: build-packages test-packages ## run every test (without root, many are skipped)
+	.ci/containerd-2 .build/containerd-2 || echo "a later containerd is not available: its tests are skipped" >&2
 	.ci/go-clients .build/go & clients=$$!; \
-	$(SWIFT) build --build-tests && { wait $$clients || echo "clients in Go cannot be had: the tests do without" >&2; }
+	$(SWIFT) build --build-tests && { wait $$clients || echo "the Go clients are not available: their tests are skipped" >&2; }
 	SWIFT="$(SWIFT)" .ci/test
 
-test-large: build-packages test-packages ## build a large image outside the repository, compare its tree, kill its unpacks
+test-large: build-packages test-packages ## build a large image outside the repository, compare its tree, kill unpacks of it
 	Fixtures/make-large.sh $(LARGE_IMAGE)
 	$(SWIFT) build -c release --build-tests -Xswiftc -enable-testing
 	UNPACK_LARGE_IMAGE=$(LARGE_IMAGE) $(SWIFT) test -c release --skip-build --filter LargeImageTests
 
-bench: build bench-packages ## the large image beside other programs, against the budgets (as root; half an hour)
+bench: build bench-packages ## compare the large image with other programs and the budgets (as root; half an hour)
 	$(SUDO) Fixtures/make-large.sh --zstd $(LARGE_IMAGE)-zstd $(LARGE_IMAGE)
 	@$(BENCH) images
 
-bench-scale: build bench-packages ## images that are large in one way each (as root; 14 GB of disk, 12 GB of memory)
+bench-scale: build bench-packages ## measure images that are large in one dimension (as root; 14 GB of disk, 12 GB of memory)
 	@$(BENCH) scale
 
-bench-micro: build-packages bench-packages ## a stage at a time: inflating, hashing, reading archives, applying (as root)
+bench-micro: build-packages bench-packages ## measure single stages: inflating, hashing, reading archives, applying (as root)
 	for case in mixed-64 small-10000; do Fixtures/make-scale.sh $$case $(BENCH_CACHE)/scale/$$case; done
 	UNPACK_BENCHMARKS=1 UNPACK_BENCHMARK_IMAGES=$(BENCH_CACHE)/scale \
 		$(SWIFT) package --scratch-path .build/benchmarks --allow-writing-to-package-directory benchmark $(BENCHMARK)
 
-crash: build-packages test-packages ## kill, fail and power off every step that reaches the disk; a report of each
+crash: build-packages test-packages ## kill, fail and power off at every step that reaches the disk; report each
 	$(SWIFT) build --build-tests
 	SWIFT="$(SWIFT)" .ci/crash
 
-mutants: build-packages test-packages ## break the order of what reaches the disk in several ways: each must be caught
+mutants: build-packages test-packages ## break the order of writes in several ways, each of which must be caught
 	$(SWIFT) build --build-tests
 	SWIFT="$(SWIFT)" .ci/mutants $(MUTANTS)
 
-sanitize: build-packages test-packages ## every test under AddressSanitizer, then under ThreadSanitizer (minutes)
+sanitize: build-packages test-packages ## run every test with AddressSanitizer, then with ThreadSanitizer (minutes)
 	SWIFT="$(SWIFT)" .ci/sanitize address thread
 
-fuzz: build-packages ## mutated inputs to every reader, FUZZ_SECONDS=60 for each of FUZZERS
+fuzz: build-packages ## run every fuzzer of FUZZERS for FUZZ_SECONDS (60)
 	SWIFT="$(SWIFT)" .ci/fuzz $(FUZZ_SECONDS) $(FUZZERS)
 
-protocols: build-packages ## make the code for containerd's interfaces again, after a change of Sources/ContainerdAPI/Protocols
+protocols: build-packages ## generate the code for containerd's interfaces after a change of Sources/ContainerdAPI/Protocols
 	@.ci/install-packages $(PROTOCOL_PACKAGES)
 	SWIFT="$(SWIFT)" .ci/protocols
 
-check: build-packages ## formatting, the import table, the unsafe fence, every mutant, fuzzer and benchmark
+check: build-packages ## check formatting, imports, unsafe code, docs, version, mutants, fuzzers and benchmarks
 	$(SWIFT) format lint --strict --recursive Sources Tests Package.swift
 	.ci/check-imports
-	.ci/check-spec-notes
+	.ci/check-docs
+	.ci/check-version
 	.ci/mutants --check
 	SWIFT="$(SWIFT)" .ci/check-targets $(FUZZERS)
 
 fmt: ## format the sources in place
 	$(SWIFT) format --in-place --recursive Sources Tests Package.swift
 
-# No build and no network where there is a program: this may be somebody else than who has built it.
-install: ## install program, manual and completions; PREFIX, DESTDIR, BINDIR, MANDIR, BASHDIR, ZSHDIR and FISHDIR say where
+# Builds only if there is no program yet: another user than the builder may install it.
+install: ## install program, manual and completions in PREFIX, DESTDIR, BINDIR, MANDIR, BASHDIR, ZSHDIR and FISHDIR
 	@test -x "$(PROGRAM)" || $(MAKE) build
 	@$(INSTALL) packaging/install unpack "$(PROGRAM)"
 
-install-snapshotter: ## install unpack-snapshotter, its manual and its systemd units; UNITDIR says where
+install-snapshotter: ## install unpack-snapshotter, its manual and its systemd units (in UNITDIR)
 	@test -x "$(SNAPSHOTTER)" || $(MAKE) build-snapshotter
 	@$(INSTALL) packaging/install unpack-snapshotter "$(SNAPSHOTTER)"
 
-uninstall: ## remove what install and install-snapshotter have put there
+uninstall: ## remove what install and install-snapshotter have installed
 	@$(INSTALL) packaging/install --remove unpack
 	@$(INSTALL) packaging/install --remove unpack-snapshotter
 
 INSTALL = DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" BINDIR="$(BINDIR)" MANDIR="$(MANDIR)" BASHDIR="$(BASHDIR)" \
 	ZSHDIR="$(ZSHDIR)" FISHDIR="$(FISHDIR)" UNITDIR="$(UNITDIR)"
 
-deb: build build-snapshotter ## Debian packages of both programs in OUTPUT, which run where there is no Swift
+deb: build build-snapshotter ## build Debian packages of both programs in OUTPUT; they need no Swift installation
 	@.ci/install-packages $(DEB_PACKAGES)
 	@packaging/deb unpack "$(PROGRAM)" "$(OUTPUT)"
 	@packaging/deb unpack-snapshotter "$(SNAPSHOTTER)" "$(OUTPUT)"
 
-deb-test: deb ## install them on a bare Debian, unpack an image there, remove them (as root; with network)
+deb-test: deb ## install the packages on a minimal Debian, unpack an image, remove them (as root; with network)
 	@.ci/install-packages $(DEB_TEST_PACKAGES)
 	lintian --fail-on error,warning "$(OUTPUT)"/unpack_*.deb "$(OUTPUT)"/unpack-snapshotter_*.deb
 	$(SUDO) packaging/deb-test "$(OUTPUT)"/unpack_*.deb "$(OUTPUT)"/unpack-snapshotter_*.deb Fixtures/busybox
 
-dist: ## the sources of the last commit, as an archive in OUTPUT
+dist: ## archive the sources of the last commit in OUTPUT
 	git archive --format=tar --prefix=unpack/ HEAD | gzip -9n >"$(OUTPUT)/unpack.tar.gz"
 
-clean: ## remove what was built
+clean: ## remove the build directory
 	rm -rf .build
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 22
 
 build-packages:
+	@command -v $(firstword $(SWIFT)) >/dev/null || { echo "there is no Swift: install Swift 6.3, https://www.swift.org/install/linux/" >&2; exit 1; }
 	@.ci/install-packages $(BUILD_PACKAGES)
 
 bench-packages:

@@ -1,4 +1,4 @@
-// swift-tools-version: 6.2
+// swift-tools-version: 6.3
 import PackageDescription
 
 /// Every target: Swift 6 with the upcoming features that keep interfaces honest; a warning is an error.

@@ -1,7 +1,7 @@
 internal import Kernel
 
 extension AccessControlList {
-    /// What setxattr(2) takes, and what `encoded` gives; nil if the bytes are none.
+    /// Decodes the xattr form, as `encoded` produces it; nil if the bytes are invalid.
     init?(encoded bytes: [UInt8]) {
         guard bytes.count >= 4, (bytes.count - 4) % 8 == 0, bytes.prefix(4) == [2, 0, 0, 0] else {
             return nil
@@ -21,7 +21,8 @@ extension AccessControlList {
         0x01: "user", 0x02: "user", 0x04: "group", 0x08: "group", 0x10: "mask", 0x20: "other",
     ]
 
-    /// As PAX records have it, all of whose readers take a number for a name: star's form, the number behind the name too.
+    /// The text of a PAX record, in star's form: a numeric id instead of the name, and again after the permissions.
+    /// All readers take a number in place of a name.
     var text: [UInt8] {
         let lines = items.map { item in
             let isNamed = item.tag == 0x02 || item.tag == 0x08
@@ -34,10 +35,10 @@ extension AccessControlList {
         return Array(lines.joined(separator: ",").utf8)
     }
 
-    /// Whether it says no more than a mode does.
+    /// Whether the list is equivalent to a mode: it has no named entries and no mask.
     var isPlain: Bool { items.allSatisfy { [0x01, 0x04, 0x20].contains($0.tag) } }
 
-    /// As chmod(2) leaves it: the group's bits of the mode are the mask's where there is one.
+    /// The list after a chmod(2): the group bits of the mode go to the mask if there is one.
     func changed(to mode: UInt32) -> AccessControlList {
         let hasMask = items.contains { $0.tag == 0x10 }
         return AccessControlList(
@@ -57,8 +58,8 @@ extension AccessControlList {
 }
 
 extension Metadata {
-    /// With an access control list that fits the mode, as the kernel keeps the two in step when the mode is set last;
-    /// without one that only says what the mode does.
+    /// The metadata with the access control list updated to the mode, as the kernel does when the mode is set last. A
+    /// list that is equivalent to the mode is removed.
     package func withAccessControlOfMode() -> Metadata {
         guard let index = extendedAttributes.firstIndex(where: { $0.name == .accessControl }),
             let list = AccessControlList(encoded: extendedAttributes[index].value)?.changed(to: mode)

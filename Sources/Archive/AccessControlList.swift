@@ -1,17 +1,17 @@
 internal import Kernel
 
-/// A POSIX ACL as PAX headers have it, one text for all: `user::rwx,user:lisa:r-x:1000,group::r-x,mask::r-x,other::---`
-/// (acl(5), with the number of a named user behind the name).
+/// A POSIX ACL, parsed from the text of a PAX record: `user::rwx,user:lisa:r-x:1000,group::r-x,mask::r-x,other::---`
+/// (acl(5), with the id of a named user or group after the permissions).
 struct AccessControlList {
-    /// libarchive compares each entry of a list with all others, so that a mebibyte of them takes seconds. This is
-    /// more than the 500 that ext4 holds.
+    /// Maximum length of the text in bytes. libarchive compares each entry of a list with all others, so that a list
+    /// of 1 MiB takes seconds. The limit is above the 500 entries that ext4 can store.
     static let longestText = 16 << 10
 
     struct Item {
         let tag: UInt16
         let permissions: UInt16
         let id: UInt32
-        /// Of a named user or group whose number the text does not have.
+        /// Name of a user or group if the text has no id for it.
         var name: [UInt8]?
     }
 
@@ -21,13 +21,13 @@ struct AccessControlList {
 
     var count: Int { items.count }
 
-    /// Whether the number of a user or a group is missing.
+    /// Whether an entry has a name without an id.
     var hasNames: Bool { items.contains { $0.name != nil } }
 
     init(text: ArraySlice<UInt8>) throws(ArchiveFailure.Reason) {
         var items = [Item]()
         for line in text.split(separator: UInt8(ascii: "\n")) {
-            // GNU tar adds remarks on what is effective.
+            // GNU tar adds comments about effective permissions.
             let list = line.prefix { $0 != UInt8(ascii: "#") }
             for entry in list.split(separator: UInt8(ascii: ",")) {
                 let words = entry.filter { $0 != UInt8(ascii: " ") && $0 != UInt8(ascii: "\t") }
@@ -41,12 +41,12 @@ struct AccessControlList {
         self.init(sorting: items)
     }
 
-    /// In the order that the kernel wants (posix_acl_valid).
+    /// Sorts the entries in the order that the kernel requires (posix_acl_valid).
     private init(sorting items: [Item]) { self.items = items.sorted { ($0.tag, $0.id) < ($1.tag, $1.id) } }
 
     private static func item(_ text: [UInt8]) -> Item? {
         let fields = text.split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false)
-        // Solaris leaves the empty name out.
+        // Solaris omits the empty name and its colon.
         let hasName = fields.count > 2
         guard let tag = fields.first, (2...4).contains(fields.count),
             let permissions = permissions(fields[hasName ? 2 : 1])
@@ -87,14 +87,14 @@ struct AccessControlList {
         return bits
     }
 
-    /// With the numbers of its users and groups.
+    /// The list with all names replaced by ids.
     ///
-    /// - Throws: `.malformed` for one that has none.
-    func numbered(by accounts: some Accounts) throws(ArchiveFailure.Reason) -> AccessControlList {
-        var numbered = [Item]()
+    /// - Throws: `.malformed` for an unknown user or group.
+    func resolved(with accounts: some Accounts) throws(ArchiveFailure.Reason) -> AccessControlList {
+        var resolved = [Item]()
         for item in items {
             guard let name = item.name else {
-                numbered.append(item)
+                resolved.append(item)
                 continue
             }
             let isUser = item.tag == 0x02
@@ -103,12 +103,12 @@ struct AccessControlList {
                     "the access control list entry '\(isUser ? "user" : "group"):\(shown(name))': the image has no such \(isUser ? "user" : "group")"
                 )
             }
-            numbered.append(Item(tag: item.tag, permissions: item.permissions, id: id))
+            resolved.append(Item(tag: item.tag, permissions: item.permissions, id: id))
         }
-        return AccessControlList(sorting: numbered)
+        return AccessControlList(sorting: resolved)
     }
 
-    /// For setxattr(2): version 2, then tag, permissions and id of each entry, all little-endian
+    /// The value for setxattr(2): version 2, then tag, permissions and id of each entry, all little-endian
     /// (linux/posix_acl_xattr.h).
     var encoded: [UInt8] {
         func littleEndian(_ value: some FixedWidthInteger) -> [UInt8] {

@@ -1,23 +1,23 @@
 internal import Kernel
 
-/// The numbers of an image's users and groups, by their names as bytes.
+/// Looks up the ids of an image's users and groups by name, as bytes.
 package protocol Accounts: Sendable {
-    /// Nil if there is no user of that name.
+    /// The uid; nil if there is no user of that name.
     func user(_ name: [UInt8]) -> UInt32?
-    /// Nil if there is no group of that name.
+    /// The gid; nil if there is no group of that name.
     func group(_ name: [UInt8]) -> UInt32?
 }
 
 extension Entry {
-    /// Whether an access control list names users or groups without their numbers, as GNU tar writes one.
-    package var namesAccounts: Bool { !namedLists.isEmpty }
+    /// Whether an access control list has names without ids, as GNU tar writes them.
+    package var namesAccounts: Bool { !unresolvedLists.isEmpty }
 
-    /// With all its access control lists.
+    /// The entry with the names in its access control lists replaced by ids.
     ///
-    /// - Throws: `.malformed` if the image has no user or group of a name.
+    /// - Throws: `.malformed` if the image has no such user or group.
     package func numbered(by accounts: some Accounts) throws(ArchiveFailure.Reason) -> Entry {
         var attributes = [AttributeName: [UInt8]]()
-        for (name, list) in namedLists { attributes[name] = try list.numbered(by: accounts).encoded }
+        for (name, list) in unresolvedLists { attributes[name] = try list.resolved(with: accounts).encoded }
         return adding(attributes)
     }
 }

@@ -1,25 +1,25 @@
 internal import Kernel
 
-/// A tar that is not what it should be: what is wrong with it, and where.
+/// An invalid tar: what is wrong and where.
 package struct ArchiveFailure: Error, Equatable, Sendable, CustomStringConvertible {
     package enum Reason: Error, Equatable, Sendable {
-        /// Headers that cannot be read as such, or that no two readers take for the same.
+        /// Headers that cannot be parsed, or that readers interpret differently.
         case malformed(String)
-        /// libarchive's own words, where the header walk found nothing wrong.
+        /// An error of libarchive where the header walk found none.
         case unreadable(String)
         case unknownType(UInt8)
         case unusableName(String)
-        /// A number that the kernel would cut into another owner or device.
+        /// A number that the kernel would truncate to another owner or device.
         case outOfRange(String, Int64)
         case truncated
-        /// Somebody ended the stream; why is theirs to tell.
+        /// The stream was cancelled; the caller knows why.
         case cancelled
     }
 
     package let reason: Reason
-    /// Escaped for a terminal; nil where there is no name to be read.
+    /// Name of the entry, escaped for a terminal; nil if it is not known.
     package let entry: String?
-    /// Of the header that is wrong, or where the tar ends; in bytes of the uncompressed layer.
+    /// Offset of the invalid header or of the end of the tar, in bytes of the uncompressed layer.
     package let offset: Int64
 
     package var description: String {
@@ -32,18 +32,18 @@ extension ArchiveFailure.Reason: CustomStringConvertible {
     package var description: String {
         switch self {
         case .malformed(let what): what
-        case .unreadable("Unrecognized archive format"): "libarchive takes this header for no tar's"
+        case .unreadable("Unrecognized archive format"): "libarchive does not recognize this header as tar"
         case .unreadable(let words): "libarchive cannot read it: \(words)"
         case .unknownType(let flag): "unknown type '\(shown(CollectionOfOne(flag)))'"
         case .unusableName(let what): what
         case .outOfRange(let what, let value): "\(what) \(value) is out of range"
-        case .truncated: "the tar ends here, too early"
+        case .truncated: "unexpected end of the tar"
         case .cancelled: "cancelled"
         }
     }
 }
 
-/// Bytes of the archive for a message; what is too long to be read is cut.
+/// Bytes of the archive, escaped and shortened for a message.
 func shown(_ bytes: some Collection<UInt8>) -> String {
     escaped(bytes.prefix(1024)) + (bytes.count > 1024 ? "…" : "")
 }

@@ -1,7 +1,7 @@
 internal import CArchive
 
-/// The system's libarchive.
+/// The libarchive that the program is linked with.
 package enum ArchiveLibrary {
-    /// `libarchive 3.6.2`, of the one that runs.
+    /// Version of the libarchive that is loaded, e.g. `libarchive 3.6.2`.
     package static var version: String { String(cString: archive_version_string()) }
 }

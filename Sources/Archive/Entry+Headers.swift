@@ -3,11 +3,11 @@ internal import Kernel
 extension Entry {
     typealias Reason = ArchiveFailure.Reason
 
-    /// What an entry's headers say; extended attributes of libarchive's own records are not among it.
+    /// Creates an entry from its headers. Extended attributes in libarchive's own records are not included.
     ///
     /// - Parameters:
-    ///   - stored: bytes of its body.
-    ///   - size: bytes of a regular file, holes included.
+    ///   - stored: size of the body in the archive, in bytes.
+    ///   - size: size of a regular file in bytes, holes included.
     init(
         _ header: RawHeader, _ group: HeaderGroup, path: EntryPath, offset: Int64, stored: Int64, size: Int64
     ) throws(Reason) {
@@ -15,14 +15,14 @@ extension Entry {
         self.offset = offset
         content = try Self.content(header, group, path, stored: stored, size: size)
         metadata = try Self.metadata(header, group.records)
-        namedLists = (group.records?.accessControlLists ?? [:]).filter { $0.value.hasNames }
-        dropKnownLists()
+        unresolvedLists = (group.records?.accessControlLists ?? [:]).filter { $0.value.hasNames }
+        dropResolvedLists()
     }
 
-    /// A list is known where an attribute has it with numbers.
-    private mutating func dropKnownLists() {
-        if namedLists.isEmpty { return }
-        for attribute in metadata.extendedAttributes { namedLists[attribute.name] = nil }
+    /// Drops the lists that an extended attribute contains with ids.
+    private mutating func dropResolvedLists() {
+        if unresolvedLists.isEmpty { return }
+        for attribute in metadata.extendedAttributes { unresolvedLists[attribute.name] = nil }
     }
 
     private static func content(
@@ -45,11 +45,12 @@ extension Entry {
         case UInt8(ascii: "5"): return .directory
         case UInt8(ascii: "6"): return .fifo
         default:
-            // libarchive takes it for a directory without a body.
+            // libarchive reads it as a directory without a body.
             guard !path.hadTrailingSlash || stored == 0 else {
-                throw .malformed("a directory comes with \(stored) bytes")
+                throw .malformed("a directory with a body of \(stored) bytes")
             }
-            // Before POSIX a directory was a file whose name ends in a slash. Type 0 says that it is a file.
+            // Before POSIX, a file whose name ends in a slash was a directory (type NUL). Type 0 means a regular
+            // file.
             return header.type == 0 && path.hadTrailingSlash ? .directory : .regular(size: size)
         }
     }
@@ -75,7 +76,7 @@ extension Entry {
         else { throw .malformed("an unreadable number in the header") }
         func time(_ seconds: Int64) -> Timestamp { Timestamp(seconds: seconds, nanoseconds: 0) }
         var attributes = records?.extendedAttributes ?? [:]
-        // The kernel keeps ACLs as attributes of these names.
+        // The kernel stores ACLs as extended attributes of these names.
         for (name, list) in records?.accessControlLists ?? [:] where !list.hasNames {
             attributes[name] = list.encoded
         }
@@ -88,18 +89,18 @@ extension Entry {
     }
 
     private static func owner(_ what: String, _ value: Int64) throws(Reason) -> UInt32 {
-        // 2^32 - 1 means "leave it" to chown(2).
+        // 2^32 - 1 means "unchanged" in chown(2).
         guard (0..<Int64(UInt32.max)).contains(value) else { throw .outOfRange(what, value) }
         return UInt32(value)
     }
 
-    /// With attributes of names that it does not have yet.
+    /// The entry with more extended attributes; existing ones take precedence.
     func adding(_ attributes: [AttributeName: [UInt8]]) -> Entry {
         var all = attributes
         for attribute in metadata.extendedAttributes { all[attribute.name] = attribute.value }
         var entry = self
         entry.metadata.extendedAttributes = Self.sorted(all)
-        entry.dropKnownLists()
+        entry.dropResolvedLists()
         return entry
     }
 

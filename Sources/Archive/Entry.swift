@@ -1,14 +1,14 @@
 package import Kernel
 
-/// One entry of a layer's tar, checked and copied out of the archive.
+/// One entry of a layer's tar, validated and independent of the archive's memory.
 package struct Entry: Sendable {
     package enum Content: Equatable, Sendable {
-        /// The bytes follow in the stream; `size` counts holes too.
+        /// The data follows in the stream; `size` includes holes.
         case regular(size: Int64)
         case directory
-        /// Another name in the layer or below it, cleaned like every path.
+        /// A hard link to a path in this layer or in one below it, cleaned like every path.
         case hardLink(EntryPath)
-        /// Stored as it is, never resolved.
+        /// The target as written in the archive, never resolved.
         case symlink([UInt8])
         case fifo
         case character(DeviceNumber)
@@ -18,23 +18,24 @@ package struct Entry: Sendable {
     package let path: EntryPath
     package let content: Content
     package internal(set) var metadata: Metadata
-    /// Access control lists that have names without numbers, and that no attribute has with numbers; not among the metadata
-    /// until `numbered(by:)`.
-    var namedLists = [AttributeName: AccessControlList]()
-    /// Where its header stands, in bytes of the uncompressed layer.
+    /// Access control lists with names instead of ids that no extended attribute contains with ids. They become
+    /// metadata in `numbered(by:)`.
+    var unresolvedLists = [AttributeName: AccessControlList]()
+    /// Offset of the entry's header, in bytes of the uncompressed layer.
     package let offset: Int64
 }
 
-/// What a file has beside its content.
+/// A file's metadata.
 package struct Metadata: Hashable, Sendable {
     package var uid: UInt32
     package var gid: UInt32
     /// Permission bits with setuid, setgid and sticky.
     package var mode: UInt32
     package var modificationTime: Timestamp
-    /// The archive's, else the modification time.
+    /// The access time in the archive, or the modification time if there is none.
     package var accessTime: Timestamp
-    /// Full names, POSIX ACLs among them as `system.posix_acl_*`; each name once, in byte order.
+    /// Extended attributes with full names, including POSIX ACLs as `system.posix_acl_*`; unique, in byte order of
+    /// their names.
     package var extendedAttributes: [ExtendedAttribute]
 
     package init(

@@ -1,16 +1,16 @@
 package import Kernel
 
-/// Where an archive says that something goes: checked components, relative to the layer's root. Empty for the
-/// root itself.
+/// A path in an archive: validated components, relative to the layer's root; empty for the root itself.
 ///
-/// Cleaned as text only (`//`, `.`, leading and trailing `/`; `..` goes up and stops at the root): what
-/// symlinks make of it is decided by whoever walks it.
+/// Cleaned lexically only: `//`, `.` and leading and trailing `/` are dropped; `..` removes a component and stops at
+/// the root. Symlinks are resolved by the code that walks the path.
 package struct EntryPath: Hashable, Sendable, CustomStringConvertible {
     package let components: [FileName]
-    /// Whether the archive wrote a `/` at its end, as it does for directories.
+    /// Whether the path in the archive ends in `/`, as those of directories do.
     package let hadTrailingSlash: Bool
 
-    /// - Throws: `.unusableName` for an empty name and for a component over 255 bytes; of a whiteout, `.wh.X`, the limit is X's.
+    /// - Throws: `.unusableName` for an empty name, a NUL, and a component longer than 255 bytes; for a whiteout
+    ///   `.wh.X` the limit applies to X.
     package init(_ bytes: [UInt8]) throws(ArchiveFailure.Reason) {
         guard !bytes.isEmpty else { throw .unusableName("the name is empty") }
         var components = [FileName]()
@@ -20,7 +20,7 @@ package struct EntryPath: Hashable, Sendable, CustomStringConvertible {
             } else if part.count > FileName.maximumLength {
                 throw .unusableName("a component is over 255 bytes long")
             } else if part.contains(0) {
-                throw .unusableName("a NUL is in it")
+                throw .unusableName("it contains a NUL")
             } else if part.count == 2, !components.isEmpty {
                 components.removeLast()
             }

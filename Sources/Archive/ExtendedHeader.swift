@@ -1,14 +1,14 @@
 internal import Kernel
 
-/// The records of a PAX header (pax(1), "pax Extended Header"). A later record of a key wins; an empty value
-/// takes the record back, so that the header's own field holds.
+/// The records of a PAX header (pax(1), "pax Extended Header"). The last record of a key wins; an empty value cancels
+/// the record, so that the field of the header block counts.
 struct ExtendedHeader {
     typealias Reason = ArchiveFailure.Reason
 
     private(set) var path: [UInt8]?
     private(set) var linkPath: [UInt8]?
     private(set) var size: Int64?
-    /// libarchive reads a size without digits as 0.
+    /// Whether there is a size record without digits, which libarchive reads as 0.
     private(set) var hasEmptySize = false
     private(set) var uid: Int64?
     private(set) var gid: Int64?
@@ -16,16 +16,17 @@ struct ExtendedHeader {
     private(set) var accessTime: Timestamp?
     private(set) var deviceMajor: Int64?
     private(set) var deviceMinor: Int64?
-    /// `SCHILY.xattr.*`, which win over `LIBARCHIVE.xattr.*`; an empty one is an attribute without content.
+    /// Attributes from `SCHILY.xattr.*`, which take precedence over `LIBARCHIVE.xattr.*`; an empty value is an empty
+    /// attribute.
     private(set) var extendedAttributes = [AttributeName: [UInt8]]()
     private(set) var accessControlLists = [AttributeName: AccessControlList]()
     private var seenLists = Set<String>()
     private(set) var sparse = SparseRecords()
 
-    /// libarchive refuses longer ones.
+    /// Maximum length of a record in libarchive.
     private static let longestRecord = 999_999
 
-    /// Takes the records `<length> <key>=<value>\n`.
+    /// Parses the records `<length> <key>=<value>\n`.
     init(_ bytes: [UInt8]) throws(Reason) {
         var rest = bytes[...]
         while !rest.isEmpty {
@@ -63,7 +64,7 @@ struct ExtendedHeader {
         case "SCHILY.devminor": deviceMinor = try Self.number(value, name)
         case "SCHILY.acl.access", "SCHILY.acl.default", "SCHILY.acl.ace":
             try takeAccessControlList(name, value)
-        // Solaris puts the holes into the archive too, and libarchive then drops what stands in them.
+        // Solaris also stores the data of holes, and libarchive then drops the data in them.
         case "SUN.holesdata": throw .malformed("a sparse map of Solaris")
         case _ where name.hasPrefix("GNU.sparse."): try sparse.take(name.dropFirst(11), value)
         case _ where key.starts(with: Self.xattrPrefix):
@@ -84,12 +85,12 @@ struct ExtendedHeader {
             throw .malformed(
                 "\(name) of \(value.count) bytes, and at most \(AccessControlList.longestText) are read")
         }
-        // libarchive would add the second list to the first.
+        // libarchive would append the second list to the first.
         guard seenLists.insert(name).inserted else { throw .malformed("a second \(name)") }
         if value.isEmpty { return }
         switch name {
         case "SCHILY.acl.access":
-            // Three entries say no more than the mode does.
+            // A list of three entries is equivalent to the mode.
             let list = try AccessControlList(text: value)
             if list.count > 3 { accessControlLists[.accessControl] = list }
         case "SCHILY.acl.default":
@@ -100,13 +101,13 @@ struct ExtendedHeader {
 
     // MARK: Values
 
-    /// libarchive cuts names at a NUL.
+    /// Parses a path. NULs are rejected because libarchive truncates names at a NUL.
     static func path(_ value: ArraySlice<UInt8>) throws(Reason) -> [UInt8]? {
         if value.contains(0) { throw .malformed("a NUL in the name '\(shown(value))'") }
         return value.isEmpty ? nil : Array(value)
     }
 
-    /// A decimal number, nil for no text at all.
+    /// Parses a decimal number with an optional sign; nil for an empty value.
     static func number(_ value: ArraySlice<UInt8>, _ what: String) throws(Reason) -> Int64? {
         if value.isEmpty { return nil }
         let isNegative = value.first == UInt8(ascii: "-")
@@ -116,14 +117,14 @@ struct ExtendedHeader {
         return isNegative ? -number : number
     }
 
-    /// Digits alone; nil if they are none, or too many.
+    /// Parses digits; nil if there are none, other characters, or too many.
     private static func number(_ digits: ArraySlice<UInt8>) -> Int64? {
         guard !digits.isEmpty, digits.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) })
         else { return nil }
         return Int64(String(decoding: digits, as: UTF8.self))
     }
 
-    /// Decimal seconds with an optional fraction and sign; finer than a nanosecond is cut towards the past.
+    /// Parses decimal seconds with an optional sign and fraction; digits finer than a nanosecond are rounded down.
     private static func time(_ value: ArraySlice<UInt8>) throws(Reason) -> Timestamp? {
         if value.isEmpty { return nil }
         let isNegative = value.first == UInt8(ascii: "-")

@@ -1,66 +1,66 @@
 internal import Kernel
 
-/// Reads the headers of a tar beside libarchive, which hides what an exact unpacker must see: unknown entry
-/// types, data behind a lone zero block, bodies on links, records that it merges, bends or drops.
+/// Parses the headers of a tar in parallel with libarchive, which hides what an exact unpacker must see: unknown
+/// entry types, data after a single zero block, bodies of links, and records that it merges, changes or drops.
 ///
-/// It sees each block before libarchive does and is the judge: libarchive gets nothing of what the walk refuses,
-/// its entries must stand where the walk's do, and what an entry is comes from here alone. libarchive hands out
+/// The walk sees each block before libarchive and decides: libarchive receives nothing that the walk rejects, its
+/// entries must start where the walk's do, and entries are built from the walk's headers only. libarchive provides
 /// the data (pax(1), "ustar Interchange Format"; GNU tar manual, "Basic Tar Format").
 struct HeaderWalk {
     typealias Reason = ArchiveFailure.Reason
 
     struct Header {
         let entry: Entry
-        /// Where the first of its headers stands: where libarchive says that the entry begins.
+        /// Offset of the first of the entry's headers, where libarchive reports the start of the entry.
         let start: Int64
-        /// Bytes of content in the archive: without holes, and without a sparse map.
+        /// Size of the content in the archive, in bytes, without holes and without a sparse map.
         let data: Int64
-        /// Whether they are the file as it is, right behind the header.
+        /// Whether the content is stored without a sparse map, directly after the header.
         let isPlain: Bool
     }
 
     private enum State {
         case header
         case extended(type: UInt8, remaining: Int64, padding: Int64)
-        /// Bytes to pass over, the last `padding` of which only fill up a block.
+        /// Bytes to skip; the last `padding` of them only fill a block.
         case skip(Int64, padding: Int64)
-        /// Further blocks of an old GNU sparse map, before the entry's body.
+        /// More blocks of an old GNU sparse map, before the entry's body.
         case sparseBlocks(Header, SparseMap, size: Int64)
-        /// A sparse map at the start of the body.
+        /// A sparse map at the start of the body (GNU format 1.0).
         case sparseText(Entry, SparseText, stored: Int64, size: Int64)
-        /// One zero block seen.
+        /// After one zero block.
         case loneZero
         case ended
     }
 
-    /// What libarchive takes at most for one PAX or GNU long record.
+    /// Maximum size of a PAX or GNU extended header in libarchive, in bytes.
     private static let largestExtendedHeader: Int64 = 1 << 20
     private static let blockSize = RawHeader.blockSize
-    /// An exbibyte.
+    /// 1 EiB.
     private static let largestBody: Int64 = 1 << 60
 
     private var state = State.header
     private var block = [UInt8]()
-    /// Of an extended header.
+    /// Body of an extended header.
     private var body = [UInt8]()
     private var group = HeaderGroup()
-    /// Bytes seen.
+    /// Number of bytes fed or skipped.
     private(set) var offset: Int64 = 0
-    /// Where the header stands that was read last.
+    /// Offset of the last header.
     private var headerOffset: Int64 = 0
-    /// The name of the entry that is being read.
+    /// Name of the current entry.
     private var name: [UInt8]?
     private var start: Int64 = 0
     private var found = [Header]()
     private var taken = 0
-    /// Whether libarchive takes the tar for PAX's: then it reads a body behind a hard link.
+    /// Whether libarchive considers the tar a PAX archive: then it reads a body after a hard link.
     private var isPAX = false
-    /// Headers that libarchive is to see otherwise, by their offsets.
-    private var plainHeaders = [(offset: Int64, block: [UInt8])]()
-    /// What is wrong with the tar; nothing behind it is read.
+    /// Header blocks that replace the original ones for libarchive, with their offsets.
+    private var rewrittenHeaders = [(offset: Int64, block: [UInt8])]()
+    /// The error that ended the walk; nothing after it is read.
     private(set) var refusal: ArchiveFailure?
 
-    /// Takes the next bytes of the tar.
+    /// Parses the next bytes of the tar.
     mutating func feed(_ bytes: UnsafeRawBufferPointer) {
         var rest = bytes[...]
         while !rest.isEmpty {
@@ -74,32 +74,32 @@ struct HeaderWalk {
         }
     }
 
-    /// Passes over content that comes next and that it need not see.
+    /// Skips the content that comes next, which need not be fed.
     mutating func skip() {
         guard case .skip(let count, let padding) = state, count > padding else { return }
         offset += count - padding
         state = padding > 0 ? .skip(padding, padding: padding) : .header
     }
 
-    /// Bytes fed last that begin a header whose end has not come.
+    /// Number of bytes at the end of the input that begin an incomplete header.
     var undecided: Int { block.count }
 
-    /// Bytes that the tar lacks if it ends here, all of which only fill up a block.
+    /// Number of padding bytes that are missing if the tar ends here; 0 if other bytes are missing too.
     var missingPadding: Int {
         if case .skip(let count, let padding) = state, count <= padding { return Int(count) }
         return 0
     }
 
-    /// The headers in the bytes fed so far that libarchive is to see otherwise, each once.
-    mutating func takePlainHeaders() -> [(offset: Int64, block: [UInt8])] {
-        defer { plainHeaders = [] }
-        return plainHeaders
+    /// Returns the replaced headers since the last call.
+    mutating func takeRewrittenHeaders() -> [(offset: Int64, block: [UInt8])] {
+        defer { rewrittenHeaders = [] }
+        return rewrittenHeaders
     }
 
     /// Whether the end of the archive has been seen.
     var hasEnded: Bool { if case .ended = state { true } else { false } }
 
-    /// The header of libarchive's next entry; nil if the walk has seen none.
+    /// Returns the header for libarchive's next entry; nil if the walk has found none.
     mutating func next() -> Header? {
         guard taken < found.count else { return nil }
         defer {
@@ -112,8 +112,7 @@ struct HeaderWalk {
         return found[taken]
     }
 
-    /// What is wrong with a stream that ends here: it may do so between two entries, and in what fills up the last one's
-    /// block.
+    /// The error if the stream ends here: it may end between two entries, and in the padding of the last one.
     var truncation: ArchiveFailure? {
         switch state {
         case .header where block.isEmpty && !group.needsEntry: return nil
@@ -146,7 +145,7 @@ struct HeaderWalk {
                 body.removeAll()
             }
         case .sparseText(let entry, var text, let stored, let size):
-            // Byte by byte: it is short, and a file's data may follow at once.
+            // Parsed byte by byte: the map is short, and the file's data may follow directly.
             try text.take(rest[rest.startIndex])
             advance(1)
             state = .sparseText(entry, text, stored: stored, size: size)
@@ -168,7 +167,7 @@ struct HeaderWalk {
         let isZero = block[0] == 0 && block.allSatisfy { $0 == 0 }
         switch state {
         case .sparseBlocks(let header, var map, let size):
-            // 21 pieces, then whether there is one more block.
+            // A block has 21 pieces and a flag for another block.
             try map.add(pieces: block[..<504])
             if block[504] != 0 {
                 state = .sparseBlocks(header, map, size: size)
@@ -180,7 +179,7 @@ struct HeaderWalk {
         case .loneZero:
             headerOffset = offset - Int64(Self.blockSize)
             name = nil
-            throw .malformed("data behind a lone zero block")
+            throw .malformed("data after a single zero block")
         case _ where isZero && group.needsEntry: throw .malformed("an extended header without an entry")
         case _ where isZero: state = .loneZero
         default: try takeHeader(RawHeader(block))
@@ -195,7 +194,7 @@ struct HeaderWalk {
         guard let size = header.size, size >= 0 else { throw .malformed("an unreadable size") }
         if header.isAmbiguous {
             name = group.name(of: header)
-            throw .malformed("a header that is ustar's to some readers and not to others")
+            throw .malformed("a header that is ustar to some readers and not to others")
         }
         switch header.type {
         case UInt8(ascii: "x"), UInt8(ascii: "g"), UInt8(ascii: "L"), UInt8(ascii: "K"):
@@ -203,7 +202,7 @@ struct HeaderWalk {
                 throw .malformed(
                     "an extended header of \(size) bytes, and at most \(Self.largestExtendedHeader) are read")
             }
-            try group.announce()
+            try group.countHeader()
             if header.type == UInt8(ascii: "x") || header.type == UInt8(ascii: "g") { isPAX = true }
             if size == 0 {
                 state = .header
@@ -225,7 +224,9 @@ struct HeaderWalk {
         let path = try EntryPath(group.name(of: header))
         let stored = try stored(header, path)
         start = group.start ?? headerOffset
-        if let block = header.plain(hasBody: stored > 0) { plainHeaders.append((headerOffset, block)) }
+        if let block = header.rewritten(hasBody: stored > 0) {
+            rewrittenHeaders.append((headerOffset, block))
+        }
         let form = try records?.sparse.form()
         func entry(size: Int64) throws(Reason) -> Entry {
             try Entry(header, group, path: path, offset: headerOffset, stored: stored, size: size)
@@ -236,10 +237,10 @@ struct HeaderWalk {
                 isPlain: form == nil && !header.isSparse)
         }
         guard header.isSparse == header.hasSparseMap else {
-            throw .malformed("a sparse map where none can be, or none where one must be")
+            throw .malformed("an unexpected sparse map, or a missing one")
         }
         if form != nil, header.type != UInt8(ascii: "0") {
-            throw .malformed("a sparse map where none can be")
+            throw .malformed("an unexpected sparse map")
         }
         defer { group = HeaderGroup() }
         switch form {
@@ -262,27 +263,27 @@ struct HeaderWalk {
         }
     }
 
-    /// Bytes of the entry's body. What is no file has none, whatever size its header states: GNU tar, libarchive and Go make the
-    /// same tree of it (GNU tar lists another one).
+    /// Size of the entry's body in bytes. Entries other than files have none, whatever size the header declares: GNU
+    /// tar, libarchive and Go extract the same tree (GNU tar lists a different one).
     private mutating func stored(_ header: RawHeader, _ path: EntryPath) throws(Reason) -> Int64 {
         guard let own = header.size else { throw .malformed("an unreadable size") }
         let size = group.records?.size ?? own
-        // libarchive takes an empty record for a size of 0.
+        // libarchive reads an empty record as size 0.
         if let records = group.records, records.hasEmptySize, size != 0 {
-            throw .malformed("a PAX size taken back, for \(size) bytes")
+            throw .malformed("an empty PAX size for an entry of \(size) bytes")
         }
-        // Offsets must not overflow; no file is this large.
+        // Prevents overflow of offsets; no file is this large.
         guard size <= Self.largestBody else { throw .malformed("a size of \(size) bytes") }
         if !header.isUstarToLibarchive { isPAX = false }
         if header.isHeaderOnly {
-            // libarchive reads a body where a record states it, and behind hard links of PAX's.
+            // libarchive reads a body if a PAX record declares its size, and after hard links in PAX archives.
             let isAlike = group.records?.size == nil && !(isPAX && header.type == UInt8(ascii: "1"))
             guard isAlike || size == 0 else {
-                throw .malformed("an entry that has no content comes with \(size) bytes")
+                throw .malformed("an entry without content has a body of \(size) bytes")
             }
             return 0
         }
-        // A directory of before POSIX.
+        // A directory of the format before POSIX.
         if header.type == 0, path.hadTrailingSlash, group.isEmpty { return 0 }
         return size
     }
@@ -295,10 +296,10 @@ struct HeaderWalk {
         try text.map.check(size: size, stored: data)
         add(
             Header(entry: entry, start: start, data: data, isPlain: false), skipping: stored,
-            behind: text.byteCount)
+            after: text.byteCount)
     }
 
-    private mutating func add(_ header: Header, skipping body: Int64, behind taken: Int64 = 0) {
+    private mutating func add(_ header: Header, skipping body: Int64, after taken: Int64 = 0) {
         found.append(header)
         let rest = Self.padded(body) - taken
         state = rest > 0 ? .skip(rest, padding: Self.padded(body) - body) : .header

@@ -3,26 +3,27 @@ internal import Glibc
 internal import Kernel
 package import Streams
 
-/// Reads a layer's tar from a ring, entry by entry, through libarchive without any of its filters.
+/// Reads a layer's tar from a ring, entry by entry, with libarchive and without its decompression filters.
 ///
-/// Used from one thread. `finish` after the last entry: until then the stream has not been seen whole.
+/// Used from one thread. Call `finish` after the last entry: it reads the rest of the stream.
 package struct LayerReader: ~Copyable {
     private let source: Source
     private var archive: OpaquePointer { source.archive }
-    /// The entry that was handed out last, and how much of its data has not been.
+    /// The header of the current entry.
     private var current: HeaderWalk.Header?
+    /// Number of bytes of the current entry's data that were not read yet.
     private var remaining: Int64 = 0
 
-    /// What libarchive's callback reads from. Owns the archive, which must not outlive it.
+    /// The source of libarchive's read callback. It owns the archive, which must not outlive it.
     private final class Source {
         let archive: OpaquePointer
         let ring: BlockRing
         let reader: Int
         var walk = HeaderWalk()
         var hasEnded = false
-        /// Bytes that the walk has not decided about: the beginning of a header.
+        /// The beginning of a header that is not complete yet.
         private var held = [UInt8]()
-        /// What libarchive gets instead of the ring's bytes, until it asks for more.
+        /// Memory of the block that libarchive reads instead of the ring's, valid until the next read.
         private var copy = UnsafeMutableRawBufferPointer(start: nil, count: 0)
 
         init(_ archive: OpaquePointer, ring: BlockRing, reader: Int) {
@@ -36,29 +37,30 @@ package struct LayerReader: ~Copyable {
             copy.deallocate()
         }
 
-        /// The next bytes for libarchive, unless the walk refuses what stands in them: libarchive would only waste time and
-        /// memory on it. Each header comes whole, without what libarchive would misread.
+        /// Returns the next bytes for libarchive; nil if the walk rejects something in them, on which libarchive
+        /// would only waste time and memory. Each header is passed whole, and headers that libarchive would misread
+        /// are replaced.
         func next() -> UnsafeRawBufferPointer? {
             while !hasEnded {
                 let start = walk.offset - Int64(held.count)
                 guard let bytes = ring.next(reader: reader) else {
                     hasEnded = true
-                    // libarchive takes a tar for damaged that ends before its last block is full.
+                    // libarchive reports a tar as damaged if it ends before its last block is full.
                     return walk.missingPadding > 0
                         ? copying([UInt8](repeating: 0, count: walk.missingPadding)) : nil
                 }
                 walk.feed(bytes)
                 if walk.refusal != nil { return nil }
-                let headers = walk.takePlainHeaders()
+                let headers = walk.takeRewrittenHeaders()
                 let undecided = walk.undecided
-                // Almost always: blocks begin and end with those of the tar, and nothing is misread.
+                // The usual case: the ring's blocks are aligned with those of the tar, and no header is replaced.
                 if held.isEmpty, headers.isEmpty, undecided == 0 { return bytes }
                 var piece = held + bytes
                 held = Array(piece.suffix(undecided))
                 piece.removeLast(undecided)
                 for header in headers {
-                    let place = Int(header.offset - start)
-                    piece.replaceSubrange(place..<place + header.block.count, with: header.block)
+                    let position = Int(header.offset - start)
+                    piece.replaceSubrange(position..<position + header.block.count, with: header.block)
                 }
                 if !piece.isEmpty { return copying(piece) }
             }
@@ -72,7 +74,7 @@ package struct LayerReader: ~Copyable {
             return UnsafeRawBufferPointer(copy)
         }
 
-        /// Why the reading ends here: what the walk says of it, else libarchive's words, or ours about libarchive.
+        /// The reason why reading ends here: the error of the walk, or else the given reason or libarchive's message.
         func failure(at header: HeaderWalk.Header?, _ words: String? = nil) -> ArchiveFailure {
             let offset = header?.entry.offset ?? walk.offset
             let entry = header?.entry.path.description
@@ -84,7 +86,7 @@ package struct LayerReader: ~Copyable {
         }
     }
 
-    /// - Parameter reader: which of the ring's readers this is.
+    /// - Parameter reader: number of this reader in the ring.
     package init(_ ring: BlockRing, reader: Int) throws(ArchiveFailure) {
         _ = Self.locale
         guard let archive = archive_read_new() else {
@@ -93,7 +95,7 @@ package struct LayerReader: ~Copyable {
         let source = Source(archive, ring: ring, reader: reader)
         archive_read_support_format_tar(archive)
         archive_read_support_format_empty(archive)
-        // NULL turns it off; any text, "0" too, turns it on (libarchive 3.6.2).
+        // NULL disables the option; any string, even "0", enables it (libarchive 3.6.2).
         archive_read_set_format_option(archive, "tar", "mac-ext", nil)
         let result = archive_read_open(
             archive, Unmanaged.passUnretained(source).toOpaque(), nil,
@@ -106,26 +108,26 @@ package struct LayerReader: ~Copyable {
                 block?.pointee = bytes.baseAddress
                 return bytes.count
             }, nil)
-        // A first header that libarchive does not recognise: the walk says what is wrong with it.
+        // libarchive rejects the first header: the error of the walk is more exact.
         if result != ARCHIVE_OK { throw source.failure(at: source.walk.next()) }
         self.source = source
     }
 
-    /// libarchive converts names in the C locale otherwise, and wastes time on complaints.
+    /// In the C locale, libarchive converts names and spends time on warnings.
     private static let locale: Bool = setlocale(LC_CTYPE, "C.UTF-8") != nil
 
-    /// The next entry; nil behind the last one.
+    /// Returns the next entry; nil after the last one.
     package mutating func next() throws(ArchiveFailure) -> Entry? {
         var pointer: OpaquePointer?
         let result = archive_read_next_header(archive, &pointer)
         let header = source.walk.next()
         current = header
         if result == ARCHIVE_EOF {
-            // What libarchive passed over in silence is still in the walk.
+            // The walk still has entries that libarchive skipped silently.
             if header != nil { throw source.failure(at: header, "it ends before this entry") }
             return nil
         }
-        // EILSEQ is a remark on a name that is not UTF-8: names are bytes here.
+        // EILSEQ is a warning about a name that is not UTF-8: names are bytes here.
         guard let pointer, result == ARCHIVE_OK || result == ARCHIVE_WARN && archive_errno(archive) == EILSEQ
         else { throw source.failure(at: header) }
         guard let header else { throw source.failure(at: nil, "it reads an entry where there is no header") }
@@ -137,7 +139,8 @@ package struct LayerReader: ~Copyable {
         return try addingAttributes(of: pointer, to: header)
     }
 
-    /// `LIBARCHIVE.xattr.*` and `RHT.security.selinux` are decoded by libarchive; it lists the last record first.
+    /// Adds the attributes in `LIBARCHIVE.xattr.*` and `RHT.security.selinux` records, which libarchive decodes; it
+    /// lists the last record first.
     private func addingAttributes(
         of entry: OpaquePointer, to header: HeaderWalk.Header
     ) throws(ArchiveFailure) -> Entry {
@@ -156,8 +159,7 @@ package struct LayerReader: ~Copyable {
         return header.entry.adding(values)
     }
 
-    /// The next piece of the current entry's data with its offset in the file; nil behind the last. Between
-    /// pieces are holes.
+    /// Lends the next piece of the current entry's data with its offset in the file. Gaps between pieces are holes.
     ///
     /// - Returns: false at the end of the data.
     package mutating func nextData<Failure: Error>(
@@ -179,9 +181,9 @@ package struct LayerReader: ~Copyable {
         return true
     }
 
-    /// The first bytes of the current entry's file, holes as zeros.
+    /// Reads the first bytes of the current entry's file, with holes as zeros.
     ///
-    /// - Parameter count: no more than the file has.
+    /// - Parameter count: number of bytes, at most the file's size.
     package mutating func contents(first count: Int64) throws -> [UInt8] {
         var contents = [UInt8](repeating: 0, count: Int(count))
         while try nextData({ (offset: Int64, bytes: RawSpan) in
@@ -194,9 +196,10 @@ package struct LayerReader: ~Copyable {
         return contents
     }
 
-    /// Reads what lies behind the end of the archive: it belongs to the layer's digest.
+    /// Reads the stream to its end: data after the end of the archive belongs to the layer's digest.
     ///
-    /// - Throws: if the walk refuses something, or the stream ended inside an entry or was cancelled.
+    /// - Throws: `ArchiveFailure` if the walk rejects something, or if the stream ended inside an entry or was
+    ///   cancelled.
     package consuming func finish() throws(ArchiveFailure) {
         while source.next() != nil {}
         if source.walk.refusal != nil || source.ring.wasCancelled { throw source.failure(at: nil) }

@@ -1,22 +1,22 @@
 internal import Kernel
 
-/// Finds where the members of a tar stand, for who wants to read some of them in place. The same eyes as for layers: what
-/// two readers would understand differently is refused.
+/// Locates the members of a tar, for reading some of them in place. It rejects the same ambiguous headers as for
+/// layers.
 package struct MemberWalk {
     package struct Member: Sendable {
         package enum Content: Equatable, Sendable {
-            /// Its bytes, by their place in the tar.
+            /// A plain file: the range of its bytes in the tar.
             case file(Range<Int64>)
-            /// As it is written: relative to the member's folder.
+            /// The target as written: relative to the member's directory.
             case symlink([UInt8])
             /// The path of another member.
             case hardLink(String)
             case directory
-            /// Devices, FIFOs, and files that the archive has holes of.
+            /// A device, a FIFO, or a sparse file.
             case other
         }
 
-        /// Cleaned: `./a//b` is `a/b`.
+        /// Cleaned path: `./a//b` is `a/b`.
         package let path: String
         package let content: Content
     }
@@ -25,12 +25,12 @@ package struct MemberWalk {
 
     package init() {}
 
-    /// Takes the next bytes of the tar.
+    /// Parses the next bytes of the tar.
     ///
-    /// - Returns: the members whose headers have ended in them. Names that are not UTF-8 are left out.
+    /// - Returns: the members whose headers end in these bytes. Members with names that are not UTF-8 are left out.
     package mutating func feed(_ bytes: RawSpan) throws(ArchiveFailure) -> [Member] {
         bytes.withUnsafeBytes { walk.feed($0) }
-        _ = walk.takePlainHeaders()
+        _ = walk.takeRewrittenHeaders()
         var members = [Member]()
         while let header = walk.next() {
             if let member = Member(header) { members.append(member) }
@@ -39,16 +39,16 @@ package struct MemberWalk {
         return members
     }
 
-    /// Where the next byte stands that it is fed.
+    /// Offset of the next byte in the tar.
     package var offset: Int64 { walk.offset }
 
-    /// Passes over content that comes next; `offset` is behind it then.
+    /// Skips the content that comes next and advances `offset` past it.
     package mutating func skip() { walk.skip() }
 
-    /// Whether the archive's own end has been seen.
+    /// Whether the end-of-archive blocks were read.
     package var hasEnded: Bool { walk.hasEnded }
 
-    /// Says that there are no more bytes.
+    /// Reports the end of the bytes.
     ///
     /// - Throws: `.truncated` inside a member.
     package func finish() throws(ArchiveFailure) { if let truncation = walk.truncation { throw truncation } }

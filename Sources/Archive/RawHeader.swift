@@ -10,19 +10,19 @@ struct RawHeader {
 
     var type: UInt8 { block[156] }
 
-    /// As Go and GNU tar tell them apart: the version behind ustar's magic may be anything.
+    /// The format, distinguished as in Go and GNU tar: the version after ustar's magic may be anything.
     var dialect: Dialect {
         if block[257..<265].elementsEqual(Array("ustar  \0".utf8)) { return .gnu }
         return block[257..<263].elementsEqual(Array("ustar\0".utf8)) ? .ustar : .v7
     }
 
-    /// Whether libarchive takes it for ustar's: it compares five bytes of the magic.
+    /// Whether libarchive considers the header ustar: it compares only five bytes of the magic.
     var isUstarToLibarchive: Bool {
         dialect == .ustar || dialect == .v7 && block[257..<262].elementsEqual(Array("ustar".utf8))
     }
 
-    /// Whether readers take different fields out of it: libarchive reads a prefix and device numbers behind a magic that is
-    /// none to Go and GNU tar, and Go reads a shorter prefix in star's headers.
+    /// Whether readers interpret the fields differently: libarchive reads a prefix and device numbers after a magic
+    /// that Go and GNU tar do not recognize, and Go reads a shorter prefix in star's headers.
     var isAmbiguous: Bool {
         if isUstarToLibarchive, dialect == .v7 {
             return block[345] != 0 || type == UInt8(ascii: "3") || type == UInt8(ascii: "4")
@@ -49,8 +49,8 @@ struct RawHeader {
         }
     }
 
-    /// What Go before 1.8 wrote where GNU has two times, a sparse map and the file's size. Go's reader recognises it by that the
-    /// times are no numbers (golang.org/issues/12594).
+    /// A prefix that Go before 1.8 wrote over the fields that GNU uses for two times, a sparse map and the file size.
+    /// Go's reader recognizes it because the times are not numbers (golang.org/issues/12594).
     private var goPrefix: [UInt8] {
         guard block[345] != 0, dialect == .gnu, !isSparse else { return [] }
         let hasTimes = time(345..<357) != nil && (block[357] == 0 || time(357..<369) != nil)
@@ -58,7 +58,7 @@ struct RawHeader {
         return hasTimes || prefix.contains { $0 >= 0x80 } ? [] : prefix
     }
 
-    /// Up to the first NUL.
+    /// The field's text up to the first NUL.
     private func text(_ field: Range<Int>) -> [UInt8] { Array(block[field].prefix { $0 != 0 }) }
 
     // MARK: Numbers
@@ -66,19 +66,20 @@ struct RawHeader {
     var mode: Int64? { number(100..<108) }
     var uid: Int64? { number(108..<116) }
     var gid: Int64? { number(116..<124) }
-    /// Bytes of the body.
+    /// Size of the body in bytes.
     var size: Int64? { number(124..<136) }
     var modificationTime: Int64? { time(136..<148) }
-    /// Only GNU's has one; zero is none.
+    /// Only in GNU headers; zero means none.
     var accessTime: Int64? {
         dialect == .gnu ? number(345..<357).flatMap { $0 > 0 ? $0 : nil } : nil
     }
     var deviceMajor: Int64? { dialect == .v7 ? 0 : number(329..<337) }
     var deviceMinor: Int64? { dialect == .v7 ? 0 : number(337..<345) }
 
-    /// The sum of all bytes with the field itself as spaces; some old tars added signed bytes.
+    /// Whether the checksum matches: the sum of all bytes with the checksum field as spaces. Some old tar programs
+    /// added signed bytes.
     var hasRightChecksum: Bool {
-        // Behind the digits too, or libarchive stumbles.
+        // The bytes after the digits are checked too, because libarchive does not accept others.
         let isDigits = block[148..<156].allSatisfy {
             $0 == 0 || $0 == UInt8(ascii: " ") || (0x30...0x37).contains($0)
         }
@@ -96,8 +97,8 @@ struct RawHeader {
 
     private func number(_ field: Range<Int>) -> Int64? { Self.number(block[field]) }
 
-    /// As Go reads it: digits may stand behind NULs. To GNU tar (behind two of them) and to libarchive such a time is 0; an
-    /// archive of that kind exists, and a time decides about nothing else.
+    /// Parses a time as Go does: digits may follow NULs. GNU tar (after two NULs) and libarchive read such a time as
+    /// 0. An archive of this kind exists, and nothing else depends on a time.
     private func time(_ field: Range<Int>) -> Int64? {
         let digits = block[field].drop(while: Self.isBlank)
         if digits.startIndex > field.lowerBound, let first = digits.first, first & 0x80 != 0 { return nil }
@@ -106,12 +107,13 @@ struct RawHeader {
 
     private static func isBlank(_ byte: UInt8) -> Bool { byte == 0 || byte == UInt8(ascii: " ") }
 
-    /// Octal digits behind spaces and before a NUL or spaces, or GNU's base 256; a blank field is 0. Nil for anything else: for
-    /// digits behind a NUL, which are a number to Go and 0 to libarchive, and for digits behind digits and a space.
+    /// Parses a number: octal digits after spaces and before a NUL or spaces, or GNU's base 256; a blank field is 0.
+    /// Nil for anything else, such as digits after a NUL, which Go reads as a number and libarchive as 0, and digits
+    /// after digits and a space.
     static func number(_ bytes: ArraySlice<UInt8>) -> Int64? {
         guard let first = bytes.first else { return nil }
         if first & 0x80 != 0 {
-            // GNU tar and libarchive take no other number for one.
+            // GNU tar and libarchive reject other base-256 numbers.
             guard first == 0x80 || first == 0xFF else { return nil }
             var value: Int64 = first & 0x40 != 0 ? -1 : 0
             value = value << 7 | Int64(first & 0x7F)
@@ -140,39 +142,39 @@ struct RawHeader {
 
     var isSparse: Bool { type == UInt8(ascii: "S") }
 
-    /// Whether libarchive reads a sparse map here: wherever GNU's magic stands, whatever the type. A prefix
-    /// of Go is taken out before libarchive gets the header.
+    /// Whether libarchive reads a sparse map here: it does so for any type if the magic is GNU's. A prefix of Go is
+    /// removed before libarchive gets the header.
     var hasSparseMap: Bool { dialect == .gnu && block[386] != 0 && goPrefix.isEmpty }
-    /// Four pieces, of which the first empty one ends the map.
+    /// Four pieces; the first empty one ends the map.
     var sparsePieces: ArraySlice<UInt8> { block[386..<482] }
     /// Whether blocks with more pieces follow.
     var isSparseMapContinued: Bool { block[482] != 0 }
-    /// Holes included.
+    /// Size of the sparse file in bytes, holes included.
     var sparseSize: Int64? { number(483..<495) }
 
     // MARK: For libarchive
 
-    /// Whether a body never follows, whatever size it states.
+    /// Whether entries of this type never have a body, whatever size the header declares.
     var isHeaderOnly: Bool { (UInt8(ascii: "1")...UInt8(ascii: "6")).contains(type) }
 
-    /// The header without the fields that libarchive would misread: Go's prefix, and the size of an entry without a body. Nil if
-    /// it has none of them.
+    /// The header without the fields that libarchive would misread: Go's prefix, and the size of an entry without a
+    /// body. Nil if there are no such fields.
     ///
-    /// - Parameter hasBody: whether the size counts.
-    func plain(hasBody: Bool) -> [UInt8]? {
+    /// - Parameter hasBody: whether the entry has a body of the declared size.
+    func rewritten(hasBody: Bool) -> [UInt8]? {
         let hasSize = !hasBody && size != 0
         guard hasSize || !goPrefix.isEmpty else { return nil }
-        var plain = block
+        var copy = block
         func put(_ number: Int, digits: Int, at offset: Int) {
             let text = String(number, radix: 8)
             let padded = String(repeating: "0", count: digits - text.utf8.count) + text
-            plain.replaceSubrange(offset..<offset + digits, with: padded.utf8)
-            plain[offset + digits] = 0
+            copy.replaceSubrange(offset..<offset + digits, with: padded.utf8)
+            copy[offset + digits] = 0
         }
-        if !goPrefix.isEmpty { plain.replaceSubrange(345..<500, with: repeatElement(0, count: 155)) }
+        if !goPrefix.isEmpty { copy.replaceSubrange(345..<500, with: repeatElement(0, count: 155)) }
         if hasSize { put(0, digits: 11, at: 124) }
-        plain.replaceSubrange(148..<156, with: repeatElement(UInt8(ascii: " "), count: 8))
-        put(plain.reduce(0) { $0 + Int($1) }, digits: 6, at: 148)
-        return plain
+        copy.replaceSubrange(148..<156, with: repeatElement(UInt8(ascii: " "), count: 8))
+        put(copy.reduce(0) { $0 + Int($1) }, digits: 6, at: 148)
+        return copy
     }
 }

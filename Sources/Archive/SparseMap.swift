@@ -1,11 +1,11 @@
-/// The map of a sparse file: where its pieces of data belong. libarchive reads and keeps it; this only adds
-/// it up, to refuse what is too long for libarchive's memory or what it would read without a word though the
-/// map does not fit the file.
+/// The map of a sparse file: the ranges that contain data. libarchive parses and keeps the map; this type only
+/// validates it, because libarchive silently accepts maps that need too much memory or do not fit the file.
 struct SparseMap {
-    /// libarchive keeps 100 bytes a piece. Go's reader takes a mebibyte of map, which is about as many.
+    /// Maximum number of pieces. libarchive keeps 100 bytes for each. Go's reader accepts 1 MiB of map, which has
+    /// about as many pieces.
     static let mostPieces = 65_536
 
-    /// Bytes in all pieces.
+    /// Total size of the pieces in bytes.
     private(set) var data: Int64 = 0
     private(set) var count = 0
     private var end: Int64 = 0
@@ -23,7 +23,7 @@ struct SparseMap {
         data += length
     }
 
-    /// Adds pieces of GNU's old form, 24 bytes each, up to the first empty one.
+    /// Adds pieces of GNU's old format, 24 bytes each, up to the first empty one.
     mutating func add(pieces: ArraySlice<UInt8>) throws(ArchiveFailure.Reason) {
         var rest = pieces
         while let first = rest.first, first != 0 {
@@ -35,7 +35,7 @@ struct SparseMap {
         }
     }
 
-    /// - Throws: unless the pieces lie within `size` bytes of file and are the `stored` bytes of the archive.
+    /// - Throws: `.malformed` unless the pieces lie within `size` bytes and their total size is `stored` bytes.
     func check(size: Int64, stored: Int64) throws(ArchiveFailure.Reason) {
         guard end <= size else { throw .malformed("a sparse map beyond the file's \(size) bytes") }
         guard data == stored else {
@@ -44,8 +44,8 @@ struct SparseMap {
     }
 }
 
-/// The map that GNU's format 1.0 puts before the data: the number of pieces, then the offset and the length of
-/// each, a line for each number.
+/// Parser for the map that GNU's format 1.0 stores before the data: the number of pieces, then offset and length of
+/// each, one number per line.
 struct SparseText {
     private(set) var map = SparseMap()
     private(set) var byteCount: Int64 = 0
@@ -69,7 +69,7 @@ struct SparseText {
         number = sum
     }
 
-    /// As many lines as there may be, of as many digits as a number may have.
+    /// Maximum size of the map in bytes: two numbers of up to 19 digits and their newlines for each piece.
     private static let largest = Int64(SparseMap.mostPieces) * 2 * 20
 
     private mutating func take(line: Int64) throws(ArchiveFailure.Reason) {

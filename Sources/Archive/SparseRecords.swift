@@ -1,18 +1,19 @@
-/// What the PAX records of GNU tar say about a sparse file (GNU tar manual, "Storing Sparse Files"): 0.0 has a
-/// record for each number of the map, 0.1 one for the whole map, 1.0 has it before the data.
+/// The PAX records of GNU tar for a sparse file (GNU tar manual, "Storing Sparse Files"): format 0.0 has a record for
+/// each number of the map, 0.1 has one for the whole map, and 1.0 stores the map before the data.
 ///
-/// libarchive's memory for them outlives the entry, so that half a set of records means what an earlier entry
-/// has made of it: only whole sets are taken.
+/// libarchive keeps these records beyond the entry, so that an incomplete set of records would be completed from an
+/// earlier entry: only complete sets are accepted.
 struct SparseRecords {
     typealias Reason = ArchiveFailure.Reason
 
     enum Form {
         case mapped(SparseMap, size: Int64)
-        /// 1.0.
+        /// Format 1.0: the map is in the body.
         case mapInBody(size: Int64)
     }
 
-    /// Goes before the header's name and PAX's: those are made up for readers who do not know of holes.
+    /// The file's name. It takes precedence over the names in the header block and in PAX records, which are
+    /// placeholders for readers without support for sparse files.
     private(set) var name: [UInt8]?
     private var isEmpty = true
     private var major: Int64?
@@ -31,17 +32,17 @@ struct SparseRecords {
         case "minor": minor = try Self.number(value)
         case "size", "realsize": size = try Self.number(value)
         case "numblocks":
-            guard blocks == nil, map.count == 0 else { throw Self.notWhole }
+            guard blocks == nil, map.count == 0 else { throw Self.incomplete }
             blocks = try Self.number(value)
         case "offset":
-            guard blocks != nil, pieceOffset == nil else { throw Self.notWhole }
+            guard blocks != nil, pieceOffset == nil else { throw Self.incomplete }
             pieceOffset = try Self.number(value)
         case "numbytes":
-            guard let offset = pieceOffset, !hasMapText else { throw Self.notWhole }
+            guard let offset = pieceOffset, !hasMapText else { throw Self.incomplete }
             pieceOffset = nil
             try map.add(offset: offset, length: try Self.number(value))
         case "map":
-            guard map.count == 0 else { throw Self.notWhole }
+            guard map.count == 0 else { throw Self.incomplete }
             hasMapText = true
             try takeMap(value)
         default: break
@@ -59,28 +60,28 @@ struct SparseRecords {
                 offset = number
             }
         }
-        if offset != nil { throw Self.notWhole }
+        if offset != nil { throw Self.incomplete }
     }
 
-    /// - Returns: nil if there are none.
+    /// - Returns: nil if the entry has no such records.
     func form() throws(Reason) -> Form? {
         if isEmpty { return nil }
-        guard let size, pieceOffset == nil else { throw Self.notWhole }
+        guard let size, pieceOffset == nil else { throw Self.incomplete }
         if major != nil || minor != nil {
             guard major == 1, minor == 0, map.count == 0, blocks == nil else {
                 throw .malformed("a sparse map of an unknown version")
             }
             return .mapInBody(size: size)
         }
-        guard map.count > 0, blocks == nil || blocks == Int64(map.count) else { throw Self.notWhole }
+        guard map.count > 0, blocks == nil || blocks == Int64(map.count) else { throw Self.incomplete }
         return .mapped(map, size: size)
     }
 
-    private static let notWhole = Reason.malformed("a sparse map that is not whole")
+    private static let incomplete = Reason.malformed("an incomplete sparse map")
 
     private static func number(_ value: ArraySlice<UInt8>) throws(Reason) -> Int64 {
         guard let number = try ExtendedHeader.number(value, "number in a sparse map"), number >= 0 else {
-            throw notWhole
+            throw incomplete
         }
         return number
     }

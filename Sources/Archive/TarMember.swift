@@ -1,12 +1,13 @@
 package import Kernel
 
-/// What `TarWriter` writes a header of.
+/// A member of a tar that `TarWriter` writes.
 package struct TarMember: Sendable {
     package enum Content: Sendable {
-        /// `ranges` has data; nil is everywhere. In the tar they are grown to whole blocks.
+        /// `ranges` are the ranges with data; nil means all of the file. In the tar they are extended to whole
+        /// blocks.
         case regular(size: Int64, ranges: [Range<Int64>]?)
         case directory
-        /// Another name of a member that was written before.
+        /// A hard link to an earlier member.
         case hardLink([UInt8])
         case symlink([UInt8])
         case fifo
@@ -14,7 +15,7 @@ package struct TarMember: Sendable {
         case block(DeviceNumber)
     }
 
-    /// From the top of the tree; empty for the top itself.
+    /// Path from the root of the tree; empty for the root itself.
     package let path: [FileName]
     package let content: Content
     package let metadata: Metadata
@@ -25,7 +26,7 @@ package struct TarMember: Sendable {
         self.metadata = metadata
     }
 
-    /// As tar has it: no `/` in front, and one behind a directory.
+    /// The name in the tar: without a leading `/`, and with a trailing one for a directory.
     package static func name(of path: [FileName], isDirectory: Bool = false) -> [UInt8] {
         if path.isEmpty { return Array("./".utf8) }
         var name = [UInt8](path.map(\.bytes).joined(separator: [UInt8(ascii: "/")]))
@@ -35,13 +36,13 @@ package struct TarMember: Sendable {
 }
 
 extension TarMember {
-    /// A header, with an extended one before it where ustar's fields are too small (pax(1)), and what stands before the
-    /// data: the map of a sparse file (GNU tar's format PAX 1.0).
+    /// The member's header, preceded by an extended header if ustar's fields are too small (pax(1)), and followed by
+    /// the map of a sparse file (GNU tar's PAX format 1.0).
     ///
-    /// Exactly these bytes, whatever library is installed: the mode is the file's beside an access control list too, and
-    /// the names of attributes are as they are, which libarchive's writer changes both.
+    /// The bytes do not depend on an installed library. libarchive's writer changes the mode of a file with an access
+    /// control list, and the names of extended attributes.
     ///
-    /// - Throws: `.unusableName` for an attribute that no record can name.
+    /// - Throws: `.unusableName` for an extended attribute whose name contains `=`.
     func encoded() throws(ArchiveFailure.Reason) -> [UInt8] {
         var records = [UInt8]()
         var header = HeaderFields()
@@ -99,24 +100,24 @@ extension TarMember {
         header.type = "x"
         header.name = Array("PaxHeader".utf8)
         header.size = Int64(records.count)
-        return header.encoded + records + padding(behind: Int64(records.count))
+        return header.encoded + records + padding(after: Int64(records.count))
     }
 
-    /// The number if it fits, else 0 and a record.
+    /// Returns the number if it fits into the field; otherwise 0, and adds a record.
     private func fitting(_ number: Int64, digits: Int64, as key: String, in records: inout [UInt8]) -> Int64 {
         if number < 1 << (3 * digits) { return number }
         Self.add(key, Array("\(number)".utf8), to: &records)
         return 0
     }
 
-    /// The name if it fits, else its beginning and a record.
+    /// Returns the name if it fits into the field; otherwise its beginning, and adds a record.
     private func fitting(_ name: [UInt8], as key: String, in records: inout [UInt8]) -> [UInt8] {
         if name.count <= 100 { return name }
         Self.add(key, name, to: &records)
         return Array(name.prefix(100))
     }
 
-    /// `length key=value` and a line's end; the length counts itself.
+    /// Adds a record `length key=value` with a newline; the length includes its own digits.
     private static func add(_ key: some Sequence<UInt8>, _ value: [UInt8], to records: inout [UInt8]) {
         let key = Array(key)
         let rest = key.count + value.count + 3
@@ -148,8 +149,8 @@ extension TarMember {
         add(Array("SCHILY.xattr.".utf8) + attribute.name.bytes, attribute.value, to: &records)
     }
 
-    /// Ranges of data grown outward to multiples of 512 bytes, none beyond the file's end: GNU tar reads every piece of a
-    /// sparse file in whole blocks, and other data where one ends within a block.
+    /// Extends ranges of data to multiples of 512 bytes, but not beyond the end of the file: GNU tar reads every
+    /// piece of a sparse file in whole blocks, and reads wrong data if a piece ends within a block.
     ///
     /// - Returns: nil if no hole is left.
     static func blocks(of ranges: [Range<Int64>]?, size: Int64) -> [Range<Int64>]? {
@@ -168,20 +169,20 @@ extension TarMember {
     }
 
     private static func map(of ranges: [Range<Int64>], size: Int64) -> [UInt8] {
-        // A file that ends with a hole has an end of its own, as GNU tar writes it.
+        // A file that ends with a hole gets an empty piece at its end, as GNU tar writes it.
         let all = ranges.last?.upperBound == size ? ranges : ranges + [size..<size]
         let text = ([Int64(all.count)] + all.flatMap { [$0.lowerBound, Int64($0.count)] }).map { "\($0)\n" }
             .joined()
-        return Array(text.utf8) + padding(behind: Int64(text.utf8.count))
+        return Array(text.utf8) + padding(after: Int64(text.utf8.count))
     }
 
-    /// Up to the next block.
-    static func padding(behind size: Int64) -> [UInt8] {
+    /// Zeros up to the next block boundary.
+    static func padding(after size: Int64) -> [UInt8] {
         [UInt8](repeating: 0, count: Int((512 - size % 512) % 512))
     }
 }
 
-/// A header of ustar's (pax(1), "ustar Interchange Format").
+/// A ustar header (pax(1), "ustar Interchange Format").
 private struct HeaderFields {
     var name = [UInt8]()
     var mode: UInt32 = 0o644
@@ -222,7 +223,7 @@ private struct HeaderFields {
 }
 
 extension Timestamp {
-    /// Seconds with their fraction, of a time before 1970 as the number that it is.
+    /// Decimal seconds with a fraction; a time before 1970 as a negative number.
     fileprivate var text: [UInt8] {
         let isNegative = seconds < 0
         let borrows = isNegative && nanoseconds > 0

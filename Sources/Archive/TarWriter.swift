@@ -1,27 +1,27 @@
 internal import Kernel
 
-/// Writes a tar, member by member: the same bytes for the same members.
+/// Writes a tar, member by member; equal members give equal bytes.
 package struct TarWriter {
     private let output: (RawSpan) throws -> Void
-    /// What was not written yet.
+    /// Bytes not yet passed to the output.
     private var buffer = [UInt8]()
     private static let bufferSize = 1 << 18
 
-    /// Of the regular file that is being written: what is still to come of its data, the last one first.
+    /// Ranges of the current file's data that were not written yet, in reverse order.
     private var expected = [Range<Int64>]()
-    /// Its pieces in the tar that have not ended, the last one first.
+    /// Pieces of the current file in the tar that are not complete, in reverse order.
     private var pieces = [Range<Int64>]()
-    /// Where in the file the next byte belongs.
+    /// Offset in the file of the next byte.
     private var position: Int64 = 0
-    /// Bytes of its pieces so far.
+    /// Number of bytes written of the file's pieces.
     private var stored: Int64 = 0
 
-    /// - Parameter output: takes the bytes in order, and returns when they are written.
+    /// - Parameter output: receives the bytes in order, and returns after they are written.
     package init(to output: @escaping (RawSpan) throws -> Void) { self.output = output }
 
-    /// Writes what stands before a member's data. That of a regular file comes then, up to `end`.
+    /// Writes the headers of a member. For a regular file, calls of `write` with its data and a call of `end` follow.
     ///
-    /// - Throws: `ArchiveFailure.Reason` for what no tar can say, what the output throws.
+    /// - Throws: `ArchiveFailure.Reason` for a member that tar cannot represent, and the errors of the output.
     package mutating func begin(_ member: TarMember) throws {
         buffer += try member.encoded()
         if buffer.count > Self.bufferSize { try flush() }
@@ -35,7 +35,8 @@ package struct TarWriter {
         }
     }
 
-    /// Writes the zeros of its pieces up to a place in the file. There are fewer than 1,024 at a time.
+    /// Writes the zeros of the current file's pieces up to an offset in the file. There are fewer than 1,024 at a
+    /// time.
     private mutating func pad(to end: Int64) {
         while let piece = pieces.last, piece.lowerBound < end {
             let start = max(position, piece.lowerBound)
@@ -48,7 +49,9 @@ package struct TarWriter {
         }
     }
 
-    /// - Returns: false if it is not what the member's header has said that would come here.
+    /// Writes the next data of the current file.
+    ///
+    /// - Returns: false if the bytes are not the data that the member's header announced.
     package mutating func write(_ bytes: RawSpan, at offset: Int64) throws -> Bool {
         if bytes.byteCount == 0 { return true }
         guard let next = expected.last, next.lowerBound == offset, next.count >= bytes.byteCount else {
@@ -60,7 +63,7 @@ package struct TarWriter {
         if end < next.upperBound { expected.append(end..<next.upperBound) }
         stored += Int64(bytes.byteCount)
         position = end
-        // Large pieces are not copied.
+        // Large pieces are not copied into the buffer.
         if bytes.byteCount >= Self.bufferSize / 4 {
             try flush()
             try output(bytes)
@@ -71,15 +74,17 @@ package struct TarWriter {
         return true
     }
 
+    /// Completes the current member.
+    ///
     /// - Returns: false if data is missing.
     package mutating func end() -> Bool {
         guard expected.isEmpty else { return false }
         pad(to: .max)
-        buffer += TarMember.padding(behind: stored)
+        buffer += TarMember.padding(after: stored)
         return true
     }
 
-    /// Writes the end of the archive.
+    /// Writes the end-of-archive blocks.
     package mutating func finish() throws {
         buffer += [UInt8](repeating: 0, count: 1024)
         try flush()

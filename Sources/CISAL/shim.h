@@ -3,5 +3,5 @@
 #include <isa-l/crc.h>
 #include <isa-l/igzip_lib.h>
 
-/* A product of macros, which Swift cannot read. */
+/* Swift cannot import this macro, which is a product of other macros. */
 static const unsigned int isal_level3_memory = ISAL_DEF_LVL3_DEFAULT;

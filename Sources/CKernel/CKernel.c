@@ -121,7 +121,7 @@ ssize_t ck_copy_file_range(int from, int64_t *from_offset, int to, int64_t *to_o
 }
 int ck_clone(int to, int from) { CK_RETURN(ioctl(to, FICLONE, from)); }
 
-// An ioctl that the file system does not have finds nothing set.
+// Treats an ioctl that the file system does not implement as success: the caller then reports zeros.
 static int ck_missing_ioctl(int result) {
     int is_missing = errno == ENOTTY || errno == EOPNOTSUPP || errno == EINVAL || errno == ENOSYS;
     return result == 0 || is_missing ? 0 : -errno;
@@ -145,7 +145,7 @@ int ck_set_inode_settings(int d, const struct ck_inode_settings *wanted) {
     if (now.flags != wanted->flags) {
         unsigned int flags = wanted->flags;
         if (ioctl(d, FS_IOC_SETFLAGS, &flags) < 0) return -errno;
-        // The two calls share most flags.
+        // Most flags exist in both interfaces, so that the first call may have changed the extended ones.
         if ((result = ck_inode_settings(d, &now)) < 0) return result;
     }
     if (now.extended_flags == wanted->extended_flags && now.project == wanted->project
@@ -169,7 +169,7 @@ int64_t ck_free_bytes(int d, int with_reserved) {
 int ck_free_inodes(int d, uint64_t *inodes) {
     struct statfs status;
     if (fstatfs(d, &status) < 0) return -errno;
-    // btrfs and others count none.
+    // btrfs and others report 0: they allocate inodes on demand.
     *inodes = status.f_files ? status.f_ffree : UINT64_MAX;
     return 0;
 }
@@ -192,7 +192,7 @@ int64_t ck_btrfs_id(int d) {
 int ck_processor_count(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
-    // More of them than the set has room for.
+    // cpu_set_t holds 1024 processors (CPU_SET(3)).
     return (int)sysconf(_SC_NPROCESSORS_ONLN);
 }
 
@@ -244,7 +244,8 @@ int ck_loop_configure(int d, int file, const char *name, int read_only) {
 
 // Confinement -------------------------------------------------------------------------------------------------
 
-// Numbers of landlock(7): Debian's headers are older than some kernels, and libc has no wrappers.
+// Numbers of linux/landlock.h and the system call table: libc has no wrappers, and Debian's headers are older than some
+// kernels.
 enum { CK_LANDLOCK_CREATE = 444, CK_LANDLOCK_ADD = 445, CK_LANDLOCK_RESTRICT = 446, CK_LANDLOCK_BENEATH = 1 };
 
 int ck_landlock_abi(void) { CK_RETURN((int)syscall(CK_LANDLOCK_CREATE, NULL, 0, 1 /* _VERSION */)); }
@@ -263,7 +264,6 @@ int ck_landlock_confine(int directory, uint64_t rights) {
 
 // Locks -------------------------------------------------------------------------------------------------------
 
-// Takes or frees an open-file-description lock on a byte range (fcntl(2), F_OFD_SETLK): never waits.
 int ck_ofd_lock(int d, int16_t type, int64_t start, int64_t length) {
     struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length, .l_pid = 0};
     CK_RETURN(fcntl(d, F_OFD_SETLK, &lock));
@@ -343,7 +343,6 @@ int ck_has_proc(void) {
     return statfs("/proc/self/fd", &status) == 0 && status.f_type == PROC_SUPER_MAGIC;
 }
 
-// Blocks SIGINT and SIGTERM in the calling thread and in all that it will start.
 int ck_block_termination(sigset_t *set) {
     sigemptyset(set);
     sigaddset(set, SIGINT);
@@ -359,19 +358,19 @@ int ck_wait_signal(const sigset_t *set) {
 static mode_t ck_mask;
 static struct rlimit ck_descriptors;
 
-static void ck_take_over_now(void) {
+static void ck_set_up_process_now(void) {
     ck_mask = umask(0);
-    // A child that nobody waits for would go unseen.
+    // An inherited SIG_IGN would make the kernel reap children, and waitpid(2) fail with ECHILD.
     signal(SIGCHLD, SIG_DFL);
     if (getrlimit(RLIMIT_NOFILE, &ck_descriptors) < 0) return;
     struct rlimit all = {ck_descriptors.rlim_max, ck_descriptors.rlim_max};
     setrlimit(RLIMIT_NOFILE, &all);
 }
-void ck_take_over(void) {
+void ck_set_up_process(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, ck_take_over_now);
+    pthread_once(&once, ck_set_up_process_now);
 }
-void ck_hand_back(void) {
+void ck_restore_process(void) {
     umask(ck_mask);
     signal(SIGPIPE, SIG_DFL);
     signal(SIGXFSZ, SIG_DFL);
@@ -381,9 +380,9 @@ uint32_t ck_inherited_mask(void) { return ck_mask; }
 
 int ck_pipe(int ends[2]) { CK_RETURN(pipe2(ends, O_CLOEXEC)); }
 
-// libdispatch asks once a second, without end, for a thread that the system refuses (swift-corelibs-libdispatch, src/queue.c,
-// _dispatch_root_queue_poke_slow), and the caller waits for ever. It sleeps in between by sleep(3), which nothing else in the
-// programs calls: this definition is found before libc's.
+// libdispatch retries once a second, without end, when the system refuses a thread (swift-corelibs-libdispatch,
+// src/queue.c, _dispatch_root_queue_poke_slow), and its caller hangs. Between two attempts it calls sleep(3), which
+// nothing else in the programs calls: the linker finds this definition before that of libc.
 enum { CK_PATIENCE = 5 };
 static void (*ck_missing_threads)(void);
 static _Atomic time_t ck_asked_first, ck_asked_last;
@@ -393,7 +392,7 @@ void ck_on_missing_threads(void (*body)(void)) { ck_missing_threads = body; }
 unsigned sleep(unsigned seconds) {
     struct timespec now, rest = {.tv_sec = seconds};
     clock_gettime(CLOCK_MONOTONIC, &now);
-    // Not the shortage of some seconds ago.
+    // A new shortage: the calls of an earlier one do not count.
     if (now.tv_sec - ck_asked_last > 2) ck_asked_first = now.tv_sec;
     ck_asked_last = now.tv_sec;
     if (ck_missing_threads && now.tv_sec - ck_asked_first >= CK_PATIENCE) ck_missing_threads();
@@ -403,12 +402,12 @@ unsigned sleep(unsigned seconds) {
 int ck_reserve(int descriptor) {
     if (fcntl(descriptor, F_GETFD) >= 0) return 0;
     int opened = open("/dev/null", O_RDONLY);
-    // Reads and writes fail with EBADF then, as they would on the closed stream.
+    // With O_PATH, reads and writes fail with EBADF, as on the closed stream.
     if (opened < 0) opened = open("/", O_PATH);
     CK_RETURN(opened);
 }
 
-// What a child reads nothing from, and what its output is thrown away into: without /dev, an empty file in memory.
+// Opens /dev/null for the streams of a child; without /dev, an empty file in memory.
 static int ck_open_null(void) {
     int descriptor = open("/dev/null", O_RDWR | O_CLOEXEC);
     return descriptor < 0 ? memfd_create("null", MFD_CLOEXEC) : descriptor;
@@ -492,7 +491,7 @@ int ck_terminal_size(int descriptor, unsigned short *columns, unsigned short *ro
 
 // User namespaces ---------------------------------------------------------------------------------------------
 
-static void ck_tell(int descriptor, int number) {
+static void ck_report(int descriptor, int number) {
     while (write(descriptor, &number, sizeof number) < 0 && errno == EINTR) {}
 }
 
@@ -502,29 +501,30 @@ int ck_start_in_namespace(const char *program, char *const arguments[], char *co
     pid_t parent = getpid();
     pid_t child = fork();
     if (child) return child < 0 ? -errno : child;
-    // A process of one thread, which other calls than these need not expect.
+    // The child has only this thread, as unshare(2) requires for CLONE_NEWUSER; until execvpe(3) it makes nothing but
+    // system calls.
     char byte;
     close(ready_ends[0]);
     close(go_ends[1]);
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) goto failed;
     if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0) goto failed;
-    ck_tell(ready, 0);
+    ck_report(ready, 0);
     ssize_t got;
     while ((got = read(go, &byte, 1)) < 0 && errno == EINTR) {}
     if (got != 1) _exit(127);
     if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0) goto failed;
-    // Not permitted where only one id is there; then there are no other groups either.
+    // EPERM where only one ID is mapped and setgroups is denied; the supplementary groups then have no ID here.
     (void)!setgroups(0, NULL);
     if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0) goto failed;
-    // Other ids than before: it is forgotten then (prctl(2)).
+    // A change of the credentials clears the setting (prctl(2), PR_SET_PDEATHSIG).
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) goto failed;
     if (getppid() != parent) _exit(127);
-    ck_tell(ready, 0);
-    ck_hand_back();
+    ck_report(ready, 0);
+    ck_restore_process();
     sigprocmask(SIG_SETMASK, mask, NULL);
     execvpe(program, arguments, environment);
 failed:
-    ck_tell(ready, errno);
+    ck_report(ready, errno);
     _exit(127);
 }
 
@@ -554,7 +554,7 @@ static int ck_unix_address(const char *path, struct sockaddr_un *address, sockle
     address->sun_family = AF_UNIX;
     if (length >= sizeof address->sun_path) return -ENAMETOOLONG;
     memcpy(address->sun_path, path, length);
-    // An abstract name, which systemd may give, is not ended by a NUL.
+    // An abstract name, as systemd may set it, has no terminating NUL (unix(7)).
     if (path[0] == '@') address->sun_path[0] = 0;
     *size = offsetof(struct sockaddr_un, sun_path) + length + (path[0] != '@');
     return 0;

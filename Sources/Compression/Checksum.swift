@@ -2,8 +2,8 @@ internal import CISAL
 
 /// The checksum of cksum(1): CRC-32 of the polynomial 0x04C11DB7 over the bytes and their count (POSIX, "cksum").
 ///
-/// It finds what disks do to bytes, every flipped one among them, at a tenth of what a digest costs. It is no proof against
-/// people.
+/// It detects disk corruption, including every single flipped bit, at a tenth of the cost of a digest. It does not
+/// detect deliberate changes.
 package struct Checksum: Sendable {
     private var state: UInt32 = 0
     private var count: UInt64 = 0
@@ -13,14 +13,13 @@ package struct Checksum: Sendable {
     package mutating func update(_ bytes: RawSpan) {
         bytes.withUnsafeBytes { memory in
             guard let start = memory.baseAddress else { return }
-            // ISA-L takes and gives its states complemented.
+            // ISA-L complements the state on input and output.
             state = ~crc32_ieee(~state, start.assumingMemoryBound(to: UInt8.self), UInt64(memory.count))
         }
         count += UInt64(bytes.byteCount)
     }
 
-    /// Adds so many zero bytes, in a time that hardly depends on their number: holes of files can be as large as a file
-    /// system.
+    /// Adds zero bytes in logarithmic time: a hole can be as large as the maximum file size.
     package mutating func update(zeros: Int64) {
         state = Polynomial.product(state, Polynomial.power(ofByteShift: UInt64(zeros)))
         count += UInt64(zeros)
@@ -39,7 +38,7 @@ package struct Checksum: Sendable {
     }
 }
 
-/// Polynomials over GF(2) modulo that of the checksum, the coefficient of x³¹ in the highest bit.
+/// Polynomials over GF(2) modulo the polynomial of the checksum, with the coefficient of x³¹ in the highest bit.
 private enum Polynomial {
     private static let modulus: UInt32 = 0x04C1_1DB7
 
@@ -52,7 +51,7 @@ private enum Polynomial {
         return product
     }
 
-    /// x⁸ to the power of `exponent`: what so many zero bytes multiply a state by.
+    /// x⁸ to the power of `exponent`: the factor by which that many zero bytes multiply a state.
     static func power(ofByteShift exponent: UInt64) -> UInt32 {
         var power: UInt32 = 1
         var square: UInt32 = 1 << 8

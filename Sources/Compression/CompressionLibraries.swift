@@ -1,10 +1,11 @@
 internal import CISAL
 internal import CZstd
 
-/// The system's libraries that decompress.
+/// Versions of the compression libraries.
 package enum CompressionLibraries {
-    /// Of the one that runs.
+    /// Version of the libzstd that is loaded.
     package static var zstd: String { String(cString: ZSTD_versionString()) }
-    /// Of the one that the program was built with: it does not tell by itself.
+    /// Version of the ISA-L headers that the program was built with: the library has no function that returns its
+    /// version.
     package static var isal: String { "\(ISAL_MAJOR_VERSION).\(ISAL_MINOR_VERSION).\(ISAL_PATCH_VERSION)" }
 }

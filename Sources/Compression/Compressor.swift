@@ -1,9 +1,10 @@
-/// Turns bytes into a compressed stream, a piece at a time: the same stream for the same bytes, in whatever pieces they come.
-/// Another version of the library, and of ISA-L another kind of processor, may make another one.
+/// Compresses a stream. The result depends only on the bytes, not on the pieces they are passed in. Another version
+/// of the library, or for ISA-L another type of processor, may produce a different stream.
 package struct Compressor: ~Copyable {
-    /// Nil leaves the bytes as they are.
+    /// Nil if the bytes are not compressed.
     private let stream: (any CompressedStream)?
-    /// What comes of a piece depends on where it begins: so all are this large, but for the last.
+    /// Input up to the next full piece. The output of a piece depends on its boundaries, so all pieces but the last
+    /// have the same size.
     private var input = [UInt8]()
     private var output: [UInt8]
     private static let pieceSize = 1 << 18
@@ -20,7 +21,7 @@ package struct Compressor: ~Copyable {
         output = [UInt8](repeating: 0, count: format == .none ? 0 : Self.pieceSize)
     }
 
-    /// Takes all of the bytes, and lends what they become so far.
+    /// Compresses all of the bytes and lends the output produced so far to `body`.
     package mutating func compress(_ bytes: RawSpan, _ body: (RawSpan) throws -> Void) throws {
         guard let stream else { return try body(bytes) }
         var rest = bytes
@@ -32,7 +33,7 @@ package struct Compressor: ~Copyable {
         }
     }
 
-    /// Lends the end of the stream.
+    /// Finishes the stream and lends the rest of the output to `body`.
     package mutating func finish(_ body: (RawSpan) throws -> Void) throws {
         if let stream { try flush(to: stream, isLast: true, body) }
     }
@@ -57,10 +58,10 @@ package struct Compressor: ~Copyable {
     }
 }
 
-/// A library at work.
+/// A compression stream of one of the libraries.
 protocol CompressedStream: AnyObject {
-    /// - Parameter isLast: whether nothing follows.
-    /// - Returns: how far it came, and whether nothing more comes of this input.
+    /// - Parameter isLast: whether the source is the end of the input.
+    /// - Returns: bytes consumed and produced, and whether this input produces no more output.
     func step(
         _ source: UnsafeRawBufferPointer, isLast: Bool, into target: UnsafeMutableRawBufferPointer
     ) throws(CompressionFailure) -> (consumed: Int, produced: Int, isDone: Bool)

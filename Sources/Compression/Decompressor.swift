@@ -1,9 +1,9 @@
-/// What a layer blob is packed with, told by its first bytes: media types are often wrong.
+/// The compression format of a blob, detected by its first bytes because media types are often wrong.
 package enum CompressionFormat: String, Sendable {
     case none, gzip, zstd
 
-    /// - Parameter start: the first bytes of the blob, 512 of them unless it is shorter.
-    /// - Throws: `CompressionFailure.unknownFormat` if no format is recognised.
+    /// - Parameter start: the first 512 bytes of the blob, or all of a shorter one.
+    /// - Throws: `CompressionFailure.unknownFormat` if the format is unknown or not supported.
     package init(sniffing start: RawSpan) throws(CompressionFailure) {
         func starts(with magic: [UInt8]) -> Bool {
             start.byteCount >= magic.count
@@ -33,12 +33,12 @@ package enum CompressionFormat: String, Sendable {
     }
 }
 
-/// Whether the first block is a tar header by its checksum (any dialect), or a block of zeros (pax(1), "ustar
-/// Format").
+/// Whether the first block is a tar header with a valid checksum (of any tar format) or a block of zeros (pax(1),
+/// "ustar Format").
 private func isTar(_ start: RawSpan) -> Bool {
     guard start.byteCount >= 512 else { return false }
     var sum = 0
-    // Some old tars added signed bytes.
+    // Some old tar programs computed the checksum with signed bytes.
     var signedSum = 0
     var isZero = true
     var field = 0
@@ -57,35 +57,36 @@ private func isTar(_ start: RawSpan) -> Bool {
     return isZero || sum == field || signedSum == field
 }
 
-/// A compressed stream that is not what it should be. Offsets are bytes of the compressed blob.
+/// A corrupt or unsupported compressed stream. Offsets are in bytes of the compressed blob.
 package enum CompressionFailure: Error, Equatable, Sendable, CustomStringConvertible {
-    /// With the format's name where it is one that is known but not read.
+    /// With the name of the format if it is recognized but not supported.
     case unknownFormat(String?)
     case corrupt(format: CompressionFormat, reason: String, offset: Int64)
     case truncated(format: CompressionFormat, offset: Int64)
     case trailingGarbage(format: CompressionFormat, offset: Int64)
     case outOfMemory
-    /// It can only be decompressed with more of it in memory than this, in bytes (RFC 8878, section 3.1.1.1.2).
+    /// Decompression needs a larger window than this limit in bytes (RFC 8878, section 3.1.1.1.2).
     case windowTooLarge(limit: Int)
 
     package var description: String {
         switch self {
-        case .unknownFormat(let name?): "it is compressed with \(name); gzip, zstd and plain tar are read"
+        case .unknownFormat(let name?):
+            "it is compressed with \(name); gzip, zstd and plain tar are supported"
         case .unknownFormat(nil): "it is neither gzip nor zstd nor tar"
         case .corrupt(let format, let reason, let offset):
             "corrupt \(format.rawValue) stream at byte \(offset) of the blob: \(reason)"
         case .truncated(let format, let offset):
             "the \(format.rawValue) stream ends too early, at byte \(offset) of the blob"
         case .trailingGarbage(let format, let offset):
-            "garbage behind the \(format.rawValue) stream at byte \(offset) of the blob"
-        case .outOfMemory: "no memory for the decompressor"
+            "garbage after the \(format.rawValue) stream at byte \(offset) of the blob"
+        case .outOfMemory: "not enough memory for the compression library"
         case .windowTooLarge(let limit):
             "the zstd stream asks for a window of more than \(limit >> 20) MiB (--long of zstd(1))"
         }
     }
 }
 
-/// Turns the bytes of a blob into the bytes of its tar, a piece at a time.
+/// Decompresses a blob in steps.
 package struct Decompressor: ~Copyable {
     private enum Stream: ~Copyable {
         case none
@@ -93,7 +94,7 @@ package struct Decompressor: ~Copyable {
         case zstd(ZstdStream)
     }
 
-    /// How far one step came.
+    /// Bytes consumed and produced by one step.
     package struct Step: Sendable {
         package let consumed: Int
         package let produced: Int
@@ -101,11 +102,11 @@ package struct Decompressor: ~Copyable {
 
     private var stream: Stream
 
-    /// What zstd(1) decompresses without being asked for more, in bytes.
+    /// The window limit of zstd(1) without `--long`, in bytes.
     package static let defaultMaximumWindow = 1 << 27
 
-    /// - Parameter maximumWindow: bytes of output that a stream may have to be kept in memory, a power of two; gzip needs
-    ///   32 KiB.
+    /// - Parameter maximumWindow: maximum window size of a zstd stream in bytes, a power of two; gzip always needs 32
+    ///   KiB.
     package init(
         _ format: CompressionFormat, maximumWindow: Int = defaultMaximumWindow
     ) throws(CompressionFailure) {
@@ -117,8 +118,7 @@ package struct Decompressor: ~Copyable {
             }
     }
 
-    /// Takes as much input as the output has room for behind `position`. `produced` may be 0 while the input
-    /// lasts.
+    /// Decompresses as much input as fits into the output after `position`. `produced` may be 0 while input remains.
     package mutating func step(
         _ input: RawSpan, into output: inout MutableRawSpan, at position: Int
     ) throws(CompressionFailure) -> Step {
@@ -137,7 +137,7 @@ package struct Decompressor: ~Copyable {
         }
     }
 
-    /// Takes all of the input, and lends what it becomes, a buffer at a time.
+    /// Decompresses all of the input and lends each full or final buffer of output to `body`.
     package mutating func decompress(
         _ input: [UInt8], through buffer: inout [UInt8], _ body: (RawSpan) throws -> Void
     ) throws {
@@ -148,14 +148,14 @@ package struct Decompressor: ~Copyable {
             let step = try step(input.span.bytes.extracting(droppingFirst: used), into: &bytes, at: 0)
             used += step.consumed
             if step.produced > 0 { try body(buffer.span.bytes.extracting(first: step.produced)) }
-            // With room left there is nothing more to come of what was given.
+            // If the buffer was not filled, no more output is pending.
             if used == input.count, step.produced < buffer.count { return }
         }
     }
 
-    /// Says that the input has ended.
+    /// Reports the end of the input.
     ///
-    /// - Throws: `.truncated` if the stream has not.
+    /// - Throws: `.truncated` if the stream has not ended.
     package func finish() throws(CompressionFailure) {
         switch stream {
         case .none: return

@@ -1,8 +1,9 @@
 internal import CISAL
 
-/// The header of a gzip member, byte by byte (RFC 1952, section 2.3).
+/// Parser for the header of a gzip member, byte by byte (RFC 1952, section 2.3).
 ///
-/// ISA-L does not read it: that ignores reserved flags, and forgets all flags between two pieces of a header.
+/// ISA-L's own parser is not used: it ignores reserved flags, and loses all flags when a header is split between two
+/// inputs.
 struct GzipHeader {
     private enum Field { case fixed, extraLength, extra, name, comment, checksum, end }
 
@@ -10,18 +11,18 @@ struct GzipHeader {
     private static let reservedFlags: UInt8 = 0xE0
 
     private var field = Field.fixed
-    /// Bytes of the field so far.
+    /// Number of bytes of the current field so far.
     private var position = 0
     private var flags: UInt8 = 0
-    /// Bytes of the extra field.
+    /// Length of the extra field in bytes.
     private var extraLength = 0
-    /// CRC-32 of the header so far, and what it says itself that the lower half of that is.
+    /// CRC-32 of the header so far, and the CRC-16 in the header, which is its lower half.
     private var sum: UInt32 = 0
     private var stated: UInt32 = 0
 
     var isComplete: Bool { field == .end }
 
-    /// Why a byte cannot stand where it does.
+    /// The reason why a header is invalid.
     struct Failure: Error {
         let reason: String
     }
@@ -60,10 +61,10 @@ struct GzipHeader {
         }
     }
 
-    /// Goes to a field, or to the first one behind it that the flags announce.
+    /// Continues with a field, or with the first later field that is present according to the flags.
     private mutating func begin(_ next: Field) {
         position = 0
-        let isThere =
+        let isPresent =
             switch next {
             case .extraLength: flags & 0x04 != 0
             case .name: flags & 0x08 != 0
@@ -72,7 +73,7 @@ struct GzipHeader {
             case .fixed, .extra, .end: true
             }
         field = next
-        if isThere { return }
+        if isPresent { return }
         switch next {
         case .extraLength: begin(.name)
         case .name: begin(.comment)

@@ -1,10 +1,10 @@
 internal import CISAL
 
-/// gzip through ISA-L: several members are one stream (RFC 1952, section 2.2), zeros may pad its end.
+/// Decompresses gzip with ISA-L. Several members form one stream (RFC 1952, section 2.2); zeros may pad its end.
 final class GzipStream {
     private enum Position { case header, member, betweenMembers, padding }
 
-    /// 87 KB: on the heap, not on a stack.
+    /// 87 KB: too large for the stack.
     private let state = UnsafeMutablePointer<inflate_state>.allocate(capacity: 1)
     private var position = Position.header
     private var header = GzipHeader()
@@ -19,7 +19,7 @@ final class GzipStream {
 
     private func beginMember() {
         isal_inflate_reset(state)
-        // The library reads the trailer and checks the CRC; a reset clears the flag.
+        // The library parses the trailer and verifies the CRC; isal_inflate_reset clears this flag.
         state.pointee.crc_flag = UInt32(ISAL_GZIP_NO_HDR_VER)
         header = GzipHeader()
         position = .header
@@ -65,7 +65,7 @@ final class GzipStream {
         return Decompressor.Step(consumed: consumed, produced: produced)
     }
 
-    /// Behind a member: another one, padding, or garbage.
+    /// Handles the input after a member: another member, padding, or garbage.
     private func skipToMember(_ input: UnsafeRawBufferPointer) throws(CompressionFailure) -> Decompressor.Step
     {
         var zeros = 0
@@ -78,14 +78,14 @@ final class GzipStream {
             guard byte == 0 else { throw .trailingGarbage(format: .gzip, offset: offset + Int64(zeros)) }
             zeros += 1
         }
-        // A call without input, to flush the output, says nothing about what follows.
+        // A call without input, made to flush output, does not mean padding.
         if zeros > 0 { position = .padding }
         offset += Int64(zeros)
         return Decompressor.Step(consumed: zeros, produced: 0)
     }
 
     func finish() throws(CompressionFailure) {
-        // ISA-L does not tell that its input ended too early: only its state does.
+        // ISA-L does not report that its input ended too early; only the state shows it.
         guard position == .betweenMembers || position == .padding else {
             throw .truncated(format: .gzip, offset: offset)
         }

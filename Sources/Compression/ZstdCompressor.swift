@@ -1,9 +1,9 @@
 internal import CZstd
 
-/// One zstd frame through libzstd, with a checksum of its content, as zstd(1) makes one.
+/// Writes one zstd frame with a content checksum, as zstd(1) does.
 final class ZstdCompressor: CompressedStream {
     private let context: OpaquePointer
-    /// zstd(1)'s own.
+    /// The default level of zstd(1).
     private static let level: Int32 = 3
 
     init() throws(CompressionFailure) {
@@ -21,7 +21,7 @@ final class ZstdCompressor: CompressedStream {
         var input = ZSTD_inBuffer(src: source.baseAddress, size: source.count, pos: 0)
         var output = ZSTD_outBuffer(dst: target.baseAddress, size: target.count, pos: 0)
         let left = ZSTD_compressStream2(context, &output, &input, isLast ? ZSTD_e_end : ZSTD_e_continue)
-        // Bytes from memory to memory, with parameters that it knows.
+        // Compression from memory to memory with valid parameters fails only for lack of memory.
         guard ZSTD_isError(left) == 0 else { throw .outOfMemory }
         let isDone = isLast ? left == 0 : input.pos == input.size
         return (input.pos, output.pos, isDone)

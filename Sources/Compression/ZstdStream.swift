@@ -1,6 +1,6 @@
 internal import CZstd
 
-/// zstd through libzstd: several frames, skippable ones among them, are one stream (RFC 8878, section 3.1).
+/// Decompresses zstd with libzstd. Several frames, including skippable ones, form one stream (RFC 8878, section 3.1).
 final class ZstdStream {
     private let context: OpaquePointer
     private var offset: Int64 = 0
@@ -8,7 +8,7 @@ final class ZstdStream {
 
     private let maximumWindow: Int
 
-    /// - Parameter maximumWindow: bytes; a frame that looks back further is refused.
+    /// - Parameter maximumWindow: maximum window size in bytes; frames that need more are rejected.
     init(maximumWindow: Int) throws(CompressionFailure) {
         guard let context = ZSTD_createDCtx() else { throw .outOfMemory }
         self.context = context
@@ -33,7 +33,7 @@ final class ZstdStream {
             let reason = String(cString: ZSTD_getErrorName(result)).lowercased()
             throw .corrupt(format: .zstd, reason: reason, offset: offset)
         }
-        // With no input at a frame's end the library already asks for the next frame's header.
+        // At the end of a frame, a call without input already returns the size hint for the next frame's header.
         if input.pos > 0 || output.pos > 0 { isBetweenFrames = result == 0 }
         return Decompressor.Step(consumed: input.pos, produced: output.pos)
     }

@@ -1,7 +1,7 @@
 internal import CKernel
 internal import SystemPackage
 
-/// The full name of an extended attribute, e.g. `user.comment`: bytes without NUL (xattr(7)).
+/// The full name of an extended attribute, e.g. `user.comment`: 1 to 255 bytes without NUL (xattr(7)).
 package struct AttributeName: Hashable, Comparable, Sendable, CustomStringConvertible {
     private let terminated: [UInt8]
 
@@ -31,9 +31,12 @@ package struct AttributeName: Hashable, Comparable, Sendable, CustomStringConver
     }
 }
 
-/// XATTR_SIZE_MAX and XATTR_LIST_MAX (linux/limits.h): no value and no list is larger.
+/// XATTR_SIZE_MAX and XATTR_LIST_MAX (linux/limits.h): the kernel allows no larger value or list.
 private let largestAttribute = 65536
 
+/// Reads the value of an attribute with `get`; nil if the attribute or the support of the file system is missing.
+///
+/// - Parameter get: calls getxattr(2) or a variant of it; returns the size, or -errno.
 func readExtendedAttribute(
     _ call: String, _ name: AttributeName, _ get: (UnsafePointer<CChar>, UnsafeMutableRawPointer?, Int) -> Int
 ) throws(SyscallFailure) -> [UInt8]? {
@@ -50,6 +53,9 @@ func readExtendedAttribute(
     }
 }
 
+/// Lists attribute names with `list`; empty if the file system does not support attributes.
+///
+/// - Parameter list: calls listxattr(2) or a variant of it; returns the size, or -errno.
 func listExtendedAttributes(
     _ call: String, _ list: (UnsafeMutablePointer<CChar>?, Int) -> Int
 ) throws(SyscallFailure) -> [AttributeName] {

@@ -1,8 +1,8 @@
 internal import Glibc
 
 extension [UInt8] {
-    /// Lends the array's bytes without copying them. `Span.bytes` would do, but rooms without pointers may
-    /// not call it.
+    /// Calls `body` with the array's bytes, without copying them. Modules with strict memory safety call this instead
+    /// of `Span.bytes`, which is unsafe.
     package func withRawSpan<Result, Failure: Error>(
         _ body: (RawSpan) throws(Failure) -> Result
     ) throws(Failure) -> Result {
@@ -16,11 +16,11 @@ extension [UInt8] {
 }
 
 extension RawSpan {
-    /// Whether all bytes of a range that is not empty are 0.
+    /// Whether all bytes of a non-empty range are 0.
     package func isZero(_ range: Range<Int>) -> Bool {
         withUnsafeBytes { memory in
             let bytes = UnsafeRawBufferPointer(rebasing: memory[range])
-            // Almost all data differs at its beginning; the rest is compared with itself, one byte further on.
+            // Almost all data has a first byte other than 0. If it is 0, all are when each byte equals the next one.
             guard let start = bytes.baseAddress, bytes[0] == 0 else { return false }
             return memcmp(start, start + 1, bytes.count - 1) == 0
         }

@@ -1,17 +1,17 @@
 internal import SystemPackage
 
-/// A capability that writing a tree may need (capabilities(7)); the raw value is its number.
+/// A capability that writing a tree may need; the raw value is its number (capabilities(7)).
 package enum Capability: UInt64, CaseIterable, Sendable, CustomStringConvertible {
     case changeOwner = 0
     case overridePermissions = 1
     case actAsOwner = 3
-    /// Without it chmod(2) drops the set-group-ID bit of a file whose group is not one of the process's, and reports success.
+    /// Without CAP_FSETID, chmod(2) reports success but drops the set-group-ID bit of a file whose group is not one of
+    /// the process.
     case keepSetID = 4
     case administer = 21
     case makeDevices = 27
     case setFileCapabilities = 31
 
-    /// As capabilities(7) names it.
     package var description: String {
         switch self {
         case .changeOwner: "CAP_CHOWN"
@@ -26,14 +26,14 @@ package enum Capability: UInt64, CaseIterable, Sendable, CustomStringConvertible
 }
 
 extension SyscallFailure {
-    /// The capability that the call needed and that root of this process does not have; nil if the failure has another cause,
-    /// as it has for an ordinary user.
+    /// The capability that root lacks for the call; nil if the failure has another cause, or if the process does not
+    /// run as root.
     package var missingCapability: Capability? {
         guard isPermission, Process.effectiveUserID == 0 else { return nil }
         return capabilities.first { !Privileges.current.has($0) }
     }
 
-    /// Those that the call may need, the likeliest first.
+    /// The capabilities that the call may need, the most likely first.
     private var capabilities: [Capability] {
         switch call {
         case "fchown", "fchownat": [.changeOwner]

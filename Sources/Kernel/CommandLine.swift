@@ -1,12 +1,12 @@
 internal import CKernel
 internal import Glibc
 
-/// What the process was started with, as bytes.
+/// Arguments and environment of the process, as bytes.
 extension Process {
-    /// The arguments of `main`, the program's own name first.
+    /// The arguments of `main`, the program's name first.
     ///
-    /// Swift's `CommandLine.arguments` reads /proc/self/cmdline instead: without /proc it is empty, and bytes that are not UTF-8
-    /// become other ones.
+    /// Swift's `CommandLine.arguments` reads /proc/self/cmdline: it is empty without /proc, and replaces bytes that are
+    /// not UTF-8.
     package static let arguments: [[UInt8]] = (0..<ck_argument_count()).map { index in
         ck_argument(index).map {
             UnsafeBufferPointer(start: $0, count: strlen($0)).map(UInt8.init(bitPattern:))
@@ -19,11 +19,11 @@ extension Process {
         getenv(name).map { UnsafeBufferPointer(start: $0, count: strlen($0)).map(UInt8.init(bitPattern:)) }
     }
 
-    /// Whether /proc is mounted and knows this process: files are reached through /proc/self/fd where the kernel has no other
-    /// call for it.
+    /// Whether /proc is mounted for the PID namespace of this process. Some calls have no descriptor form and reach
+    /// files through /proc/self/fd.
     package static var hasProc: Bool { ck_has_proc() == 1 }
 
-    /// The environment, `NAME=VALUE` each, as C strings.
+    /// The environment as C strings, `NAME=VALUE` each.
     static func environment() -> [[CChar]] {
         var lines = [[CChar]]()
         var next = environ
@@ -36,7 +36,6 @@ extension Process {
 }
 
 extension [CChar] {
-    /// Whether a C string begins with a text.
     func hasPrefix(_ text: StaticString) -> Bool {
         text.withUTF8Buffer { prefix in
             prefix.map(CChar.init(bitPattern:)).elementsEqual(self.prefix(prefix.count))

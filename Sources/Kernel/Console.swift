@@ -1,9 +1,11 @@
 internal import CKernel
 internal import Glibc
 
-/// The process's standard streams: stdout is data, stderr is talk.
+/// The standard streams of the process: data goes to stdout, messages go to stderr.
 package enum Console {
-    /// - Throws: `SyscallFailure`, e.g. ENOSPC of the file that stdout is.
+    /// Writes all of the text to stdout.
+    ///
+    /// - Throws: `SyscallFailure`, e.g. ENOSPC if stdout is a file.
     package static func write(_ text: String) throws(SyscallFailure) {
         do {
             try write(text, to: STDOUT_FILENO)
@@ -12,34 +14,34 @@ package enum Console {
         }
     }
 
-    /// Says something to the person; if nobody listens, nothing is lost.
+    /// Writes a message to stderr. A failed write is ignored.
     package static func say(_ text: String) { try? write(text, to: STDERR_FILENO) }
 
     private static func write(_ text: String, to descriptor: CInt) throws(SyscallFailure) {
         var rest = Array(text.utf8)[...]
         while !rest.isEmpty {
-            let written = try syscall("write", descriptor == STDERR_FILENO ? FaultPoint.talk : "") {
+            let written = try syscall("write", descriptor == STDERR_FILENO ? FaultPoint.standardError : "") {
                 rest.withUnsafeBytes { ck_write(descriptor, $0.baseAddress, $0.count) }
             }
             rest = rest.dropFirst(written)
         }
     }
 
-    /// Whether stderr is a terminal that is this process's to draw on: a job in the background would draw over what somebody
-    /// types.
     package static var outputIsTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
 
+    /// Whether stderr is a terminal and this process is in its foreground: a background job would draw over what the
+    /// user types.
     package static var errorIsTerminal: Bool {
         guard isatty(STDERR_FILENO) == 1 else { return false }
         let foreground = tcgetpgrp(STDERR_FILENO)
-        // Nobody's where it is not the terminal that this session is controlled by.
+        // -1 if stderr is not the controlling terminal of this session; then no job control applies.
         return foreground < 0 || foreground == getpgrp()
     }
 
-    /// Columns and rows of the terminal that stderr is; 80 and 24 where it does not say.
+    /// Size of the terminal that stderr is; 80 × 24 if the terminal does not report it.
     package static var errorSize: (columns: Int, rows: Int) { size(of: STDERR_FILENO) }
 
-    /// Columns of the terminal that stdout is, as `errorSize`; nil if it is none.
+    /// Columns of the terminal that stdout is, 80 if it does not report them; nil if stdout is not a terminal.
     package static var outputWidth: Int? {
         isatty(STDOUT_FILENO) == 1 ? size(of: STDOUT_FILENO).columns : nil
     }

@@ -2,27 +2,26 @@ internal import CKernel
 internal import Glibc
 package import SystemPackage
 
-/// A file system that is mounted nowhere: no path leads into it, and no other process sees it (fsmount(2),
-/// kernel ≥ 5.2).
+/// A mounted file system that is attached to no mount point: no path leads into it, and no other process sees it
+/// (fsmount(2), kernel ≥ 5.2).
 ///
-/// It is kept by this object and by what has been opened below `root`. When this object goes, the mount is
-/// dissolved; when the last descriptor below is closed too, the kernel unmounts the file system, writes what
-/// it has to and frees the device. That happens at the end of the process as well, even by SIGKILL.
+/// This object and every file opened below `root` keep it mounted. After this object and the last of these descriptors
+/// are closed, the kernel unmounts the file system, writes its data and frees the device. The end of the process, even
+/// by SIGKILL, has the same effect.
 package final class DetachedMount: Sendable {
-    /// The root of the file system, opened like any directory.
+    /// Root directory of the file system.
     package let root: Directory
-    /// Closing it dissolves the mount.
+    /// Closing it detaches the mount (fsmount(2)).
     private let mount: File
 
     /// - Parameters:
     ///   - type: e.g. `ext4`.
     ///   - source: a block device.
-    ///   - readOnly: nothing can be written through this mount, and the file system does not write by itself either
-    ///     (except btrfs, which may be mounted writable elsewhere: its device is one file system wherever it is
-    ///     mounted).
-    ///   - options: the file system's own, with their values; a flag has none.
-    /// - Throws: EINVAL for an option that it does not have or a device that is no such file system, ENODEV for a
-    ///   type that the kernel does not have, EPERM without CAP_SYS_ADMIN.
+    ///   - readOnly: makes the mount and, except on btrfs, the file system read-only, so that it writes nothing by
+    ///     itself. A btrfs may be mounted writable elsewhere, and all mounts of a device are one file system.
+    ///   - options: options of the file system with their values; nil for a flag.
+    /// - Throws: EINVAL for an unknown option or a device without such a file system, ENODEV if the kernel does not
+    ///   know the type, EPERM without CAP_SYS_ADMIN.
     package init(
         type: String, source: FilePath, readOnly: Bool, options: [(String, String?)]
     ) throws(SyscallFailure) {
@@ -31,7 +30,7 @@ package final class DetachedMount: Sendable {
         if readOnly, type != "btrfs" { try context.set("ro", nil) }
         for (key, value) in options { try context.set(key, value.map { FilePath($0) }) }
         let mount = try context.create(readOnly: readOnly)
-        // What fsmount(2) gives is an O_PATH descriptor, which can neither be listed nor synced.
+        // fsmount(2) returns an O_PATH descriptor, which can neither be listed nor synced.
         let raw = mount.raw
         let opened = try syscall("openat", escaped(source)) {
             ck_openat(raw, ".", O_RDONLY | O_DIRECTORY, 0)
@@ -40,7 +39,7 @@ package final class DetachedMount: Sendable {
         root = Directory(adopting: File(adopting: opened))
     }
 
-    /// Makes all that was written durable, in the file of a loop device too as far as the kernel has it
+    /// Makes the file system durable, including the backing file of a loop device as far as the kernel controls it
     /// (syncfs(2)).
     package func sync() throws(SyscallFailure) { try root.file.syncFileSystem() }
 }

@@ -3,14 +3,14 @@ internal import Glibc
 internal import SystemPackage
 
 extension Directory {
-    /// Makes a name in another directory what a name of this one is, without its metadata: content, target of the
-    /// symlink, kind of the node.
+    /// Copies a file that is not a directory to another directory, without its metadata: the content of a regular file,
+    /// the target of a symlink, the type and device number of a node.
     ///
     /// - Parameters:
-    ///   - mode: permission bits that it is made with.
-    ///   - isWanted: polled while content is copied; when it returns false, the call fails with ECANCELED.
-    /// - Returns: the copy, open for writing, of a regular file; nil of anything else.
-    /// - Throws: EEXIST where the name is taken, EISDIR for a directory.
+    ///   - mode: permission bits of the new file.
+    ///   - isWanted: polled while content is copied; the call fails with ECANCELED when it returns false.
+    /// - Returns: the copy of a regular file, open for writing; nil for other types.
+    /// - Throws: EEXIST if the new name exists, EISDIR for a directory.
     package func duplicate(
         _ name: FileName, _ status: FileStatus, as newName: FileName, in target: Directory, mode: UInt32,
         isWanted: () -> Bool = { true }
@@ -29,21 +29,22 @@ extension Directory {
         return nil
     }
 
-    /// Copies all that is in this directory to an empty one, and this directory's own metadata: contents with
-    /// their holes, sharing blocks where the file system can (ioctl_ficlone(2)); hard links within the tree;
-    /// symlinks, FIFOs, sockets and devices; owners, modes, times to the nanosecond and extended attributes,
-    /// overlay's own among them. Left out are attributes that are the kernel's (`AttributeName.isFiles`), and what is no
-    /// attribute: flags (chattr(1)) and birth times.
+    /// Copies the tree below this directory, and this directory's own metadata, to an empty directory.
     ///
-    /// Nobody should change the tree meanwhile: what is new may be missing in the copy, what goes or is moved may end it
-    /// with ENOENT or ESTALE. The copy never leaves the tree, whatever is changed.
+    /// Copied are contents with their holes (sharing blocks if the file system can, ioctl_ficlone(2)), hard links
+    /// within the tree, symlinks, FIFOs, sockets and devices, owners, modes, times to the nanosecond, and extended
+    /// attributes including those of overlayfs. Not copied are attributes that belong to the kernel
+    /// (`AttributeName.isFiles`), inode flags (chattr(1)) and birth times.
     ///
-    /// It needs a handful of descriptors, and memory for the names of directories between here and the deepest one and
-    /// for groups of hard links that are not complete. Each group's file has a second name in the target until
-    /// its last link is made; no link is ever one more than there are in the source.
+    /// The tree should not change during the copy: a new file may be missing in the copy, and a removed or moved one
+    /// may end it with ENOENT or ESTALE. Changes never make the copy leave the tree.
     ///
-    /// - Throws: any call's error, and leaves in the target what was copied until then, with mode 0700 where a
-    ///   directory is not complete.
+    /// It takes a constant number of descriptors, and memory for the names of pending directories and for incomplete
+    /// groups of hard links. Each such group has one extra link in the target until its last link is made; the link
+    /// count never exceeds the one in the source.
+    ///
+    /// - Throws: the error of any call. The target keeps what was copied until then, with mode 0700 for incomplete
+    ///   directories.
     package func copyContents(
         to target: Directory, isWanted: () -> Bool = { true }
     ) throws(SyscallFailure) {
@@ -52,18 +53,19 @@ extension Directory {
     }
 }
 
-/// A walk through a tree, down by name and up by `..`, so that neither paths nor descriptors limit its depth.
+/// A walk through a tree, down by name and up by `..`, so that neither the path length nor the number of descriptors
+/// limits its depth.
 private struct TreeCopy {
-    /// A directory on the way from the root to where the walk is.
+    /// A directory between the root and the current position of the walk.
     private struct Level {
         let status: FileStatus
-        /// The copy's, to find it again from below.
+        /// Identity of the copy, checked when the walk returns to it through `..`.
         let copy: FileStatus.Identity
-        /// Directories in it that are still to be copied.
+        /// Subdirectories that are still to be copied.
         var pending: [FileName]
     }
 
-    /// Where the walk is, in either tree.
+    /// Current directory of the walk, in either tree.
     private var source: Directory
     private var target: Directory
     private var levels = [Level]()
@@ -73,8 +75,8 @@ private struct TreeCopy {
         self.source = source
         self.target = target
         links = LinkGroups(root: target)
-        // What it has from its own parent would be inherited by all that is made in it: a group (inode(7), S_ISGID),
-        // an access control list (acl(5)).
+        // New entries would inherit what the target has inherited from its own parent: a group (inode(7), S_ISGID) and
+        // an ACL (acl(5)).
         try target.file.removeFileAttributes(keepsMarks: false)
         try target.file.setMode(0o700)
     }
@@ -98,20 +100,20 @@ private struct TreeCopy {
             } else {
                 try links.close()
             }
-            // Metadata comes when nothing is left to be made in it: that would change the times.
+            // Metadata is set after the last entry is made: making an entry changes the times.
             try finished.target.takeExactMetadata(of: finished.source, level.status)
         }
     }
 
-    /// Copies what is no directory, and enters this one into the list.
+    /// Copies the files of the current directory, and pushes a level with its subdirectories.
     private mutating func copyFiles(_ isWanted: () -> Bool) throws(SyscallFailure) {
-        // Before it is read: reading may change its access time.
+        // The status comes before the names: listing may change the access time.
         var level = Level(
             status: try source.file.status(), copy: try target.file.status().identity, pending: [])
         var names = try NameStream(of: source)
         while let name = try names.next() {
             guard isWanted() else { throw SyscallFailure("copy", path: "\(name)", errno: .canceled) }
-            // Gone since it was read.
+            // Removed since the directory was listed.
             guard let status = try source.status(of: name) else { continue }
             if status.isDirectory {
                 level.pending.append(name)
@@ -128,8 +130,8 @@ private struct TreeCopy {
     private func copyFile(
         _ name: FileName, _ status: FileStatus, _ isWanted: () -> Bool
     ) throws(SyscallFailure) {
-        // The order that the kernel's side effects ask for: chown clears setuid and capabilities (chown(2),
-        // capabilities(7)), an access control list changes the mode, everything changes the times.
+        // The order follows from side effects of the kernel: chown clears setuid and capabilities (chown(2),
+        // capabilities(7)), an ACL changes the mode, and every call changes the times.
         if let copy = try source.duplicate(
             name, status, as: name, in: target, mode: 0o600, isWanted: isWanted)
         {
@@ -150,19 +152,19 @@ private struct TreeCopy {
     }
 }
 
-/// Files with several names, of which some are not made yet. Each has one more name in a directory of their own
-/// until then, for its first one may lie deeper than a path can tell.
+/// Groups of hard links of which some are not made yet. Each group keeps one extra link in a helper directory until
+/// then, because the path of the first link may be longer than PATH_MAX.
 private struct LinkGroups {
     private let root: Directory
     private let name = FileName(literal: ".links-\(UInt64.random(in: .min ... .max))")
-    /// Made for the first group.
+    /// The helper directory; made for the first group.
     private var directory: Directory?
-    /// How many names of a file are still to be made.
+    /// Number of links per file that are still to be made.
     private var missing = [FileStatus.Identity: UInt64]()
 
     init(root: Directory) { self.root = root }
 
-    /// Remembers a file whose first name was just made.
+    /// Starts a group: records a file whose first link was just made.
     mutating func add(
         _ status: FileStatus, _ name: FileName, of target: Directory
     ) throws(SyscallFailure) {
@@ -171,9 +173,9 @@ private struct LinkGroups {
         missing[status.identity] = status.linkCount - 1
     }
 
-    /// Makes one more name of a file that is known.
+    /// Makes the next link of a recorded file.
     ///
-    /// - Returns: false for one that is not.
+    /// - Returns: false if the file is not recorded.
     mutating func link(
         _ status: FileStatus, as name: FileName, in target: Directory
     ) throws(SyscallFailure) -> Bool {
@@ -188,7 +190,7 @@ private struct LinkGroups {
         return true
     }
 
-    /// Removes the directory, with files in it that have more names outside of the tree.
+    /// Removes the helper directory, including the links of files that have more links outside the tree.
     func close() throws(SyscallFailure) { if directory != nil { try root.removeTree(name) } }
 
     private static func name(_ status: FileStatus) -> FileName {
@@ -197,7 +199,9 @@ private struct LinkGroups {
 }
 
 extension Directory {
-    /// The directory that this one lies in, if that is the one expected.
+    /// Opens the parent directory.
+    ///
+    /// - Throws: ESTALE if it is not the expected one.
     fileprivate func parent(_ expected: FileStatus.Identity) throws(SyscallFailure) -> Directory {
         let descriptor = try syscall("openat", "..") {
             ck_openat(file.raw, "..", O_RDONLY | O_DIRECTORY, 0)
@@ -209,7 +213,9 @@ extension Directory {
         return parent
     }
 
-    /// Gives a directory that has no attributes another's metadata.
+    /// Sets owner, file attributes, mode and times to those of another directory.
+    ///
+    /// - Precondition: this directory has no file attributes.
     fileprivate func takeExactMetadata(
         of other: Directory, _ status: FileStatus
     ) throws(SyscallFailure) {

@@ -3,16 +3,16 @@ internal import Glibc
 package import SystemPackage
 
 extension Directory {
-    /// Removes an empty directory by a path of the user's.
+    /// Removes an empty directory, given by a path from the user.
     package static func removing(_ path: FilePath) throws(SyscallFailure) {
         try syscall("rmdir", escaped(path)) {
             path.withPlatformString { ck_unlinkat(AT_FDCWD, $0, AT_REMOVEDIR) }
         }
     }
 
-    /// Writes a file that is there whole or not at all, and takes the place of one that is there.
+    /// Writes a file atomically: to a temporary name that is renamed to `name`, replacing an existing file.
     ///
-    /// - Parameter body: writes it. What it throws leaves everything as it was.
+    /// - Parameter body: writes the content. If it throws, an existing file stays as it was.
     package func writeWhole(
         _ name: FileName, mode: UInt32, sync: Bool = false, _ body: (borrowing File) throws -> Void
     ) throws {

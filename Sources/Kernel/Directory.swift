@@ -2,17 +2,17 @@ internal import CKernel
 internal import Glibc
 package import SystemPackage
 
-/// An open directory: everything that happens below it is anchored at its descriptor.
+/// An open directory, at whose descriptor all calls below it are anchored.
 ///
-/// Names are single components and a last symlink is never followed, so no call here can leave the directory.
-/// Every call throws `SyscallFailure` with the name it was about.
+/// Names are single components, and a symlink as the last component is never followed, so that no call leaves the
+/// directory unless its documentation says so. Every call throws `SyscallFailure` with the name that it concerns.
 package final class Directory: Sendable {
     package let file: File
     private var raw: CInt { file.raw }
 
     package init(adopting file: consuming File) { self.file = file }
 
-    /// Opens a directory by a path of the user's; symlinks are followed.
+    /// Opens a directory by a path from the user; symlinks are followed.
     package convenience init(opening path: FilePath) throws(SyscallFailure) {
         self.init(adopting: try File.open(path, .directory))
     }
@@ -24,11 +24,12 @@ package final class Directory: Sendable {
 
     /// Opens a regular file for reading.
     ///
-    /// Its type is known before it is opened for reading: to open a device can already make it act, and to open a FIFO wait.
+    /// The type is checked through an O_PATH descriptor first: opening a device may have side effects, and opening a
+    /// FIFO may block.
     ///
-    /// - Parameter expected: what was found under the name before; nil if any file will do.
-    /// - Throws: ELOOP for a symlink, EISDIR for a directory, ENXIO for anything else that is no regular file, ESTALE if it is
-    ///   not the expected file any more.
+    /// - Parameter expected: the status found under the name earlier; nil accepts any regular file.
+    /// - Throws: ELOOP for a symlink, EISDIR for a directory, ENXIO for any other type, ESTALE for a file other than
+    ///   the expected one.
     package func openFile(_ name: FileName, expecting expected: FileStatus? = nil) throws(SyscallFailure)
         -> File
     {
@@ -45,8 +46,8 @@ package final class Directory: Sendable {
         return try found.reopened(as: name.description)
     }
 
-    /// A descriptor that only names what is there, a symlink itself included (open(2), O_PATH): nothing is opened. Nil if
-    /// there is no such name.
+    /// Opens an O_PATH descriptor for a name, without following a symlink; nil if the name is missing. The file itself
+    /// is not opened (open(2)).
     func openForStatus(_ name: FileName) throws(SyscallFailure) -> File? {
         do throws(SyscallFailure) {
             return try openDescriptor(name, pathOnly | O_NOFOLLOW)
@@ -76,7 +77,7 @@ package final class Directory: Sendable {
         try openDescriptor(name, O_RDWR | O_CREAT | O_NOFOLLOW, mode: mode)
     }
 
-    /// Opens a file for reading and writing; nil if there is none.
+    /// Opens a file for reading and writing; nil if it is missing.
     package func openExistingFile(_ name: FileName) throws(SyscallFailure) -> File? {
         do throws(SyscallFailure) {
             return try openDescriptor(name, O_RDWR | O_NOFOLLOW)
@@ -94,29 +95,30 @@ package final class Directory: Sendable {
             })
     }
 
-    /// Opens what a relative path below this directory leads to: symlinks are followed and may lead anywhere.
+    /// Opens the file that a relative path leads to. Symlinks are followed and may lead out of this directory.
     ///
-    /// - Returns: a file or directory that can be read; of anything else (a FIFO, a device, a socket) a descriptor that has a
-    ///   status and no content, because to open it may make it act.
+    /// - Returns: a readable descriptor of a regular file or directory; an O_PATH descriptor of any other type, because
+    ///   opening a FIFO, device or socket may have side effects.
     package func openFollowing(_ path: FilePath) throws(SyscallFailure) -> File {
         let found = File(
             adopting: try syscall("openat", escaped(path)) {
                 path.withPlatformString { ck_openat(raw, $0, pathOnly, 0) }
             })
-        return try found.readableIfPlain(escaped(path))
+        return try found.reopenedIfRegularOrDirectory(escaped(path))
     }
 
-    /// As `openFollowing`, but of nothing outside this directory (openat2(2), RESOLVE_BENEATH).
+    /// Opens a file as `openFollowing` does, but fails if the path leads out of this directory (openat2(2),
+    /// RESOLVE_BENEATH).
     package func openBeneath(_ path: FilePath) throws(SyscallFailure) -> File {
         let beneath: UInt64 = 0x08
         let found = File(
             adopting: try syscall("openat2", escaped(path)) {
                 path.withPlatformString { ck_openat2(raw, $0, pathOnly, beneath) }
             })
-        return try found.readableIfPlain(escaped(path))
+        return try found.reopenedIfRegularOrDirectory(escaped(path))
     }
 
-    /// Nil where there is no such name.
+    /// Status of an entry, a symlink not followed; nil if it is missing.
     package func status(of name: FileName) throws(SyscallFailure) -> FileStatus? {
         var raw = stat()
         let directory = self.raw
@@ -139,7 +141,7 @@ package final class Directory: Sendable {
         return buffer.prefix(count).map(UInt8.init(bitPattern:))
     }
 
-    /// All names but `.` and `..`, or some of them, in the file system's order.
+    /// Names of up to `limit` entries without `.` and `..`, in the order of the file system.
     package func names(atMost limit: Int = .max) throws(SyscallFailure) -> [FileName] {
         var stream = try NameStream(of: self)
         var names = [FileName]()
@@ -153,7 +155,7 @@ package final class Directory: Sendable {
         try syscall("mkdirat", name.description, in: raw) { name.withCString { ck_mkdirat(raw, $0, mode) } }
     }
 
-    /// - Parameter target: stored as it is, never resolved.
+    /// - Parameter target: stored as given, never resolved.
     package func makeSymlink(_ name: FileName, target: [UInt8]) throws(SyscallFailure) {
         let cTarget = target.map(CChar.init(bitPattern:)) + [0]
         do throws(SyscallFailure) {
@@ -181,7 +183,7 @@ package final class Directory: Sendable {
         }
     }
 
-    /// Gives a file a second name. A symlink is linked itself, not what it points to.
+    /// Makes a hard link. A symlink is linked itself.
     package func link(
         _ target: FileName, of source: Directory, as name: FileName
     ) throws(SyscallFailure) {
@@ -198,7 +200,7 @@ package final class Directory: Sendable {
         try syscall("unlinkat", name.description) { name.withCString { ck_unlinkat(raw, $0, AT_REMOVEDIR) } }
     }
 
-    /// - Parameter target: another directory of the same file system; nil is this one.
+    /// - Parameter target: a directory of the same file system; nil for this one.
     package func rename(
         _ name: FileName, to newName: FileName, in target: Directory? = nil
     ) throws(SyscallFailure) {
@@ -208,9 +210,9 @@ package final class Directory: Sendable {
         }
     }
 
-    /// Moves a name to another directory that does not have it (renameat2(2), RENAME_NOREPLACE).
+    /// Moves an entry to another directory without replacing one there (renameat2(2), RENAME_NOREPLACE).
     ///
-    /// - Throws: EEXIST where it has.
+    /// - Throws: EEXIST if the name exists there.
     package func renameToNew(_ name: FileName, in target: Directory) throws(SyscallFailure) {
         let there = target.raw
         try syscall("renameat2", name.description, in: raw) {
@@ -218,9 +220,9 @@ package final class Directory: Sendable {
         }
     }
 
-    /// Exchanges what two names of this directory stand for, in one step (renameat2(2), RENAME_EXCHANGE).
+    /// Exchanges two entries of this directory atomically (renameat2(2), RENAME_EXCHANGE).
     ///
-    /// - Throws: ENOENT unless both are there; EINVAL where the file system cannot.
+    /// - Throws: ENOENT if either is missing; EINVAL if the file system cannot exchange entries.
     package func exchange(_ a: FileName, _ b: FileName) throws(SyscallFailure) {
         try syscall("renameat2", a.description) {
             a.withCString { from in
@@ -231,10 +233,10 @@ package final class Directory: Sendable {
 
     // MARK: Metadata
 
-    /// Gives this directory another's owner, extended attributes, mode and times, and no other attributes. Overlay's
-    /// own are left out, and so are the kernel's.
+    /// Sets owner, extended attributes, mode and times to those of another directory, and removes other file
+    /// attributes. Attributes of overlayfs and of the kernel are neither copied nor removed.
     ///
-    /// - Parameter status: the other one's, perhaps from before it was changed.
+    /// - Parameter status: status of `other`, which may have changed since.
     package func takeMetadata(of other: Directory, _ status: FileStatus) throws(SyscallFailure) {
         try file.removeFileAttributes()
         try file.setOwner(uid: status.uid, gid: status.gid)
@@ -245,7 +247,7 @@ package final class Directory: Sendable {
         try file.setTimes(access: status.accessTime, modification: status.modificationTime)
     }
 
-    // MARK: Metadata of a name, not followed
+    // MARK: Metadata of an entry, symlinks not followed
 
     package func setOwner(of name: FileName, uid: UInt32, gid: UInt32) throws(SyscallFailure) {
         try syscall("fchownat", name.description) { name.withCString { ck_fchownat(raw, $0, uid, gid) } }
@@ -258,9 +260,9 @@ package final class Directory: Sendable {
         try syscall("utimensat", name.description) { name.withCString { ck_utimensat(raw, $0, times) } }
     }
 
-    /// Sets the mode of anything but a symlink. Through a descriptor, because fchmodat(2) would follow one.
+    /// Sets the mode of an entry that is not a symlink, through a descriptor because fchmodat(2) follows symlinks.
     ///
-    /// - Throws: also as `File.setMode`, if the kernel kept less.
+    /// - Throws: also EPERM if the kernel kept fewer bits, as `File.setMode` does.
     package func setMode(of name: FileName, _ mode: UInt32) throws(SyscallFailure) {
         let path = try openDescriptor(name, pathOnly | O_NOFOLLOW)
         try syscall("chmod", name.description) { ck_chmod("/proc/self/fd/\(path.raw)", mode) }
@@ -288,28 +290,28 @@ package final class Directory: Sendable {
         return try listExtendedAttributes("llistxattr") { ck_llistxattr(path, $0, $1) }
     }
 
-    /// The one form in which lsetxattr(2) and its kin are anchored at a descriptor before setxattrat(2),
-    /// kernel 6.13.
+    /// Path of an entry through /proc/self/fd: the only way to anchor lsetxattr(2) and its variants at a descriptor
+    /// before setxattrat(2) (kernel 6.13).
     private func procPath(_ name: FileName) -> [CChar] {
         Array("/proc/self/fd/\(raw)/".utf8CString.dropLast()) + name.bytes.map(CChar.init(bitPattern:)) + [0]
     }
 }
 
-/// What a directory lists but `.` and `..`, one by one, in the file system's order.
+/// The names in a directory without `.` and `..`, one by one, in the order of the file system.
 struct NameStream: ~Copyable {
     private let file: File
     private var records = DirectoryRecords()
 
     init(of directory: Directory) throws(SyscallFailure) {
-        // A descriptor of its own: duplicates share one position.
+        // Opens the directory anew: duplicates of a descriptor share one position.
         let raw = directory.file.raw
         file = File(adopting: try syscall("openat", ".") { ck_openat(raw, ".", O_RDONLY | O_DIRECTORY, 0) })
     }
 
-    /// - Returns: nil behind the last one.
+    /// - Returns: nil after the last name.
     mutating func next() throws(SyscallFailure) -> FileName? { try nextRecord()?.name }
 
-    /// - Returns: a name and whether it is a directory, if the file system records that; nil behind the last one.
+    /// - Returns: a name, and whether it is a directory if the file system records that; nil after the last name.
     mutating func nextRecord() throws(SyscallFailure) -> (name: FileName, isDirectory: Bool?)? {
         while true {
             if let record = records.next() { return record }
@@ -319,10 +321,11 @@ struct NameStream: ~Copyable {
 }
 
 extension Directory {
-    /// Whether the file system records the types of this directory's entries (readdir(3), `d_type`). Overlay finds whiteouts by
-    /// them: without, each shows as a file that cannot be looked up (kernel: `ovl_check_d_type_supported`).
+    /// Whether the file system records the types of this directory's entries (readdir(3), `d_type`). Overlayfs detects
+    /// whiteouts by type while listing; without types it lists each whiteout as a file that cannot be looked up
+    /// (kernel: `ovl_check_d_type_supported`).
     ///
-    /// - Precondition: there are entries.
+    /// - Precondition: the directory has entries.
     package func recordsTypes() throws(SyscallFailure) -> Bool {
         var stream = try NameStream(of: self)
         while let record = try stream.nextRecord() {
@@ -332,19 +335,23 @@ extension Directory {
     }
 }
 
-/// O_PATH, which the Glibc module hides; the same on every architecture of Linux but alpha, parisc and sparc.
+/// O_PATH, which the Glibc module hides. The value is the same on every Linux architecture except alpha, parisc and
+/// sparc.
 let pathOnly: CInt = 0o10000000
 
-// MARK: Folders of the program's own
+// MARK: Making directories
 
 extension Directory {
-    /// Opens a directory, made with all its parents if it is missing; `mode` is for the last one.
+    /// Opens a directory; it and its missing parents are made first.
     ///
-    /// - Throws: ENOTDIR if the last component is a symlink; those above are followed.
+    /// - Parameters:
+    ///   - mode: of the last component.
+    ///   - parents: mode of the directories above it.
+    /// - Throws: ENOTDIR if the last component is a symlink; symlinks above it are followed.
     package static func makingAll(
         _ path: FilePath, mode: UInt32, parents: UInt32 = 0o755
     ) throws(SyscallFailure) -> Directory {
-        // Bytes in a loop: a path may have 2,047 components, and all of them may be missing.
+        // Iterates over bytes, without recursion: a path may have 2,047 components, all of them missing.
         let bytes = path.bytes
         let components = bytes.split(separator: UInt8(ascii: "/"))
         for existing in (0...components.count).reversed() {
@@ -362,13 +369,13 @@ extension Directory {
                 }
                 return directory
             } catch let error where error.isMissing {
-                // Then the one above it.
+                // Try its parent next.
             }
         }
         throw SyscallFailure("open", path: escaped(path), errno: .noSuchFileOrDirectory)
     }
 
-    /// Opens a directory in this one, made if it is missing.
+    /// Opens a subdirectory, which is made if it is missing.
     package func ensureDirectory(_ literal: String, mode: UInt32 = 0o700) throws(SyscallFailure) -> Directory
     {
         try ensureDirectory(FileName(literal: literal), mode: mode)
@@ -378,7 +385,7 @@ extension Directory {
         do {
             try makeDirectory(name, mode: mode)
         } catch let error where error.isTaken {
-            // Made before, or by another process just now.
+            // Made earlier, or by another process meanwhile.
         }
         return try open(name)
     }

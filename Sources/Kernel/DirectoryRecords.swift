@@ -1,17 +1,17 @@
 internal import CKernel
 internal import Glibc
 
-/// What a directory lists but `.` and `..`, as many as the kernel gives at once (getdents64(2)).
+/// A buffer of directory entries without `.` and `..` (getdents64(2)).
 struct DirectoryRecords: ~Copyable {
-    /// Some thousand records of names as they are; one of the longest name has 280 bytes.
+    /// Room for about a thousand typical records; the longest has 280 bytes.
     private let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 15, alignment: 8)
     private var rest = UnsafeRawBufferPointer(start: nil, count: 0)
 
     deinit { memory.deallocate() }
 
-    /// Reads the next ones; those before are gone.
+    /// Fills the buffer with the next entries, replacing the previous ones.
     ///
-    /// - Returns: false if there were no more, or the directory has been removed while it was open.
+    /// - Returns: false if there are no more, or if the directory was removed while it was open.
     mutating func read(from directory: borrowing File) throws(SyscallFailure) -> Bool {
         let raw = directory.raw
         do {
@@ -23,11 +23,11 @@ struct DirectoryRecords: ~Copyable {
         }
     }
 
-    /// - Returns: the next one of those that were read, and whether it is a directory if the file system says so; nil behind
-    ///   the last.
+    /// - Returns: the next entry of the buffer, and whether it is a directory if the file system records that; nil
+    ///   after the last one.
     mutating func next() -> (name: FileName, isDirectory: Bool?)? {
         while !rest.isEmpty {
-            // Inode and offset, 8 bytes each, the record's size in 2, the type in 1, the name.
+            // struct linux_dirent64: inode and offset of 8 bytes each, record size of 2, type of 1, name.
             let size = Int(rest.loadUnaligned(fromByteOffset: 16, as: UInt16.self))
             let type = rest[18]
             let name = FileName(rest[19..<size].prefix { $0 != 0 })

@@ -1,33 +1,36 @@
 internal import Synchronization
 internal import SystemPackage
 
-/// A directory that is to go with all that is in it, a piece at a time: one thread can do it or several, in any order,
-/// and however deep or wide it is, it takes few descriptors and little memory.
+/// The removal of a directory tree in steps, which one or several threads can take in any order. A tree of any depth
+/// and width takes few descriptors and little memory.
 ///
-/// All is anchored at descriptors, and no symlink is followed. What is gone already, or goes meanwhile because somebody
-/// else removes it too, is no error.
+/// All calls are anchored at descriptors and follow no symlink. Entries that are missing, or that another process
+/// removes meanwhile, are no error.
 package final class DoomedDirectory: @unchecked Sendable {
     private let folder: Directory
-    /// In `folder`; nil for a directory that stays itself.
+    /// Name in `folder`; nil if only the contents are removed and the directory stays.
     private let name: FileName?
     private let parent: DoomedDirectory?
-    /// Below the one that it began with.
+    /// Levels below the root of the removal.
     private let depth: Int
-    /// Only there subvolumes have to be looked for.
+    /// On other file systems no check for subvolumes is needed.
     private let isOnBtrfs: Bool
-    /// Opened by the first step, before anybody knows of what is in it; closed by the last.
+    /// Opened by the first step, before other steps refer to entries in it; closed by the last one.
     private var directory: Directory?
-    /// The directories in it, and one until all of its names have been read.
+    /// Number of unfinished subdirectories, plus one until all names have been read.
     private let unfinished = Atomic<Int>(1)
 
-    /// So many are open at once, and one more, for each thread: what lies deeper is moved up.
-    private static let deepest = 64
+    /// Deepest level that is removed in place: each thread holds one descriptor per level and one more. Deeper
+    /// directories are moved up to the root of the removal.
+    private static let maximumDepth = 64
 
     package convenience init(_ name: FileName, in folder: Directory) throws(SyscallFailure) {
         self.init(name, in: folder, parent: nil, isOnBtrfs: try folder.isBtrfs)
     }
 
-    /// - Parameter directory: stays. What has been moved up to it, too.
+    /// Removes the contents of a directory, which itself stays.
+    ///
+    /// - Parameter directory: may hold directories that were moved up when the removal ends.
     convenience init(contentsOf directory: Directory) throws(SyscallFailure) {
         self.init(nil, in: directory, parent: nil, isOnBtrfs: try directory.isBtrfs)
     }
@@ -40,7 +43,9 @@ package final class DoomedDirectory: @unchecked Sendable {
         depth = parent.map { $0.depth + 1 } ?? 0
     }
 
-    /// Removes all of it.
+    /// Takes all steps.
+    ///
+    /// - Throws: ECANCELED when `isWanted` returns false.
     func remove(_ isWanted: () -> Bool) throws(SyscallFailure) {
         var rest = [self]
         var count = 0
@@ -50,10 +55,11 @@ package final class DoomedDirectory: @unchecked Sendable {
         }
     }
 
-    /// Removes a thousand files that are in it, or fewer, or it itself when nothing is in it any more.
+    /// Takes one step: removes the files in one buffer of names, about a thousand, or the directory itself when it is
+    /// empty.
     ///
-    /// - Parameter count: grows by the files that have gone.
-    /// - Returns: what is to be done then; the last one first, and few will be open at once.
+    /// - Parameter count: incremented for each removed file.
+    /// - Returns: the steps that follow. Taking the last one first keeps the fewest directories open.
     package func removeSome(_ count: inout Int) throws(SyscallFailure) -> [DoomedDirectory] {
         guard let directory = try opened(), let names = try directory.removeSomeFiles(&count) else {
             return try finish()
@@ -63,10 +69,10 @@ package final class DoomedDirectory: @unchecked Sendable {
         return rest
     }
 
-    /// - Returns: nil where there is no directory any more.
+    /// - Returns: nil if the directory does not exist any more.
     private func opened() throws(SyscallFailure) -> Directory? {
         if let directory { return directory }
-        // One of its own: reading moves the position that all who have a descriptor share.
+        // Opens the directory anew: listing moves the position that duplicated descriptors share.
         guard let name else {
             directory = try folder.open(FileName(literal: "."))
             return directory
@@ -81,19 +87,20 @@ package final class DoomedDirectory: @unchecked Sendable {
         } catch let error where error.isMissing {
             return nil
         } catch let error where error.errno == .notDirectory {
-            try folder.removeIfThere(name)
+            try folder.removeFileIfPresent(name)
         }
         return directory
     }
 
-    /// - Returns: nil where it has been moved up to where all began, which is read again before it goes.
+    /// - Returns: nil if the directory was moved up to the root of the removal, which is listed again before it is
+    ///   removed.
     private func inner(_ name: FileName, of directory: Directory) throws(SyscallFailure) -> DoomedDirectory? {
-        if depth < Self.deepest { return DoomedDirectory(name, of: directory, parent: self) }
+        if depth < Self.maximumDepth { return DoomedDirectory(name, of: directory, parent: self) }
         do throws(SyscallFailure) {
-            // Open for as long as this one is not finished.
-            try top.directory?.lift(name, from: directory)
+            // The root stays open until all directories below it are finished.
+            try top.directory?.moveUp(name, from: directory)
         } catch let error where error.isMissing {
-            // Somebody else removes it, too.
+            // Another process has removed it.
         }
         return nil
     }
@@ -109,10 +116,10 @@ package final class DoomedDirectory: @unchecked Sendable {
         return top
     }
 
-    /// Records that one of the pieces that keep this directory is done. After the last one the directory is removed, and
-    /// then those above it that are complete, too.
+    /// Finishes one unit of work on this directory. The last one removes the directory, and finishes a unit of its
+    /// parent.
     ///
-    /// - Returns: the directory anew if it has an entry again.
+    /// - Returns: a new step for a directory that has entries again.
     private func finish() throws(SyscallFailure) -> [DoomedDirectory] {
         var next: DoomedDirectory? = self
         while let directory = next {
@@ -125,16 +132,16 @@ package final class DoomedDirectory: @unchecked Sendable {
         return []
     }
 
-    /// - Returns: the directory anew if it has an entry again.
+    /// - Returns: a new step for the directory if it has entries again.
     private func removeEmpty() throws(SyscallFailure) -> DoomedDirectory? {
         directory = nil
         guard let name else { return nil }
         do throws(SyscallFailure) {
             try folder.removeEmptyDirectory(name)
         } catch let error where error.isMissing {
-            // Somebody else was faster.
+            // Another process has removed it.
         } catch let error where error.errno == .directoryNotEmpty {
-            // Something has been moved up, by this or by somebody else who removes it too.
+            // A directory has been moved up, by this removal or by one of another process.
             return DoomedDirectory(name, in: folder, parent: parent, isOnBtrfs: isOnBtrfs)
         }
         return nil

@@ -3,25 +3,25 @@ internal import Glibc
 internal import Synchronization
 internal import SystemPackage
 
-/// A step after which the disk has something else than before: a system call that changes a file system, or a
-/// transaction of the database. A debug build can be stopped at each of them, or told that it failed, so that tests can
-/// prove what is left (`docs/testing.md`). In a release build this does nothing and is nothing.
+/// A point before each step that changes a disk: a system call that changes a file system, or a transaction of the
+/// database. In a debug build, tests make the process crash or fail at a chosen point and check what is left
+/// (`docs/testing.md`). In a release build this does nothing.
 ///
-/// The environment says what happens:
+/// Environment variables select the fault:
 ///
-///     UNPACK_FAULT=list           nothing but the log
-///     UNPACK_FAULT=17:kill        the process is killed when it comes to point 17, as by `kill -9`
-///     UNPACK_FAULT=17:ENOSPC      point 17 fails so; EIO likewise
-///     UNPACK_FAULT=17:full        from point 17 on whatever needs room fails with ENOSPC, until something is removed
-///     UNPACK_FAULT=skip:syncfs    no call of that name is made, and each is said to have succeeded
-///     UNPACK_FAULT_LOG=FILE       a line for each point that was come to: number, step, what it was about
+///     UNPACK_FAULT=list           no fault, only the log
+///     UNPACK_FAULT=17:kill        the process is killed at point 17, as by `kill -9`
+///     UNPACK_FAULT=17:ENOSPC      the step at point 17 fails with this errno; EIO and others likewise
+///     UNPACK_FAULT=17:full        from point 17 on, steps that need space fail with ENOSPC until something is removed
+///     UNPACK_FAULT=skip:syncfs    calls of this name are skipped and reported as successful
+///     UNPACK_FAULT_LOG=FILE       a line per point that is reached: number, step, subject
 ///
-/// Points are numbered from 1 over all threads.
+/// Points are numbered from 1 across all threads.
 package enum FaultPoint {
-    /// Comes to the point before a step.
+    /// Marks the point before a step.
     ///
-    /// - Parameter canFail: false where a step is over, and only a crash can come.
-    /// - Returns: false where the step is to be left out.
+    /// - Parameter canFail: false after a completed step, where only a crash can be injected.
+    /// - Returns: false if the step is to be skipped.
     @discardableResult
     package static func pass(
         _ step: String, _ subject: @autoclosure () -> String = "", canFail: Bool = true
@@ -34,20 +34,21 @@ package enum FaultPoint {
         #endif
     }
 
-    /// What the program says on stderr is no step.
-    static let talk = "stderr"
+    /// Subject of writes to stderr, which are not counted as steps.
+    static let standardError = "stderr"
 
     #if DEBUG
         static var isArmed: Bool { plan != nil }
         private static let plan = FaultPlan()
 
-        /// Whether a call changes what is on a disk. One that opens may create, which its name does not tell.
+        /// Whether a call changes a disk, judged by its name. Calls that open files pass `creates` to `syscall`
+        /// instead.
         static func isChange(_ call: String, _ subject: String) -> Bool {
-            // What asks about subvolumes and inodes, and what makes a file a device, changes no disk.
+            // These ioctls query subvolumes and inodes or set up loop devices: no disk changes.
             if call == "ioctl" {
                 return !["LOOKUP", "LOOP_", "GETXATTR"].contains { subject.contains($0) }
             }
-            return changes.contains(call) && subject != talk
+            return changes.contains(call) && subject != standardError
         }
 
         private static let changes: Set = [
@@ -60,7 +61,7 @@ package enum FaultPoint {
 }
 
 #if DEBUG
-    /// What the environment asks for.
+    /// The fault that the environment selects, and the number of points passed.
     private final class FaultPlan: Sendable {
         private enum Fault {
             case none
@@ -71,16 +72,16 @@ package enum FaultPoint {
         }
 
         private let fault: Fault
-        /// A descriptor that nobody closes; nil where nothing is logged.
+        /// Descriptor of the log, never closed; nil if nothing is logged.
         private let log: CInt?
         private let count = Atomic<Int>(0)
         private let isFull = Atomic<Bool>(false)
 
-        /// Nil where nothing is asked for.
+        /// Nil if `UNPACK_FAULT` is not set.
         init?() {
             guard let text = getenv("UNPACK_FAULT").map({ String(cString: $0) }) else { return nil }
             guard let fault = Self.fault(text) else {
-                // Debug builds only: a harness that is misspelt would try nothing, and find everything right.
+                // Debug builds only: a mistyped fault would inject nothing, and every test would pass.
                 fatalError("UNPACK_FAULT=\(text): see FaultPoint.swift")
             }
             self.fault = fault
@@ -112,14 +113,14 @@ package enum FaultPoint {
         func pass(_ step: String, _ subject: String, canFail: Bool) throws(SyscallFailure) -> Bool {
             let number = count.wrappingAdd(1, ordering: .sequentiallyConsistent).newValue
             if let log {
-                // One call, so that lines of several threads do not mix.
+                // One call per line, so that lines of several threads do not mix.
                 let line = Array("\(number) \(step) \(subject)\n".utf8)
                 _ = ck_write(log, line, line.count)
             }
             switch fault {
             case .kill(at: number):
                 kill(getpid(), SIGKILL)
-                // It takes a moment to come.
+                // The signal is delivered asynchronously.
                 while true { pause() }
             case .failure(let errno, at: number) where canFail:
                 throw SyscallFailure(step, path: subject, errno: errno)

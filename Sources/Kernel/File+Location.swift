@@ -2,7 +2,7 @@ internal import CKernel
 internal import SystemPackage
 
 extension File {
-    /// The number of the mount by which it was opened, as `/proc/self/mountinfo` has it in its first field (proc(5),
+    /// ID of the mount through which the file was opened, as in the first field of `/proc/self/mountinfo` (proc(5),
     /// `/proc/pid/fdinfo`, `mnt_id`).
     package func mountID() throws(SyscallFailure) -> Int {
         let text = try File.contents(of: FilePath("/proc/self/fdinfo/\(raw)"))
@@ -13,16 +13,17 @@ extension File {
         throw SyscallFailure("open", path: "fdinfo", errno: .invalidArgument)
     }
 
-    /// Whether two files lie on one file system, by whatever mounts and in whichever subvolumes they were opened.
+    /// Whether two files are on the same file system, regardless of the mounts and subvolumes through which they were
+    /// opened.
     package func isOnSameFileSystem(as other: borrowing File) throws(SyscallFailure) -> Bool {
         if try status().identity.device == other.status().identity.device { return true }
         let id = ck_btrfs_id(raw)
         return id >= 0 && id == ck_btrfs_id(other.raw)
     }
 
-    /// The bytes of the path by which this process can reach it at this moment, without symlinks (proc(5), `/proc/pid/fd`).
+    /// The current path of the file for this process, without symlinks, as bytes (proc(5), `/proc/pid/fd`).
     ///
-    /// - Throws: ENOENT once it was removed.
+    /// - Throws: ENOENT if the file was removed.
     package func currentPath() throws(SyscallFailure) -> [UInt8] {
         let path = try FilePath("/proc/self/fd/\(raw)").resolved()
         return path.withPlatformString {

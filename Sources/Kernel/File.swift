@@ -2,9 +2,9 @@ internal import CKernel
 internal import Glibc
 package import SystemPackage
 
-/// One open file descriptor, closed when its owner goes.
+/// An owned file descriptor, closed when its owner is destroyed.
 ///
-/// Close a descriptor that was written to with `close()`: only that reports what the kernel says last.
+/// Close a descriptor that was written to with `close()`: only that reports the error of close(2).
 package struct File: ~Copyable, Sendable {
     let raw: CInt
 
@@ -12,17 +12,17 @@ package struct File: ~Copyable, Sendable {
 
     deinit { _ = ck_close(raw) }
 
-    /// - Throws: close(2)'s error, e.g. EIO or ENOSPC of a delayed write.
+    /// - Throws: the error of close(2), e.g. EIO or ENOSPC of a delayed write.
     package consuming func close() throws(SyscallFailure) {
         let raw = self.raw
         discard self
-        // Never again on EINTR: Linux has freed the number (close(2), "Dealing with error returns").
+        // close(2) is not retried after EINTR: Linux has freed the descriptor already ("Dealing with error returns").
         let result = ck_close(raw)
         if result < 0, -result != EINTR { throw SyscallFailure("close", errno: Errno(rawValue: -result)) }
     }
 }
 
-/// Memory that files are read into, one after the other.
+/// Memory for reading files, one after the other.
 package final class ReadBuffer {
     fileprivate let memory: UnsafeMutableRawBufferPointer
 
@@ -33,7 +33,7 @@ package final class ReadBuffer {
 }
 
 extension File {
-    /// Opens a file by a path of the user's. Symlinks are followed, as the user expects.
+    /// Opens a file by a path from the user; symlinks are followed.
     package static func open(
         _ path: FilePath, _ flags: OpenFlags, mode: UInt32 = 0
     ) throws(SyscallFailure) -> File {
@@ -43,12 +43,12 @@ extension File {
         return File(adopting: raw)
     }
 
-    /// Of what a path of the user's leads to, without opening it.
+    /// Status of the file that a path from the user leads to; symlinks are followed.
     package static func status(of path: FilePath) throws(SyscallFailure) -> FileStatus {
         try status(of: path, flags: 0)
     }
 
-    /// As `status(of:)`, of a symlink itself.
+    /// Status as `status(of:)`, but of a symlink itself.
     package static func statusNotFollowing(_ path: FilePath) throws(SyscallFailure) -> FileStatus {
         try status(of: path, flags: AT_SYMLINK_NOFOLLOW)
     }
@@ -61,7 +61,7 @@ extension File {
         return FileStatus(raw)
     }
 
-    /// Opens a path of the user's only to know what it leads to; symlinks are followed (open(2), O_PATH).
+    /// Opens an O_PATH descriptor for a path from the user; symlinks are followed (open(2)).
     package static func openForStatus(_ path: FilePath) throws(SyscallFailure) -> File {
         File(
             adopting: try syscall("open", escaped(path)) {
@@ -69,15 +69,14 @@ extension File {
             })
     }
 
-    /// Opens what a descriptor of O_PATH names for reading, or for writing too.
+    /// Opens the file of this O_PATH descriptor for reading, or for reading and writing.
     package func reopened(writable: Bool) throws(SyscallFailure) -> File {
         try reopened(as: "", writable ? .readWrite : .read)
     }
 
-    /// Opens for reading what a descriptor of O_PATH names (proc(5), /proc/pid/fd): the same file, whatever its name leads to
-    /// by now.
+    /// Opens the file of this O_PATH descriptor, even if its name leads to another file by now (proc(5), /proc/pid/fd).
     ///
-    /// - Parameter name: for the failure.
+    /// - Parameter name: name in the failure.
     func reopened(as name: String, _ flags: OpenFlags = .read) throws(SyscallFailure) -> File {
         File(
             adopting: try syscall("openat", name) {
@@ -85,8 +84,9 @@ extension File {
             })
     }
 
-    /// Opens for reading what a descriptor of O_PATH names, if it is a regular file or a directory; else that descriptor.
-    consuming func readableIfPlain(_ name: String) throws(SyscallFailure) -> File {
+    /// Opens the file of this O_PATH descriptor for reading if it is a regular file or a directory; otherwise returns
+    /// the descriptor.
+    consuming func reopenedIfRegularOrDirectory(_ name: String) throws(SyscallFailure) -> File {
         switch try status().kind {
         case .regular, .directory: try reopened(as: name)
         default: self
@@ -99,14 +99,14 @@ extension File {
         return FileStatus(raw)
     }
 
-    /// Reads up to `limit` bytes and replaces the buffer's content with them; empty at the end of the file.
+    /// Reads up to `limit` bytes and replaces the content of the buffer with them. An empty buffer means end of file.
     package func read(into buffer: inout [UInt8], limit: Int) throws(SyscallFailure) {
         if buffer.count != limit { buffer = [UInt8](repeating: 0, count: limit) }
         let count = try syscall("read") { ck_read(self.raw, &buffer, limit) }
         if count < limit { buffer.removeLast(limit - count) }
     }
 
-    /// Reads as `read(into:limit:)` does, from a place in the file and not from where the last reading has ended.
+    /// Reads as `read(into:limit:)`, but at a position and without moving the position of the file.
     package func read(
         into buffer: inout [UInt8], limit: Int, at position: Int64
     ) throws(SyscallFailure) {
@@ -115,7 +115,8 @@ extension File {
         if count < limit { buffer.removeLast(limit - count) }
     }
 
-    /// Lends the bytes from `position` on, as many as the buffer holds or the file still has; none at its end.
+    /// Reads at `position` and calls `body` with the bytes: as many as the buffer holds or the file still has, none at
+    /// its end.
     package func read<Result>(
         at position: Int64, with buffer: ReadBuffer, _ body: (RawSpan) throws -> Result
     ) throws -> Result {
@@ -124,7 +125,7 @@ extension File {
         return try body(UnsafeRawBufferPointer(rebasing: memory[..<count]).bytes)
     }
 
-    /// The next run of data at or behind a position; nil if nothing but a hole is left (lseek(2), SEEK_DATA and SEEK_HOLE).
+    /// The next range of data at or after a position; nil if only a hole is left (lseek(2), SEEK_DATA and SEEK_HOLE).
     package func data(from position: Int64) throws(SyscallFailure) -> Range<Int64>? {
         let start = ck_seek_data(raw, position)
         if start == -Int64(ENXIO) { return nil }
@@ -132,7 +133,7 @@ extension File {
         return start..<Int64(try syscall("lseek") { ck_seek_hole(raw, start) })
     }
 
-    /// Writes all of it at the file's position.
+    /// Writes all bytes at the position of the file.
     package func write(_ bytes: RawSpan) throws(SyscallFailure) {
         try bytes.withUnsafeBytes { memory throws(SyscallFailure) in
             var done = 0
@@ -144,7 +145,7 @@ extension File {
         }
     }
 
-    /// Writes all of it at `offset`; what lies before and was never written is a hole.
+    /// Writes all bytes at `offset`. A gap that was never written stays a hole.
     package func write(_ bytes: RawSpan, at offset: Int64) throws(SyscallFailure) {
         try bytes.withUnsafeBytes { memory throws(SyscallFailure) in
             var done = 0
@@ -158,15 +159,15 @@ extension File {
         }
     }
 
-    /// Writes as `write(_:at:)` does, but leaves long runs of zeros out: holes in a file that has nothing there.
+    /// Writes as `write(_:at:)`, but skips long runs of zeros, which become holes in a new file.
     ///
-    /// - Returns: how many bytes were written.
+    /// - Returns: the number of bytes written.
     package func writeSparsely(_ bytes: RawSpan, at offset: Int64) throws(SyscallFailure) -> Int64 {
         var written: Int64 = 0
         var start = 0
         var end = 0
         while start < bytes.byteCount {
-            // Pieces that end where the file has a multiple of the hole's size.
+            // Pieces end at multiples of the hole size in the file.
             let rest = Self.holeSize - Int((offset + Int64(end)) % Int64(Self.holeSize))
             let next = min(end + rest, bytes.byteCount)
             let isHole = bytes.isZero(end..<next)
@@ -183,17 +184,17 @@ extension File {
         return written
     }
 
-    /// Small enough to find the holes of disk images, large enough not to cut a file into crumbs.
+    /// In bytes: small enough to find the holes of disk images, large enough to keep writes large.
     private static let holeSize = 1 << 16
 
     package func truncate(to size: Int64) throws(SyscallFailure) {
         try syscall("ftruncate", in: raw) { ck_ftruncate(self.raw, size) }
     }
 
-    /// Copies all data of `source` to this file, which is new. Blocks are shared where the file system can
-    /// (ioctl_ficlone(2)), and holes are left as holes elsewhere (copy_file_range(2), lseek(2) SEEK_DATA).
+    /// Copies the content of `source` to this file, which is new. Blocks are shared if the file system can
+    /// (ioctl_ficlone(2)); otherwise holes are kept (copy_file_range(2), lseek(2) SEEK_DATA).
     ///
-    /// - Parameter isWanted: polled before each piece of 16 MiB; when it returns false, the call fails with ECANCELED.
+    /// - Parameter isWanted: polled before each piece of 16 MiB; the call fails with ECANCELED when it returns false.
     package func copyContent(
         of source: borrowing File, isWanted: () -> Bool = { true }
     ) throws(SyscallFailure) {
@@ -208,7 +209,8 @@ extension File {
         }
     }
 
-    /// - Returns: false where the kernel cannot, for whatever reason but a broken or full device.
+    /// - Returns: false if the blocks cannot be shared.
+    /// - Throws: only errors of a full or faulty device.
     private func share(_ source: borrowing File) throws(SyscallFailure) -> Bool {
         let from = source.raw
         do {
@@ -220,8 +222,8 @@ extension File {
         }
     }
 
-    /// Bytes that are copied by one call.
-    private static let copiedAtOnce: Int64 = 16 << 20
+    /// Bytes per call of copy_file_range(2).
+    private static let copyChunkSize: Int64 = 16 << 20
 
     private func copy(
         _ source: borrowing File, _ range: Range<Int64>, _ isWanted: () -> Bool
@@ -232,13 +234,14 @@ extension File {
             var from = position
             var to = position
             let raw = source.raw
-            let size = min(range.upperBound - position, Self.copiedAtOnce)
+            let size = min(range.upperBound - position, Self.copyChunkSize)
             let copied = ck_copy_file_range(raw, &from, self.raw, &to, Int(size))
             switch Errno(rawValue: CInt(copied < 0 ? -copied : 0)) {
             case .interrupted: continue
             case .improperLink, .invalidArgument, .notSupported, .noFunction, .notPermitted:
-                // Between file systems of two types since kernel 5.19, or files that are no files (copy_file_range(2)).
-                return try copyByHand(source, position..<range.upperBound, isWanted)
+                // Fails between file systems of different types since kernel 5.19, and for special files
+                // (copy_file_range(2)).
+                return try copyBuffered(source, position..<range.upperBound, isWanted)
             case let errno where copied < 0: throw SyscallFailure("copy_file_range", errno: errno)
             default:
                 if copied == 0 { return }
@@ -247,7 +250,7 @@ extension File {
         }
     }
 
-    private func copyByHand(
+    private func copyBuffered(
         _ source: borrowing File, _ range: Range<Int64>, _ isWanted: () -> Bool
     ) throws(SyscallFailure) {
         let raw = source.raw
@@ -270,13 +273,13 @@ extension File {
     }
 
     /// - Throws: also EPERM if the kernel dropped setuid, setgid or the sticky bit without an error (chmod(2)): without
-    ///   CAP_FSETID, or where a file system does not keep them.
+    ///   CAP_FSETID, or on a file system that does not store them.
     package func setMode(_ mode: UInt32) throws(SyscallFailure) {
         try syscall("fchmod") { ck_fchmod(self.raw, mode) }
         try checkSpecialBits(mode, "fchmod", "")
     }
 
-    /// Reads a mode back that has more than permission bits.
+    /// Verifies, by reading it back, a mode with more than permission bits.
     func checkSpecialBits(
         _ mode: UInt32, _ call: String, _ name: @autoclosure () -> String
     ) throws(SyscallFailure) {
@@ -305,7 +308,7 @@ extension File {
         try syscall("fremovexattr", name.description) { name.withCString { ck_fremovexattr(self.raw, $0) } }
     }
 
-    /// Nil where the attribute or the file system's support for it is missing.
+    /// The value of an attribute; nil if it or the support of the file system is missing.
     package func extendedAttribute(_ name: AttributeName) throws(SyscallFailure) -> [UInt8]? {
         try readExtendedAttribute("fgetxattr", name) { ck_fgetxattr(self.raw, $0, $1, $2) }
     }
@@ -314,13 +317,14 @@ extension File {
         try listExtendedAttributes("flistxattr") { ck_flistxattr(self.raw, $0, $1) }
     }
 
-    /// Bytes that its file system has free for this process: what is kept for root, only root of the machine gets.
+    /// Free bytes of the file system for this process. Only root of the initial user namespace can use the reserved
+    /// blocks.
     package func freeBytes() throws(SyscallFailure) -> Int64 {
         let isRoot: CInt = Privileges.current.isInitialNamespace && Process.effectiveUserID == 0 ? 1 : 0
         return Int64(try syscall("fstatfs") { ck_free_bytes(self.raw, isRoot) })
     }
 
-    /// What its file system is called; its number where that is not known here (statfs(2)).
+    /// Name of the file system type; its magic number in hexadecimal if the name is not known here (statfs(2)).
     package func fileSystemType() throws(SyscallFailure) -> String {
         let magic = try syscall("fstatfs") { ck_file_system_magic(self.raw) }
         let known: [Int64: String] = [
@@ -332,16 +336,16 @@ extension File {
         return known[magic] ?? "0x" + String(magic, radix: 16)
     }
 
-    /// Makes the file durable, and reports write errors since it was opened (fsync(2)): EIO, ENOSPC, EDQUOT. On a
-    /// directory it is about the names in it.
+    /// Makes the file durable, and reports write errors since it was opened (fsync(2)): EIO, ENOSPC, EDQUOT. For a
+    /// directory, makes its entries durable.
     package func sync() throws(SyscallFailure) { try syscall("fsync") { ck_fsync(self.raw) } }
 
-    /// Makes the whole file system durable; reports write errors since this descriptor was opened (syncfs(2),
+    /// Makes the whole file system durable, and reports write errors since this descriptor was opened (syncfs(2),
     /// kernel ≥ 5.8).
     package func syncFileSystem() throws(SyscallFailure) { try syscall("syncfs") { ck_syncfs(self.raw) } }
 }
 
-/// How a file of the user's is opened (open(2)).
+/// Flags of open(2).
 package struct OpenFlags: Sendable {
     let rawValue: CInt
     package static let read = OpenFlags(rawValue: O_RDONLY)
@@ -358,10 +362,10 @@ package func escaped(_ path: FilePath) -> String {
 }
 
 extension File {
-    /// Takes the exclusive lock of one byte for as long as this descriptor is open (fcntl(2), open file
-    /// description locks): between processes and between two openings of one process alike.
+    /// Takes the exclusive lock of one byte, which lasts until the descriptor is closed. It excludes other processes
+    /// and other openings in this process (fcntl(2), open file description locks).
     ///
-    /// - Returns: false while somebody else has it.
+    /// - Returns: false if another opening holds it.
     package func tryLock(at offset: Int64 = 0) throws(SyscallFailure) -> Bool {
         do {
             try syscall("fcntl", "lock") { ck_ofd_lock(raw, Int16(F_WRLCK), offset, 1) }
@@ -371,7 +375,7 @@ extension File {
         }
     }
 
-    /// Whether another opening of the file has that lock.
+    /// Whether another opening of the file holds that lock.
     package func isLocked(at offset: Int64) throws(SyscallFailure) -> Bool {
         try syscall("fcntl", "lock") { ck_ofd_is_locked(raw, offset, 1) } == 1
     }

@@ -1,26 +1,28 @@
-/// Which extended attributes are a file's own. Everything that copies, removes, compares, records or verifies attributes asks
-/// here.
+/// Decides which extended attributes belong to a file. All code that copies, removes, compares, records or verifies
+/// attributes uses this.
 ///
-/// A file's own are `user.*`, `trusted.*`, `security.*` and the two access control lists, with the exceptions below. All other
-/// names (`btrfs.*`, `bcachefs_effective.*`, `lustre.*`, `system.nfs4_acl`) are settings or views of one file system: another one
-/// refuses them, and to set or remove one may do something else.
+/// These are `user.*`, `trusted.*`, `security.*` and the two ACLs, with the exceptions below. All other names
+/// (`btrfs.*`, `bcachefs_effective.*`, `lustre.*`, `system.nfs4_acl`) are settings or views of one file system: another
+/// file system refuses them, and setting or removing one may have other effects.
 extension AttributeName {
     /// `system.posix_acl_access` (acl(5)).
     package static let accessControl = AttributeName(literal: "system.posix_acl_access")
-    /// `system.posix_acl_default`, of a directory: what its new entries get (acl(5)).
+    /// `system.posix_acl_default` of a directory: the ACL that new entries inherit (acl(5)).
     package static let defaultAccessControl = AttributeName(literal: "system.posix_acl_default")
 
-    /// Overlay's own marks: they belong to a layer's directory, and not to the files that it shows.
+    /// Whether this is a mark of overlayfs, which belongs to the directory of a layer and not to the files that the
+    /// layer contains.
     package var isOverlays: Bool { hasPrefix("trusted.overlay.") || hasPrefix("user.overlay.") }
 
-    /// Whether the attribute is a file's own and not the kernel's.
+    /// Whether the attribute belongs to the file, and not to the kernel or the file system.
     ///
-    /// - Parameter value: decides for IMA and EVM. What the kernel calculates for this very inode is its own; a portable signature
-    ///   is the file's (kernel: `enum evm_ima_xattr_type` of security/integrity/integrity.h).
+    /// - Parameter value: distinguishes IMA and EVM attributes. Hashes that the kernel computes for this inode belong
+    ///   to the kernel, portable signatures to the file (kernel: `enum evm_ima_xattr_type` in
+    ///   security/integrity/integrity.h).
     package func isFiles(_ value: some Collection<UInt8>) -> Bool {
         switch namespace {
         case .user: true
-        // XFS lists the lists that it keeps under these names as well (kernel: fs/xfs/libxfs/xfs_da_format.h).
+        // XFS also lists the ACLs that it stores under these names (kernel: fs/xfs/libxfs/xfs_da_format.h).
         case .trusted: !hasPrefix("trusted.SGI_ACL_")
         case .security:
             if self == Self.integrity {
@@ -28,7 +30,7 @@ extension AttributeName {
             } else if self == Self.metadataIntegrity {
                 value.first == 0x05  // EVM_XATTR_PORTABLE_DIGSIG
             } else {
-                // Labels of the host's policy.
+                // SELinux and Smack labels follow the policy of the host.
                 self != Self.selinux && !hasPrefix("security.SMACK64")
             }
         case .system: self == Self.accessControl || self == Self.defaultAccessControl
@@ -40,9 +42,10 @@ extension AttributeName {
     private static let integrity = AttributeName(literal: "security.ima")
     private static let metadataIntegrity = AttributeName(literal: "security.evm")
 
-    /// The namespaces that every file system of Linux knows (xattr(7)); nil for another one.
+    /// The namespace of an attribute, as all file systems know it (xattr(7)).
     package enum Namespace: Sendable { case user, trusted, security, system }
 
+    /// Nil for any other prefix.
     package var namespace: Namespace? {
         if hasPrefix("user.") { return .user }
         if hasPrefix("trusted.") { return .trusted }
@@ -52,14 +55,14 @@ extension AttributeName {
 }
 
 extension File {
-    /// The extended attributes that are the file's own, overlay's marks among them.
+    /// The extended attributes that belong to the file, including the marks of overlayfs.
     package func fileAttributes() throws(SyscallFailure) -> [(name: AttributeName, value: [UInt8])] {
         try own(try extendedAttributeNames()) { name throws(SyscallFailure) in try extendedAttribute(name) }
     }
 
-    /// Removes the extended attributes that are the file's own.
+    /// Removes the extended attributes that belong to the file.
     ///
-    /// - Parameter keepsMarks: whether overlay's marks stay.
+    /// - Parameter keepsMarks: whether the marks of overlayfs stay.
     package func removeFileAttributes(keepsMarks: Bool = true) throws(SyscallFailure) {
         for (name, _) in try fileAttributes() where !(keepsMarks && name.isOverlays) {
             try removeExtendedAttribute(name)
@@ -68,7 +71,7 @@ extension File {
 }
 
 extension Directory {
-    /// As `File.fileAttributes`, of a name in this directory.
+    /// Attributes of an entry, as `File.fileAttributes`; symlinks are not followed.
     package func fileAttributes(
         of name: FileName
     ) throws(SyscallFailure) -> [(name: AttributeName, value: [UInt8])] {
@@ -78,6 +81,7 @@ extension Directory {
     }
 }
 
+/// Values of the attributes that belong to the file; those removed meanwhile are left out.
 private func own(
     _ names: [AttributeName], _ value: (AttributeName) throws(SyscallFailure) -> [UInt8]?
 ) throws(SyscallFailure) -> [(name: AttributeName, value: [UInt8])] {

@@ -1,14 +1,14 @@
-/// One component of a path as the kernel takes it: 1 to 255 bytes without `/` and NUL, neither `.` nor `..`.
+/// A path component that can name a directory entry: 1 to 255 bytes without `/` and NUL, neither `.` nor `..`.
 ///
-/// Bytes, never `String`: a name need not be UTF-8 (path_resolution(7)).
+/// Stored as bytes, because names need not be UTF-8 (path_resolution(7)).
 package struct FileName: Hashable, Sendable, CustomStringConvertible {
     /// NAME_MAX of every Linux file system that can hold a layer (limits.h).
     package static let maximumLength = 255
 
-    /// The bytes and the NUL that C wants behind them.
+    /// The bytes and a terminating NUL for C.
     private let terminated: [UInt8]
 
-    /// Nil unless `bytes` can name an entry of a directory.
+    /// Nil if `bytes` cannot name a directory entry.
     package init?(_ bytes: ArraySlice<UInt8>) {
         let dot = UInt8(ascii: ".")
         guard !bytes.isEmpty, bytes.count <= Self.maximumLength, !bytes.contains(0),
@@ -23,8 +23,8 @@ package struct FileName: Hashable, Sendable, CustomStringConvertible {
 
     package init?(_ bytes: some Collection<UInt8>) { self.init(Array(bytes)[...]) }
 
-    /// `.wh.X` for an X of up to 255 bytes: a name that only an archive can have, of up to 259 bytes. The kernel refuses it
-    /// where it is longer than 255 (ENAMETOOLONG). Nil for anything else.
+    /// The name `.wh.X` for an X of up to 255 bytes; nil for any other name. It may have up to 259 bytes, which an
+    /// archive can hold but the kernel refuses (ENAMETOOLONG).
     package init?(whiteout bytes: ArraySlice<UInt8>) {
         guard bytes.starts(with: Self.whiteoutPrefix),
             let hidden = FileName(bytes.dropFirst(Self.whiteoutPrefix.count))
@@ -32,17 +32,17 @@ package struct FileName: Hashable, Sendable, CustomStringConvertible {
         self.init(whiteoutOf: hidden)
     }
 
-    /// `.wh.X` for X.
+    /// The whiteout name `.wh.X` for X.
     package init(whiteoutOf hidden: FileName) { terminated = Self.whiteoutPrefix + hidden.terminated }
 
     private static let whiteoutPrefix = Array(".wh.".utf8)
 
-    /// For names that the program itself chooses; a wrong one is refused by the kernel, not here.
+    /// A name chosen by the program; not checked here, so that the kernel refuses an invalid one.
     package init(literal: String) {
         self.terminated = Array(literal.utf8) + [0]
     }
 
-    /// A component of a path that the user has given, which may be `.` or `..`.
+    /// A component of a path from the user; may be `.` or `..`.
     init(component: ArraySlice<UInt8>) { terminated = component + [0] }
 
     package var bytes: ArraySlice<UInt8> { terminated.dropLast() }
@@ -62,11 +62,11 @@ package struct FileName: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// Bytes from outside as text that a terminal may see: valid printable UTF-8 stays, everything else is
-/// `\xNN`.
+/// Untrusted bytes as text that is safe to print: valid printable UTF-8 stays, a backslash is doubled, every other byte
+/// becomes `\xNN`.
 package func escaped(_ bytes: some Sequence<UInt8>) -> String {
     let all = Array(bytes)
-    // Almost all names.
+    // The common case.
     if all.allSatisfy({ (0x20...0x7E).contains($0) && $0 != UInt8(ascii: "\\") }) {
         return String(decoding: all, as: UTF8.self)
     }
@@ -89,14 +89,14 @@ package func escaped(_ bytes: some Sequence<UInt8>) -> String {
     return text
 }
 
-/// Text from outside that is meant to be read: a character that a terminal or a log would act on, or that shows as nothing,
-/// becomes its bytes, `\xNN` each. Line breaks and bidirectional controls (CVE-2021-42574) are among them.
+/// Untrusted text that is meant to be read. A character that a terminal or a log would interpret, or that is invisible,
+/// becomes its bytes as `\xNN`; line breaks and bidirectional controls (CVE-2021-42574) are among them.
 ///
-/// Idempotent, and what `escaped` has returned stays as it is: unlike there, a backslash is not doubled.
+/// Idempotent, and keeps the results of `escaped`, because it does not double backslashes.
 ///
-/// - Parameter kept: characters that stay, e.g. the line breaks of a text of several lines.
+/// - Parameter kept: characters that stay, e.g. the line breaks of a multi-line text.
 package func printable(_ text: String, keeping kept: Set<Unicode.Scalar> = []) -> String {
-    // Almost all texts.
+    // The common case.
     if text.utf8.allSatisfy({ (0x20...0x7E).contains($0) }) { return text }
     var result = String.UnicodeScalarView()
     for scalar in text.unicodeScalars {
@@ -109,7 +109,7 @@ package func printable(_ text: String, keeping kept: Set<Unicode.Scalar> = []) -
     return String(result)
 }
 
-/// Whether a terminal shows the character, and does nothing else with it.
+/// Whether a terminal displays the character without interpreting it.
 package func isPrintable(_ scalar: Unicode.Scalar) -> Bool {
     switch scalar.properties.generalCategory {
     case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .unassigned, .privateUse: false

@@ -1,5 +1,5 @@
-/// Who owns a file where the file cannot be given to them, in `user.rootlesscontainers`: a message of Protocol Buffers with the
-/// user as field 1 and the group as field 2, as umoci and PRoot write it.
+/// The owner of a file that cannot be set with chown(2), stored in the attribute `user.rootlesscontainers`: a protobuf
+/// message with the user ID as field 1 and the group ID as field 2, as umoci and PRoot write it.
 package struct FileOwner: Equatable, Sendable {
     package static let attribute = AttributeName(literal: "user.rootlesscontainers")
 
@@ -11,7 +11,7 @@ package struct FileOwner: Equatable, Sendable {
         self.gid = gid
     }
 
-    /// Nil for what is no such message.
+    /// Nil if the bytes are not such a message.
     package init?(_ bytes: [UInt8]) {
         var ids: [UInt64] = [0, 0]
         var rest = bytes[...]
@@ -32,7 +32,7 @@ package struct FileOwner: Equatable, Sendable {
         gid = UInt32(ids[1])
     }
 
-    /// A field that is 0 is left out, as the format has it.
+    /// The encoded message. A field with the value 0 is omitted, as in proto3.
     package var encoded: [UInt8] {
         var bytes = [UInt8]()
         for (tag, id) in [(UInt8(0x08), uid), (0x10, gid)] where id != 0 {

@@ -1,7 +1,7 @@
 internal import CKernel
 internal import Glibc
 
-/// What a name in a directory is, as stat(2) tells it.
+/// The status of a file (stat(2)).
 package struct FileStatus: Equatable, Sendable {
     package enum Kind: Equatable, Sendable {
         case regular, directory, symlink, fifo, socket
@@ -14,15 +14,15 @@ package struct FileStatus: Equatable, Sendable {
     package let mode: UInt32
     package let uid: UInt32
     package let gid: UInt32
-    /// Bytes; for a symlink the length of its target.
+    /// In bytes; for a symlink the length of its target.
     package let size: Int64
-    /// 512-byte units, whatever the file system's own block size (stat(2)).
+    /// Allocated blocks of 512 bytes, regardless of the block size of the file system (stat(2)).
     package let blocks: Int64
     package let accessTime: Timestamp
     package let modificationTime: Timestamp
     package let changeTime: Timestamp
     package let linkCount: UInt64
-    /// Device and inode number: the same for all names of one file.
+    /// Device and inode number: equal for all hard links of a file.
     package let identity: Identity
 
     package struct Identity: Hashable, Sendable {
@@ -30,7 +30,8 @@ package struct FileStatus: Equatable, Sendable {
         package let inode: UInt64
     }
 
-    /// What a snapshot of a file system takes over, and every change renews.
+    /// Inode number and change time: a snapshot of the file system keeps both, and every change of the file renews the
+    /// time.
     package struct Version: Hashable, Sendable {
         let inode: UInt64
         let changeTime: Timestamp
@@ -38,15 +39,17 @@ package struct FileStatus: Equatable, Sendable {
 
     package var version: Version { Version(inode: identity.inode, changeTime: changeTime) }
 
-    /// Bytes of one of `blocks`.
+    /// Size of a unit of `blocks` in bytes.
     package static let blockSize: Int64 = 512
 
-    /// In such a directory only the owner of an entry, or of the directory, renames and removes it (unlink(2), EPERM).
+    /// In a sticky directory only the owner of an entry, or of the directory, can rename or remove the entry
+    /// (unlink(2), EPERM).
     package var isSticky: Bool { mode & 0o1000 != 0 }
 
     package var isDirectory: Bool { kind == .directory }
 
-    /// A character device 0:0 hides the name in the layers below (kernel: overlayfs.rst, "whiteouts").
+    /// Whether this is a whiteout of overlayfs: a character device 0:0, which hides the name in lower layers (kernel:
+    /// overlayfs.rst, "whiteouts").
     package var isWhiteout: Bool { kind == .character(DeviceNumber(major: 0, minor: 0)) }
 
     init(_ raw: stat) {
@@ -75,7 +78,7 @@ package struct FileStatus: Equatable, Sendable {
     }
 }
 
-/// A device number in its two parts (makedev(3)): the kernel keeps 12 bits of major and 20 of minor.
+/// A device number as major and minor number (makedev(3)); the kernel keeps 12 bits of the major and 20 of the minor.
 package struct DeviceNumber: Hashable, Sendable {
     package static let maximumMajor: UInt32 = (1 << 12) - 1
     package static let maximumMinor: UInt32 = (1 << 20) - 1
@@ -89,7 +92,7 @@ package struct DeviceNumber: Hashable, Sendable {
     }
 }
 
-/// Seconds since 1970-01-01 UTC, negative before, and 0 to 999,999,999 nanoseconds that always count forward.
+/// A point in time: seconds since 1970-01-01 UTC, which may be negative, plus 0 to 999,999,999 nanoseconds.
 package struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertible {
     package static let epoch = Timestamp(seconds: 0, nanoseconds: 0)
 
@@ -105,7 +108,7 @@ package struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertibl
         (left.seconds, left.nanoseconds) < (right.seconds, right.nanoseconds)
     }
 
-    /// As date(1) takes it behind `@`: `-1.5` is half a second before 1970.
+    /// Decimal seconds, as date(1) accepts after `@`: `-1.5` is 1.5 seconds before 1970.
     package var description: String {
         let isNegative = seconds < 0 && nanoseconds > 0
         let (whole, rest) = isNegative ? (seconds + 1, 1_000_000_000 - nanoseconds) : (seconds, nanoseconds)

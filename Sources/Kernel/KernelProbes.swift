@@ -2,23 +2,22 @@ internal import CKernel
 internal import Glibc
 package import SystemPackage
 
-/// What this kernel can do, by trying it. Nothing stays of the trials.
+/// Probes kernel features by using them, and leaves nothing behind. Nil means that the process lacks the permission to
+/// probe.
 package enum KernelProbes {
-    /// Whether file systems are mounted by fsopen(2) and its kin.
-    ///
-    /// - Returns: nil where it is not permitted to ask.
+    /// Whether the kernel has fsopen(2) and the related calls.
     package static func hasMountCalls() -> Bool? {
         trial { () throws(SyscallFailure) in _ = try MountCalls.Context(type: "tmpfs") }
     }
 
-    /// Whether there is an overlay file system.
+    /// Whether the kernel supports overlayfs.
     package static func hasOverlay() -> Bool? {
         trial { () throws(SyscallFailure) in _ = try MountCalls.Context(type: "overlay") }
     }
 
-    /// Whether owners can be mapped at a mount.
+    /// Whether the kernel supports ID-mapped mounts (mount_setattr(2)).
     package static func hasMappedMounts() -> Bool? {
-        // Only whoever owns the file system may.
+        // Only the user namespace that owns a file system may map its mounts.
         guard Privileges.current.isInitialNamespace else { return nil }
         return trial { () throws(SyscallFailure) in
             let tree = File(adopting: try syscall("open_tree") { ck_open_tree("/") })
@@ -26,13 +25,13 @@ package enum KernelProbes {
             do throws(SyscallFailure) {
                 try syscall("mount_setattr") { ck_mount_set_owners(tree.raw, own.raw) }
             } catch {
-                // That one's own namespace is refused is an answer, too.
+                // The refusal of the own namespace (EINVAL or EPERM) also shows that the call exists.
                 if error.errno == .noFunction { throw error }
             }
         }
     }
 
-    /// Whether a directory's file system shares blocks between files (ioctl_ficlone(2)).
+    /// Whether the file system of a directory supports sharing blocks between files (ioctl_ficlone(2)).
     package static func sharesBlocks(in folder: FilePath) -> Bool? {
         trial { () throws(SyscallFailure) in
             let source = try File.temporary(in: folder)
@@ -44,8 +43,8 @@ package enum KernelProbes {
         }
     }
 
-    /// How whiteouts can be made in a directory, and whether its file system records the types of entries; tried in one that is
-    /// removed again.
+    /// The form in which whiteouts can be made in a directory, and whether its file system records the types of
+    /// entries. Probed in a temporary subdirectory.
     package static func layers(
         in folder: FilePath
     ) throws(SyscallFailure) -> (form: WhiteoutForm, recordsTypes: Bool) {

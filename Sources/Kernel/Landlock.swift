@@ -1,13 +1,14 @@
 internal import CKernel
 
-/// The kernel's own fence around a thread (landlock(7)).
+/// Restricts a thread with Landlock (landlock(7)).
 package enum Landlock {
-    /// The first version that knows both renaming across directories (REFER) and truncation: Linux 6.2.
+    /// The first ABI version with rights for both cross-directory renames (REFER) and truncation: Linux 6.2.
     private static let oldestVersion: CInt = 3
 
-    /// Writing, truncating, making and removing of every kind, linking and renaming across directories.
+    /// The restricted rights: writing, truncating, making and removing entries of every type, linking and renaming
+    /// across directories.
     ///
-    /// Reading is free: layers below, blobs and the C library's files lie elsewhere.
+    /// Reading is not restricted: lower layers, blobs and the files of the C library are elsewhere.
     private static let writing: UInt64 = {
         let writeFile: UInt64 = 1 << 1
         let removeDirectory: UInt64 = 1 << 4
@@ -20,17 +21,17 @@ package enum Landlock {
 
     package static let isAvailable = ck_landlock_abi() >= oldestVersion
 
-    /// The version of the kernel's interface; nil where there is none, or none that is switched on.
+    /// ABI version of Landlock; nil if the kernel does not support it or has it disabled.
     package static var version: Int? {
         let version = ck_landlock_abi()
         return version > 0 ? Int(version) : nil
     }
 
-    /// From now on the calling thread, and each that it starts, can change names and contents below one
-    /// directory alone, and can mount nothing. Owners, modes, times and attributes are not covered
-    /// (landlock(7), "Current limitations").
+    /// Restricts the calling thread, and the threads it starts later: they can change names and contents only below one
+    /// directory, and cannot mount. Changes of owners, modes, times and attributes are not restricted (landlock(7),
+    /// "Current limitations").
     ///
-    /// - Returns: false where the kernel has no such fence; then nothing has changed.
+    /// - Returns: false if the kernel has no Landlock of this version; the thread is then not restricted.
     @discardableResult
     package static func confine(to directory: Directory) throws(SyscallFailure) -> Bool {
         guard isAvailable else { return false }

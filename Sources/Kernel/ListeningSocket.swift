@@ -2,18 +2,18 @@ internal import CKernel
 internal import Glibc
 package import SystemPackage
 
-/// A stream socket of the unix domain on which this process listens (unix(7)).
+/// A Unix stream socket on which this process listens (unix(7)).
 package final class ListeningSocket: Sendable {
     package enum Failure: Error, Sendable {
-        /// Somebody listens there.
+        /// Another process listens there.
         case inUse
-        /// Something is there that is no socket.
+        /// The path exists and is not a socket.
         case notASocket
-        /// Longer than an address of a socket can be: 107 bytes.
+        /// The path is longer than a socket address can hold: 107 bytes.
         case pathTooLong
-        /// The service manager has handed over something else than one socket to listen on.
+        /// The service manager passed something other than one listening socket.
         case notOneSocket(count: Int)
-        /// Another user made what is there, or could replace it.
+        /// Another user owns the existing file, or could replace it.
         case foreign(OwnershipFailure)
         case system(SyscallFailure)
 
@@ -27,16 +27,16 @@ package final class ListeningSocket: Sendable {
         }
     }
 
-    /// Whoever accepts connections owns it, and closes it.
+    /// Owned and closed by the server that accepts connections.
     package let descriptor: CInt
-    /// Nil of a socket that is the service manager's.
+    /// Nil for a socket of the service manager.
     private let path: FilePath?
-    /// Held while this process serves there, so that of two who start at once one gives way.
+    /// Held while this process serves on the path, so that of two servers that start at once one fails with `inUse`.
     private let lock: Lock?
 
-    /// The socket that the service manager has handed over (sd_listen_fds(3)); nil if it has none.
+    /// The socket passed by the service manager (sd_listen_fds(3)); nil if it passed none.
     ///
-    /// - Parameter environment: its value of a variable.
+    /// - Parameter environment: returns the value of a variable.
     package static func inherited(
         _ environment: (String) -> String?
     ) throws(Failure) -> ListeningSocket? {
@@ -57,13 +57,13 @@ package final class ListeningSocket: Sendable {
         self.lock = lock
     }
 
-    /// A file beside the socket: what is locked must not be replaced.
+    /// Lock on a file next to the socket. The socket itself cannot be locked, because it is replaced.
     private final class Lock: Sendable {
         private let file: File
 
         private init(_ file: consuming File) { self.file = file }
 
-        /// - Returns: nil while another process has it.
+        /// - Returns: nil if another process holds the lock.
         static func taken(for socket: FilePath) throws(OwnershipFailure) -> Lock? {
             let path = socket.removingLastComponent()
             let folder = try Ownership.attempting { () throws(SyscallFailure) in try Directory(opening: path)
@@ -75,12 +75,11 @@ package final class ListeningSocket: Sendable {
         }
     }
 
-    /// Listens on a path that only the owner may connect to. A socket that a process of this user left is replaced.
+    /// Listens on a path, with mode 0600. A socket left by a dead process of this user is replaced.
     ///
-    /// Not while other threads make files: the umask is changed for a moment.
-    ///
-    /// - Throws: `.foreign` for a folder in which another user could replace the socket, and for a socket or lock file of
-    ///   another user's.
+    /// - Precondition: no other thread creates files, because the umask is changed for a moment.
+    /// - Throws: `.foreign` if another user could replace the socket, or owns the existing socket or lock file;
+    ///   `.inUse` if another process listens there.
     package static func listening(at path: FilePath) throws(Failure) -> ListeningSocket {
         let lock: Lock?
         do throws(OwnershipFailure) {
@@ -102,6 +101,9 @@ package final class ListeningSocket: Sendable {
         }
     }
 
+    /// Removes the socket at `path` if no process listens there.
+    ///
+    /// - Throws: `.inUse` if a process listens there.
     private static func removeStale(_ path: FilePath) throws(Failure) {
         guard let status = try? File.statusNotFollowing(path) else { return }
         guard status.kind == .socket else { throw .notASocket }
@@ -119,18 +121,20 @@ package final class ListeningSocket: Sendable {
         throw .inUse
     }
 
-    /// Takes its name away: nobody finds it any more. The service manager's stays.
+    /// Removes the socket from the file system, so that no client can connect any more. A socket of the service manager
+    /// stays.
     package func removeName() {
         guard let path else { return }
         _ = path.withPlatformString { unlink($0) }
     }
 }
 
-/// What started this process and waits to hear how it is (systemd, or whoever speaks sd_notify(3)).
+/// The service manager that started this process and expects its state: systemd, or another implementation of
+/// sd_notify(3).
 package struct ServiceManager: Sendable {
     private let address: String?
 
-    /// - Parameter address: the variable `NOTIFY_SOCKET`; nil if nobody wants to hear.
+    /// - Parameter address: value of `NOTIFY_SOCKET`; nil if no notification is expected.
     package init(address: String?) { self.address = address }
 
     package enum State: String, Sendable {
@@ -138,7 +142,7 @@ package struct ServiceManager: Sendable {
         case stopping = "STOPPING=1"
     }
 
-    /// Best effort: a service that cannot say that it is ready is ready all the same.
+    /// Sends a state; errors are ignored, because the service works without the notification.
     package func tell(_ state: State) {
         if let address { _ = ck_notify(address, state.rawValue) }
     }

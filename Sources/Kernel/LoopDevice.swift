@@ -2,19 +2,18 @@ internal import CKernel
 internal import Glibc
 package import SystemPackage
 
-/// A file as a block device (loop(4)).
+/// A block device backed by a file (loop(4)).
 ///
-/// The kernel frees the device when nobody has it open any more: neither this object nor a mount of it. So it goes by
-/// itself however the process ends.
+/// The kernel frees the device after its last user has closed it, this object and mounts included. So it is freed
+/// however the process ends.
 package final class LoopDevice: Sendable {
     /// E.g. `/dev/loop3`.
     package let path: FilePath
     private let file: File
 
     /// - Parameter readOnly: the file is never written to, whatever is mounted from the device.
-    /// - Throws: ENOENT with the device's name where /dev is not the kernel's own (devtmpfs) and has no node for it,
-    ///   EPERM without CAP_SYS_ADMIN, EINVAL before kernel 5.8 (LOOP_CONFIGURE), EBUSY where others are faster all the
-    ///   time.
+    /// - Throws: ENOENT with the device's path if /dev is not a devtmpfs and has no node for it, EPERM without
+    ///   CAP_SYS_ADMIN, EINVAL before kernel 5.8 (LOOP_CONFIGURE), EBUSY if other processes took every free device.
     package convenience init(of file: FilePath, readOnly: Bool) throws(SyscallFailure) {
         try self.init(
             of: try File.open(file, readOnly ? .read : .readWrite), name: file.lastComponent?.string ?? "",
@@ -22,8 +21,8 @@ package final class LoopDevice: Sendable {
     }
 
     /// - Parameters:
-    ///   - backing: the open file: another one that has its name by now is not meant.
-    ///   - name: what losetup(8) calls it until the kernel shows its path.
+    ///   - backing: the open file, even if its name leads to another file by now.
+    ///   - name: name that losetup(8) shows until the kernel reports the path.
     package init(of backing: borrowing File, name: String, readOnly: Bool) throws(SyscallFailure) {
         let raw = backing.raw
         let control = try File.open("/dev/loop-control", .readWrite)
@@ -41,7 +40,7 @@ package final class LoopDevice: Sendable {
                 return
             } catch {
                 attempt += 1
-                // Free is what another process may have taken since; it is gone where one has removed it.
+                // Between the two calls another process may have taken the device (EBUSY), or removed it (ENXIO).
                 let isLost = error.errno == .resourceBusy || error.errno == .noSuchAddressOrDevice
                 guard isLost, attempt < Self.attempts else { throw error }
                 Process.sleep(milliseconds: 1)

@@ -2,12 +2,13 @@ internal import CKernel
 internal import Glibc
 package import SystemPackage
 
-/// The mount calls: fsopen(2) and its kin (kernel ≥ 5.2), mount(2) for older needs. All need CAP_SYS_ADMIN.
+/// Mount system calls: fsopen(2) and the related calls (kernel ≥ 5.2), and mount(2) for overlayfs with relative paths.
+/// All need CAP_SYS_ADMIN.
 package enum MountCalls {
-    /// What one fsconfig(2) value may hold (kernel: fs/fsopen.c, 256 with the NUL).
+    /// Longest value of fsconfig(2) in bytes (kernel: fs/fsopen.c, 256 with the NUL).
     package static let longestValue = 255
 
-    /// A file system that is being configured, before it is mounted.
+    /// The configuration of a file system that is not mounted yet.
     package struct Context: ~Copyable {
         private let file: File
 
@@ -27,12 +28,12 @@ package enum MountCalls {
             }
         }
 
-        /// Creates the file system and attaches it.
+        /// Creates the file system and mounts it on `target`.
         package func mount(on target: FilePath, readOnly: Bool) throws(SyscallFailure) {
             try attach(try create(readOnly: readOnly), to: target)
         }
 
-        /// Creates the file system and a mount of it that is attached nowhere.
+        /// Creates the file system and a mount that is not attached to any directory.
         func create(readOnly: Bool) throws(SyscallFailure) -> File {
             try syscall("fsconfig", "create") { ck_fsconfig(file.raw, ck_fsconfig_create, nil, nil, 0) }
             let attributes: UInt32 = readOnly ? ck_mount_attribute_read_only : 0
@@ -40,12 +41,12 @@ package enum MountCalls {
         }
     }
 
-    /// Whether overlay takes one `lowerdir+` a layer (kernel ≥ 6.7). Asked of the kernel; nothing is mounted.
+    /// Whether overlayfs accepts one `lowerdir+` option per layer (kernel ≥ 6.7). Probed without mounting.
     ///
-    /// Before 6.5 overlay does not parse its options by fsconfig(2): any is taken, and judged at the mount. So an
-    /// option that cannot exist is asked for too.
+    /// Before 6.5 overlayfs does not parse options in fsconfig(2): it accepts any option and checks it when mounting.
+    /// An option that cannot exist reveals this.
     ///
-    /// - Returns: nil where asking is not permitted.
+    /// - Returns: nil if the process lacks the permission to probe.
     package static func takesAppendedLowers() -> Bool? {
         do {
             let context = try Context(type: "overlay")
@@ -61,7 +62,7 @@ package enum MountCalls {
         }
     }
 
-    /// Attaches a directory a second time. A read-only bind is read-only from its first moment.
+    /// Bind-mounts a directory. A read-only bind mount is read-only from the start.
     package static func bind(_ source: FilePath, on target: FilePath, readOnly: Bool) throws(SyscallFailure) {
         let tree = File(
             adopting: try syscall("open_tree", escaped(source)) {
@@ -76,13 +77,13 @@ package enum MountCalls {
         try syscall("move_mount", escaped(target)) { target.withPlatformString { ck_move_mount(raw, $0) } }
     }
 
-    /// mount(2) of an overlay, with relative paths in its options seen from `directory`.
+    /// Mounts an overlay with mount(2); relative paths in the options start at `directory`.
     ///
-    /// - Precondition: at most 4095 bytes of options: the kernel cuts off the rest without a word.
+    /// - Precondition: at most 4095 bytes of options, because the kernel silently truncates the rest.
     package static func overlay(
         options: String, from directory: Directory, on target: FilePath, readOnly: Bool
     ) throws(SyscallFailure) {
-        precondition(options.utf8.count <= 4095, "mount(2) would cut these options")
+        precondition(options.utf8.count <= 4095, "mount(2) would truncate these options")
         let flags = readOnly ? UInt(readOnlyFlag) : 0
         try syscall("mount", escaped(target)) {
             target.withPlatformString {

@@ -1,38 +1,39 @@
-/// The way from a root down to a directory, of which a bounded number of directories stays open, however deep it is.
+/// The directories from a root down to the current one, of which a bounded number is open at any depth.
 ///
-/// Open are the deepest directories and every `interval`th above them. A closed one is opened again by name from the nearest
-/// open one above it, so that a walk through a whole tree opens each directory a constant number of times.
+/// The deepest directories stay open, and every `interval`th one above them. A closed directory is reopened by name
+/// from the nearest open one above it, so that the walk of a whole tree opens each directory a constant number of
+/// times.
 package struct OpenPath<Place> {
     private struct Level {
         let name: FileName
-        /// Nil while it is closed.
+        /// Nil while closed.
         var place: Place?
     }
 
-    /// Directories above the window that stay open, at most.
-    private static var mostCheckpoints: Int { 64 }
+    /// Maximum number of open directories above the window of the deepest ones.
+    private static var maximumCheckpoints: Int { 64 }
 
     private let root: Place
     private let window: Int
     private var interval = 64
     private var levels = [Level]()
 
-    /// - Parameter weight: descriptors that one place takes.
+    /// - Parameter weight: number of descriptors per place.
     package init(_ root: Place, weight: Int = 1) {
         self.root = root
         window = max(8, 64 / max(1, weight))
     }
 
-    /// Levels below the root.
+    /// Number of levels below the root.
     package var depth: Int { levels.count }
-    /// From the root down.
+    /// Names from the root down.
     package var names: [FileName] { levels.map(\.name) }
 
-    /// Goes down to a directory that the caller has opened in the deepest one.
+    /// Descends to a directory that the caller has opened in the deepest one.
     package mutating func descend(to name: FileName, _ place: Place) {
         levels.append(Level(name: name, place: place))
         close(levels.count - 1 - window)
-        guard levels.count > Self.mostCheckpoints * interval else { return }
+        guard levels.count > Self.maximumCheckpoints * interval else { return }
         interval *= 2
         for index in 0..<(levels.count - window) { close(index) }
     }
@@ -43,9 +44,9 @@ package struct OpenPath<Place> {
         if index >= 0, !index.isMultiple(of: interval) { levels[index].place = nil }
     }
 
-    /// The deepest directory, opened again if it was closed.
+    /// The deepest directory, reopened if it was closed.
     ///
-    /// - Parameter open: opens a directory of another one.
+    /// - Parameter open: opens an entry of a directory.
     package mutating func deepest<Failure>(
         _ open: (Place, FileName) throws(Failure) -> Place
     ) throws(Failure) -> Place {

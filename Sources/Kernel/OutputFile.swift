@@ -1,10 +1,10 @@
 internal import CKernel
 internal import Glibc
 
-/// A file that is written from its beginning to its end, perhaps a pipe, by whoever holds this.
+/// A file or pipe that is written sequentially.
 package final class OutputFile: Sendable {
     private let file: File
-    /// For a failure.
+    /// Name in failures.
     private let name: String
 
     package init(_ file: consuming File, name: String = "") {
@@ -12,14 +12,14 @@ package final class OutputFile: Sendable {
         self.name = name
     }
 
-    /// Another descriptor of the process's standard output.
+    /// A duplicate of standard output; closing it leaves the stream open.
     package static func standardOutput() throws(SyscallFailure) -> OutputFile {
         let name = SyscallFailure.standardOutput
         return OutputFile(
             File(adopting: try syscall("fcntl", name) { ck_duplicate(STDOUT_FILENO) }), name: name)
     }
 
-    /// Waits until all of it is taken.
+    /// Writes all bytes, blocking until they are written.
     package func write(_ bytes: RawSpan) throws(SyscallFailure) {
         do {
             try file.write(bytes)

@@ -2,15 +2,16 @@ internal import CKernel
 internal import Glibc
 package import SystemPackage
 
-/// A file or directory that another user made, replaced or can change, so that its content proves nothing.
+/// Why the content of a file or directory cannot be trusted: another user made it, or can change or replace it.
 package enum OwnershipFailure: Error, Equatable, Sendable, CustomStringConvertible {
     /// `path` is escaped for a terminal; `owner` is a user ID.
     case foreignOwner(path: String, owner: UInt32)
-    /// The group or everybody may write to it; of a file with an access ACL also a user or group named there.
+    /// Group or others have write permission; for a file with an access ACL, this includes users and groups that the
+    /// ACL names.
     case writableByOthers(path: String, mode: UInt32)
-    /// A symbolic link of another user, or one where none is followed.
+    /// A symbolic link of another user, or one that is not followed at this path.
     case symlink(path: String)
-    /// A file that has another name, perhaps in a directory where its content meant something else.
+    /// A file with more than one hard link: it may come from a directory where its content has another purpose.
     case hardLink(path: String)
     case wrongType(path: String, expected: String)
     case system(SyscallFailure)
@@ -22,24 +23,24 @@ package enum OwnershipFailure: Error, Equatable, Sendable, CustomStringConvertib
         case .writableByOthers(let path, let mode):
             "'\(path)' can be changed by other users (mode \(String(mode, radix: 8)))"
         case .symlink(let path): "'\(path)' is a symbolic link that another user may have made"
-        case .hardLink(let path): "'\(path)' has another name, under which another user may have found it"
+        case .hardLink(let path): "'\(path)' has another name (hard link), which another user may have made"
         case .wrongType(let path, let expected): "'\(path)' is not \(expected)"
         case .system(let failure): failure.description
         }
     }
 
-    /// What helps; nil where `cause` says it.
+    /// How to resolve the failure; nil if `cause` is enough to tell.
     package var hint: String? {
         switch self {
         case .foreignOwner, .symlink, .hardLink:
-            "name another place, or remove it if nothing in it is needed"
+            "use another path, or remove it if nothing in it is needed"
         case .writableByOthers:
-            "name another place, or run 'chmod go-w' on it if no other user has written to it"
+            "use another path, or run 'chmod go-w' on it if no other user has written to it"
         case .wrongType, .system: nil
         }
     }
 
-    /// The system call that failed, if other users have nothing to do with it.
+    /// The failed system call; nil if the failure concerns another user.
     package var cause: SyscallFailure? {
         switch self {
         case .system(let failure): failure
@@ -52,14 +53,15 @@ package enum OwnershipFailure: Error, Equatable, Sendable, CustomStringConvertib
     }
 }
 
-/// Decides, for the whole program, whether what it finds on the machine is its own.
+/// Decides for all modules whether a file or directory of the host can be trusted.
 ///
-/// **Rule.** What the program believes or continues (the store, a bundle's `config.json`, lock files, sockets) is owned by
-/// the effective user, has the expected type, is no symbolic link, and no other user may write to it. An access ACL that lets
-/// others write shows in the group bits of the mode (acl(5), "CORRESPONDENCE BETWEEN ACL ENTRIES AND FILE PERMISSION BITS").
+/// **Rule.** What the program trusts or continues (the store, a bundle's `config.json`, lock files, sockets) is owned
+/// by the effective user, has the expected type, is not a symbolic link, and no other user can write to it. An access
+/// ACL that grants write permission to others shows in the group bits of the mode (acl(5), "CORRESPONDENCE BETWEEN ACL
+/// ENTRIES AND FILE PERMISSION BITS").
 ///
-/// The directories above are the caller's choice: one whose entries another user can rename is accepted and reported
-/// (`FilePath.exposedAncestors`).
+/// The directories above are the choice of the caller: one in which another user can rename entries is accepted and
+/// reported (`FilePath.exposedAncestors`).
 package enum Ownership {
     package enum FileType: Sendable {
         case directory, regular
@@ -67,8 +69,9 @@ package enum Ownership {
         fileprivate var description: String { self == .directory ? "a directory" : "a regular file" }
     }
 
-    /// - Parameters:
-    ///   - path: named in the failure.
+    /// Checks a status against the rule.
+    ///
+    /// - Parameter path: path in the failure.
     package static func check(
         _ status: FileStatus, is type: FileType, at path: FilePath
     ) throws(OwnershipFailure) {
@@ -81,12 +84,12 @@ package enum Ownership {
         guard status.mode & Self.writeByOthers == 0 else {
             throw .writableByOthers(path: path, mode: status.mode)
         }
-        // Without fs.protected_hardlinks another user can give any file a second name.
+        // Without fs.protected_hardlinks another user can make a hard link to any file.
         if type == .regular, status.linkCount > 1 { throw .hardLink(path: path) }
     }
 
-    /// Whether a user ID is the effective user's. Where that has none in this user namespace, all users without one look alike
-    /// (user_namespaces(7), "Unmapped user and group IDs"), and nothing is the user's own.
+    /// Whether a user ID is the effective user's. If the effective user has no ID in this user namespace, no file is:
+    /// all users without an ID look alike (user_namespaces(7), "Unmapped user and group IDs").
     fileprivate static func isOwn(_ uid: UInt32) -> Bool { uid == Process.effectiveUserID && hasMappedID }
 
     private static let hasMappedID: Bool = {
@@ -101,28 +104,29 @@ package enum Ownership {
     /// `S_IWGRP | S_IWOTH`.
     private static let writeByOthers: UInt32 = 0o022
 
-    /// Whether no other user but root can rename or replace the entries of a directory that belong to the effective user or
-    /// to root.
-    fileprivate static func keepsEntries(_ directory: FileStatus) -> Bool {
+    /// Whether no user other than root and the effective user can rename or replace the entries that these two own in a
+    /// directory.
+    fileprivate static func protectsEntries(_ directory: FileStatus) -> Bool {
         guard isTrusted(directory.uid) else { return false }
-        // Of the group or, with an access ACL, of users and groups that it names.
+        // With an access ACL, the group bits include the users and groups that it names.
         return directory.isSticky || directory.mode & writeByOthers == 0
     }
 
+    /// Whether a user ID is root or the effective user.
     fileprivate static func isTrusted(_ uid: UInt32) -> Bool { uid == 0 || isOwn(uid) }
 
-    /// Checks a directory in which a file of a known name is to be made, locked and removed again, e.g. `/run` or `/tmp`: no
-    /// other user may replace that file.
+    /// Checks that no other user can replace a file with a known name in a directory such as `/run` or `/tmp`, where it
+    /// is made, locked and removed.
     static func check(folder path: FilePath) throws(OwnershipFailure) {
         let status = try attempting { () throws(SyscallFailure) in try File.status(of: path) }
         guard status.isDirectory else {
             throw .system(SyscallFailure("open", path: escaped(path), errno: .notDirectory))
         }
         guard isTrusted(status.uid) else { throw .foreignOwner(path: escaped(path), owner: status.uid) }
-        guard keepsEntries(status) else { throw .writableByOthers(path: escaped(path), mode: status.mode) }
+        guard protectsEntries(status) else { throw .writableByOthers(path: escaped(path), mode: status.mode) }
     }
 
-    /// Runs system calls, with their failures as `.system`.
+    /// Runs system calls, and wraps their failures in `.system`.
     package static func attempting<Value: ~Copyable>(
         _ body: () throws(SyscallFailure) -> Value
     ) throws(OwnershipFailure) -> Value {
@@ -135,10 +139,10 @@ package enum Ownership {
 }
 
 extension Directory {
-    /// Opens a directory of the effective user's that no other user may write to, made with mode 0700 if it is missing; the
-    /// directories above it are made as `makingAll` makes them.
+    /// Opens a directory that the effective user owns and no other user can write to. If it is missing, it is made with
+    /// mode 0700, and the directories above it as in `makingAll`.
     ///
-    /// - Parameter path: its last component is not followed if it is a symbolic link.
+    /// - Parameter path: a symbolic link as the last component is not followed.
     package static func openingOwn(_ path: FilePath) throws(OwnershipFailure) -> Directory {
         if let status = try? File.statusNotFollowing(path) {
             try Ownership.check(status, is: .directory, at: path)
@@ -150,9 +154,9 @@ extension Directory {
         return directory
     }
 
-    /// As `openingOwn`, for a directory in this one.
+    /// Opens a subdirectory as `openingOwn` does.
     ///
-    /// - Parameter path: of this directory, for the failure.
+    /// - Parameter path: path of this directory, for the failure.
     package func ensureOwnDirectory(
         _ literal: String, in path: FilePath
     ) throws(OwnershipFailure) -> Directory {
@@ -168,9 +172,9 @@ extension Directory {
         return directory
     }
 
-    /// Why the content of this directory proves nothing; nil if the directory is the effective user's own.
+    /// Why this directory cannot be trusted; nil if it meets the rule of `Ownership`.
     ///
-    /// - Parameter path: for the failure.
+    /// - Parameter path: path in the failure.
     package func ownershipFailure(at path: FilePath) throws(SyscallFailure) -> OwnershipFailure? {
         let status = try file.status()
         do throws(OwnershipFailure) {
@@ -186,14 +190,15 @@ extension Directory {
         try Ownership.check(status, is: .directory, at: path)
     }
 
-    /// Checks that a regular file is the effective user's and no other user may write to it, without opening it: to close a
-    /// descriptor of a database file would take the locks of SQLite from this process (fcntl(2), "Advisory record locking"),
-    /// but for one of O_PATH.
+    /// Checks that the effective user owns a regular file and no other user can write to it.
+    ///
+    /// The check uses an O_PATH descriptor. Closing any other descriptor of a database file would release the locks
+    /// that SQLite holds in this process (fcntl(2), "Advisory record locking").
     ///
     /// - Parameters:
-    ///   - path: of this directory, for the failure.
-    ///   - mode: the permissions that it gets if it has others; nil leaves them.
-    /// - Returns: false if it is missing.
+    ///   - path: path of this directory, for the failure.
+    ///   - mode: permissions that the file gets if its own differ; nil keeps them.
+    /// - Returns: false if the file is missing.
     @discardableResult
     package func checkOwnFile(
         _ name: FileName, in path: FilePath, mode: UInt32? = nil
@@ -210,12 +215,12 @@ extension Directory {
         return true
     }
 
-    /// Opens a regular file of the effective user's for reading and writing, made with mode 0600 if it is missing; otherwise as
-    /// `checkOwnFile`.
+    /// Opens a regular file for reading and writing if `checkOwnFile` accepts it; makes it with mode 0600 if it is
+    /// missing.
     package func openOrCreateOwnFile(
         _ name: FileName, in path: FilePath
     ) throws(OwnershipFailure) -> File {
-        // Its type first: nothing is opened that could act.
+        // The check comes first: opening a special file may have side effects.
         try checkOwnFile(name, in: path)
         let file = try Ownership.attempting { () throws(SyscallFailure) in
             try openOrCreateFile(name, mode: 0o600)
@@ -225,23 +230,25 @@ extension Directory {
         return file
     }
 
-    // MARK: Taking over
+    // MARK: Exclusive access
 
-    /// Who may use a directory and what is made in it inherits, as it was before `takeOver`.
+    /// Owner, mode, ACLs and inherited settings of a directory, as they were before `takeOver`.
     package struct Access: Sendable {
         fileprivate let status: FileStatus
         fileprivate let lists: [(name: AttributeName, value: [UInt8])]
         fileprivate let settings: InodeSettings
     }
 
-    /// Makes this directory the effective user's alone. No other user can make, rename or see entries any more, not even by a
-    /// descriptor that was opened before, and new entries inherit no group, no ACL, no project and no flags.
+    /// Gives the effective user exclusive access to this directory. Other users can no longer make, rename or list
+    /// entries, even through descriptors opened before, and new entries inherit no group, ACL, project or flags.
     ///
-    /// Owner and group become the process's, the mode 0700, access and default ACL go, and so do the settings that new entries
-    /// inherit. The owner comes first: the one before could change the rest back, or add an ACL after they were listed.
+    /// Owner and group become those of the process, the mode 0700; access and default ACL and the inherited settings
+    /// are removed. The owner changes first: the previous one could revert the other changes, or add an ACL after they
+    /// were listed.
     ///
-    /// - Returns: what it was, for `restore`.
-    /// - Throws: EPERM for a directory of another user's without CAP_CHOWN, or on a file system without owners.
+    /// - Returns: the previous state, for `restore`.
+    /// - Throws: EPERM for a directory of another user without CAP_CHOWN, or on a file system that does not store
+    ///   owners.
     @discardableResult
     package func takeOver() throws(SyscallFailure) -> Access {
         let status = try file.status()
@@ -264,17 +271,17 @@ extension Directory {
         return Access(status: status, lists: lists, settings: settings)
     }
 
-    /// Gives it back as it was before it was taken over.
+    /// Restores the state from before `takeOver`.
     package func restore(_ access: Access) throws(SyscallFailure) {
-        // The mode comes after the lists: it is their mask, too.
+        // The mode comes after the ACLs: its group bits are their mask.
         for (name, value) in access.lists { try file.setExtendedAttribute(name, value) }
         try file.set(access.settings)
         try file.setMode(access.status.mode)
         try file.setOwner(uid: access.status.uid, gid: access.status.gid)
     }
 
-    /// Whether entries of this directory would inherit, or whether it has inherited, what no layer said: a group, a default ACL,
-    /// flags or a project. A directory that `mkdir(2)` made in one that was taken over has none of them.
+    /// Whether this directory has inherited, or its entries would inherit, what no layer specifies: a group, a default
+    /// ACL, flags or a project. A directory that mkdir(2) made in a directory after `takeOver` has none of them.
     package func showsInheritance() throws(SyscallFailure) -> Bool {
         let status = try file.status()
         if status.mode & 0o2000 != 0 || ![0, Process.effectiveGroupID].contains(status.gid) { return true }
@@ -284,10 +291,11 @@ extension Directory {
 }
 
 extension FilePath {
-    /// Follows symbolic links in the last component as long as the effective user owns them. Another user's is refused, as
-    /// `fs.protected_symlinks` does in sticky directories (proc(5)), but everywhere and whatever that is set to.
+    /// Follows symbolic links in the last component that the effective user owns. Links of other users are refused, as
+    /// `fs.protected_symlinks` does in sticky directories (proc(5)), but in every directory and regardless of that
+    /// setting.
     ///
-    /// - Returns: a path whose last component is no symbolic link, as far as it exists.
+    /// - Returns: a path whose last component is not a symbolic link, or is missing.
     /// - Throws: `.symlink`; `.system` with ELOOP after 40 links (path_resolution(7)).
     package func followingOwnLinks() throws(OwnershipFailure) -> FilePath {
         var path = self
@@ -304,7 +312,7 @@ extension FilePath {
     }
 
     private func linkTarget() throws(SyscallFailure) -> FilePath {
-        // A target has at most PATH_MAX - 1 bytes (symlink(7)): a NUL follows it.
+        // A target has at most PATH_MAX - 1 bytes (symlink(7)), so that a NUL follows it in the buffer.
         var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
         try syscall("readlinkat", escaped(self)) {
             withPlatformString { ck_readlinkat(AT_FDCWD, $0, &buffer, buffer.count - 1) }
@@ -312,12 +320,12 @@ extension FilePath {
         return FilePath(platformString: buffer)
     }
 
-    /// Directories above this path in which another user could rename the next component and put something else in its place,
-    /// topmost first.
+    /// Directories above this path in which another user could replace the next component, topmost first.
     ///
-    /// A sticky directory of root's is none of them, unless the next component belongs to another user (unlink(2), EPERM).
+    /// A sticky directory of a trusted user is one only if the next component belongs to an untrusted user (unlink(2),
+    /// EPERM).
     ///
-    /// - Precondition: absolute and resolved.
+    /// - Precondition: the path is absolute and resolved.
     package func exposedAncestors() -> [FilePath] {
         var exposed = [FilePath]()
         var path = self
@@ -326,7 +334,7 @@ extension FilePath {
             guard let status = try? File.statusNotFollowing(path) else { continue }
             let isOwn = below.map { Ownership.isTrusted($0.uid) } ?? true
             let isSticky = status.isSticky
-            if !Ownership.keepsEntries(status) || isSticky && !isOwn { exposed.append(path) }
+            if !Ownership.protectsEntries(status) || isSticky && !isOwn { exposed.append(path) }
             below = status
         }
         return exposed.reversed()

@@ -2,7 +2,7 @@ internal import CKernel
 internal import Glibc
 package import SystemPackage
 
-/// `uname -r`, as far as it is a number.
+/// Major and minor version of a kernel release (uname(2)).
 package struct KernelRelease: Comparable, Sendable {
     package let major: Int
     package let minor: Int
@@ -26,9 +26,9 @@ package struct KernelRelease: Comparable, Sendable {
 }
 
 extension File {
-    /// A small file, whole.
+    /// Reads a small file completely.
     ///
-    /// - Parameter limit: bytes after which no more is read.
+    /// - Parameter limit: maximum number of bytes; the rest is not read.
     package static func contents(
         of path: FilePath, limit: Int = .max
     ) throws(SyscallFailure) -> [UInt8] {
@@ -46,7 +46,9 @@ extension File {
 extension FilePath {
     package static func workingDirectory() throws(SyscallFailure) -> FilePath { try FilePath(".").resolved() }
 
-    /// Absolute, without symlinks, `.` and `..` (realpath(3)). It must exist.
+    /// The absolute path without symlinks, `.` and `..` (realpath(3)).
+    ///
+    /// - Throws: ENOENT if the path does not exist.
     package func resolved() throws(SyscallFailure) -> FilePath {
         guard let resolved = withPlatformString({ realpath($0, nil) }) else {
             throw SyscallFailure("realpath", path: escaped(self), code: errno)
@@ -57,7 +59,7 @@ extension FilePath {
 }
 
 extension FilePath {
-    /// From the working directory: resolved as far as it exists, as text after that.
+    /// The absolute path from the working directory: the existing part resolved, the rest normalized lexically.
     package func absolute() throws(SyscallFailure) -> FilePath {
         var there = isAbsolute ? self : try FilePath.workingDirectory().pushing(self)
         var rest = [FilePath.Component]()
@@ -70,14 +72,14 @@ extension FilePath {
         }
     }
 
-    /// As `absolute`, but the last component is not followed if it is a symlink.
+    /// The absolute path as `absolute`, but a symlink as the last component is not followed.
     package func absoluteName() throws(SyscallFailure) -> FilePath {
         guard let last = lastComponent, last.kind == .regular else { return try absolute() }
         let parent = removingLastComponent()
         return try (parent.isEmpty ? "." : parent).absolute().appending(last)
     }
 
-    /// Whether anything is there, symlinks followed.
+    /// Whether the path exists; symlinks are followed.
     package func exists() throws(SyscallFailure) -> Bool {
         do {
             _ = try resolved()
@@ -89,51 +91,53 @@ extension FilePath {
     }
 }
 
-/// The process as a whole: set up once, by `main`, before any thread.
+/// State of the whole process, set up once by `main` before any other thread starts.
 package enum Process {
     package static var effectiveUserID: UInt32 { geteuid() }
     package static var effectiveGroupID: UInt32 { getegid() }
-    /// Whether what this process makes belongs to 0:0, where nothing else is inherited.
+    /// Whether new files belong to 0:0, unless they inherit a group.
     package static var makesFilesOfRoot: Bool { effectiveUserID == 0 && effectiveGroupID == 0 }
 
-    /// Modes are what is asked for, whatever the shell's umask; as many descriptors as the system gives, for a merged tree keeps
-    /// one a layer; and children are heard of.
-    package static func takeOver() { ck_take_over() }
+    /// Sets up the process: no umask, so that modes are set as given; the maximum number of descriptors, because a
+    /// merged tree keeps one open per layer; and the default action of SIGCHLD, so that children can be waited for.
+    /// Idempotent.
+    package static func takeOver() { ck_set_up_process() }
 
-    /// The bits that the shell's umask takes from what the user gets beside the store.
+    /// The umask that the process was started with, for output that the user gets outside of the store.
     package static var inheritedModeMask: UInt32 { ck_inherited_mask() }
 
-    /// Makes a write report that its reader has gone (EPIPE), or that the file is as large as it may be (EFBIG, setrlimit(2)
-    /// RLIMIT_FSIZE), instead of a signal that leaves work half done.
+    /// Ignores SIGPIPE and SIGXFSZ, so that writes fail with EPIPE if the reader has closed the pipe, or EFBIG at the
+    /// file size limit (setrlimit(2), RLIMIT_FSIZE), instead of the process ending with unfinished work.
     package static func ignoreWriteSignals() {
         signal(SIGPIPE, SIG_IGN)
         signal(SIGXFSZ, SIG_IGN)
     }
 
-    /// Fills the places of standard streams that are closed, so that no file of the store gets their numbers. Writing
-    /// to such a stream fails, as it should.
+    /// Occupies the numbers of standard streams that are closed, so that no file of the store gets them. Writing to
+    /// such a stream fails.
     package static func reserveStandardStreams() throws(SyscallFailure) {
         for descriptor in STDIN_FILENO...STDERR_FILENO {
             try syscall("open", "/dev/null") { ck_reserve(descriptor) }
         }
     }
 
-    /// Calls `body` when libdispatch, which Swift's tasks run on, has not got a thread for 5 s: it would wait without end.
+    /// Calls `body` when libdispatch, on which Swift tasks run, has waited for 5 s for a thread. Otherwise it would
+    /// wait for ever.
     ///
-    /// - Parameter body: runs on the thread that waits, and is expected to end the process.
+    /// - Parameter body: runs on the waiting thread, and is expected to end the process.
     package static func onMissingThreads(_ body: @escaping @convention(c) () -> Void) {
         ck_on_missing_threads(body)
     }
 
-    /// The program's own file.
+    /// Path of the executable; nil if it cannot be resolved.
     package static func executablePath() -> FilePath? { try? FilePath("/proc/self/exe").resolved() }
 
-    /// Says on its own thread when SIGINT or SIGTERM comes; one more ends the process at once, unless it comes within a second:
-    /// who sends one to a process and to its group, as timeout(1) does, means one.
+    /// Calls `body` on a thread of its own at the first SIGINT or SIGTERM. A later one ends the process at once, unless
+    /// it arrives within a second: timeout(1) and others send one signal both to the process and to its group.
     ///
-    /// Call it before any other thread starts: threads inherit the mask that keeps the signals for this one.
-    ///
-    /// - Throws: `SyscallFailure` if the system refuses the thread; the signals then end the process as before.
+    /// - Precondition: no other thread has started. Later threads inherit the signal mask, so that only this one
+    ///   receives the signals.
+    /// - Throws: `SyscallFailure` if the system refuses the thread; the signals then keep their default action.
     package static func onTermination(
         _ body: @escaping @Sendable (Int32) -> Void
     ) throws(SyscallFailure) {
@@ -141,17 +145,17 @@ package enum Process {
         _ = ck_block_termination(&set)
         let watched = set
         do throws(SyscallFailure) {
-            try startWatching(watched, body)
+            try startSignalThread(watched, body)
         } catch {
             pthread_sigmask(SIG_UNBLOCK, &set, nil)
             throw error
         }
     }
 
-    private static func startWatching(
+    private static func startSignalThread(
         _ watched: sigset_t, _ body: @escaping @Sendable (Int32) -> Void
     ) throws(SyscallFailure) {
-        try startDetached {
+        try startDetachedThread {
             var set = watched
             let first = ck_wait_signal(&set)
             let start = nanosecondsSinceEpoch()
@@ -164,23 +168,23 @@ package enum Process {
     }
 }
 
-private final class Watcher: Sendable {
+private final class ThreadBody: Sendable {
     let body: @Sendable () -> Void
     init(_ body: @escaping @Sendable () -> Void) { self.body = body }
 }
 
-private func startDetached(_ body: @escaping @Sendable () -> Void) throws(SyscallFailure) {
+private func startDetachedThread(_ body: @escaping @Sendable () -> Void) throws(SyscallFailure) {
     var thread = pthread_t()
-    let watcher = Unmanaged.passRetained(Watcher(body))
-    let box = watcher.toOpaque()
+    let retained = Unmanaged.passRetained(ThreadBody(body))
+    let box = retained.toOpaque()
     let failure = pthread_create(
         &thread, nil,
         { box in
-            if let box { Unmanaged<Watcher>.fromOpaque(box).takeRetainedValue().body() }
+            if let box { Unmanaged<ThreadBody>.fromOpaque(box).takeRetainedValue().body() }
             return nil
         }, box)
     if failure != 0 {
-        watcher.release()
+        retained.release()
         throw SyscallFailure("pthread_create", code: failure)
     }
     pthread_detach(thread)
@@ -192,7 +196,7 @@ extension Process {
 
     package static func sleep(milliseconds: UInt32) { usleep(milliseconds * 1000) }
 
-    /// Names the time since the kernel started (random(4), `boot_id`).
+    /// ID of the current boot (random(4), `boot_id`).
     package static func bootID() throws(SyscallFailure) -> String {
         let bytes = try File.contents(of: "/proc/sys/kernel/random/boot_id")
         return String(decoding: bytes.filter { $0 > 0x20 }, as: UTF8.self)

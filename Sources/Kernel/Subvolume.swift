@@ -2,19 +2,19 @@ internal import CKernel
 internal import Glibc
 internal import SystemPackage
 
-/// Subvolumes of btrfs: trees of their own inside a file system, which are copied and removed as a whole
-/// (btrfs-subvolume(8), btrfs-ioctl(2)). All calls need CAP_SYS_ADMIN or throw EPERM, and throw ENOTTY where the
-/// file system is another.
+/// Subvolumes of btrfs: trees inside a file system that are snapshotted and removed as a whole (btrfs-subvolume(8),
+/// btrfs-ioctl(2)). The ioctls throw ENOTTY on another file system. Removing a subvolume throws EPERM without
+/// CAP_SYS_ADMIN, unless the file system is mounted with `user_subvol_rm_allowed`.
 extension Directory {
-    /// Whether it lies on btrfs (statfs(2), BTRFS_SUPER_MAGIC).
+    /// Whether the directory is on btrfs (statfs(2), BTRFS_SUPER_MAGIC).
     package var isBtrfs: Bool {
         get throws(SyscallFailure) { try syscall("fstatfs") { ck_is_btrfs(file.raw) } == 1 }
     }
 
-    /// Makes an empty subvolume, of root and mode 0755, without the properties that the kernel takes from the subvolume around it
-    /// (kernel: `btrfs_subvol_inherit_props`).
+    /// Makes an empty subvolume, owned by root and with mode 0755, without the properties that it inherits from the
+    /// surrounding subvolume (kernel: `btrfs_subvol_inherit_props`).
     ///
-    /// - Throws: EEXIST where the name is taken.
+    /// - Throws: EEXIST if the name exists.
     package func makeSubvolume(_ name: FileName) throws(SyscallFailure) {
         try syscall("ioctl", "\(name): BTRFS_IOC_SUBVOL_CREATE_V2") {
             name.withCString { ck_subvolume_create(file.raw, $0) }
@@ -25,11 +25,12 @@ extension Directory {
         try subvolume.file.clearInheritedSettings()
     }
 
-    /// Makes a subvolume that has all that another one has at this moment, and shares its blocks. Subvolumes in it
-    /// are not copied: an empty directory is where each was.
+    /// Makes a snapshot of a subvolume, which shares its blocks. Nested subvolumes are not included; each appears as an
+    /// empty directory.
     ///
-    /// - Parameter source: a subvolume's own root, of the same file system.
-    /// - Throws: EEXIST where the name is taken, EINVAL for another directory, EXDEV for another file system.
+    /// - Parameter source: root directory of a subvolume of the same file system.
+    /// - Throws: EEXIST if the name exists, EINVAL for a directory that is not the root of a subvolume, EXDEV for
+    ///   another file system.
     package func snapshotSubvolume(
         _ source: Directory, as name: FileName, readOnly: Bool
     ) throws(SyscallFailure) {
@@ -38,16 +39,16 @@ extension Directory {
         }
     }
 
-    /// Removes a subvolume, read-only or not, and those that somebody has made in it. The kernel frees what it had
-    /// later, in the background. What is gone already is no error.
+    /// Removes a subvolume, read-only or not, and the subvolumes nested in it. The kernel frees the space later, in the
+    /// background. A missing subvolume is no error.
     ///
-    /// - Throws: ENOTTY or EINVAL for a directory that is no subvolume.
+    /// - Throws: ENOTTY or EINVAL for a directory that is not a subvolume.
     package func removeSubvolume(_ name: FileName) throws(SyscallFailure) {
         do throws(SyscallFailure) {
             let subvolume = try open(name)
             try subvolume.setSubvolumeReadOnly(false)
             if try destroySubvolume(name) { return }
-            // By itself: what is moved up while it is emptied must not appear beside it.
+            // The contents go first: subvolumes that are moved up must land in it, not next to it.
             try subvolume.removeContents()
             _ = try destroySubvolume(name)
         } catch {
@@ -55,7 +56,7 @@ extension Directory {
         }
     }
 
-    /// - Returns: false if other subvolumes lie in it.
+    /// - Returns: false if it contains other subvolumes.
     func destroySubvolume(_ name: FileName) throws(SyscallFailure) -> Bool {
         do throws(SyscallFailure) {
             try syscall("ioctl", "\(name): BTRFS_IOC_SNAP_DESTROY_V2") {
@@ -68,21 +69,21 @@ extension Directory {
         }
     }
 
-    /// Seals a subvolume, of which this is the root, or opens it for writing again. Mounts of it follow at once.
+    /// Makes the subvolume with this root read-only or writable, which takes effect at once on its mounts.
     ///
-    /// - Throws: EINVAL where this is not a subvolume's root.
+    /// - Throws: EINVAL if this is not the root of a subvolume.
     package func setSubvolumeReadOnly(_ readOnly: Bool) throws(SyscallFailure) {
         try syscall("ioctl", "BTRFS_IOC_SUBVOL_SETFLAGS") {
             ck_subvolume_set_read_only(file.raw, readOnly ? 1 : 0)
         }
     }
 
-    /// The number by which the subvolume that this directory belongs to can be mounted, as `subvolid=`.
+    /// ID of the subvolume that contains this directory, as for the mount option `subvolid=`.
     package func subvolumeID() throws(SyscallFailure) -> UInt64 {
         UInt64(try syscall("ioctl", "BTRFS_IOC_INO_LOOKUP") { ck_subvolume_id(file.raw) })
     }
 
-    /// Whether this is the root of a subvolume: only those have the number 256 (btrfs-subvolume(8)).
+    /// Whether this is the root of a subvolume: only those have inode number 256 (btrfs-subvolume(8)).
     func isSubvolume() throws(SyscallFailure) -> Bool {
         guard try file.status().identity.inode == 256 else { return false }
         return try isBtrfs

@@ -2,40 +2,40 @@ internal import CKernel
 internal import Glibc
 internal import SystemPackage
 
-/// A user namespace for a program that needs to be root over its own files (user_namespaces(7)).
+/// Runs a program in a new user namespace, as root over its own files (user_namespaces(7)).
 package enum UserNamespace {
-    /// How much of the machine's ids it has.
+    /// Which IDs of the host the namespace maps.
     package enum Kind: String, Sendable, CaseIterable {
-        /// One's own as root, and behind it those that subuid(5) and subgid(5) give.
+        /// The own ID as root, followed by the subordinate IDs of subuid(5) and subgid(5).
         case subordinate
-        /// One's own as root, and no other.
+        /// Only the own ID, as root.
         case single
     }
 
     package struct Failure: Error, Sendable {
-        /// What was refused.
+        /// The call that failed.
         package let cause: SyscallFailure
-        /// Whether the program itself could not be started; the namespace was there.
+        /// Whether the program could not be started although the namespace was made.
         package let isProgram: Bool
     }
 
-    /// Tells a program that is started in one, by its environment; the value is a `Kind`.
+    /// Environment variable that is set in the started program; its value is a `Kind`.
     package static let variable = "UNPACK_NAMESPACE"
 
-    /// Whether this process was started in one of this program's.
+    /// Whether this process was started by `run`.
     package static var isEntered: Bool { kind != nil }
 
     package static var kind: Kind? {
         getenv(variable).flatMap { Kind(rawValue: String(cString: $0)) }
     }
 
-    /// Runs a program in one to its end. Signals that are sent to this process go on to it.
+    /// Runs a program in a new user namespace and waits for it. Signals sent to this process are forwarded.
     ///
     /// - Parameters:
-    ///   - program: looked up in PATH, unless it has a slash; nil is this program itself.
-    ///   - arguments: without the program's own name.
-    /// - Returns: its exit status, or 128 and the signal that has ended it.
-    /// - Throws: why there can be none, of the kind that needs least.
+    ///   - program: looked up in PATH, unless it contains a slash; nil for the executable of this process.
+    ///   - arguments: without the program's name.
+    /// - Returns: its exit status, or 128 plus the signal that ended it.
+    /// - Throws: why not even a `single` namespace can be made, or why the program cannot be started.
     package static func run(_ program: String?, _ arguments: [String]) throws(Failure) -> Int32 {
         var set = sigset_t()
         var previous = sigset_t()
@@ -48,7 +48,7 @@ package enum UserNamespace {
         return try wait(try start(program, arguments, .single, nil, &previous), &set)
     }
 
-    /// Whether one of a kind can be made here: tries it.
+    /// Probes whether a namespace of this kind can be made, by running true(1) in one.
     package static func tryOut(_ kind: Kind) throws(Failure) {
         var set = sigset_t()
         var previous = sigset_t()
@@ -79,10 +79,10 @@ package enum UserNamespace {
             try syscall("pipe2") { ck_pipe(&ready) }
             try syscall("pipe2") { ck_pipe(&go) }
             let (ends, starts) = (ready, go)
-            let answers = File(adopting: ready[0])
-            let toAnswer = File(adopting: ready[1])
-            let toGo = File(adopting: go[0])
-            let starter = File(adopting: go[1])
+            let reports = File(adopting: ready[0])
+            let reportEnd = File(adopting: ready[1])
+            let goEnd = File(adopting: go[0])
+            let goSignal = File(adopting: go[1])
             let words = ([program ?? "unpack"] + arguments).map { strdup($0) }
             let own = Process.environment().filter { !$0.hasPrefix("UNPACK_NAMESPACE=") }.map { strdup($0) }
             let environment = own + [strdup("\(variable)=\(kind.rawValue)")]
@@ -92,18 +92,18 @@ package enum UserNamespace {
                     program ?? "/proc/self/exe", words + [nil], environment + [nil], &mask, ends, starts)
             }
             do throws(SyscallFailure) {
-                try toAnswer.close()
-                try toGo.close()
-                try check(try answer(answers), "unshare")
+                try reportEnd.close()
+                try goEnd.close()
+                try check(try readReport(reports), "unshare")
                 try writeMaps(kind, ranges, of: child)
-                try [UInt8(1)].withRawSpan { span throws(SyscallFailure) in try starter.write(span) }
-                try check(try answer(answers), "mount")
+                try [UInt8(1)].withRawSpan { span throws(SyscallFailure) in try goSignal.write(span) }
+                try check(try readReport(reports), "mount")
             } catch {
                 _ = kill(child, SIGKILL)
                 _ = ck_wait(child)
                 throw error
             }
-            if let failure = try answer(answers) {
+            if let failure = try readReport(reports) {
                 _ = ck_wait(child)
                 throw Failure(
                     cause: SyscallFailure("execve", path: escaped((program ?? "").utf8), code: failure),
@@ -119,13 +119,14 @@ package enum UserNamespace {
         }
     }
 
+    /// Throws an errno that the child reported; 0 is success.
     private static func check(_ errno: CInt?, _ call: String) throws(SyscallFailure) {
-        // The pipe's end: somebody has killed it.
+        // End of file: the child was killed.
         if errno != 0 { throw SyscallFailure(call, path: "user namespace", code: errno ?? ECHILD) }
     }
 
-    /// The next number; nil at the pipe's end.
-    private static func answer(_ pipe: borrowing File) throws(SyscallFailure) -> CInt? {
+    /// Reads the next int from the child; nil at end of file.
+    private static func readReport(_ pipe: borrowing File) throws(SyscallFailure) -> CInt? {
         var bytes = [UInt8]()
         try pipe.read(into: &bytes, limit: 4)
         return bytes.count == 4 ? bytes.reversed().reduce(0) { $0 << 8 | CInt($1) } : nil
@@ -149,7 +150,7 @@ package enum UserNamespace {
             }
             return
         }
-        // Without this no group could be mapped by an ordinary user (user_namespaces(7)).
+        // An unprivileged process may map a group only after denying setgroups (user_namespaces(7)).
         for (name, text) in [
             ("setgroups", "deny"), ("uid_map", "0 \(geteuid()) 1"), ("gid_map", "0 \(getegid()) 1"),
         ] {
@@ -159,7 +160,7 @@ package enum UserNamespace {
     }
 }
 
-/// The ids that an ordinary user may use beside their own (subuid(5), subgid(5)).
+/// The subordinate IDs of an unprivileged user (subuid(5), subgid(5)).
 package struct SubordinateIDs: Sendable {
     package struct Range: Equatable, Sendable {
         package let first: UInt64
@@ -174,7 +175,7 @@ package struct SubordinateIDs: Sendable {
     package let users: [Range]
     package let groups: [Range]
 
-    /// - Returns: nil where there are none.
+    /// - Returns: nil if the user has no subordinate user IDs or no group IDs.
     package static func ofThisUser() -> SubordinateIDs? {
         func lines(_ path: FilePath) -> String {
             String(decoding: (try? File.contents(of: path)) ?? [], as: UTF8.self)
@@ -187,7 +188,7 @@ package struct SubordinateIDs: Sendable {
         return ids.users.isEmpty || ids.groups.isEmpty ? nil : ids
     }
 
-    /// Lines of `name:first:count`, where the name may be a number.
+    /// Parses lines of `name:first:count`, where the name may be a numeric ID; invalid lines are ignored.
     package static func ranges(_ text: String, of name: String?, _ uid: UInt32) -> [Range] {
         text.split(separator: "\n").compactMap { line in
             let fields = line.split(separator: ":", omittingEmptySubsequences: false)
@@ -200,13 +201,13 @@ package struct SubordinateIDs: Sendable {
 }
 
 extension UserNamespace {
-    /// What on this machine may forbid user namespaces to ordinary users, and how that is changed.
+    /// A setting of the host that may forbid user namespaces to unprivileged users, and how to change it.
     package struct Obstacle: Sendable {
         package let description: String
         package let remedy: String
     }
 
-    /// - Returns: what is known to forbid them here; nil where nothing of that is found.
+    /// - Returns: the first such setting; nil if none is found.
     package static func obstacle() -> Obstacle? {
         func setting(_ path: FilePath) -> String? {
             (try? File.contents(of: path)).map { String(decoding: $0.filter { $0 > 0x20 }, as: UTF8.self) }
@@ -223,7 +224,8 @@ extension UserNamespace {
         }
         if setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1" {
             return Obstacle(
-                description: "AppArmor restricts them (kernel.apparmor_restrict_unprivileged_userns is 1)",
+                description:
+                    "AppArmor restricts user namespaces (kernel.apparmor_restrict_unprivileged_userns is 1)",
                 remedy:
                     "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for unpack"
             )
@@ -231,7 +233,7 @@ extension UserNamespace {
         let status = String(decoding: (try? File.contents(of: "/proc/self/status")) ?? [], as: UTF8.self)
         if status.contains("\nSeccomp:\t2") {
             return Obstacle(
-                description: "a seccomp filter is in force, as in a container without privileges",
+                description: "a seccomp filter is active, as in an unprivileged container",
                 remedy: "start the container with --security-opt seccomp=unconfined, or --privileged")
         }
         return nil

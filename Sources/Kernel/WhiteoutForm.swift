@@ -1,33 +1,34 @@
 internal import SystemPackage
 
-/// How overlay is told that a name of the layers below is hidden (kernel: overlayfs.rst, "whiteouts and
-/// opaque directories").
+/// Form of a whiteout, which hides a name of the lower layers (kernel: overlayfs.rst, "whiteouts and opaque
+/// directories").
 package enum WhiteoutForm: String, Sendable, CaseIterable {
     /// A character device 0:0.
     case device
-    /// An empty file with the attribute `overlay.whiteout`, in a directory whose `overlay.opaque` is `x`:
-    /// where device nodes cannot be made, as on a store that lies on overlay itself. Kernel 6.7 and later;
-    /// for lower directories only, never for the upper one of a writable mount.
+    /// An empty file with the attribute `overlay.whiteout`, in a directory whose `overlay.opaque` is `x`. For places
+    /// where device nodes cannot be made, e.g. a store on overlayfs. Kernel 6.7 and later, and only in lower
+    /// directories: the upper directory of a writable mount cannot have them.
     case attribute
 
-    /// What the mark `opaque` says of a directory.
+    /// Value of the attribute `overlay.opaque` of a directory.
     package enum Opacity: UInt8 {
-        /// Nothing of the layers below shows in it.
+        /// The directory hides all entries of the lower layers.
         case opaque = 0x79  // y
-        /// It holds whiteouts in the form of attributes.
+        /// The directory contains whiteouts that are attributes.
         case holdsWhiteouts = 0x78  // x
     }
 }
 
-/// The extended attributes in which overlay keeps what a layer hides.
+/// Names of the extended attributes of overlayfs.
 package struct OverlayMarks: Hashable, Sendable {
-    /// Of an empty file that is a whiteout.
+    /// On an empty file: the file is a whiteout.
     package let whiteout: AttributeName
-    /// Of a directory, with an `Opacity`.
+    /// On a directory: an `Opacity`.
     package let opaque: AttributeName
-    /// Of a directory or file whose lower part has another name (kernel: overlayfs.rst, "redirect_dir").
+    /// On a directory or file: the path of its lower part, which has another name (kernel: overlayfs.rst,
+    /// "redirect_dir").
     package let redirect: AttributeName
-    /// Of a file whose content is the lower one's (kernel: overlayfs.rst, "Metadata only copy up").
+    /// On a file: its content is that of the lower file (kernel: overlayfs.rst, "Metadata only copy up").
     package let metacopy: AttributeName
 
     private init(_ prefix: String) {
@@ -38,15 +39,15 @@ package struct OverlayMarks: Hashable, Sendable {
     }
 
     package static let trusted = OverlayMarks("trusted.overlay.")
-    /// Those of a mount that is told so (`userxattr`, kernel ≥ 5.11).
+    /// Used by mounts with the option `userxattr` (kernel ≥ 5.11).
     package static let user = OverlayMarks("user.overlay.")
 
-    /// What this program's own mounts use: the trusted ones where they can be set.
+    /// Used by the mounts of this program: the trusted names if they can be set.
     package static let own = Privileges.current.hasTrustedAttributes ? trusted : user
 }
 
 extension Directory {
-    /// Hides a name of the layers below. It is as old as the epoch: the same layer is the same directory.
+    /// Makes a whiteout. Its times are the epoch, so that equal layers give equal directories.
     package func makeWhiteout(
         _ name: FileName, _ form: WhiteoutForm, _ marks: OverlayMarks = .own
     ) throws(SyscallFailure) {
@@ -63,7 +64,7 @@ extension Directory {
         try setTimes(of: name, access: .epoch, modification: .epoch)
     }
 
-    /// Whether a name is a whiteout of either form.
+    /// Whether an entry is a whiteout of either form.
     package func isWhiteout(
         _ name: FileName, _ status: FileStatus, _ marks: OverlayMarks = .own
     ) throws(SyscallFailure) -> Bool {
@@ -72,7 +73,7 @@ extension Directory {
         return try extendedAttribute(marks.whiteout, of: name) != nil
     }
 
-    /// Whether it hides all that the layers below have in it.
+    /// Whether the directory hides all entries of the lower layers.
     package func isOpaque(_ marks: OverlayMarks = .own) throws(SyscallFailure) -> Bool {
         try opacity(marks) == .opaque
     }
@@ -90,10 +91,10 @@ extension Directory {
 }
 
 extension Directory {
-    /// Makes whiteouts, marks and a file of another owner in this directory, which is removed afterwards.
+    /// Probes whiteouts, marks, and a file of another owner in this directory, which the caller removes afterwards.
     ///
     /// - Returns: the form in which whiteouts can be made.
-    /// - Throws: also EOPNOTSUPP where a file system reports success and keeps another owner or mode, as 9p with
+    /// - Throws: also EOPNOTSUPP if a file system reports success but keeps another owner or mode, as 9p with
     ///   `security_model=none` and some FUSE file systems do.
     package func tryLayer(_ marks: OverlayMarks = .own) throws(SyscallFailure) -> WhiteoutForm {
         try mark(.opaque, marks)
@@ -118,7 +119,7 @@ extension Directory {
             try file.setOwner(uid: id, gid: id)
             try file.setMode(0o711)
         } catch {
-            // Without the capability an entry that needs it fails by itself, and an image may have none.
+            // Without the capability only entries that need it fail, and an image may have none.
             if error.isPermission { return }
             throw error
         }

@@ -1,27 +1,27 @@
 internal import Compression
 internal import Kernel
 
-/// The bytes of a tar, decompressed as they come. Read once, from one thread.
+/// The bytes of a tar, decompressed on the fly. They can be read once, from one thread.
 final class ArchiveStream: Sendable {
-    /// Bytes read at once.
+    /// Number of bytes read from the file at once.
     private static let chunk = 1 << 18
 
     private let open: @Sendable () throws(SyscallFailure) -> File
 
-    /// - Parameter open: called by the thread that reads: of a FIFO it waits for who writes.
+    /// - Parameter open: called by the thread that reads, because opening a FIFO blocks until a writer opens it.
     init(_ open: @escaping @Sendable () throws(SyscallFailure) -> File) { self.open = open }
 
-    /// A tar's first block.
+    /// Size of a tar's first block, which the format is detected from.
     private static let leastStart = 512
 
-    /// Lends all bytes of the tar, a piece at a time.
+    /// Reads the whole stream and lends the bytes of the tar to `body`, a piece at a time.
     ///
-    /// - Throws: `CompressionFailure`, `SyscallFailure`, what `body` throws.
+    /// - Throws: `CompressionFailure`, `SyscallFailure`, and the errors of `body`.
     func read(_ body: (RawSpan) throws -> Void) throws {
         let input = try open()
         var start = [UInt8]()
         var chunk = [UInt8]()
-        // A pipe gives little at a time.
+        // A read from a pipe may return only a few bytes.
         repeat {
             try input.read(into: &chunk, limit: Self.chunk)
             start += chunk

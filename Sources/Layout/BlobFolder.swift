@@ -2,15 +2,15 @@ package import Kernel
 package import OCI
 internal import SystemPackage
 
-/// Blobs as files `ALGORITHM/HEX`: the folder `blobs` of an image layout (OCI image spec, image-layout.md, "Blobs"), or of
-/// containerd's content store.
+/// A directory of blobs, each in a file `ALGORITHM/HEX`: the `blobs` directory of an image layout (OCI image spec,
+/// image-layout.md, "Blobs"), or that of containerd's content store.
 package struct BlobFolder: BlobSource {
     private let directory: Directory
     private let prefix: String
 
     package init(_ directory: Directory) { self.init(directory, prefix: "") }
 
-    /// - Parameter prefix: what stands before the algorithm in each path.
+    /// - Parameter prefix: prepended to each path.
     init(_ directory: Directory, prefix: String) {
         self.directory = directory
         self.prefix = prefix
@@ -24,8 +24,8 @@ package struct BlobFolder: BlobSource {
         FilePath("\(prefix)\(digest.algorithm.rawValue)").pushing(FilePath(name))
     }
 
-    /// Symlinks to regular files are followed, as some publishers keep their blobs elsewhere; a FIFO or a device is refused
-    /// without waiting for it.
+    /// Opens the file of a blob. Symlinks to regular files are followed, because some publishers store their blobs
+    /// elsewhere. A FIFO or a device is rejected without blocking.
     func openFile(_ descriptor: Descriptor) throws(LayoutFailure) -> File {
         let digest = descriptor.digest
         do {
@@ -39,7 +39,7 @@ package struct BlobFolder: BlobSource {
             case .symlink, .character, .block: throw LayoutFailure.blobNotAFile(digest, what: "a device")
             }
             if status.size == descriptor.size { return file }
-            if let target = try followText(file, status.size, descriptor) { return target }
+            if let target = try openTextLink(file, status.size, descriptor) { return target }
             throw LayoutFailure.wrongSize(digest, expected: descriptor.size, found: status.size)
         } catch let error as LayoutFailure {
             throw error
@@ -53,10 +53,10 @@ package struct BlobFolder: BlobSource {
         }
     }
 
-    /// Where symlinks are not possible, git checks one out as a small file with the link's text: layouts that
-    /// are published in git come like that. Such a text is followed inside the layout only, and to a file of
-    /// the right size.
-    private func followText(
+    /// Opens the target of a blob that is a text file with a path. Without symlink support, git checks out a symlink
+    /// as such a file, and some layouts are published in git. The path is only followed beneath the layout, and only
+    /// to a regular file of the right size.
+    private func openTextLink(
         _ file: borrowing File, _ size: Int64, _ descriptor: Descriptor
     ) throws(SyscallFailure) -> File? {
         guard (1..<Self.longestLink).contains(size) else { return nil }
@@ -75,6 +75,6 @@ package struct BlobFolder: BlobSource {
         }
     }
 
-    /// PATH_MAX: no link is longer.
+    /// PATH_MAX: the maximum length of a symlink's target.
     private static let longestLink: Int64 = 4096
 }

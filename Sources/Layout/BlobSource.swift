@@ -1,8 +1,8 @@
 package import OCI
 
-/// Where blobs are found by their digests: a layout, or a store of somebody else's.
+/// A source of blobs by digest: a layout, or an external content store.
 package protocol BlobSource: Sendable {
-    /// Opens a blob to be read once, checked as it is read.
+    /// Opens a blob for reading once; it is verified while it is read.
     ///
     /// - Throws: `.blobMissing`, `.blobNotAFile`, `.wrongSize`, `.blobUnreadable`, `.cancelled`, `.system`.
     func open(_ descriptor: Descriptor) throws(LayoutFailure) -> VerifiedBlob
@@ -10,12 +10,12 @@ package protocol BlobSource: Sendable {
 
 extension ImageLayout: BlobSource {}
 
-/// The bytes of a blob that somebody else brings, read once from its beginning to its end by one thread, which may wait
-/// for them.
+/// The bytes of a blob that another process provides, read once from beginning to end by one thread. Reading may
+/// block.
 package protocol BlobStream: Sendable {
-    /// Replaces the buffer's content with bytes of the blob: `limit` at most, and none only at its end.
+    /// Replaces the buffer's content with the next bytes of the blob: at most `limit`, and none only at the end.
     ///
-    /// - Parameter position: where the last reading has ended.
+    /// - Parameter position: offset in the blob, where the previous read ended.
     /// - Throws: `.blobMissing`, `.blobUnreadable`, `.cancelled`, `.system`.
     func read(into buffer: inout [UInt8], limit: Int, at position: Int64) throws(LayoutFailure)
 }

@@ -3,18 +3,19 @@ internal import Kernel
 internal import OCI
 internal import Streams
 
-/// A `docker-archive`: what `docker save` wrote before version 25, `podman save` by default, and Bazel and crane. It has no
-/// manifests, and its layers no digests but their diff IDs: both are made up here, as whoever converts it would.
+/// A `docker-archive`, as written by `docker save` before version 25, by default by `podman save`, and by Bazel and
+/// crane. It contains no manifests, and for layers only diff IDs. The manifests and the digests of layers are
+/// generated here, as a converter to an OCI layout would do.
 struct DockerArchive: LayoutFiles {
     private let archive: ImageArchive
-    private var places = [Digest: Range<Int64>]()
-    /// Of members that were read for one.
+    private var ranges = [Digest: Range<Int64>]()
+    /// Digests of members that were computed, by range.
     private var digests = [Range<Int64>: Digest]()
-    /// The members that configs are, as `manifest.json` names them.
+    /// Member names of the configs, as in `manifest.json`.
     private var configs = [Digest: String]()
-    /// Why an image cannot be read, by the digest that stands for its manifest.
+    /// The errors of images that cannot be read, by the digest of their placeholder descriptors.
     private var failures = [Digest: LayoutFailure]()
-    /// Bytes of configs that were read.
+    /// Total size of the configs read, in bytes.
     private var total: Int64 = 0
     private(set) var index = ImageIndex(manifests: [])
 
@@ -36,7 +37,8 @@ struct DockerArchive: LayoutFiles {
         index = ImageIndex(manifests: manifests)
     }
 
-    /// One that cannot be made does not keep the other images from being read. What stands for it has no bytes.
+    /// Creates the manifest descriptor of an item. If the item is invalid, a placeholder descriptor stands for it, so
+    /// that the other images can be read; the placeholder has no content.
     private mutating func manifest(
         _ number: Int, _ item: Result<DockerArchiveItem, DocumentError>
     ) throws(LayoutFailure) -> Descriptor {
@@ -57,21 +59,21 @@ struct DockerArchive: LayoutFiles {
     }
 
     private mutating func manifest(of item: DockerArchiveItem) throws(LayoutFailure) -> Descriptor {
-        // Which of several members counts matters once the image is asked for.
-        let place = try place(of: item.config)
-        guard place.count <= ImageLayout.largestDocument else {
+        // Duplicate members of this name are an error only when the image is used.
+        let range = try range(of: item.config)
+        guard range.count <= ImageLayout.largestDocument else {
             throw .documentTooLarge(
-                name: item.config, size: Int64(place.count), limit: ImageLayout.largestDocument)
+                name: item.config, size: Int64(range.count), limit: ImageLayout.largestDocument)
         }
-        total += Int64(place.count)
+        total += Int64(range.count)
         if total > IndexWalk.largestTotal {
             throw .document(
                 name: "manifest.json",
                 reason:
-                    "it leads to more than \(IndexWalk.largestTotal) bytes of documents, and no more are read"
+                    "it leads to more than \(IndexWalk.largestTotal) bytes of documents, which is the limit"
             )
         }
-        let bytes = try archive.bytes(of: place)
+        let bytes = try archive.bytes(of: range)
         let config: ImageConfig
         do {
             config = try ImageConfig(parsing: bytes)
@@ -87,50 +89,52 @@ struct DockerArchive: LayoutFiles {
         var layers = [Descriptor]()
         for (name, diffID) in zip(item.layers, diffIDs) { layers.append(try layer(name, diffID)) }
         let descriptor = Descriptor(describing: bytes, .ociConfig)
-        places[descriptor.digest] = place
+        ranges[descriptor.digest] = range
         configs[descriptor.digest] = item.config
         let manifest = ImageManifest(config: descriptor, layers: layers).encoded
         return Descriptor(describing: manifest, .ociManifest, data: EmbeddedData(manifest))
     }
 
-    /// A plain layer's digest is its diff ID; what somebody has compressed is read once more for one.
+    /// Creates the descriptor of a layer. The digest of an uncompressed layer is its diff ID; a compressed layer is
+    /// read once more to compute its digest.
     private mutating func layer(_ name: String, _ diffID: DiffID) throws(LayoutFailure) -> Descriptor {
-        let place = try place(of: name)
+        let range = try range(of: name)
         var start = [UInt8]()
-        try archive.read(into: &start, limit: 512, at: place.lowerBound, of: place)
-        // What it is if it is nothing known, its unpacking tells.
+        try archive.read(into: &start, limit: 512, at: range.lowerBound, of: range)
+        // If the format is unknown, decompression reports it later.
         let format = (try? start.withRawSpan(CompressionFormat.init(sniffing:))) ?? .none
-        // Where another member claims to be the same, one of them is not: each goes by what it is.
-        let isClaimed = places[diffID.digest].map { $0 != place } ?? false
-        let digest = format == .none && !isClaimed ? diffID.digest : try self.digest(of: place)
-        places[digest] = place
+        // If another member has the same diff ID, at least one of them is wrong: the digest is computed.
+        let isClaimed = ranges[diffID.digest].map { $0 != range } ?? false
+        let digest = format == .none && !isClaimed ? diffID.digest : try self.digest(of: range)
+        ranges[digest] = range
         return Descriptor(
             mediaType: .ociLayer(compression: format == .none ? nil : format.rawValue), digest: digest,
-            size: Int64(place.count))
+            size: Int64(range.count))
     }
 
-    private mutating func digest(of place: Range<Int64>) throws(LayoutFailure) -> Digest {
-        if let known = digests[place] { return known }
+    private mutating func digest(of range: Range<Int64>) throws(LayoutFailure) -> Digest {
+        if let known = digests[range] { return known }
         var digester = Digester(.sha256)
         var chunk = [UInt8]()
         repeat {
             try archive.read(
-                into: &chunk, limit: 1 << 18, at: place.lowerBound + digester.count, of: place)
+                into: &chunk, limit: 1 << 18, at: range.lowerBound + digester.count, of: range)
             digester.update(chunk)
         } while !chunk.isEmpty
         let digest = digester.finish()
-        digests[place] = digest
+        digests[range] = digest
         return digest
     }
 
-    /// - Parameter name: as it is written; what of it says nothing is left out, as of the members' names.
-    private func place(of name: String, isDocument: Bool = false) throws(LayoutFailure) -> Range<Int64> {
+    /// - Parameter name: as written in `manifest.json`; empty and `.` components are dropped, as in the members'
+    ///   names.
+    private func range(of name: String, isDocument: Bool = false) throws(LayoutFailure) -> Range<Int64> {
         let path = name.split(separator: "/").filter { $0 != "." }.joined(separator: "/")
-        guard let place = try archive.place(of: path, isDocument: isDocument) else {
+        guard let range = try archive.range(of: path, isDocument: isDocument) else {
             throw .notALayout(
                 archive.path, reason: "it has no '\(name.printable)', which its manifest.json lists")
         }
-        return place
+        return range
     }
 
     // MARK: LayoutFiles
@@ -140,17 +144,17 @@ struct DockerArchive: LayoutFiles {
     func open(_ descriptor: Descriptor) throws(LayoutFailure) -> VerifiedBlob.Source {
         if let failure = failures[descriptor.digest] { throw failure }
         if let config = configs[descriptor.digest] {
-            return try archive.source(try place(of: config, isDocument: true), descriptor)
+            return try archive.source(try range(of: config, isDocument: true), descriptor)
         }
-        guard let place = places[descriptor.digest] else { throw .blobMissing(descriptor.digest) }
-        return try archive.source(place, descriptor)
+        guard let range = ranges[descriptor.digest] else { throw .blobMissing(descriptor.digest) }
+        return try archive.source(range, descriptor)
     }
 
     func check(_ descriptor: Descriptor) throws(LayoutFailure) { _ = try open(descriptor) }
 
     func finish() throws(LayoutFailure) { try archive.finish() }
 
-    func checkWhole() throws(LayoutFailure) { try archive.checkWhole() }
+    func checkComplete() throws(LayoutFailure) { try archive.checkComplete() }
 }
 
 extension Descriptor {

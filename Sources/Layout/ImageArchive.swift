@@ -5,27 +5,27 @@ internal import OCI
 internal import Streams
 internal import SystemPackage
 
-/// An image in a tar. A plain one on disk is read in place; one that is compressed or comes as a stream is kept in a file
-/// without a name while it arrives, and what has arrived of it is read already.
+/// An image in a tar. An uncompressed tar on disk is read in place. A compressed one or a stream is written to an
+/// unnamed temporary file while it arrives, and the part that has arrived can already be read.
 final class ImageArchive: Sendable {
     typealias Content = MemberWalk.Member.Content
 
-    /// More than any image has blobs.
+    /// Maximum number of members; no image has as many blobs.
     private static let mostMembers = 100_000
 
     private struct State: Sendable {
         var members = [String: Content]()
-        /// Names that more than one member has: which of them counts, readers disagree on.
+        /// Names of duplicate members: readers disagree on which one counts.
         var repeated = Set<String>()
-        /// Bytes of the tar that can be read.
+        /// Number of bytes of the tar that can be read.
         var arrived: Int64 = 0
-        /// Documents that were read, by the names of their members.
+        /// Members that were used as documents, or as links to them.
         var used = Set<String>()
-        /// Nil while more members may come.
+        /// The result of the header walk; nil while more members may follow.
         var end: Result<Void, LayoutFailure>?
-        /// Whether nobody wants the bytes any more.
-        var isLeft = false
-        /// Whether the stream was read to its end, or to an error.
+        /// Whether the remaining bytes are no longer needed.
+        var isAbandoned = false
+        /// Whether the stream was read to its end or to an error.
         var isRead = false
     }
 
@@ -35,12 +35,12 @@ final class ImageArchive: Sendable {
     private let state = Watched(State())
     private let cancellation: Cancellation
     private let onArrival: ImageLayout.Arrival
-    /// Where what arrives is kept.
+    /// Directory of the temporary file.
     private let folder: FilePath
-    /// Bytes that it may take there.
-    private let room: Int64
+    /// Maximum size of the temporary file in bytes.
+    private let capacity: Int64
 
-    /// A plain tar on disk.
+    /// Opens an uncompressed tar on disk.
     ///
     /// - Throws: `.unreadable`, `.system`.
     init(_ path: FilePath, inPlace file: consuming File, cancellation: Cancellation) throws(LayoutFailure) {
@@ -49,7 +49,7 @@ final class ImageArchive: Sendable {
         self.cancellation = cancellation
         onArrival = { _ in }
         folder = path
-        room = .max
+        capacity = .max
         do {
             let size = try self.file.status().size
             var walk = MemberWalk()
@@ -73,10 +73,10 @@ final class ImageArchive: Sendable {
         }
     }
 
-    /// What comes from a stream, or is compressed.
+    /// Opens a stream or a compressed archive, and starts a thread that receives it.
     ///
-    /// - Parameter folder: where it is kept.
-    /// - Throws: `.system` where that cannot be.
+    /// - Parameter folder: directory for the temporary file.
+    /// - Throws: `.system` if the file or the thread cannot be created.
     init(
         _ path: FilePath, arriving stream: ArchiveStream, in folder: FilePath, cancellation: Cancellation,
         onArrival: @escaping ImageLayout.Arrival
@@ -87,8 +87,8 @@ final class ImageArchive: Sendable {
         do {
             file = try File.temporary(in: folder)
             self.folder = folder
-            room = try file.freeBytes() / 10 * 9
-            // It is not waited for: what it reads from may never end, and the process does.
+            capacity = try file.freeBytes() / 10 * 9
+            // The thread is not joined: its input may never end, but the process must be able to.
             try WorkerThread { self.receive(stream) }.detach()
         } catch {
             throw .system(error)
@@ -99,11 +99,11 @@ final class ImageArchive: Sendable {
         var walk = MemberWalk()
         do {
             try stream.read { bytes in
-                // What stands behind its end is nothing to anybody.
+                // Bytes after the end of the archive are ignored.
                 if walk.hasEnded { return }
                 try add(try walk.feed(bytes))
-                let (position, isLeft) = state.change { ($0.arrived, $0.isLeft) }
-                if !isLeft { try keep(bytes, at: position) }
+                let (position, isAbandoned) = state.change { ($0.arrived, $0.isAbandoned) }
+                if !isAbandoned { try keep(bytes, at: position) }
                 state.change { state in
                     state.arrived += Int64(bytes.byteCount)
                     if walk.hasEnded { state.end = .success(()) }
@@ -123,8 +123,8 @@ final class ImageArchive: Sendable {
     }
 
     private func keep(_ bytes: RawSpan, at position: Int64) throws(LayoutFailure) {
-        // An archive that unpacks to any size must not fill the file system.
-        if position + Int64(bytes.byteCount) > room {
+        // A decompression bomb must not fill the file system.
+        if position + Int64(bytes.byteCount) > capacity {
             throw .noRoom(folder, SyscallFailure("pwrite", errno: .noSpace))
         }
         do {
@@ -151,25 +151,26 @@ final class ImageArchive: Sendable {
         }
     }
 
-    /// Readers disagree on which of them counts.
+    /// The error for a duplicate member: readers disagree on which one counts.
     private func repeated(_ name: String) -> LayoutFailure {
         .notALayout(path, reason: "it has more than one \(escaped(name.utf8))")
     }
 
     // MARK: Reading
 
-    /// Where a member's bytes stand; waits until the member has come, or the end. Links are followed inside the archive.
+    /// Returns the range of a member's bytes. Waits until the member or the end of the archive arrives. Links are
+    /// followed inside the archive.
     ///
-    /// - Returns: nil where there is none.
-    /// - Throws: `.unreadable` for an archive that ends or breaks before it, and for what is no file.
-    /// - Parameter isDocument: whether nothing else says what its bytes must be: then it may be there only once.
-    func place(of name: String, isDocument: Bool = false) throws(LayoutFailure) -> Range<Int64>? {
+    /// - Returns: nil if there is no such member.
+    /// - Throws: `.unreadable` if the archive ends or is damaged before the member, and if the member is not a file.
+    /// - Parameter isDocument: whether the content is not verified by a digest; then the member must be unique.
+    func range(of name: String, isDocument: Bool = false) throws(LayoutFailure) -> Range<Int64>? {
         let content = try find(name)
         if case .failure(let failure) = state.change({ $0.end }), content == nil { throw failure }
-        return try content.flatMap { content throws(LayoutFailure) in try place(content, name, isDocument) }
+        return try content.flatMap { content throws(LayoutFailure) in try range(content, name, isDocument) }
     }
 
-    /// Whether all members are known.
+    /// Whether all members are known, or the walk has failed.
     var isComplete: Bool { state.change { $0.end != nil } }
 
     private func find(_ name: String) throws(LayoutFailure) -> Content? {
@@ -182,12 +183,12 @@ final class ImageArchive: Sendable {
         }
     }
 
-    private func place(
+    private func range(
         _ content: Content, _ name: String, _ isDocument: Bool
     ) throws(LayoutFailure) -> Range<Int64>? {
         var content = content
         var path = name
-        // As many as the kernel follows (path_resolution(7)).
+        // The limit of the kernel (path_resolution(7)).
         for _ in 0..<40 {
             if isDocument, !use(path) { throw repeated(path) }
             switch content {
@@ -196,16 +197,19 @@ final class ImageArchive: Sendable {
                 path = Self.resolve(String(decoding: target, as: UTF8.self), from: path)
             case .hardLink(let target): path = target
             case .directory:
-                throw .unreadable(self.path, reason: "\(escaped(name.utf8)) is a directory in it")
-            case .other: throw .unreadable(self.path, reason: "\(escaped(name.utf8)) is no plain file in it")
+                throw .unreadable(self.path, reason: "\(escaped(name.utf8)) in it is a directory")
+            case .other:
+                throw .unreadable(self.path, reason: "\(escaped(name.utf8)) in it is not a plain file")
             }
             guard let next = try find(path) else { return nil }
             content = next
         }
-        throw .unreadable(self.path, reason: "\(escaped(name.utf8)) is a link that leads nowhere")
+        throw .unreadable(self.path, reason: "\(escaped(name.utf8)) in it leads through more than 40 links")
     }
 
-    /// - Returns: false if there is more than one of it.
+    /// Marks a member as used.
+    ///
+    /// - Returns: false if the member is not unique.
     private func use(_ name: String) -> Bool {
         state.change { state in
             if state.repeated.contains(name) { return false }
@@ -214,7 +218,7 @@ final class ImageArchive: Sendable {
         }
     }
 
-    /// As text: what is a folder in an archive need not be a member.
+    /// Resolves a link target lexically: directories need not be members of the archive.
     private static func resolve(_ target: String, from link: String) -> String {
         var components = target.hasPrefix("/") ? [] : link.split(separator: "/").dropLast()
         for part in target.split(separator: "/") where part != "." {
@@ -223,8 +227,8 @@ final class ImageArchive: Sendable {
         return components.joined(separator: "/")
     }
 
-    /// Replaces the buffer's content with the next bytes of a range, as many as are there and the limit allows; none at its
-    /// end. Waits for the first.
+    /// Replaces the buffer's content with the next bytes of a range: as many as have arrived, at most `limit`, and
+    /// none at the end of the range. Waits for at least one byte.
     func read(into buffer: inout [UInt8], limit: Int, at position: Int64, of range: Range<Int64>)
         throws(LayoutFailure)
     {
@@ -244,7 +248,7 @@ final class ImageArchive: Sendable {
         }
     }
 
-    /// All of a range.
+    /// Reads all bytes of a range.
     func bytes(of range: Range<Int64>) throws(LayoutFailure) -> [UInt8] {
         var bytes = [UInt8]()
         var chunk = [UInt8]()
@@ -258,7 +262,7 @@ final class ImageArchive: Sendable {
 
 extension ImageArchive: LayoutFiles {
     func document(_ name: String) throws(LayoutFailure) -> [UInt8]? {
-        guard let range = try place(of: name, isDocument: true) else { return nil }
+        guard let range = try range(of: name, isDocument: true) else { return nil }
         let size = Int64(range.count)
         if size > ImageLayout.largestIndex {
             throw .documentTooLarge(name: name, size: size, limit: ImageLayout.largestIndex)
@@ -267,22 +271,24 @@ extension ImageArchive: LayoutFiles {
     }
 
     func open(_ descriptor: Descriptor) throws(LayoutFailure) -> VerifiedBlob.Source {
-        guard let range = try place(of: blobPath(descriptor.digest)) else {
+        guard let range = try range(of: blobPath(descriptor.digest)) else {
             throw .blobMissing(descriptor.digest)
         }
         return try source(range, descriptor)
     }
 
-    func checkWhole() throws(LayoutFailure) {
+    func checkComplete() throws(LayoutFailure) {
         if case .failure(let failure) = state.change({ $0.end }) { throw failure }
     }
 
     func check(_ descriptor: Descriptor) throws(LayoutFailure) {
-        // What may still come is not waited for.
+        // Checking must not wait for members that have not arrived.
         guard isComplete else { return }
         _ = try open(descriptor)
     }
 
+    /// Returns the blob's source if the range has the size in the descriptor.
+    ///
     /// - Throws: `.wrongSize`.
     func source(_ range: Range<Int64>, _ descriptor: Descriptor) throws(LayoutFailure) -> VerifiedBlob.Source
     {
@@ -293,9 +299,9 @@ extension ImageArchive: LayoutFiles {
     }
 
     func finish() throws(LayoutFailure) {
-        state.change { $0.isLeft = true }
+        state.change { $0.isAbandoned = true }
         try? state.wait(cancellation) { $0.isRead ? () : nil }
-        // What else is wrong with the rest is nothing to what was read.
+        // Other errors in the rest of the archive do not affect what was read.
         if let name = state.change({ state in state.used.first { state.repeated.contains($0) } }) {
             throw repeated(name)
         }
@@ -303,7 +309,7 @@ extension ImageArchive: LayoutFiles {
 }
 
 extension LayoutFailure {
-    /// What went wrong with an archive.
+    /// Converts an error of reading an archive.
     init(_ error: any Error, reading path: FilePath) {
         switch error {
         case let error as LayoutFailure: self = error

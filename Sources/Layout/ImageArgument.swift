@@ -2,17 +2,18 @@ internal import Kernel
 package import OCI
 package import SystemPackage
 
-/// What the user typed for an image: `PATH`, `PATH:REF`, `PATH@sha256:…` or `PATH@INDEX`, perhaps behind one of skopeo's
-/// transports (containers-transports(5)), which write `PATH:@INDEX`.
+/// An image argument of the command line: `PATH`, `PATH:REF`, `PATH@sha256:…` or `PATH@INDEX`, optionally after a
+/// transport of skopeo (containers-transports(5)), for which the index is written `PATH:@INDEX`.
 package struct ImageArgument: Equatable, Sendable {
     package let source: ImageSource
     package private(set) var reference: String?
     package private(set) var digest: Digest?
-    /// The number of a descriptor in `index.json`, or of an image in a docker-archive; from 0.
+    /// Index of a descriptor in `index.json`, or of an image in a docker-archive, from 0.
     package private(set) var position: Int?
 
-    /// - Parameter exists: whether a path is there; one that is wins over splitting at `:` or `@`, and over a transport.
-    /// - Throws: `Digest.ParseError` for what looks like a digest and is none, `ForeignTransport`.
+    /// - Parameter exists: whether a path exists; an existing path takes precedence over splitting at `:` or `@`, and
+    ///   over a transport.
+    /// - Throws: `Digest.ParseError` for a malformed digest after an existing path, `ForeignTransport`.
     package init(parsing text: String, exists: (FilePath) -> Bool) throws {
         var transport: ImageSource.Transport?
         var rest = text
@@ -24,10 +25,10 @@ package struct ImageArgument: Equatable, Sendable {
                 throw ForeignTransport(name: name, text: text)
             }
         }
-        func isThere(_ path: Substring) -> Bool { path == "-" || exists(FilePath(String(path))) }
-        if !isThere(rest[...]) {
+        func isPresent(_ path: Substring) -> Bool { path == "-" || exists(FilePath(String(path))) }
+        if !isPresent(rest[...]) {
             var malformed: Digest.ParseError?
-            if let at = rest.lastIndex(of: "@"), isThere(rest[..<at]) {
+            if let at = rest.lastIndex(of: "@"), isPresent(rest[..<at]) {
                 let choice = rest[rest.index(after: at)...]
                 do {
                     position = Self.number(choice)
@@ -38,8 +39,8 @@ package struct ImageArgument: Equatable, Sendable {
                     malformed = error
                 }
             }
-            // References have colons too (`busybox:1.37.0-glibc`): the shortest path that exists.
-            for colon in rest.indices where rest[colon] == ":" && isThere(rest[..<colon]) {
+            // References contain colons too (`busybox:1.37.0-glibc`): the shortest existing path is used.
+            for colon in rest.indices where rest[colon] == ":" && isPresent(rest[..<colon]) {
                 let choice = rest[rest.index(after: colon)...]
                 source = ImageSource(FilePath(String(rest[..<colon])), transport)
                 if choice.hasPrefix("@"), let number = Self.number(choice.dropFirst()) {
@@ -50,7 +51,7 @@ package struct ImageArgument: Equatable, Sendable {
                 return
             }
             if let malformed { throw malformed }
-            // Behind a transport a path has no colon.
+            // After a transport, a path cannot contain a colon.
             if transport != nil, let colon = rest.firstIndex(of: ":") { rest = String(rest[..<colon]) }
         }
         source = ImageSource(FilePath(rest), transport)
@@ -61,7 +62,7 @@ package struct ImageArgument: Equatable, Sendable {
     }
 }
 
-/// One of skopeo's transports that is no place on this machine's disk, or one that keeps no OCI image.
+/// A transport of skopeo that is not supported: it does not name a local file, or does not store OCI images.
 package struct ForeignTransport: Error, Equatable, Sendable {
     static let names: Set = [
         "docker", "docker-daemon", "containers-storage", "dir", "ostree", "sif", "tarball", "http", "https",
@@ -69,6 +70,6 @@ package struct ForeignTransport: Error, Equatable, Sendable {
     ]
 
     package let name: String
-    /// All that was typed.
+    /// The whole argument.
     package let text: String
 }

@@ -4,27 +4,27 @@ package import OCI
 package import Streams
 package import SystemPackage
 
-/// An OCI image layout, in a directory or an archive (OCI image spec, image-layout.md). It is input from outside: nothing in
-/// it is believed before its size and digest are.
+/// An OCI image layout in a directory or an archive (OCI image spec, image-layout.md). Its content is untrusted until
+/// size and digest are verified.
 package struct ImageLayout: Sendable {
-    /// Manifests and configs; containerd and Docker refuse larger ones too.
+    /// Maximum size of a manifest or config in bytes; containerd and Docker reject larger ones too.
     package static let largestDocument: Int64 = 4 << 20
-    /// Indexes list every platform and attestation of an image.
+    /// Maximum size of an index in bytes: an index lists every platform and attestation of an image.
     package static let largestIndex: Int64 = 16 << 20
 
-    /// Told how many bytes of a stream have come, while what is asked for has not.
+    /// Progress callback: the number of bytes of a stream that have arrived, while the requested ones have not.
     package typealias Arrival = @Sendable (Int64) -> Void
 
-    /// For messages and documents; `-` is standard input.
+    /// Path for messages and documents; `-` is standard input.
     package let path: FilePath
     package let index: ImageIndex
     private let files: any LayoutFiles
 
     /// - Parameters:
-    ///   - folder: where a stream, or what a compressed archive holds, is kept meanwhile, in a file without a name.
-    ///   - cancellation: looked at ten times a second while a stream is waited for.
-    /// - Throws: `.notFound`, `.notADirectory`, `.isADirectory`, `.notALayout`, `.unreadable`, `.inputIsTerminal`, `.document`,
-    ///   `.cancelled`, `.system`.
+    ///   - folder: directory for the unnamed temporary file of a stream or a compressed archive.
+    ///   - cancellation: checked ten times a second while waiting for a stream.
+    /// - Throws: `.notFound`, `.notADirectory`, `.isADirectory`, `.notALayout`, `.unreadable`, `.windowTooLarge`,
+    ///   `.noRoom`, `.inputIsTerminal`, `.document`, `.documentTooLarge`, `.cancelled`, `.system`.
     package init(
         opening source: ImageSource, in folder: FilePath = Process.temporaryFolder,
         cancellation: Cancellation = Cancellation(), onArrival: @escaping Arrival = { _ in }
@@ -59,7 +59,7 @@ package struct ImageLayout: Sendable {
                 onArrival: onArrival)
         }
         let isInput = source.isStandardInput
-        // To open one waits for who writes: the thread that reads does.
+        // Opening a FIFO blocks until a writer opens it: the receiving thread does that.
         if !isInput, source.transport != .oci, (try? File.status(of: path))?.kind == .fifo {
             return try arriving { () throws(SyscallFailure) in try File.open(path, .read) }
         }
@@ -91,7 +91,8 @@ package struct ImageLayout: Sendable {
         error.isMissing || error.errno == .notDirectory ? .notFound(path) : .system(error)
     }
 
-    /// `docker save` has written OCI image layouts since its version 25, with the old `manifest.json` beside.
+    /// Opens the index of an archive. Since version 25, `docker save` writes an OCI image layout together with the
+    /// old `manifest.json`.
     private static func open(
         _ archive: ImageArchive, _ transport: ImageSource.Transport?
     ) throws(LayoutFailure) -> (any LayoutFiles, ImageIndex) {
@@ -130,22 +131,23 @@ package struct ImageLayout: Sendable {
         return try parse("index.json") { () throws(DocumentError) in try ImageIndex(parsing: index) }
     }
 
-    /// Takes what is left of a stream, so that whoever writes it comes to its end.
+    /// Reads the rest of a stream, so that its writer can finish.
     ///
-    /// - Throws: `.notALayout` if a document that was read has come once more.
+    /// - Throws: `.notALayout` if a document that was read has a duplicate.
     package func finish() throws(LayoutFailure) { try files.finish() }
 
     // MARK: Blobs
 
-    /// Opens a blob to be read once, checked as it is read. What the descriptor has embedded needs no file. Of a stream it
-    /// waits until the blob comes.
+    /// Opens a blob for reading once; it is verified while it is read. A blob that is embedded in the descriptor
+    /// needs no file. For a stream, this waits until the blob arrives.
     ///
     /// - Throws: `.blobMissing`, `.blobNotAFile`, `.wrongSize`, `.unreadable`, `.cancelled`, `.system`.
     package func open(_ descriptor: Descriptor) throws(LayoutFailure) -> VerifiedBlob {
         VerifiedBlob(descriptor, from: try source(of: descriptor))
     }
 
-    /// Whether a blob is there and as large as its descriptor says, without reading it, and without waiting for a stream.
+    /// Checks that a blob exists and has the size in its descriptor, without reading it and without waiting for a
+    /// stream.
     ///
     /// - Throws: as `open`.
     package func check(_ descriptor: Descriptor) throws(LayoutFailure) {
@@ -161,7 +163,7 @@ package struct ImageLayout: Sendable {
         return .memory(bytes)
     }
 
-    /// Reads a whole document, verified.
+    /// Reads and verifies a whole document.
     func read(_ descriptor: Descriptor, limit: Int64) throws(LayoutFailure) -> [UInt8] {
         guard descriptor.size <= limit else {
             throw .documentTooLarge(name: "\(descriptor.digest)", size: descriptor.size, limit: limit)
@@ -177,9 +179,9 @@ package struct ImageLayout: Sendable {
         return bytes
     }
 
-    /// What is wrong with one document or blob.
+    /// Returns the failure if it concerns a single document or blob.
     ///
-    /// - Throws: what is wrong with all of the layout.
+    /// - Throws: the failure if it concerns the whole layout.
     package func localFailure(_ failure: LayoutFailure) throws(LayoutFailure) -> LayoutFailure {
         try files.localFailure(failure)
     }
@@ -201,7 +203,7 @@ package struct ImageLayout: Sendable {
         return try named(descriptor) { () throws(DocumentError) in try ImageConfig(parsing: bytes) }
     }
 
-    /// The manifest and config behind a selected descriptor, and the steps to unpack it.
+    /// Reads the manifest and config of a descriptor, and plans the steps to unpack the image.
     package func load(_ descriptor: Descriptor) throws(LayoutFailure) -> Image {
         let manifest = try readManifest(descriptor)
         guard manifest.config.mediaType.isConfig else {
@@ -227,12 +229,12 @@ package struct ImageLayout: Sendable {
     }
 }
 
-/// One image for one platform, its documents read and verified.
+/// One image for one platform, with verified documents.
 package struct Image: Sendable {
-    /// Of the manifest.
+    /// Descriptor of the manifest.
     package let descriptor: Descriptor
     package let manifest: ImageManifest
     package let config: ImageConfig
-    /// Lowest first, at least one: that of the empty layer for an image without layers.
+    /// Steps, lowest layer first; at least one: an image without layers has the step of the empty layer.
     package let steps: [LayerStep]
 }

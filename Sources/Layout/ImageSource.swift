@@ -1,22 +1,22 @@
 package import SystemPackage
 
-/// Where an image comes from, before it is opened.
+/// The location of an image before it is opened.
 package struct ImageSource: Hashable, Sendable {
-    /// What it must be, as containers-transports(5) spells it.
+    /// The required kind of source, as spelled in containers-transports(5).
     package enum Transport: String, Sendable, CaseIterable {
         /// An OCI image layout in a directory.
         case oci
-        /// The same in a tar.
+        /// An OCI image layout in a tar.
         case ociArchive = "oci-archive"
-        /// What `docker save` writes.
+        /// An archive as written by `docker save`.
         case dockerArchive = "docker-archive"
     }
 
     package static let standardInput = ImageSource("-")
 
-    /// `-` is standard input.
+    /// Path of the directory or archive; `-` is standard input.
     package let path: FilePath
-    /// Nil is whatever is found there.
+    /// Nil for any kind.
     package let transport: Transport?
 
     package init(_ path: FilePath, _ transport: Transport? = nil) {

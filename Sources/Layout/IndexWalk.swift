@@ -1,25 +1,26 @@
 internal import OCI
 
-/// What `index.json` leads to, as a graph: an index may be reached in several ways, and each is read once.
+/// The graph of indexes and manifests that `index.json` references. An index may be reached on several paths and is
+/// read once.
 struct IndexWalk {
-    /// Indexes and manifests that are followed: more images than any registry's repository has tags, and few enough
-    /// that walking them takes seconds.
+    /// Maximum number of indexes and manifests: more than the tags of any registry repository, and few enough that
+    /// the walk takes seconds.
     static let mostDocuments = 10_000
-    /// All that is read on the way, in bytes: what the indexes say is kept.
+    /// Maximum total size of the documents in bytes: the content of indexes is kept in memory.
     static let largestTotal: Int64 = 64 << 20
-    /// Names of all indexes, those of the indexes around them counted again.
+    /// Maximum number of names of all indexes, including inherited ones.
     static let mostNames = 100_000
 
     private(set) var candidates = [Candidate]()
-    /// Indexes that cannot be read, and manifests of which no document says for what platform they are.
+    /// Indexes that cannot be read, and manifests that cannot be read and whose platform no index declares.
     private(set) var unreadable = [Candidate]()
-    /// Why, by digest.
+    /// The errors of unreadable documents, by digest.
     private(set) var failures = [Digest: LayoutFailure]()
     private let layout: ImageLayout
-    /// The first is `index.json`.
+    /// Nodes of the graph; the first is `index.json`.
     private var nodes = [Node(descriptor: nil)]
     private var numbers = [Digest: Int]()
-    /// Nil for an artifact.
+    /// Platforms from configs; nil for an artifact and for an unreadable document.
     private var platforms = [Digest: Platform?]()
     private var documents = 0
     private var total: Int64 = 0
@@ -27,10 +28,10 @@ struct IndexWalk {
     private struct Node {
         let descriptor: Descriptor?
         var names = Names()
-        /// The indexes in it.
+        /// Nodes of the indexes that this index lists.
         var children = [Int]()
         var images = [(descriptor: Descriptor, platform: Platform)]()
-        /// Manifests of no known platform.
+        /// Unreadable manifests of unknown platform.
         var unreadable = [Descriptor]()
     }
 
@@ -47,23 +48,26 @@ struct IndexWalk {
             }
             next += 1
         }
-        try passNamesOn()
+        try propagateNames()
         candidates = nodes.enumerated().flatMap { number, node in
             node.images.map {
-                Candidate(descriptor: $0.descriptor, platform: $0.platform, around: node.names, index: number)
+                Candidate(
+                    descriptor: $0.descriptor, platform: $0.platform, inheritedNames: node.names,
+                    index: number)
             }
         }
         unreadable = nodes.enumerated().flatMap { number, node in
             let index = node.descriptor.flatMap { failures[$0.digest] == nil ? nil : $0 }
             return (node.unreadable + (index.map { [$0] } ?? [])).map {
                 Candidate(
-                    descriptor: $0, platform: $0.platform ?? .unspecified, around: node.names, index: number,
+                    descriptor: $0, platform: $0.platform ?? .unspecified, inheritedNames: node.names,
+                    index: number,
                     failure: failures[$0.digest])
             }
         }
     }
 
-    /// The nodes of an index and of the indexes in it.
+    /// The nodes of an index and of all indexes below it.
     func nodes(in digest: Digest) -> Set<Int> {
         guard let start = numbers[digest] else { return [] }
         var reached = Set([start])
@@ -81,7 +85,7 @@ struct IndexWalk {
             guard descriptor.mediaType.isIndex || descriptor.mediaType.isManifest else { continue }
             documents += 1
             if documents > Self.mostDocuments {
-                throw Self.tooMuch("\(Self.mostDocuments) indexes and manifests")
+                throw Self.limitExceeded("\(Self.mostDocuments) indexes and manifests")
             }
             if descriptor.mediaType.isIndex {
                 let child = node(of: descriptor)
@@ -102,7 +106,8 @@ struct IndexWalk {
         return nodes.count - 1
     }
 
-    /// What the index says, and the config where the index says nothing. Nil for an artifact, and for what cannot be read.
+    /// The platform that the index declares, completed from the config. Nil for an artifact and for an unreadable
+    /// document.
     private mutating func platform(of descriptor: Descriptor) throws(LayoutFailure) -> Platform? {
         let stated = descriptor.platform ?? .unspecified
         if stated.isComplete { return stated }
@@ -128,7 +133,7 @@ struct IndexWalk {
         }
         guard manifest.config.mediaType.isConfig else { return .success(nil) }
         return try read(manifest.config, layout.readConfig).map { config in
-            // Signatures have the config of an image, with nothing in it.
+            // Signatures have an image config without content.
             let isImage = !config.platform.isUnspecified || manifest.layers.allSatisfy(\.mediaType.isLayer)
             return isImage ? config.platform : nil
         }
@@ -142,12 +147,12 @@ struct IndexWalk {
         case .success, .failure(.document), .failure(.wrongDigest): total += descriptor.size
         case .failure: break
         }
-        if total > Self.largestTotal { throw Self.tooMuch("\(Self.largestTotal) bytes of documents") }
+        if total > Self.largestTotal { throw Self.limitExceeded("\(Self.largestTotal) bytes of documents") }
         return result
     }
 
-    /// What an index is called, all that is in it is called too.
-    private mutating func passNamesOn() throws(LayoutFailure) {
+    /// Propagates the names of each index to everything below it.
+    private mutating func propagateNames() throws(LayoutFailure) {
         var passed = [Int](repeating: 0, count: nodes.count)
         var waiting = Array(nodes.indices.reversed())
         var count = 0
@@ -155,28 +160,28 @@ struct IndexWalk {
             let fresh = nodes[node].names.list[passed[node]...]
             passed[node] += fresh.count
             count += fresh.count
-            if count > Self.mostNames { throw Self.tooMuch("\(Self.mostNames) names") }
+            if count > Self.mostNames { throw Self.limitExceeded("\(Self.mostNames) names") }
             for child in nodes[node].children where nodes[child].names.add(fresh) { waiting.append(child) }
         }
     }
 
-    private static func tooMuch(_ what: String) -> LayoutFailure {
-        .document(name: "index.json", reason: "it leads to more than \(what), and no more are read")
+    private static func limitExceeded(_ what: String) -> LayoutFailure {
+        .document(name: "index.json", reason: "it leads to more than \(what), which is the limit")
     }
 }
 
-/// Each once, in the order in which they came.
+/// A set of names in insertion order.
 struct Names: Sendable {
     private(set) var list = [String]()
-    private var known = Set<String>()
+    private var seen = Set<String>()
 
-    /// - Returns: whether one is new.
+    /// - Returns: whether at least one name is new.
     @discardableResult
     mutating func add(_ names: ArraySlice<String>) -> Bool {
         let count = list.count
-        for name in names where known.insert(name).inserted { list.append(name) }
+        for name in names where seen.insert(name).inserted { list.append(name) }
         return list.count > count
     }
 
-    func contains(_ name: String) -> Bool { known.contains(name) }
+    func contains(_ name: String) -> Bool { seen.contains(name) }
 }

@@ -3,31 +3,32 @@ package import OCI
 package import Streams
 package import SystemPackage
 
-/// An image on disk that is not there, not whole, or not what it says.
+/// A failure to open or read an image: it is missing, incomplete, damaged or invalid, or no image matches the
+/// selection.
 package enum LayoutFailure: Error, Sendable {
     case notFound(FilePath)
     case notADirectory(FilePath)
-    /// A directory where an archive was asked for.
+    /// The path is a directory, but an archive was requested.
     case isADirectory(FilePath)
-    /// An archive that breaks off, or is none.
+    /// A truncated, damaged or invalid archive.
     case unreadable(FilePath, reason: String)
-    /// An archive that can only be decompressed with more memory than this, in bytes.
+    /// Decompression of the archive needs a larger window than this limit in bytes.
     case windowTooLarge(FilePath, limit: Int)
-    /// No space where an archive is kept while it arrives.
+    /// No space left for the temporary file of an archive.
     case noRoom(FilePath, SyscallFailure)
-    /// Nothing is piped into the program.
+    /// Standard input is a terminal.
     case inputIsTerminal
-    /// A directory without a usable `oci-layout` or `index.json`.
+    /// A directory or archive without a valid `oci-layout` or `index.json`, or with an invalid structure.
     case notALayout(FilePath, reason: String)
-    /// An index, manifest or config that is not valid; named by its file or digest.
+    /// An invalid index, manifest or config, named by its file or digest.
     case document(name: String, reason: String)
-    /// A manifest of something else than an image, e.g. an artifact.
+    /// A manifest of something other than an image, e.g. an artifact.
     case notAnImage(Digest, reason: String)
     case documentTooLarge(name: String, size: Int64, limit: Int64)
 
     case blobMissing(Digest)
     case blobNotAFile(Digest, what: String)
-    /// Who brings it has failed.
+    /// The process that provides the blob has failed.
     case blobUnreadable(Digest, reason: String)
     case wrongSize(Digest, expected: Int64, found: Int64)
     case wrongDigest(expected: Digest, found: Digest)
@@ -35,7 +36,7 @@ package enum LayoutFailure: Error, Sendable {
     case noImage(FilePath)
     case noReference(String, candidates: [Candidate])
     case noDigest(Digest, candidates: [Candidate])
-    /// Of so many images.
+    /// An index out of range, with the number of images.
     case noPosition(Int, count: Int)
     case noPlatform(Platform, candidates: [Candidate])
     case ambiguous([Candidate])
@@ -45,7 +46,7 @@ package enum LayoutFailure: Error, Sendable {
 }
 
 extension LayoutFailure {
-    /// Whether it is about one document or blob: an image that does not need that one can be read.
+    /// Whether the failure concerns one document or blob: images that do not need it can still be read.
     var isLocal: Bool {
         switch self {
         case .document, .documentTooLarge, .notALayout, .unreadable, .blobMissing, .blobNotAFile,
@@ -56,7 +57,7 @@ extension LayoutFailure {
         }
     }
 
-    /// Whether bytes were read that are not what their descriptor says, or could not be read: what they should be is not known.
+    /// Whether a document does not match its descriptor or could not be read, so that its content is unknown.
     var isDamage: Bool {
         switch self {
         case .blobNotAFile, .blobUnreadable, .wrongSize, .wrongDigest, .system: true
@@ -64,6 +65,6 @@ extension LayoutFailure {
         }
     }
 
-    /// Whether it is about a blob that a sparse layout does not hold.
+    /// Whether a blob is missing, as in a sparse layout.
     package var isMissingBlob: Bool { if case .blobMissing = self { true } else { false } }
 }

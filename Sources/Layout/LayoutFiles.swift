@@ -1,51 +1,52 @@
 internal import OCI
 
-/// The files of an image layout, wherever they are kept.
+/// The files of an image layout in a directory or an archive.
 protocol LayoutFiles: Sendable {
-    /// A document at the layout's top, whole; nil where there is none.
+    /// Reads a document at the root of the layout; nil if it is missing.
     ///
     /// - Throws: `.documentTooLarge`, `.notALayout`, `.system`.
     func document(_ name: String) throws(LayoutFailure) -> [UInt8]?
 
-    /// The bytes that a descriptor names, to be verified by whoever reads them.
+    /// Opens the bytes of a blob; the caller verifies them.
     ///
     /// - Throws: `.blobMissing`, `.blobNotAFile`, `.wrongSize`, `.system`.
     func open(_ descriptor: Descriptor) throws(LayoutFailure) -> VerifiedBlob.Source
 
-    /// Whether a blob is there and as large as its descriptor says, as far as that can be told without reading or waiting.
+    /// Checks that a blob exists and has the size in its descriptor, if that is known without reading or waiting.
     ///
     /// - Throws: as `open`.
     func check(_ descriptor: Descriptor) throws(LayoutFailure)
 
-    /// Whether the files can be read to their end, as far as that is known.
+    /// Checks that no error was found so far that affects all files.
     ///
-    /// - Throws: `.unreadable` and the like, for an archive that breaks off.
-    func checkWhole() throws(LayoutFailure)
+    /// - Throws: `.unreadable` and other failures of a truncated or damaged archive.
+    func checkComplete() throws(LayoutFailure)
 
-    /// Takes what is left of a stream, so that whoever writes it comes to its end.
+    /// Reads the rest of a stream, so that its writer can finish.
     ///
-    /// - Throws: `.notALayout` if a document that was read comes once more.
+    /// - Throws: `.notALayout` if a document that was read has a duplicate.
     func finish() throws(LayoutFailure)
 }
 
 extension LayoutFiles {
     func finish() throws(LayoutFailure) {}
 
-    func checkWhole() throws(LayoutFailure) {}
+    func checkComplete() throws(LayoutFailure) {}
 
-    /// What is wrong with one document or blob, so that images that do not need it can still be read.
+    /// Returns the failure if it concerns a single document or blob, so that images that do not need it can still be
+    /// read.
     ///
-    /// - Throws: what is wrong with all of the layout.
+    /// - Throws: the failure if it concerns the whole layout.
     func localFailure(_ failure: LayoutFailure) throws(LayoutFailure) -> LayoutFailure {
         guard failure.isLocal else { throw failure }
         switch failure {
-        // An archive that breaks off ends every reading with these.
-        case .unreadable, .notALayout, .system: try checkWhole()
+        // A truncated archive fails every read with one of these.
+        case .unreadable, .notALayout, .system: try checkComplete()
         default: break
         }
         return failure
     }
 
-    /// Where the image-layout specification puts a blob.
+    /// The path of a blob according to the image-layout specification.
     func blobPath(_ digest: Digest) -> String { "blobs/\(digest.algorithm.rawValue)/\(digest.hex)" }
 }

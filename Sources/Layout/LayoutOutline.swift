@@ -1,28 +1,28 @@
 package import OCI
 
-/// What a layout's `index.json` lists, as it is nested.
+/// The nested content of a layout's `index.json`.
 package struct LayoutOutline: Sendable {
     package enum Kind: Sendable {
-        /// With what it lists; nil where the layout does not hold it.
+        /// An index and its entries; nil if the layout does not contain the index.
         case index([LayoutOutline]?)
-        /// An index that was outlined before.
+        /// An index that already occurs earlier in the outline.
         case repeated
-        /// Something to run.
+        /// A runnable image.
         case image(Platform)
-        /// A statement about another manifest, as BuildKit adds it.
+        /// An attestation manifest, as added by BuildKit.
         case attestation
-        /// Anything else that somebody keeps in a layout: a signature, a bill of materials, a chart.
+        /// Any other artifact: a signature, a bill of materials, a chart.
         case artifact(type: String)
-        /// A manifest that the layout does not hold, of which no index says what it is for.
+        /// A manifest that the layout does not contain and whose platform no index declares.
         case absent
-        /// A manifest or an index that cannot be read, so that it is not known what it is.
+        /// A manifest or index that cannot be read, so that its kind is unknown.
         case unreadable(LayoutFailure)
     }
 
     package let descriptor: Descriptor
     package let kind: Kind
 
-    /// Why the document, or the first one below it, cannot be read; nil if all can be.
+    /// The failure of this document or of the first one below it that cannot be read; nil if all can be read.
     package var failure: LayoutFailure? {
         switch kind {
         case .unreadable(let failure): failure
@@ -34,11 +34,11 @@ package struct LayoutOutline: Sendable {
 }
 
 extension ImageLayout {
-    /// Everything that `index.json` leads to, attestations and other artifacts too.
+    /// The outline of everything that `index.json` references, including attestations and other artifacts.
     ///
-    /// - Throws: as `candidates`, and for as much as they do.
+    /// - Throws: as `candidates`, and for the same limits.
     package func outline() throws(LayoutFailure) -> [LayoutOutline] {
-        // That has counted what there is.
+        // The walk enforces the limits.
         let walk = try IndexWalk(of: self)
         var outliner = Outliner(
             layout: self,
@@ -54,8 +54,8 @@ private struct Outliner {
     let layout: ImageLayout
     let platforms: [Digest: Platform]
     let failures: [Digest: LayoutFailure]
-    /// Indexes that were outlined.
-    private var known = Set<Digest>()
+    /// Indexes that are already part of the outline.
+    private var outlined = Set<Digest>()
 
     init(layout: ImageLayout, platforms: [Digest: Platform], failures: [Digest: LayoutFailure]) {
         self.layout = layout
@@ -74,7 +74,7 @@ private struct Outliner {
     private mutating func kind(of descriptor: Descriptor) throws(LayoutFailure) -> LayoutOutline.Kind {
         if descriptor.isAttestation { return .attestation }
         if descriptor.mediaType.isIndex {
-            guard known.insert(descriptor.digest).inserted else { return .repeated }
+            guard outlined.insert(descriptor.digest).inserted else { return .repeated }
             switch failures[descriptor.digest] {
             case nil: return .index(try outline(of: layout.readIndex(descriptor)))
             case .blobMissing: return .index(nil)

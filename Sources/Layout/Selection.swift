@@ -1,40 +1,41 @@
 internal import Kernel
 package import OCI
 
-/// A manifest that may be chosen.
+/// A manifest that can be selected.
 package struct Candidate: Sendable {
-    /// Of the manifest.
+    /// Descriptor of the manifest.
     package let descriptor: Descriptor
     package let platform: Platform
-    /// Of the indexes around it.
-    private let around: Names
-    /// The number of the index that lists it.
+    /// Names of the indexes that contain the manifest.
+    private let inheritedNames: Names
+    /// Number of the walk's node that lists the manifest.
     let index: Int
-    /// Why it cannot be read, so that its platform is not known; nil if it can.
+    /// The failure if the manifest cannot be read and its platform is unknown; nil otherwise.
     package let failure: LayoutFailure?
-    /// The name by which it was chosen.
+    /// The name that it was selected by.
     private var chosenName: String?
 
     init(
-        descriptor: Descriptor, platform: Platform, around: Names, index: Int, failure: LayoutFailure? = nil
+        descriptor: Descriptor, platform: Platform, inheritedNames: Names, index: Int,
+        failure: LayoutFailure? = nil
     ) {
         self.descriptor = descriptor
         self.platform = platform
-        self.around = around
+        self.inheritedNames = inheritedNames
         self.index = index
         self.failure = failure
     }
 
-    /// The names that the layout gives it, directly or through an index around it.
+    /// The names that the layout gives the manifest, directly or through an index that contains it.
     package var references: [String] {
-        around.list + descriptor.referenceNames.filter { !around.contains($0) }
+        inheritedNames.list + descriptor.referenceNames.filter { !inheritedNames.contains($0) }
     }
 
-    /// The name that it is known by afterwards: the one by which it was chosen, else the first.
+    /// The name for results and messages: the one that it was selected by, or else the first.
     package var name: String? { chosenName ?? references.first }
 
-    func isCalled(_ reference: String) -> Bool {
-        around.contains(reference) || descriptor.referenceNames.contains(reference)
+    func hasName(_ reference: String) -> Bool {
+        inheritedNames.contains(reference) || descriptor.referenceNames.contains(reference)
     }
 
     fileprivate func chosen(by name: String?) -> Candidate {
@@ -45,13 +46,13 @@ package struct Candidate: Sendable {
 }
 
 extension ImageLayout {
-    /// Every image manifest that `index.json` leads to. Attestations and other artifacts are left out, and so is what the
-    /// layout does not hold or what cannot be read, unless the index says for what platform it is.
+    /// Lists every image manifest that `index.json` references. Attestations, other artifacts, and missing or
+    /// unreadable manifests are left out, unless an index declares their platform.
     ///
-    /// - Throws: `.document` for more than is read of a layout.
+    /// - Throws: `.document` if the layout exceeds a limit of the walk.
     package func candidates() throws(LayoutFailure) -> [Candidate] { try IndexWalk(of: self).candidates }
 
-    /// As `load`; nil if the manifest or the config is not in the layout.
+    /// Like `load`, but returns nil if the manifest or the config is missing from the layout.
     package func loadIfPresent(_ descriptor: Descriptor) throws(LayoutFailure) -> Image? {
         do {
             return try load(descriptor)
@@ -61,9 +62,9 @@ extension ImageLayout {
         }
     }
 
-    /// What is read, or what is wrong with that alone.
+    /// Runs `read`, and returns its result or a failure that concerns this document only.
     ///
-    /// - Throws: what is wrong with all of the layout.
+    /// - Throws: a failure that concerns the whole layout.
     func attempt<Value>(
         _ descriptor: Descriptor, _ read: (Descriptor) throws(LayoutFailure) -> Value
     ) throws(LayoutFailure) -> Result<Value, LayoutFailure> {
@@ -74,10 +75,10 @@ extension ImageLayout {
         }
     }
 
-    /// All manifests that fit, of each image the platform that fits best.
+    /// Returns all manifests that match, and of each image only those with the best matching platform.
     ///
-    /// - Throws: `.noImage`, `.noReference`, `.noDigest`, `.noPosition`, `.noPlatform`; instead of these, why a document cannot be
-    ///   read that was chosen.
+    /// - Throws: `.noImage`, `.noReference`, `.noDigest`, `.noPosition`, `.noPlatform`; if a selected document cannot
+    ///   be read, that failure instead of these.
     package func fitting(
         _ selector: Selector, on machine: Platform = .machine
     ) throws(LayoutFailure) -> [Candidate] {
@@ -86,7 +87,7 @@ extension ImageLayout {
 
     private struct Match {
         let fitting: [Candidate]
-        /// Chosen documents that are damaged: each may be an image for any platform.
+        /// Selected documents that are damaged: each may be an image for any platform.
         let damaged: [Candidate]
     }
 
@@ -101,19 +102,20 @@ extension ImageLayout {
             }
         }
         if ranked.isEmpty {
-            // What a sparse layout does not hold matters only if it was asked for, or if there is nothing else.
+            // A document missing from a sparse layout is an error only if it was requested, or if there are no
+            // images.
             let failures = chosen.compactMap(\.failure)
             let failure = failures.first {
-                selector.isOneImage || images.isEmpty || !$0.isMissingBlob
+                selector.namesImage || images.isEmpty || !$0.isMissingBlob
             }
             throw failure ?? .noPlatform(wanted, candidates: images)
         }
         return Match(
-            fitting: Self.best(of: ranked, areOneImage: selector.isOneImage),
+            fitting: Self.best(of: ranked, areOneImage: selector.namesImage),
             damaged: chosen.filter { $0.failure?.isDamage == true })
     }
 
-    /// Those that a selector names, whether they can be read or not.
+    /// The manifests that a selector names, readable or not.
     private func choose(_ selector: Selector, from walk: IndexWalk) throws(LayoutFailure) -> [Candidate] {
         let all = walk.candidates + walk.unreadable
         if all.isEmpty { throw .noImage(path) }
@@ -124,22 +126,22 @@ extension ImageLayout {
             }
             let entry = index.manifests[position]
             chosen = try within(entry.digest, of: chosen, walk)
-            // What it is called elsewhere in the index was not chosen.
+            // The entry was selected, not one of its other names in the index.
             if let name = entry.referenceNames.first { chosen = chosen.map { $0.chosen(by: name) } }
         }
         if let digest = selector.digest { chosen = try within(digest, of: chosen, walk) }
         if let reference = selector.reference {
-            // The short form of a name goes for the full one too, as Docker has it.
+            // A short name also matches the full name, as in Docker.
             let name = [reference, DockerReference.normalized(reference)].first { name in
-                chosen.contains { $0.isCalled(name) }
+                chosen.contains { $0.hasName(name) }
             }
             guard let name else { throw .noReference(reference, candidates: walk.candidates) }
-            chosen = chosen.filter { $0.isCalled(name) }.map { $0.chosen(by: reference) }
+            chosen = chosen.filter { $0.hasName(name) }.map { $0.chosen(by: reference) }
         }
         return chosen
     }
 
-    /// Those that have a digest, or that an index with the digest leads to.
+    /// The candidates with a digest, or below an index with that digest.
     private func within(
         _ digest: Digest, of candidates: [Candidate], _ walk: IndexWalk
     ) throws(LayoutFailure) -> [Candidate] {
@@ -149,7 +151,8 @@ extension ImageLayout {
         return found
     }
 
-    /// Images of different names are different images: of each the nearest, that the user may choose among them.
+    /// Returns the best matches. Images with different names are different images: each keeps its nearest platform,
+    /// and the user chooses among them.
     private static func best(
         of ranked: [(Candidate, distance: Platform.Distance)], areOneImage: Bool
     ) -> [Candidate] {
@@ -166,24 +169,24 @@ extension ImageLayout {
         }
     }
 
-    /// The one manifest that fits.
+    /// Returns the single manifest that matches.
     ///
-    /// - Throws: as `fitting`, and `.ambiguous` with all that fit.
+    /// - Throws: as `fitting`, and `.ambiguous` with all manifests that match.
     package func select(_ selector: Selector) throws(LayoutFailure) -> Candidate {
         let match = try match(selector, on: .machine)
-        // What is damaged is another image, unless it has the name that was asked for.
-        let fitting = match.fitting + (selector.isOneImage ? [] : match.damaged)
+        // A damaged document counts as another image, unless the selector names an image.
+        let fitting = match.fitting + (selector.namesImage ? [] : match.damaged)
         guard let first = fitting.first else { throw .noImage(path) }
         if fitting.allSatisfy({ $0.descriptor.digest == first.descriptor.digest }) { return first }
         guard let image = try oneImage(of: fitting, selector) else { throw .ambiguous(fitting) }
         return image
     }
 
-    /// Manifests with the same config are the same image, in layers of another compression for example. The first of which all
-    /// blobs are there is taken (OCI image spec, image-index.md: the first that matches). Artifacts, and manifests that a sparse
-    /// layout does not hold, are no images among them.
+    /// Manifests with the same config are the same image, for example with layers in another compression. The first
+    /// one whose blobs are all present is selected (OCI image spec, image-index.md: the first that matches).
+    /// Artifacts, and manifests missing from a sparse layout, are ignored.
     ///
-    /// - Returns: nil for several images.
+    /// - Returns: nil if there are several images.
     private func oneImage(
         of candidates: [Candidate], _ selector: Selector
     ) throws(LayoutFailure) -> Candidate? {
@@ -192,16 +195,16 @@ extension ImageLayout {
             switch try attempt(candidate.descriptor, readManifest) {
             case .success(let manifest) where manifest.config.mediaType.isConfig:
                 images.append((candidate, manifest.config.digest))
-            case .failure(let failure) where failure.isDamage && !selector.isOneImage: return nil
+            case .failure(let failure) where failure.isDamage && !selector.namesImage: return nil
             case .success, .failure: continue
             }
         }
         guard let first = images.first, images.allSatisfy({ $0.config == first.config }) else { return nil }
-        for (candidate, _) in images where try isWhole(candidate) { return candidate }
+        for (candidate, _) in images where try hasAllBlobs(candidate) { return candidate }
         return first.candidate
     }
 
-    private func isWhole(_ candidate: Candidate) throws(LayoutFailure) -> Bool {
+    private func hasAllBlobs(_ candidate: Candidate) throws(LayoutFailure) -> Bool {
         let result = try attempt(candidate.descriptor) { descriptor throws(LayoutFailure) in
             for step in try load(descriptor).steps { try check(step.descriptor) }
         }
@@ -211,7 +214,7 @@ extension ImageLayout {
 }
 
 extension Platform {
-    /// This machine's, with its level.
+    /// The platform of this machine, with its architecture level.
     package static let machine: Platform =
         host.architecture == "amd64"
         ? Platform(os: host.os, architecture: host.architecture, variant: "v\(Processor.level)") : host

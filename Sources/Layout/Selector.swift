@@ -1,13 +1,13 @@
 package import OCI
 
-/// What the user chose by; nil is no choice.
+/// The user's selection of an image; nil properties select nothing.
 package struct Selector: Sendable {
     package let reference: String?
-    /// Of a manifest, or of an index that holds it.
+    /// Digest of a manifest, or of an index that contains it.
     package let digest: Digest?
-    /// The number of a descriptor in the index, from 0.
+    /// Position of a descriptor in `index.json`, from 0.
     package let position: Int?
-    /// Nil is this machine's.
+    /// Nil for the platform of this machine.
     package let platform: Platform?
 
     package init(
@@ -19,9 +19,9 @@ package struct Selector: Sendable {
         self.platform = platform
     }
 
-    /// Whether it names an image, not only a platform.
-    var isOneImage: Bool { reference != nil || digest != nil || position != nil }
+    /// Whether the selector names an image, not only a platform.
+    var namesImage: Bool { reference != nil || digest != nil || position != nil }
 
-    /// Whether anything was chosen.
-    package var isChoice: Bool { isOneImage || platform != nil }
+    /// Whether anything was selected.
+    package var isChoice: Bool { namesImage || platform != nil }
 }

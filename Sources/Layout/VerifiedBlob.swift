@@ -2,7 +2,7 @@ internal import Kernel
 package import OCI
 internal import Streams
 
-/// A blob that is hashed as it is read: what has been read is true only after `finish`.
+/// A blob that is hashed while it is read: its bytes are untrusted until `finish` succeeds.
 package struct VerifiedBlob: ~Copyable {
     private let descriptor: Descriptor
     private let source: Source
@@ -21,17 +21,19 @@ package struct VerifiedBlob: ~Copyable {
         digester = Digester(descriptor.digest.algorithm)
     }
 
-    /// A blob that somebody else brings.
+    /// Creates a blob whose bytes another process provides.
     package init(_ descriptor: Descriptor, from stream: any BlobStream) {
         self.init(descriptor, from: .stream(stream))
     }
 
-    /// Bytes read so far.
+    /// Number of bytes read so far.
     package var position: Int64 { digester.count }
 
-    /// Replaces the buffer's content with the next bytes, at the beginning as many as tell a format; empty at the end.
+    /// Replaces the buffer's content with the next bytes; empty at the end. The first read returns enough bytes to
+    /// detect the format.
     ///
-    /// - Throws: `.wrongSize` if there are more than the descriptor says, `.system`, what a stream throws.
+    /// - Throws: `.wrongSize` if there are more bytes than the descriptor declares, `.system`, and the errors of the
+    ///   stream.
     package mutating func read(into buffer: inout [UInt8], limit: Int) throws(LayoutFailure) {
         switch source {
         case .file(let file):
@@ -49,10 +51,10 @@ package struct VerifiedBlob: ~Copyable {
         try checkSize()
     }
 
-    /// A tar's first block: what a format is told by.
+    /// Size of a tar's first block, which the format is detected from.
     private static let leastStart = 512
 
-    /// Streams may give little at a time.
+    /// Reads from a stream; one read may return only a few bytes.
     private static func fill(
         _ buffer: inout [UInt8], limit: Int, at position: Int64, from stream: any BlobStream
     ) throws(LayoutFailure) {
@@ -71,9 +73,9 @@ package struct VerifiedBlob: ~Copyable {
         }
     }
 
-    /// Reads what is left and gives the verdict.
+    /// Reads the rest of the blob and verifies its size and digest.
     ///
-    /// - Throws: `.wrongSize`, `.wrongDigest`, `.system`.
+    /// - Throws: `.wrongSize`, `.wrongDigest`, `.system`, and the errors of the stream.
     package consuming func finish() throws(LayoutFailure) {
         var rest = [UInt8]()
         repeat { try read(into: &rest, limit: 1 << 18) } while !rest.isEmpty

@@ -2,9 +2,10 @@ internal import Kernel
 internal import SystemPackage
 
 extension ForeignTree {
-    /// What containerd says that it would mount.
+    /// Reads the mounts that containerd describes as the tree that they would show. No mount is performed.
     ///
-    /// - Throws: `.unsupported` for what only containerd can mount, or mounts with a meaning that is lost here; `.invalid`.
+    /// - Throws: `.unsupported` for mounts that only containerd can perform, or that mean more than `ForeignTree` can
+    ///   express; `.invalid` for mounts that cannot be performed at all.
     package init(_ mounts: [ForeignMount]) throws(Failure) {
         guard let mount = mounts.first else {
             self = .none
@@ -19,14 +20,14 @@ extension ForeignTree {
         case "overlay": self = try Self.overlay(own, flags)
         case "bind", "rbind", "none", "":
             guard flags.isBind || mount.type.hasSuffix("bind") else {
-                throw .invalid("a mount of no type that is not a bind mount")
+                throw .invalid("a mount without a type that is not a bind mount")
             }
             if let option = own.first {
                 throw .unsupported("the option '\(printable(option.key))' of a bind mount")
             }
             self = .directory(try Self.path(mount.source, "source"), isReadOnly: flags.isReadOnly)
         case let type where fileSystems.contains(type) && !flags.isBind:
-            // More devices than the one.
+            // The file system spans more devices than the source names.
             if own.contains(where: { otherDevices.contains($0.key) }) {
                 throw .unsupported("a file system on several devices")
             }
@@ -48,24 +49,24 @@ extension ForeignTree {
             switch option.key {
             case "lowerdir":
                 guard lowers.isEmpty else { throw .invalid("lowerdir is given more than once") }
-                for part in split(value) {
-                    // `::` stands before layers of which only the content is used (kernel: overlayfs.rst, "Data-only").
+                for part in splitAtColons(value) {
+                    // `::` precedes data-only layers: their paths stay hidden (kernel: overlayfs.rst, "Data-only").
                     if part.isEmpty { throw .unsupported("data-only lower layers") }
                     lowers.append(try path(unescaped(part), "lowerdir"))
                 }
-            // This one the kernel takes as it is.
+            // The kernel takes this value without unescaping it.
             case "lowerdir+": lowers.append(try path(value, "lowerdir+"))
             case "upperdir": upper = try path(unescaped(value[...]), "upperdir")
             case "workdir": _ = try path(unescaped(value[...]), "workdir")
             case "userxattr": userAttributes = true
-            case let key where harmless.contains(key): break
-            // They make overlay keep more in its marks than what is hidden.
+            case let key where ignoredOptions.contains(key): break
+            // Other values make overlay record more than whiteouts and opaque directories in its attributes.
             case "metacopy" where value == "off", "redirect_dir" where value == "off" || value == "nofollow":
                 break
             default: throw .unsupported("overlay's option '\(printable(option.key))'")
             }
         }
-        // What an upper directory hides can only be told by who knows what lies below.
+        // The whiteouts of an upper directory mean nothing without the lower layers.
         guard !lowers.isEmpty else { throw .unsupported("an overlay without lower layers") }
         if flags.isReadOnly, let shown = upper {
             lowers.insert(shown, at: 0)
@@ -74,13 +75,13 @@ extension ForeignTree {
         return .overlay(lowers: lowers, upper: upper, userAttributes: userAttributes)
     }
 
-    /// They change how overlay works, not what is in a tree.
-    private static let harmless: Set<String> = [
+    /// Options that change how overlay works, but not what a tree contains.
+    private static let ignoredOptions: Set<String> = [
         "index", "volatile", "fsync", "xino", "nfs_export", "uuid", "default_permissions",
     ]
 
-    /// The pieces between colons that have no backslash before them.
-    private static func split(_ text: String) -> [Substring] {
+    /// Splits a value at the colons that no backslash escapes.
+    private static func splitAtColons(_ text: String) -> [Substring] {
         var pieces = [Substring]()
         var start = text.startIndex
         var isEscaped = false
@@ -97,7 +98,7 @@ extension ForeignTree {
         return pieces + [text[start...]]
     }
 
-    /// A backslash stands for what is behind it (kernel: overlayfs.rst, "Multiple lower layers").
+    /// Removes the backslashes that escape the following character (kernel: overlayfs.rst, "Multiple lower layers").
     private static func unescaped(_ text: Substring) -> String {
         var result = ""
         var isEscaped = false
@@ -108,6 +109,7 @@ extension ForeignTree {
         return result
     }
 
+    /// - Parameter name: the option or field that `text` is the value of, for the message.
     private static func path(_ text: String, _ name: String) throws(Failure) -> FilePath {
         guard text.hasPrefix("/"), !text.utf8.contains(0) else {
             throw .invalid("\(name) '\(printable(text))' is not an absolute path")
@@ -116,30 +118,35 @@ extension ForeignTree {
     }
 }
 
-/// File systems that the kernel keeps on one device.
+/// File systems that use a single block device.
 private let fileSystems: Set<String> = [
     "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "erofs", "squashfs",
 ]
-/// Options that name another device (erofs, btrfs, xfs(5), ext4(5)), which would not be checked as the source is.
+/// Options that name a further device (erofs, btrfs, xfs(5), ext4(5)). Such a device would not be checked as the source
+/// is.
 private let otherDevices: Set<String> = ["device", "logdev", "rtdev", "journal_path", "journal_dev"]
 private let alwaysReadOnly: Set<String> = ["erofs", "squashfs"]
 
-/// What is said of any mount (mount(8), "FILESYSTEM-INDEPENDENT MOUNT OPTIONS").
+/// The options that mount(8) accepts for every file system ("FILESYSTEM-INDEPENDENT MOUNT OPTIONS").
 private struct Flags {
     var isReadOnly = false
     var isBind = false
 
-    /// - Returns: the option, if it is the file system's own.
+    /// Records a general option.
+    ///
+    /// - Returns: the option itself if it belongs to the file system.
+    /// - Throws: `.invalid` for options that only apply to existing mounts; `.unsupported` for ID mappings and options
+    ///   that containerd's mount manager evaluates.
     mutating func take(_ text: String) throws(ForeignTree.Failure) -> [MountOption] {
         switch text {
         case "ro": isReadOnly = true
         case "rw": isReadOnly = false
         case "bind", "rbind": isBind = true
         case "remount", "move": throw .invalid("the option '\(text)' of a new mount")
-        case let text where Self.harmless.contains(text): break
+        case let text where Self.ignoredOptions.contains(text): break
         default:
             let option = MountOption(text)
-            // Ids of others, and what containerd's own mount manager is to do before.
+            // ID-mapped mounts, and instructions for containerd's mount manager.
             if ["uidmap", "gidmap"].contains(option.key) || text.hasPrefix("X-containerd.") {
                 throw .unsupported("the option '\(printable(option.key))'")
             }
@@ -148,8 +155,9 @@ private struct Flags {
         return []
     }
 
-    /// They say how a mount may be used. This program runs nothing from it, and sets the times that it wants.
-    private static let harmless: Set<String> = [
+    /// Options that do not change the content of a tree. This program executes nothing from it, and sets file times
+    /// explicitly.
+    private static let ignoredOptions: Set<String> = [
         "", "defaults", "loop", "direct-io", "async", "sync", "dirsync", "atime", "noatime", "diratime",
         "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime",
         "dev",

@@ -1,13 +1,13 @@
 package import SystemPackage
 
-/// A mount as somebody else describes it: containerd's snapshotters, by the fields of `containerd.types.Mount`.
+/// A mount that another program describes, with the fields of `containerd.types.Mount`.
 package struct ForeignMount: Hashable, Sendable {
-    /// What the kernel calls the type of file system, or a word that only containerd knows.
+    /// The kernel's name of the file system type, or a type that only containerd knows.
     package let type: String
     package let source: String
-    /// Below the mount point; empty for the mount point itself.
+    /// A path below the mount point; empty for the mount point itself.
     package let target: String
-    /// fstab-style, each as it would stand in the data of mount(2): overlay's paths are escaped.
+    /// Options as in fstab(5), each as it would appear in the data of mount(2): overlay's paths are escaped.
     package let options: [String]
 
     package init(type: String, source: String, target: String = "", options: [String] = []) {
@@ -17,28 +17,28 @@ package struct ForeignMount: Hashable, Sendable {
         self.options = options
     }
 
-    /// A mount of ours, as containerd is told of it.
+    /// Describes a mount of this program with the options that containerd expects.
     package init(_ mount: Mount) {
         self.init(type: mount.type, source: mount.source, options: mount.containerdOptions)
     }
 }
 
-/// The tree that foreign mounts show, as far as it can be had without mounting them where others see it.
+/// The tree that mounts of another program show, as far as it can be opened without attaching a mount.
 package enum ForeignTree: Hashable, Sendable {
-    /// No mount: nothing is there.
+    /// No mount: the tree is empty.
     case none
-    /// Layers on top of each other, at least one lower, the topmost first. `upper` takes what is written; without one nothing
-    /// may be. With `userAttributes` overlay's marks are in `user.overlay.*`.
+    /// Layers of an overlay, at least one lower, topmost first. Writes go to `upper`; without one the tree is
+    /// read-only. With `userAttributes`, overlay's attributes are in the `user.overlay.*` namespace.
     case overlay(lowers: [FilePath], upper: FilePath?, userAttributes: Bool)
-    /// One directory that holds the whole tree.
+    /// A single directory that contains the whole tree.
     case directory(FilePath, isReadOnly: Bool)
-    /// A file system of its own on a block device or in a file, with its own options.
+    /// A file system on a block device or in an image file, with its own mount options.
     case fileSystem(type: String, source: FilePath, isReadOnly: Bool, options: [MountOption])
 
     package enum Failure: Error, Hashable, Sendable {
-        /// Somebody else may be able to, this program is not.
+        /// Only another program, e.g. containerd, can perform these mounts, for the given reason.
         case unsupported(String)
-        /// Nobody can mount that.
+        /// The mounts contradict themselves, or lack what every mount needs, for the given reason.
         case invalid(String)
     }
 }
@@ -46,7 +46,7 @@ package enum ForeignTree: Hashable, Sendable {
 /// `key` or `key=value`.
 package struct MountOption: Hashable, Sendable {
     package let key: String
-    /// Nil for a flag.
+    /// Nil for an option without a value.
     package let value: String?
 
     package init(_ text: String) {

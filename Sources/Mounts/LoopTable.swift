@@ -1,14 +1,14 @@
 package import Kernel
 package import SystemPackage
 
-/// The loop devices that are in use, as /sys/block shows them (loop(4)).
+/// The loop devices in use, as /sys/block lists them (loop(4)).
 ///
-/// A device is freed by its last close, which may be a moment late: a child that is just being started has all
-/// that its parent had open until it is another program.
+/// The last close of a device frees it. That can be late by a moment: between fork and exec a child process holds
+/// every descriptor of its parent.
 package struct LoopTable: Sendable {
     private struct Device {
         let path: FilePath
-        /// As the kernel shows it to this process.
+        /// The backing file, as a path that this process sees.
         let file: FilePath
         let isReadOnly: Bool
     }
@@ -21,7 +21,7 @@ package struct LoopTable: Sendable {
         for name in try Directory(opening: folder).names() where name.hasPrefix("loop") {
             let device = folder.appending("\(name)")
             do throws(SyscallFailure) {
-                // Without a line's end, which could not be told from one in the name otherwise.
+                // Only the final newline is dropped: a file name may end in one.
                 let file = try File.contents(of: device.appending("loop").appending("backing_file"))
                     .dropLast()
                 let isReadOnly = try File.contents(of: device.appending("ro")).first == UInt8(ascii: "1")
@@ -30,7 +30,7 @@ package struct LoopTable: Sendable {
                         path: FilePath("/dev").appending("\(name)"),
                         file: FilePath(String(decoding: file, as: UTF8.self)), isReadOnly: isReadOnly))
             } catch {
-                // Nobody uses it, or somebody has just freed it.
+                // The device is free, or was freed after the directory was listed.
                 let isFree =
                     error.isMissing || error.errno == .noSuchAddressOrDevice
                     || error.errno == .operationNotSupportedByDevice
@@ -40,7 +40,9 @@ package struct LoopTable: Sendable {
         return table
     }
 
-    /// The file behind a loop device, which may be known by any node; nil for a device of another kind, and a free one.
+    /// Returns the backing file of a loop device, under whatever name the device node has.
+    ///
+    /// - Returns: nil for a free loop device or a device of another kind.
     package static func file(of device: FilePath) throws(SyscallFailure) -> FilePath? {
         guard case .block(let number) = try File.status(of: device).kind else { return nil }
         let entry = FilePath("/sys/dev/block/\(number.major):\(number.minor)")
@@ -48,13 +50,13 @@ package struct LoopTable: Sendable {
         return FilePath(String(decoding: file.dropLast(), as: UTF8.self))
     }
 
-    /// The files in a directory and below it that are behind devices, by device.
+    /// Returns the backing files at or below a directory, by the path of their device.
     func files(below directory: FilePath) -> [FilePath: FilePath] {
         let below = devices.filter { $0.file.starts(with: directory) }
         return Dictionary(below.map { ($0.path, $0.file) }) { first, _ in first }
     }
 
-    /// The devices that a file is behind: those that may write to it, or all.
+    /// Returns the devices that have a file as their backing file: all of them, or only the writable ones.
     package func devices(of file: FilePath, onlyWriters: Bool) throws(SyscallFailure) -> [FilePath] {
         devices(of: try File.status(of: file).identity, onlyWriters: onlyWriters)
     }
@@ -62,7 +64,7 @@ package struct LoopTable: Sendable {
     package func devices(of identity: FileStatus.Identity, onlyWriters: Bool) -> [FilePath] {
         devices.filter { device in
             if onlyWriters, device.isReadOnly { return false }
-            // One that cannot be opened is no longer there, or was never seen by this process.
+            // The backing file was deleted, or this process has never seen it.
             let other = try? File.status(of: device.file).identity
             return other == identity
         }

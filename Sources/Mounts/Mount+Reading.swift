@@ -1,10 +1,10 @@
 package import Kernel
 internal import SystemPackage
 
-/// A mount's tree to be read, attached nowhere.
+/// The root of a mount that is attached nowhere, for reading. Releasing it releases the mount.
 package final class MountedTree: Sendable {
     package let root: Directory
-    /// What the root lies on.
+    /// Keeps the file system of `root` mounted.
     private let mount: DetachedMount?
     private let device: LoopDevice?
 
@@ -16,11 +16,11 @@ package final class MountedTree: Sendable {
 }
 
 extension Mount {
-    /// Opens the tree that is shown where this is mounted, without changing anything: a writable one too is only read,
-    /// and may be mounted elsewhere at the same time. What changes meanwhile is seen or not.
+    /// Opens the tree that this mount shows without changing anything. A writable mount is opened for reading too, and
+    /// may be mounted elsewhere at the same time; later changes may or may not be visible.
     ///
-    /// - Throws: `.inUse` for an image that somebody writes to, `.tooManyLayers` where the kernel takes all layers in one
-    ///   short option only.
+    /// - Throws: `.inUse` for an image that another loop device may write to; `.tooManyLayers` if this kernel takes all
+    ///   layers in one option only and that option is too long.
     package func openTree() throws(MountPerformer.Failure) -> MountedTree {
         do {
             switch self {
@@ -35,7 +35,7 @@ extension Mount {
                 return MountedTree(mount.root, mount)
             case .image(let file, let type, _, let options):
                 let device = try LoopDevice(of: file, readOnly: true)
-                try MountPerformer.waitForOthers(than: device, of: file)
+                try MountPerformer.waitForOtherWriters(than: device, of: file)
                 let mount = try DetachedMount(
                     type: type, source: device.path, readOnly: true, options: options.map(Self.keyAndValue))
                 return MountedTree(mount.root, mount, device)
@@ -58,7 +58,7 @@ extension Mount {
         _ layers: [FilePath], _ userAttributes: Bool, noIndex: Bool
     ) throws -> DetachedMount {
         var options: [(String, String?)] = userAttributes ? [("userxattr", nil)] : []
-        // With an index no layer may be another mount's upper directory.
+        // With its index enabled, overlay refuses a layer that is the upper directory of another mount.
         if noIndex { options.append(("index", "off")) }
         switch Mount.LowerForm.ofThisKernel {
         case .appended: options = layers.map { ("lowerdir+", $0.string) } + options

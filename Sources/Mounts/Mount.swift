@@ -1,23 +1,24 @@
 internal import Kernel
 package import SystemPackage
 
-/// How a snapshot's tree is mounted: described here, performed by whoever wants it mounted.
+/// A description of the mount that shows a snapshot's tree. `MountPerformer`, mount(8) or containerd performs it.
 package enum Mount: Hashable, Sendable {
-    /// One directory, attached a second time.
+    /// A directory, bound to the mount point.
     case bind(source: FilePath, readOnly: Bool)
-    /// Layers on top of each other, topmost first. Without an upper it is read-only, and has two lowers at
-    /// least: overlay refuses one (kernel: overlayfs.rst, "Multiple lower layers").
+    /// Layers of an overlay, topmost first. Without `writable` it is read-only and needs at least two lowers: overlay
+    /// refuses a single one (kernel: overlayfs.rst, "Multiple lower layers").
     ///
-    /// `userAttributes` lets overlay keep its marks in `user.overlay.*` (kernel ≥ 5.11).
+    /// `userAttributes` makes overlay use the `user.overlay.*` attributes (kernel ≥ 5.11). `noIndex` disables its
+    /// index.
     case overlay(lowers: [FilePath], writable: Writable?, userAttributes: Bool, noIndex: Bool)
-    /// A subvolume of the btrfs that is on a block device.
+    /// A subvolume of the btrfs on a block device.
     case subvolume(device: FilePath, id: UInt64, readOnly: Bool)
-    /// A file that holds a file system, by a loop device. `options` are the file system's own.
+    /// An image file that contains a file system, mounted through a loop device. `options` belong to the file system.
     case image(file: FilePath, type: String, readOnly: Bool, options: [String])
 
     package struct Writable: Hashable, Sendable {
         package let upper: FilePath
-        /// An empty directory beside `upper`, for the kernel's own use.
+        /// An empty directory on the file system of `upper`, for the kernel's own use.
         package let work: FilePath
 
         package init(upper: FilePath, work: FilePath) {
@@ -26,7 +27,7 @@ package enum Mount: Hashable, Sendable {
         }
     }
 
-    /// What the kernel calls the type of file system.
+    /// The kernel's name of the file system type; `bind` for a bind mount.
     package var type: String {
         switch self {
         case .bind: "bind"
@@ -52,15 +53,15 @@ package enum Mount: Hashable, Sendable {
         }
     }
 
-    /// How the lower layers are written down.
+    /// How overlay's lower layers are passed.
     package enum LowerForm: Sendable {
-        /// `lowerdir=a:b:c`, every kernel.
+        /// `lowerdir=a:b:c`: every kernel.
         case joined
-        /// One `lowerdir+=a` a layer, kernel ≥ 6.7.
+        /// One `lowerdir+=a` for each layer: kernel ≥ 6.7.
         case appended
     }
 
-    /// fstab-style options, in order.
+    /// Returns options as in fstab(5), in order.
     package func options(_ form: LowerForm) -> [String] {
         switch self {
         case .bind(_, let readOnly): return readOnly ? ["bind", "ro"] : ["bind"]
@@ -83,8 +84,8 @@ package enum Mount: Hashable, Sendable {
         }
     }
 
-    /// The options as containerd's snapshotters give them for such a mount, in their order: they mean the same, but are
-    /// for mount(2), and lower layers are always one option.
+    /// The options that containerd's snapshotters return for such a mount, in their order. They mean the same, but are
+    /// meant for mount(2), and pass all lower layers in one option.
     package var containerdOptions: [String] {
         switch self {
         case .bind(_, let readOnly): return [readOnly ? "ro" : "rw", "rbind"]

@@ -5,22 +5,22 @@ package import SystemPackage
 package struct FstabLine: Equatable, Sendable {
     package let text: String
 
-    /// - Throws: `.notPlain`; `.tooLong` for what mount(8) would cut.
+    /// - Throws: `.notPlain`; `.tooLong` for options that mount(8) would truncate.
     package init(_ mount: Mount, form: Mount.LowerForm, target: FilePath) throws(MountLine.Failure) {
         let fields = try MountFields(mount, form, target)
         text = ([fields.source, fields.target, fields.type, fields.options] + ["0", "0"]).command
     }
 }
 
-/// A mount as a unit of systemd.mount(5).
+/// A mount as a systemd.mount(5) unit.
 package struct SystemdMountUnit: Equatable, Sendable {
-    /// What its file must be called: the unit's name follows from where it mounts.
+    /// The file name of the unit, which systemd requires to match the mount point.
     package let name: String
     package let text: String
 
     /// - Parameters:
-    ///   - description: what is mounted, on one line.
-    ///   - store: the directory that everything mounted lies below; what it lies on is mounted first.
+    ///   - description: what is mounted, in one line.
+    ///   - store: the directory that contains everything mounted. systemd mounts its file system first.
     /// - Throws: as `FstabLine`.
     package init(
         _ mount: Mount, form: Mount.LowerForm, target: FilePath, description: String, store: FilePath
@@ -46,13 +46,13 @@ package struct SystemdMountUnit: Equatable, Sendable {
             """
     }
 
-    /// Text without specifiers (systemd.unit(5), "Specifiers") that stays on its line, which a backslash at the end would
-    /// continue.
+    /// Escapes a text so that it contains no specifiers (systemd.unit(5), "Specifiers") and stays on its line: a
+    /// backslash at the end would continue the line.
     private static func value(_ text: String) -> String {
         printable(text).replacing("%", with: "%%") + (text.hasSuffix("\\") ? " ." : "")
     }
 
-    /// As `systemd-escape --path` has it (systemd.unit(5), "String Escaping for Inclusion in Unit Names").
+    /// Escapes a path as `systemd-escape --path` does (systemd.unit(5), "String Escaping for Inclusion in Unit Names").
     static func escaped(_ path: FilePath) -> String {
         let components = path.components.map(\.string)
         if components.isEmpty { return "-" }
@@ -71,13 +71,13 @@ package struct SystemdMountUnit: Equatable, Sendable {
     }
 }
 
-/// Layers as a shell script that makes a directory of systemd.mstack(7) (systemd ≥ 260): symlinks to them.
+/// A shell script that creates a directory for systemd.mstack(7) (systemd ≥ 260) with a symlink to each layer.
 package struct MountStackScript: Equatable, Sendable {
     package let text: String
 
-    /// - Parameter target: of the directory, `NAME.mstack`.
-    /// - Throws: `.notPlain`, `.unsupported` for what is no directory, or can be written to: systemd puts a writable
-    ///   layer of its own on top.
+    /// - Parameter target: the directory to create, `NAME.mstack`.
+    /// - Throws: `.notPlain`; `.unsupported` for mounts that are not made of directories, or are writable: systemd adds
+    ///   a writable layer of its own.
     package init(_ mount: Mount, target: FilePath) throws(MountLine.Failure) {
         try MountLine.check(mount.paths + [target])
         let layers: [FilePath]
@@ -85,24 +85,24 @@ package struct MountStackScript: Equatable, Sendable {
         case .overlay(let lowers, nil, _, _): layers = lowers.reversed()
         case .bind(let source, true): layers = [source]
         case .overlay, .bind:
-            throw .unsupported("an mstack has a writable layer of its own, in its folder rw")
+            throw .unsupported("an mstack has a writable layer of its own, in its directory rw")
         case .subvolume, .image:
-            throw .unsupported("an mstack has directories, and this snapshotter has none")
+            throw .unsupported("an mstack consists of directories, and this snapshotter has none")
         }
-        func place(_ number: Int) throws(MountLine.Failure) -> ShellWord {
+        func link(_ number: Int) throws(MountLine.Failure) -> ShellWord {
             try ShellWord(plain: "\(target.string)/layer@\(number)")
         }
         var commands: [[ShellWord]] = [["mkdir", "-p", try ShellWord(plain: target.string)]]
-        // The kernel refuses an overlay of one layer, so that nothing lies below it.
-        if layers.count == 1 { commands.append(["mkdir", "-p", try place(0)]) }
+        // The kernel refuses an overlay of one layer: an empty layer is added below it.
+        if layers.count == 1 { commands.append(["mkdir", "-p", try link(0)]) }
         for (number, layer) in layers.enumerated() {
-            commands.append(["ln", "-sfn", try ShellWord(plain: layer.string), try place(number + 1)])
+            commands.append(["ln", "-sfn", try ShellWord(plain: layer.string), try link(number + 1)])
         }
         text = commands.map(\.command).joined(separator: "\n")
     }
 }
 
-/// What fstab(5) and systemd.mount(5) have in common.
+/// The fields that fstab(5) and systemd.mount(5) have in common.
 private struct MountFields {
     let source: ShellWord
     let target: ShellWord

@@ -1,18 +1,19 @@
 internal import Kernel
 package import SystemPackage
 
-/// A mount as one line of a shell: words that need no quotes, the target last or left to be appended.
+/// A mount as one line for a shell, made of words that need no quotes. The target comes last, or is left to be
+/// appended.
 package struct MountLine: Equatable, Sendable {
-    /// What mount(2) takes of options. It cuts off the rest without an error, and what is left may mount a
+    /// Bytes of options that mount(2) takes. It truncates longer options without an error, and the rest may mount a
     /// wrong tree.
     package static let longestOptions = 4095
 
     package enum Failure: Error, Equatable, Sendable {
-        /// A text that a shell, mount(8) or overlay would read as something else.
+        /// A text that a shell, mount(8) or overlay would interpret.
         case notPlain(String)
-        /// More bytes of options than mount(8) can pass on, or more in one of them.
+        /// All options, or the value of one of them, have more bytes than mount(8) can pass on.
         case tooLong(bytes: Int)
-        /// What the form cannot say.
+        /// The format cannot express this mount, for the given reason.
         case unsupported(String)
     }
 
@@ -20,8 +21,8 @@ package struct MountLine: Equatable, Sendable {
 
     /// - Parameters:
     ///   - form: how this kernel takes lower layers.
-    ///   - performed: the words that let this program mount by itself, for what mount(8) cannot take. Made only for that.
-    /// - Throws: `.notPlain`.
+    ///   - performed: the command of this program that performs the mount. Evaluated only if mount(8) cannot.
+    /// - Throws: `.notPlain`, or what `performed` throws.
     package init(
         _ mount: Mount, form: Mount.LowerForm, target: FilePath?,
         performed: @autoclosure () throws(Failure) -> [ShellWord]
@@ -43,8 +44,8 @@ package struct MountLine: Equatable, Sendable {
         }
     }
 
-    /// Several mounts on one target, each over the one before: no single call of mount(8) does that, so that the
-    /// line has this program perform them.
+    /// Several mounts on one target, each on top of the previous one. No single mount(8) command can do that, so the
+    /// line calls this program.
     package init(
         _ mounts: [Mount], form: Mount.LowerForm, target: FilePath?,
         performed: @autoclosure () throws(Failure) -> [ShellWord]
@@ -62,7 +63,7 @@ package struct MountLine: Equatable, Sendable {
         return [try ShellWord(plain: target.string)]
     }
 
-    /// - Throws: `.notPlain` for the first path that cannot stand in a line.
+    /// - Throws: `.notPlain` for the first path that cannot be part of a line.
     package static func check(_ paths: [FilePath]) throws(Failure) {
         for path in paths where !isPrintable(path.string) { throw .notPlain(path.string) }
     }
@@ -75,7 +76,8 @@ package struct MountLine: Equatable, Sendable {
 
     package var text: String { words.command }
 
-    /// Whether mount(8) passes these options on whole, old or new: from 2.39 on it sets each by fsconfig(2).
+    /// Whether both old and new versions of mount(8) pass these options on unchanged. Since util-linux 2.39 mount(8)
+    /// sets each option with fsconfig(2), which limits the length of a value.
     static func fits(_ options: [String]) -> Bool {
         let total = options.reduce(0) { $0 + $1.utf8.count + 1 } - 1
         return total <= longestOptions
@@ -85,21 +87,21 @@ package struct MountLine: Equatable, Sendable {
             }
     }
 
-    /// A name, or a name and a value.
+    /// Whether a text is `name` or `name=value`, both without characters that need quotes.
     private static func isOption(_ text: String) -> Bool {
         text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).allSatisfy {
             isPrintable(String($0))
         }
     }
 
-    /// Whether a text is one word to a shell, and one value to mount(8) and overlay.
+    /// Whether a text is one word for a shell, and one value for mount(8) and overlay.
     package static func isPrintable(_ text: String) -> Bool {
         !text.isEmpty && text.utf8.allSatisfy(ShellWord.valueBytes.contains)
     }
 }
 
 extension Mount.LowerForm {
-    /// What this kernel takes: asked of it, or told by its version where asking is not permitted.
+    /// The form that this kernel takes. The kernel is asked; if that is not permitted, its version decides.
     package static var ofThisKernel: Mount.LowerForm {
         if let answer = MountCalls.takesAppendedLowers() { return answer ? .appended : .joined }
         return KernelRelease.current >= KernelRelease(major: 6, minor: 7) ? .appended : .joined

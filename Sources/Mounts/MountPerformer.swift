@@ -1,22 +1,22 @@
 package import Kernel
 package import SystemPackage
 
-/// Performs a mount, and looks whether what is mounted is what was asked for.
+/// Performs mounts, and verifies that an overlay has all its layers.
 package enum MountPerformer {
     package enum Failure: Error, Sendable {
         case system(SyscallFailure)
-        /// More layers than this kernel takes in any form.
+        /// More layers than this kernel takes.
         case tooManyLayers(count: Int)
-        /// The upper directory or the image is somebody's already: two mounts would damage it (kernel:
-        /// overlayfs.rst, "Sharing and copying layers"). `target` is nil where it is not known: an image may be in use
-        /// without a mount that this process sees.
+        /// The upper directory or the image is in use. A second mount would damage it (kernel: overlayfs.rst, "Sharing
+        /// and copying layers"). `target` is the mount point; nil if it is unknown: an image may be in use by a mount
+        /// that this process does not see.
         case inUse(target: FilePath?)
-        /// The kernel has mounted something else; it was unmounted again.
+        /// The kernel mounted another number of layers. The mount was removed again.
         case miscounted(expected: Int, found: Int)
     }
 
-    /// Performs several mounts in order, each on the same target over the one before. When one fails, those before it
-    /// are unmounted again.
+    /// Performs several mounts in order on the same target, each on top of the previous one. If one fails, the previous
+    /// ones are unmounted.
     package static func perform(
         _ mounts: [Mount], form: Mount.LowerForm, folder: FilePath, on target: FilePath
     ) throws(Failure) {
@@ -32,7 +32,7 @@ package enum MountPerformer {
         }
     }
 
-    /// - Parameter folder: a directory that all layers lie below, for kernels that need short relative paths.
+    /// - Parameter folder: a directory that contains all layers, for kernels that need short relative paths.
     package static func perform(
         _ mount: Mount, form: Mount.LowerForm, folder: FilePath, on target: FilePath
     ) throws(Failure) {
@@ -50,12 +50,13 @@ package enum MountPerformer {
                     try mountAppended(lowers, writable, flags, on: target)
                 case .joined: try mountJoined(mount, folder: folder, on: target)
                 }
-                try count(lowers, on: target)
+                try verifyLayerCount(lowers, on: target)
             case .subvolume(let device, let id, let readOnly):
                 let context = try MountCalls.Context(type: mount.type)
                 try context.set("source", device)
                 try context.set("subvolid", FilePath("\(id)"))
-                // Of this mount alone: the file system is one with every other mount of the device.
+                // Read-only is a property of this mount: the file system is shared with every other mount of the
+                // device.
                 try context.mount(on: target, readOnly: readOnly)
             case .image(let file, let type, let readOnly, let options):
                 try mountImage(file, type, readOnly: readOnly, options, on: target)
@@ -69,10 +70,12 @@ package enum MountPerformer {
         }
     }
 
-    /// Makes sure that nobody else can write to an image. A device that was unmounted a moment ago may still be on its way:
-    /// the kernel lets go of it later (loop(4), LO_FLAGS_AUTOCLEAR).
-    static func waitForOthers(than device: LoopDevice, of file: FilePath) throws {
-        for _ in 0..<patience {
+    /// Waits until no other loop device can write to an image. A device that was unmounted a moment ago may still be
+    /// there: the kernel frees it asynchronously (loop(4), LO_FLAGS_AUTOCLEAR).
+    ///
+    /// - Throws: `.inUse` if another writable device is mounted, or does not disappear within two seconds.
+    static func waitForOtherWriters(than device: LoopDevice, of file: FilePath) throws {
+        for _ in 0..<maximumPolls {
             let writers = try LoopTable.read().devices(of: file, onlyWriters: true)
             guard let other = writers.first(where: { $0 != device.path }) else { return }
             if let target = try MountTable.read().target(ofSource: other) {
@@ -83,15 +86,16 @@ package enum MountPerformer {
         throw Failure.inUse(target: nil)
     }
 
-    /// Times 10 ms.
-    private static let patience = 200
+    /// Polls at intervals of 10 ms.
+    private static let maximumPolls = 200
 
     private static func mountImage(
         _ file: FilePath, _ type: String, readOnly: Bool, _ options: [String], on target: FilePath
     ) throws {
         let device = try LoopDevice(of: file, readOnly: readOnly)
-        // Looked for when the own device is there: of two who mount at the same time, none overlooks the other.
-        if !readOnly { try waitForOthers(than: device, of: file) }
+        // The check follows the creation of this device: of two processes that mount at the same time, each sees the
+        // other.
+        if !readOnly { try waitForOtherWriters(than: device, of: file) }
         let context = try MountCalls.Context(type: type)
         try context.set("source", device.path)
         if readOnly { try context.set("ro", nil) }
@@ -117,8 +121,9 @@ package enum MountPerformer {
         try context.mount(on: target, readOnly: writable == nil)
     }
 
-    /// mount(2), from the store's folder where only short paths fit: `lowerdir=12/fs:11/fs`. The upper directory is
-    /// told whole in any case, for the table of mounts keeps what is told.
+    /// Mounts with mount(2). If the options are too long, lower layers are passed relative to `folder`:
+    /// `lowerdir=12/fs:11/fs`. The upper directory is always absolute, because the mount table shows it as it was
+    /// passed.
     private static func mountJoined(_ mount: Mount, folder: FilePath, on target: FilePath) throws {
         guard case .overlay(let lowers, let writable, let userAttributes, let noIndex) = mount else { return }
         func short(_ path: FilePath) -> FilePath {
@@ -144,8 +149,8 @@ package enum MountPerformer {
             options: options, from: try Directory(opening: folder), on: absolute, readOnly: mount.isReadOnly)
     }
 
-    /// Reads back how many layers the new mount has.
-    private static func count(_ lowers: [FilePath], on target: FilePath) throws {
+    /// Verifies the number of layers of a new mount in the mount table, and unmounts it if the number is wrong.
+    private static func verifyLayerCount(_ lowers: [FilePath], on target: FilePath) throws {
         let found = try MountTable.read().lowers(of: target)
         guard found == lowers.count else {
             try MountCalls.unmount(target)

@@ -1,19 +1,19 @@
 package import Kernel
 package import SystemPackage
 
-/// `/proc/self/mountinfo` (proc(5)): the mounts that this process sees, in the order in which they were mounted.
+/// The mounts that this process sees, in the order in which they were made: `/proc/self/mountinfo` (proc(5)).
 package struct MountTable: Sendable {
     fileprivate struct Line {
-        /// Of the mount.
+        /// The ID of the mount.
         let id: Int?
         /// `MAJOR:MINOR` of the file system.
         let device: [UInt8]
-        /// What of the file system is mounted, as a path in it.
+        /// The path inside the file system that is mounted.
         let root: [UInt8]
         let target: [UInt8]
         let type: [UInt8]
         let source: [UInt8]
-        /// The file system's options, still escaped: commas part them.
+        /// The options of the file system, separated by commas and still escaped.
         let options: [UInt8]
     }
 
@@ -25,9 +25,10 @@ package struct MountTable: Sendable {
 
     package init(parsing text: [UInt8]) {
         lines = text.split(separator: UInt8(ascii: "\n")).compactMap { line in
-            // A source may be empty, as of `mount -t tmpfs ""`.
+            // The source may be empty, e.g. after `mount -t tmpfs ""`.
             let fields = line.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
-            // 1st, 3rd to 5th: number, device, root, mount point; behind the lone `-`: type, source, the file system's options.
+            // Fields 1 and 3 to 5: ID, device, root, mount point. After the lone `-`: type, source, the file system's
+            // options.
             guard fields.count > 5, let dash = fields.firstIndex(of: [UInt8(ascii: "-")]),
                 fields.count > dash + 3
             else {
@@ -41,19 +42,19 @@ package struct MountTable: Sendable {
         }
     }
 
-    /// Where an overlay with this upper directory is mounted already, if it is.
+    /// Returns the mount point of the overlay with this upper directory; nil if there is none.
     package func target(ofUpper upper: FilePath) -> FilePath? {
         let bytes = upper.bytes
         return lines.first { $0.layers.uppers.contains(bytes) }.map { Self.path($0.target) }
     }
 
-    /// Where a device is mounted, if it is.
+    /// Returns the mount point of a device; nil if it is not mounted.
     package func target(ofSource source: FilePath) -> FilePath? {
         let bytes = source.bytes
         return lines.first { $0.source == bytes }.map { Self.path($0.target) }
     }
 
-    /// How many lower layers the topmost mount on a directory has; 0 if it is no overlay.
+    /// Returns the number of lower layers of the topmost mount on a directory; 0 if that is not an overlay.
     package func lowers(of target: FilePath) throws(SyscallFailure) -> Int {
         let path = try target.resolved()
         let bytes = path.bytes
@@ -69,28 +70,29 @@ package struct MountTable: Sendable {
         return count
     }
 
-    /// The source of the mount that a path lies on, e.g. `/dev/sda2`; nil if that mount is of another type.
+    /// Returns the source of the mount that contains a path, e.g. `/dev/sda2`; nil if that mount has another type.
     ///
     /// - Parameter path: absolute and without symlinks (`FilePath.resolved()`).
     package func device(holding path: FilePath, type: String) -> FilePath? {
-        guard let index = holder(of: path.bytes), lines[index].type == Array(type.utf8) else {
+        guard let index = mountIndex(containing: path.bytes), lines[index].type == Array(type.utf8) else {
             return nil
         }
         return Self.path(lines[index].source)
     }
 
-    /// What of a directory is mounted, or is a layer of what is mounted, and where; in the order of the mounts.
+    /// Returns the mounts that use a directory or anything below it, in the order of the mount table.
     ///
-    /// Found are overlays that have a layer there, mounts whose root is there (binds, subvolumes of btrfs), and those of
-    /// loop devices whose file is there. Not found is what this process cannot see (mounts of other namespaces, detached
-    /// ones), overlays that were mounted with relative paths, and those whose options are too long for the kernel to show.
+    /// These are overlays with a layer there, mounts whose root is there (bind mounts, btrfs subvolumes), and mounts of
+    /// loop devices whose backing file is there. Not included are mounts that this process does not see (other mount
+    /// namespaces, detached mounts), overlays mounted with relative paths, and overlays whose options are too long for
+    /// the kernel to show.
     ///
     /// - Parameter directory: absolute and without symlinks (`FilePath.resolved()`).
     package func users(below directory: FilePath) -> [(used: FilePath, target: FilePath)] {
         let path = directory.bytes
-        let holder = holder(of: path)
-        // The same directory as its file system sees it, whose mounts all tell their roots so.
-        let inside = holder.map { lines[$0].inside(path) }
+        let holder = mountIndex(containing: path)
+        // The directory as a path inside its file system: the roots of all mounts of that file system are such paths.
+        let inside = holder.map { lines[$0].pathInFileSystem(of: path) }
         let loops = (try? LoopTable.read())?.files(below: directory) ?? [:]
         return lines.indices.flatMap { index in
             let line = lines[index]
@@ -105,19 +107,20 @@ package struct MountTable: Sendable {
         }
     }
 
-    /// Where an open file or directory lies in its file system, whichever mount, symlink or spelling has led to it.
+    /// Returns the location of an open file or directory in its file system. It does not depend on the mount, symlink
+    /// or spelling that was used to open the file.
     ///
-    /// - Returns: nil for one that was removed, or whose mount this process does not see.
+    /// - Returns: nil if the file was deleted, or this process does not see its mount.
     package func location(of file: borrowing File) throws(SyscallFailure) -> FileLocation? {
         let id = try file.mountID()
         guard let line = lines.first(where: { $0.id == id }), let path = try? file.currentPath() else {
             return nil
         }
-        return FileLocation(device: line.device, path: line.inside(path), visiblePath: path)
+        return FileLocation(device: line.device, path: line.pathInFileSystem(of: path), visiblePath: path)
     }
 
-    /// The mount that a path lies on: the longest mount point that leads to it, and of several there the last.
-    private func holder(of path: [UInt8]) -> Int? {
+    /// Returns the index of the mount that contains a path: the longest matching mount point, and the last mount on it.
+    private func mountIndex(containing path: [UInt8]) -> Int? {
         var best: Int?
         for (index, line) in lines.enumerated() where Self.isBelow(path, line.target) {
             if line.target.count >= best.map({ lines[$0].target.count }) ?? 0 { best = index }
@@ -131,14 +134,14 @@ package struct MountTable: Sendable {
 
     private static func path(_ bytes: [UInt8]) -> FilePath { FilePath(bytes) }
 
-    /// Whether a path is another one or leads through it.
+    /// Whether `path` is `other` or below it.
     fileprivate static func isBelow(_ path: [UInt8], _ other: [UInt8]) -> Bool {
         if other == [slash] || other.isEmpty { return path.first == slash }
         guard path.starts(with: other) else { return false }
         return path.count == other.count || path[other.count] == slash
     }
 
-    /// Octal escapes of space, tab, newline, backslash and whatever else.
+    /// Decodes the octal escapes of space, tab, newline, backslash and other bytes.
     fileprivate static func unescaped(_ field: ArraySlice<UInt8>) -> [UInt8] {
         var result = [UInt8]()
         var rest = field
@@ -158,7 +161,7 @@ package struct MountTable: Sendable {
 
     // MARK: Layers of an overlay
 
-    /// Directories that an overlay's options name, in every way in which they can be read.
+    /// The directories that an overlay's options name. An option that can be read in two ways yields both readings.
     fileprivate struct Layers {
         var uppers = [[UInt8]]()
         var lowers = [[UInt8]]()
@@ -166,14 +169,14 @@ package struct MountTable: Sendable {
     }
 }
 
-/// A place in a file system, as the file system itself has it.
+/// A location in a file system, independent of mounts.
 package struct FileLocation: Hashable, Sendable {
     /// `MAJOR:MINOR` of the file system.
     fileprivate let device: [UInt8]
-    /// From the root of the file system, which is `/`.
+    /// The path from the root of the file system; the root itself is `/`.
     fileprivate let path: [UInt8]
 
-    /// As this process reaches it.
+    /// The path that this process used.
     private let visiblePath: [UInt8]
 
     fileprivate init(device: [UInt8], path: [UInt8], visiblePath: [UInt8]) {
@@ -182,13 +185,15 @@ package struct FileLocation: Hashable, Sendable {
         self.visiblePath = visiblePath
     }
 
-    /// Whether a walk down from this directory can come to another place: in its file system, or through mounts below it.
+    /// Whether a walk of this directory reaches another location, in the same file system or through mounts below.
     package func leads(to other: FileLocation) -> Bool {
         other.names(below: self)?.isEmpty == false
             || visiblePath != other.visiblePath && MountTable.isBelow(other.visiblePath, visiblePath)
     }
 
-    /// The names that lead from a directory to a place in it; none if it is the directory itself, nil if it is elsewhere.
+    /// Returns the names that lead from a directory to this location.
+    ///
+    /// - Returns: an empty array for the directory itself; nil if this location is not below it.
     package func names(below directory: FileLocation) -> [FileName]? {
         guard device == directory.device, MountTable.isBelow(path, directory.path) else { return nil }
         return path.dropFirst(directory.path.count).split(separator: MountTable.slash).compactMap {
@@ -198,14 +203,15 @@ package struct FileLocation: Hashable, Sendable {
 }
 
 extension MountTable.Line {
-    /// What a path below the mount point is in the file system.
-    fileprivate func inside(_ path: [UInt8]) -> [UInt8] {
+    /// Converts a path below the mount point into a path inside the file system.
+    fileprivate func pathInFileSystem(of path: [UInt8]) -> [UInt8] {
         let rest = path.dropFirst(target == [MountTable.slash] ? 0 : target.count)
         return root == [MountTable.slash] ? Array(rest) : root + rest
     }
 
-    /// Overlay shows `lowerdir=` and `upperdir=` as they were given, where `\\` takes the meaning of a colon or a comma,
-    /// and `lowerdir+=` as a plain path (kernel: fs/overlayfs/params.c); then all is escaped for the table.
+    /// The directories of an overlay. The kernel shows `lowerdir=` and `upperdir=` as they were passed, with `\` before
+    /// colons and commas, and `lowerdir+=` as a plain path (kernel: fs/overlayfs/params.c). The table escapes all of
+    /// them.
     fileprivate var layers: MountTable.Layers {
         var layers = MountTable.Layers()
         guard type == Array("overlay".utf8) else { return layers }
@@ -213,9 +219,9 @@ extension MountTable.Line {
             guard let equals = option.firstIndex(of: UInt8(ascii: "=")) else { continue }
             let value = MountTable.unescaped(option[(equals + 1)...])
             switch String(decoding: option[..<equals], as: UTF8.self) {
-            case "lowerdir": layers.lowers += MountTable.parted(value)
+            case "lowerdir": layers.lowers += MountTable.splitAtColons(value)
             case "lowerdir+", "datadir+": layers.lowers.append(value)
-            case "upperdir": layers.uppers += [value, MountTable.plain(value)]
+            case "upperdir": layers.uppers += [value, MountTable.withoutBackslashes(value)]
             default: break
             }
         }
@@ -224,25 +230,25 @@ extension MountTable.Line {
 }
 
 extension MountTable {
-    /// The parts between colons that no backslash stands before.
-    fileprivate static func parted(_ value: [UInt8]) -> [[UInt8]] {
+    /// Splits a value at the colons that no backslash escapes, and unescapes the parts.
+    fileprivate static func splitAtColons(_ value: [UInt8]) -> [[UInt8]] {
         var parts = [[UInt8]]()
         var part = [UInt8]()
         var isEscaped = false
         for byte in value {
             if byte == UInt8(ascii: ":"), !isEscaped {
-                parts.append(plain(part))
+                parts.append(withoutBackslashes(part))
                 part = []
             } else {
                 part.append(byte)
             }
             isEscaped = byte == UInt8(ascii: "\\") && !isEscaped
         }
-        return parts + [plain(part)]
+        return parts + [withoutBackslashes(part)]
     }
 
-    /// Without the backslashes that take a byte's meaning.
-    fileprivate static func plain(_ value: [UInt8]) -> [UInt8] {
+    /// Removes the backslashes that escape the following byte.
+    fileprivate static func withoutBackslashes(_ value: [UInt8]) -> [UInt8] {
         var result = [UInt8]()
         var isEscaped = false
         for byte in value {

@@ -2,16 +2,17 @@ internal import Kernel
 
 /// One word of a shell command, which every POSIX shell reads as exactly one argument.
 ///
-/// Whatever the program prints for a shell is made of these words: a text is checked or quoted where it becomes one.
+/// Everything that the program prints for a shell consists of these words: a text is checked or quoted when it becomes
+/// one.
 package struct ShellWord: Hashable, Sendable, ExpressibleByStringLiteral {
-    /// The word as it stands in a command.
+    /// The word as it appears in a command.
     package let text: String
 
-    /// A word that the code spells out, e.g. an option.
+    /// A literal of the source code, e.g. an option.
     package init(stringLiteral value: StaticString) { text = value.description }
 
-    /// A word that means itself without quotes, which `$(unpack …)` does not process: letters, digits and
-    /// `/ . _ - + @ : , =`. It does not begin with `-`, as an option does, nor with `=`, which zsh expands.
+    /// A word that needs no quotes and that `$(unpack …)` does not change: letters, digits and `/ . _ - + @ : , =`. The
+    /// first character is neither `-`, as of an option, nor `=`, which zsh expands.
     ///
     /// - Throws: `.notPlain`.
     package init(plain text: String) throws(MountLine.Failure) {
@@ -21,9 +22,9 @@ package struct ShellWord: Hashable, Sendable, ExpressibleByStringLiteral {
         self.text = text
     }
 
-    /// A word of a command that a person copies: in single quotes unless it is plain (POSIX.1-2017, XCU 2.2.2).
+    /// A word of a command that a user copies, in single quotes if necessary (POSIX.1-2017, XCU 2.2.2).
     ///
-    /// - Parameter placeholder: stands for a text that is empty or that a terminal would not show as it is.
+    /// - Parameter placeholder: replaces a text that is empty or that a terminal would not show as it is.
     package init(quoting text: String, orElse placeholder: StaticString) {
         if let word = try? ShellWord(plain: text) {
             self = word
@@ -36,13 +37,13 @@ package struct ShellWord: Hashable, Sendable, ExpressibleByStringLiteral {
 
     private init(checked text: String) { self.text = text }
 
-    /// Bytes of a value that stands in a word beside others: no separator of overlay, fstab or mount(8) is among them.
+    /// Bytes that may occur in a single value: none of them separates values in overlay options, fstab(5) or mount(8).
     static let valueBytes = Set(
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+@".utf8)
     private static let plainBytes = valueBytes.union(":,=".utf8)
 }
 
 extension Sequence<ShellWord> {
-    /// The command that the words make.
+    /// The words as one command.
     package var command: String { map(\.text).joined(separator: " ") }
 }

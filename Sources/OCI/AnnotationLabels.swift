@@ -1,12 +1,11 @@
-/// Which labels of an image become annotations of a bundle's `config.json`. The image spec's conversion.md asks for all of them,
-/// but runtimes act on some annotations: those of an image that is not trusted must not reach them.
+/// Which labels of an image become annotations in a bundle's `config.json`. The image spec (conversion.md) converts
+/// all of them, but runtimes act on some annotations, and an untrusted image must not control the runtime.
 package enum AnnotationLabels: String, CaseIterable, Sendable {
-    /// Those that no runtime is known to act on.
+    /// Labels that no known runtime acts on.
     case safe
     case all
     case none
 
-    /// Whether a label of this name becomes an annotation.
     func includes(_ name: String) -> Bool {
         switch self {
         case .safe: !Self.steersRuntime(name)
@@ -15,11 +14,11 @@ package enum AnnotationLabels: String, CaseIterable, Sendable {
         }
     }
 
-    /// Whether a runtime, a shim or a hook acts on an annotation of this name. Compared by bytes, as runtimes do it; one that is
-    /// written in C sees the name up to a NUL.
+    /// Whether a runtime, a shim or a hook acts on an annotation of this name. Names are compared as bytes, as
+    /// runtimes do; a runtime written in C sees the name up to the first NUL.
     static func steersRuntime(_ name: String) -> Bool {
         let bytes = Array(name.utf8.prefix { $0 != 0 })
-        // A name of Kubernetes' form: DOMAIN, or DOMAIN/NAME.
+        // A Kubernetes-style name: DOMAIN, or DOMAIN/NAME.
         let domain = bytes.prefix { $0 != UInt8(ascii: "/") }
         return bytes.isEmpty || bytes == Array("bundle".utf8)
             || prefixes.contains { bytes.starts(with: $0.utf8) }
@@ -30,23 +29,24 @@ package enum AnnotationLabels: String, CaseIterable, Sendable {
     }
 
     private static let prefixes = [
-        // Properties of the systemd unit that runc and crun start (runc: docs/systemd-properties.md).
+        // systemd unit properties set by runc and crun (runc: docs/systemd-properties.md).
         "org.systemd.property.",
-        // A configuration file of CRIU's, for runc and crun.
+        // CRIU configuration files, for runc and crun.
         "org.criu.",
-        // crun(1), "Extensions to OCI": handlers, files that the output of hooks goes to, seccomp, control groups.
+        // crun(1), "Extensions to OCI": handlers, output files of hooks, seccomp, control groups.
         "run.oci.", "krun.", "module.wasm.",
-        // CRI, CRI-O, and what acts on their annotations: crun, Kata, gVisor, containerd's shim.
+        // CRI, CRI-O, and runtimes that act on their annotations: crun, Kata, gVisor, containerd's shim.
         "io.kubernetes.", "io.containerd.",
-        // Paths and parameters of hypervisors; Kata Containers under both of its names.
+        // Hypervisor paths and parameters; both spellings of Kata Containers.
         "io.katacontainers.", "io.kata-containers.", "io.kuasar.", "com.urunc.", "io.microsoft.",
-        // gVisor: flags of runsc, sources of mounts.
+        // gVisor: runsc flags and mount sources.
         "dev.gvisor.",
         // Podman and its hooks, e.g. io.containers.trace-syscall (a file to write).
         "io.containers.", "io.podman.",
     ]
 
-    /// cdi.k8s.io/… gives devices of the host (CDI); NAME.crio.io and NAME.kubernetes.cri-o.io are CRI-O's, NAME.nri.io plugins'.
+    /// cdi.k8s.io/… grants access to host devices (CDI); NAME.crio.io and NAME.kubernetes.cri-o.io belong to CRI-O,
+    /// NAME.nri.io to NRI plugins.
     private static let domains = [
         "k8s.io", "kubernetes.io", "containerd.io", "crio.io", "cri-o.io", "nri.io",
     ]

@@ -14,11 +14,11 @@ extension DiffID: Codable {
     package func encode(to encoder: any Encoder) throws { try digest.encode(to: encoder) }
 }
 
-/// The name of a layer together with all layers below it (OCI image spec, config.md, "Layer ChainID").
+/// The digest that identifies a layer together with all layers below it (OCI image spec, config.md, "Layer ChainID").
 package struct ChainID: Hashable, Sendable, CustomStringConvertible {
     package let digest: Digest
 
-    /// Of something already computed, e.g. read from a store.
+    /// A chain ID that was computed before, e.g. read from a store.
     package init(_ digest: Digest) { self.digest = digest }
 
     /// `ChainID(0) = DiffID(0)`, `ChainID(n) = SHA256(ChainID(n-1) + " " + DiffID(n))`.

@@ -1,4 +1,4 @@
-/// The user and the groups that an image's process has (OCI image spec, config.md, "User", and conversion.md, "Config.User").
+/// The user and groups of an image's process (OCI image spec, config.md, "User", and conversion.md, "Config.User").
 package struct ContainerUser: Equatable, Sendable {
     package let uid: UInt32
     package let gid: UInt32
@@ -17,9 +17,9 @@ package struct ContainerUser: Equatable, Sendable {
             case .noUser(let name):
                 "the image is to run as '\(name.printable)', and its /etc/passwd has no such user"
             case .noGroup(let name):
-                "the image is to run as group '\(name.printable)', and its /etc/group has none of that name"
+                "the image is to run as group '\(name.printable)', and its /etc/group has no such group"
             case .idOutOfRange(let id):
-                "the image is to run as '\(id.printable)', and ids above \(Int32.max) are none"
+                "the image is to run as '\(id.printable)', and ids above \(Int32.max) are invalid"
             case .malformedGroup(let name):
                 "the image is to run as '\(name.printable)', whose group in its /etc/passwd is not a number"
             case .malformedGroupID(let name):
@@ -29,13 +29,13 @@ package struct ContainerUser: Equatable, Sendable {
         }
     }
 
-    /// Numbers are taken as they are, whatever the accounts have under such a name. Names are looked up in the accounts; so are
-    /// the groups of a user, where the text names no group.
+    /// Resolves `config.User`. Digits are always an id, even if an account has them as its name. Names are looked up
+    /// in the account files; if the text names no group, the groups come from the user's account.
     ///
     /// - Parameters:
-    ///   - text: `user`, `uid`, `user:group`, `uid:gid`, `uid:group` or `user:gid`; empty is root.
-    ///   - passwd: the image's `/etc/passwd`; nothing where it has none (passwd(5)).
-    ///   - group: its `/etc/group` (group(5)).
+    ///   - text: `user`, `uid`, `user:group`, `uid:gid`, `uid:group` or `user:gid`; the empty string means root.
+    ///   - passwd: the image's `/etc/passwd` (passwd(5)); empty if the image has none.
+    ///   - group: the image's `/etc/group` (group(5)); empty if the image has none.
     package init(_ text: String, passwd: [UInt8], group: [UInt8]) throws(Failure) {
         let parts = text.utf8.split(
             separator: UInt8(ascii: ":"), maxSplits: 1, omittingEmptySubsequences: false
@@ -56,7 +56,7 @@ package struct ContainerUser: Equatable, Sendable {
         let groups = AccountGroup.list(group)
         if parts.count > 1, !parts[1].isEmpty {
             gid = try Self.groupID(parts[1], in: groups)
-            // The one that is named is the only one.
+            // An explicit group replaces the additional groups.
             additionalGroups = []
             return
         }
@@ -65,7 +65,7 @@ package struct ContainerUser: Equatable, Sendable {
             additionalGroups = []
             return
         }
-        // Group 0 instead would give rights that the image does not mean.
+        // Falling back to group 0 would grant rights that the image does not ask for.
         guard let gid = account.gid else {
             throw .malformedGroup(ofUser: String(decoding: name, as: UTF8.self))
         }
@@ -83,7 +83,7 @@ package struct ContainerUser: Equatable, Sendable {
         return gid
     }
 
-    /// The id that a text of digits is; nil for a name.
+    /// The id if the text is all digits; nil for a name.
     private static func number(_ text: [UInt8]) throws(Failure) -> UInt32? {
         guard text.allSatisfy(isDigit) else { return nil }
         guard let number = id(text) else { throw .idOutOfRange(String(decoding: text, as: UTF8.self)) }
@@ -93,18 +93,18 @@ package struct ContainerUser: Equatable, Sendable {
 
 private func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
 
-/// Digits alone, and no larger than runtimes take it: ids above have meanings of their own to the kernel.
+/// Parses a decimal id up to `Int32.max`, the limit of runtimes: the kernel gives some larger ids a special meaning.
 private func id(_ text: [UInt8]) -> UInt32? {
     guard !text.isEmpty, text.allSatisfy(isDigit) else { return nil }
     return Int32(String(decoding: text, as: UTF8.self)).map(UInt32.init)
 }
 
-/// A line of passwd(5). What shadow-utils does not take for one is skipped (lib/sgetpwent.c): seven fields, and a number as
-/// the user's id.
+/// A line of passwd(5). Lines that shadow-utils rejects are skipped (lib/sgetpwent.c): it requires seven fields and a
+/// numeric user id.
 private struct Account {
     let name: [UInt8]
     let uid: UInt32
-    /// Nil for what is no number.
+    /// Nil if the field is not a number.
     let gid: UInt32?
 
     static func list(_ file: [UInt8]) -> [Account] {
@@ -115,10 +115,10 @@ private struct Account {
     }
 }
 
-/// A line of group(5), as shadow-utils takes it (lib/sgetgrent.c): three fields, or four with the members.
+/// A line of group(5), with the fields that shadow-utils accepts (lib/sgetgrent.c): three, or four with the members.
 private struct AccountGroup {
     let name: [UInt8]
-    /// Nil for what is no number.
+    /// Nil if the field is not a number.
     let gid: UInt32?
     let members: [ArraySlice<UInt8>]
 
@@ -132,7 +132,7 @@ private struct AccountGroup {
     }
 }
 
-/// The fields of each line. A line with a NUL is none: a program in C sees only what is before it.
+/// The fields of each line. Lines with a NUL are skipped: a C program would see only the part before it.
 private func fields(_ file: [UInt8]) -> [[[UInt8]]] {
     file.split(separator: UInt8(ascii: "\n")).filter { !$0.contains(0) }.map { line in
         line.split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false).map(Array.init)

@@ -4,12 +4,13 @@ internal import FoundationEssentials
 package struct Descriptor: Codable, Hashable, Sendable {
     package let mediaType: MediaType
     package let digest: Digest
-    /// Bytes of the blob as stored. Never negative: `init(from:)` refuses that.
+    /// Size of the blob as stored, in bytes. Never negative: `init(from:)` rejects that.
     package let size: Int64
     package let platform: Platform?
     package let annotations: [String: String]?
     package let artifactType: String?
-    /// The blob itself, to be checked like any: the layout need not hold it.
+    /// The blob's content, embedded in the descriptor (the `data` field) and verified like any blob: the layout need
+    /// not contain it.
     package let data: EmbeddedData?
 
     package init(
@@ -28,18 +29,18 @@ package struct Descriptor: Codable, Hashable, Sendable {
 
     package init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
-        // Docker's lists may leave out what OCI requires; a missing media type is an unknown one.
+        // Docker manifest lists may omit fields that OCI requires; a missing media type counts as an unknown one.
         mediaType =
             try container.decodeIfPresent(MediaType.self, forKey: .mediaType) ?? MediaType(rawValue: "")
         digest = try container.decode(Digest.self, forKey: .digest)
         do {
             size = try container.decode(Int64.self, forKey: .size)
         } catch {
-            // Of a number that does not fit, the parser's own error has no place.
+            // The error of the parser for a number out of range has no coding path.
             switch error as? DecodingError {
             case nil, .dataCorrupted:
                 throw DecodingError.dataCorruptedError(
-                    forKey: .size, in: container, debugDescription: "no blob has such a size")
+                    forKey: .size, in: container, debugDescription: "the size is out of range")
             default: throw error
             }
         }
@@ -53,22 +54,23 @@ package struct Descriptor: Codable, Hashable, Sendable {
         }
         guard size <= Self.largestSize else {
             throw DecodingError.dataCorruptedError(
-                forKey: .size, in: container, debugDescription: "no blob has \(size) bytes")
+                forKey: .size, in: container, debugDescription: "the size \(size) is out of range")
         }
     }
 
-    /// A pebibyte: more than any store has, and little enough to add up as many as a manifest can list.
+    /// 1 PiB: more than any store holds, and small enough that the sizes in one manifest cannot overflow when added
+    /// up.
     private static let largestSize: Int64 = 1 << 50
 
-    /// The name that the layout gives it (OCI image spec, annotations.md); containerd writes the full one
-    /// beside it.
+    /// The names that the layout gives the blob (OCI image spec, annotations.md); containerd adds the full name in an
+    /// annotation of its own.
     package var referenceNames: [String] {
         let name = annotations?[Annotation.referenceName]
         let fullName = annotations?[Annotation.containerdImageName]
         return [name, fullName == name ? nil : fullName].compactMap(\.self)
     }
 
-    /// Whether it is a provenance statement of BuildKit's, never something to run.
+    /// Whether this is an attestation manifest of BuildKit, which is not runnable.
     package var isAttestation: Bool {
         annotations?[Annotation.dockerReferenceType] != nil || platform?.isUnknown == true
     }
@@ -80,7 +82,7 @@ package struct Descriptor: Codable, Hashable, Sendable {
     }
 }
 
-/// Bytes as base64 (RFC 4648, section 4).
+/// Binary data, encoded as base64 in JSON (RFC 4648, section 4).
 package struct EmbeddedData: Hashable, Sendable {
     package let bytes: [UInt8]
 

@@ -1,12 +1,12 @@
-/// The name of a blob's bytes: `algorithm:hex` (OCI image spec, descriptor.md, "Digests").
+/// The digest of a blob as stored: `algorithm:hex` (OCI image spec, descriptor.md, "Digests").
 ///
-/// The bytes it names are as stored, so of a layer it is the *compressed* digest. What it unpacks to is a
-/// `DiffID`, a layer with all below it a `ChainID`: three types, so that none can be taken for another.
+/// For a layer this is the digest of the *compressed* blob. The digest of the uncompressed tar is a `DiffID`, and
+/// that of a layer with all layers below it a `ChainID`: three types, so that they cannot be mixed up.
 package struct Digest: Hashable, Sendable, CustomStringConvertible {
     package enum Algorithm: String, Hashable, Sendable, CaseIterable {
         case sha256, sha512
 
-        /// Lower-case hex digits of a digest.
+        /// Number of hex digits of a digest.
         package var hexLength: Int {
             switch self {
             case .sha256: 64
@@ -31,7 +31,7 @@ package struct Digest: Hashable, Sendable, CustomStringConvertible {
     }
 
     package let algorithm: Algorithm
-    /// Lower case, exactly `algorithm.hexLength` digits: safe as a file name.
+    /// Exactly `algorithm.hexLength` lower-case digits: safe as a file name.
     package let hex: String
 
     package init(parsing text: String) throws(ParseError) {
@@ -45,9 +45,9 @@ package struct Digest: Hashable, Sendable, CustomStringConvertible {
         self.hex = String(hex)
     }
 
-    /// From a finished hash.
+    /// Creates a digest from a finished hash.
     ///
-    /// - Precondition: as many bytes as the algorithm has.
+    /// - Precondition: `bytes` has the length of the algorithm's hash.
     package init(_ algorithm: Algorithm, bytes: some Sequence<UInt8>) {
         self.algorithm = algorithm
         let digits = Array("0123456789abcdef".utf8)
@@ -56,7 +56,7 @@ package struct Digest: Hashable, Sendable, CustomStringConvertible {
 
     package var description: String { "\(algorithm.rawValue):\(hex)" }
 
-    /// The beginning, for messages: `sha256:9f2c84d1a0b3`.
+    /// The algorithm and the first 12 digits, for messages: `sha256:9f2c84d1a0b3`.
     package var short: String { "\(algorithm.rawValue):\(hex.prefix(12))" }
 }
 

@@ -3,11 +3,11 @@ internal import FoundationEssentials
 /// One image of a docker-archive's `manifest.json` (Docker image spec v1.2, "Combined Image JSON + Filesystem Changeset
 /// Format").
 package struct DockerArchiveItem: Decodable, Sendable {
-    /// Where its config stands in the archive.
+    /// Path of the config in the archive.
     package let config: String
-    /// Its references, e.g. `busybox:1.37`.
+    /// References of the image, e.g. `busybox:1.37`.
     package let names: [String]
-    /// Where its layers stand in the archive, lowest first.
+    /// Paths of the layers in the archive, lowest first.
     package let layers: [String]
 
     private enum CodingKeys: String, CodingKey {
@@ -23,7 +23,7 @@ package struct DockerArchiveItem: Decodable, Sendable {
         layers = try container.decodeIfPresent([String].self, forKey: .layers) ?? []
     }
 
-    /// Each item by itself, so that a malformed one does not keep the others from being read.
+    /// Parses each item separately, so that a malformed item does not affect the others.
     ///
     /// - Throws: `DocumentError` for malformed JSON.
     package static func parse(
@@ -46,7 +46,7 @@ package struct DockerArchiveItem: Decodable, Sendable {
 }
 
 extension Descriptor {
-    /// The same, called by a reference of Docker's.
+    /// A copy of the descriptor, named by a Docker reference.
     package func named(byDocker reference: String) -> Descriptor {
         Descriptor(
             mediaType: mediaType, digest: digest, size: size, platform: platform,
@@ -58,11 +58,11 @@ extension Descriptor {
 }
 
 extension ImageManifest {
-    /// The document, always the same for the same manifest.
+    /// The manifest as a JSON document; equal manifests give equal bytes.
     package var encoded: [UInt8] {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        // Strings and numbers always have a JSON form.
+        // Encoding cannot fail: strings and integers always have a JSON form.
         return (try? encoder.encode(ManifestDocument(self))).map(Array.init) ?? []
     }
 }
@@ -79,9 +79,9 @@ private struct ManifestDocument: Encodable {
     }
 }
 
-/// References as people write them for Docker (distribution/reference, "normalized names").
+/// References as users write them for Docker (distribution/reference, "normalized names").
 package enum DockerReference {
-    /// With registry, repository and tag: `busybox` is `docker.io/library/busybox:latest`.
+    /// The full name with registry, repository and tag: `busybox` becomes `docker.io/library/busybox:latest`.
     package static func normalized(_ text: String) -> String {
         var name = text
         let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)

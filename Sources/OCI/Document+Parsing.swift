@@ -1,13 +1,14 @@
-/// A JSON document of an image that is not what it should be.
+/// An invalid JSON document of an image.
 package struct DocumentError: Error, Equatable, Sendable, CustomStringConvertible {
     package let description: String
 
-    /// - Parameter description: what the document says may stand in it; a terminal sees none of its controls.
+    /// - Parameter description: may contain text from the document; control characters are replaced.
     package init(_ description: String) { self.description = description.printable }
 }
 
 extension String {
-    /// Without what would steer a terminal or begin a line: text from a document may stand in a message.
+    /// The text with control and formatting characters replaced by `?`, so that text from a document can stand in a
+    /// message: it can neither control the terminal nor start a new line.
     package var printable: String {
         String(
             String.UnicodeScalarView(
@@ -21,8 +22,8 @@ extension String {
 }
 
 extension ImageIndex {
-    /// - Throws: `DocumentError` for malformed JSON, and for a document that is a manifest at the same time,
-    ///   which two readers would understand differently (CVE-2021-41190).
+    /// - Throws: `DocumentError` for malformed JSON, and for a document that is an index and a manifest at the same
+    ///   time, which two readers would interpret differently (CVE-2021-41190).
     package init(parsing bytes: [UInt8]) throws(DocumentError) {
         let text = try JSONText(checking: bytes, as: .index)
         let shape = try text.decode(Shape.self)
@@ -30,7 +31,7 @@ extension ImageIndex {
             throw DocumentError("it is an index and a manifest at the same time")
         }
         if let mediaType = shape.mediaType, !mediaType.isIndex {
-            throw DocumentError("it says that it is '\(mediaType)', not an index")
+            throw DocumentError("its mediaType is '\(mediaType)', which is not an index")
         }
         // containers/image and Docker have written `null` for no manifests.
         self.init(mediaType: shape.mediaType, manifests: try text.decode(Manifests.self).manifests ?? [])
@@ -46,7 +47,7 @@ extension ImageManifest {
         let shape = try text.decode(Shape.self)
         if shape.manifests != nil { throw DocumentError("it is an index and a manifest at the same time") }
         if let mediaType = shape.mediaType, !mediaType.isManifest {
-            throw DocumentError("it says that it is '\(mediaType)', not an image manifest")
+            throw DocumentError("its mediaType is '\(mediaType)', which is not an image manifest")
         }
         self = try text.decode(ImageManifest.self)
     }
@@ -69,12 +70,12 @@ package struct LayoutMarker: Codable, Sendable {
     package init(parsing bytes: [UInt8]) throws(DocumentError) {
         self = try JSONText(checking: bytes, as: .marker).decode(LayoutMarker.self)
         guard imageLayoutVersion.hasPrefix("1.") else {
-            throw DocumentError("imageLayoutVersion is '\(imageLayoutVersion)', and only 1.x is known")
+            throw DocumentError("imageLayoutVersion is '\(imageLayoutVersion)', and only 1.x is supported")
         }
     }
 }
 
-/// Which of the keys that tell an index from a manifest are there.
+/// The keys that distinguish an index from a manifest.
 private struct Shape: Decodable {
     let mediaType: MediaType?
     let manifests: Present?
@@ -84,22 +85,22 @@ private struct Shape: Decodable {
     struct Present: Decodable { init(from decoder: any Decoder) {} }
 }
 
-/// What is wrong, and where: `.manifests[3].size`.
+/// Describes a decoding error with its path in the document: `.manifests[3].size is missing`.
 func explain(_ error: DecodingError) -> String {
-    func place(_ path: [any CodingKey]) -> String {
+    func location(_ path: [any CodingKey]) -> String {
         path.isEmpty
             ? "the document" : path.map { $0.intValue.map { "[\($0)]" } ?? ".\($0.stringValue)" }.joined()
     }
     switch error {
-    case .keyNotFound(let key, let context): return "\(place(context.codingPath + [key])) is missing"
-    case .valueNotFound(_, let context): return "\(place(context.codingPath)) is null"
-    case .typeMismatch(_, let context): return "\(place(context.codingPath)) has the wrong type"
+    case .keyNotFound(let key, let context): return "\(location(context.codingPath + [key])) is missing"
+    case .valueNotFound(_, let context): return "\(location(context.codingPath)) is null"
+    case .typeMismatch(_, let context): return "\(location(context.codingPath)) has the wrong type"
     case .dataCorrupted(let context):
         if let cause = context.underlyingError as? Digest.ParseError {
-            return "\(place(context.codingPath)): \(cause)"
+            return "\(location(context.codingPath)): \(cause)"
         }
         guard !context.codingPath.isEmpty else { return "not valid JSON" }
-        return "\(place(context.codingPath)): \(context.debugDescription)"
+        return "\(location(context.codingPath)): \(context.debugDescription)"
     @unknown default: return "\(error)"
     }
 }

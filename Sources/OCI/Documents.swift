@@ -31,23 +31,23 @@ package struct ImageManifest: Codable, Sendable {
 }
 
 extension KeyedDecodingContainer {
-    /// A list that must be there. Go writes an empty one as null.
+    /// Decodes a required list. Go writes an empty list as null.
     fileprivate func decodeList<Element: Decodable>(_ type: Element.Type, forKey key: Key) throws -> [Element]
     {
         try decodeNil(forKey: key) ? [] : decode([Element].self, forKey: key)
     }
 }
 
-/// What the image spec's config.md says, as far as unpacking needs it.
+/// The image configuration, as far as unpacking needs it (OCI image spec, config.md).
 package struct ImageConfig: Codable, Sendable {
     package let platform: Platform
     package let rootfs: RootFS
     package let history: [History]
-    /// The `config` object: how to run it. As it was written, for whoever runs it.
+    /// The `config` object, which describes how to run the image: kept unchanged for the runtime config.
     package let execution: JSONValue?
     package let created: String?
     package let author: String?
-    /// What the document itself says of its platform, as it is written.
+    /// The platform fields as written in the document.
     package let statedPlatform: StatedPlatform
 
     package struct RootFS: Codable, Sendable {
@@ -68,7 +68,7 @@ package struct ImageConfig: Codable, Sendable {
         }
     }
 
-    /// The platform's fields before they are normalised.
+    /// The platform fields before normalization.
     package struct StatedPlatform: Codable, Sendable {
         package let os: String?
         package let architecture: String?
@@ -88,7 +88,7 @@ package struct ImageConfig: Codable, Sendable {
         package let createdBy: String?
         package let author: String?
         package let comment: String?
-        /// Whether the step made no layer.
+        /// Whether the step produced no layer.
         package let emptyLayer: Bool?
 
         private enum CodingKeys: String, CodingKey {
@@ -124,8 +124,8 @@ package struct ImageConfig: Codable, Sendable {
         try container.encodeIfPresent(author, forKey: .author)
     }
 
-    /// The history step that made each layer, lowest first. Nil if not as many steps made a layer as there are layers: then
-    /// no step can be attributed to one (Docker's squashed images, for example).
+    /// The history steps that produced the layers, lowest first. Nil if the number of such steps differs from the
+    /// number of layers: then no step can be attributed to a layer (for example in images squashed by Docker).
     package var layerHistory: [History]? {
         let steps = history.filter { $0.emptyLayer != true }
         return steps.count == rootfs.diffIDs.count ? steps : nil
@@ -134,9 +134,9 @@ package struct ImageConfig: Codable, Sendable {
     /// The history steps that cannot be attributed to layers.
     package var looseHistory: [History] { layerHistory == nil ? history : [] }
 
-    /// The command that made a layer, if the history says so.
+    /// The command that produced a layer, according to the history.
     ///
-    /// - Parameter number: of the layer, from 1.
+    /// - Parameter number: number of the layer, from 1.
     package func command(ofLayer number: Int) -> String? {
         layerHistory.flatMap { steps in
             steps.indices.contains(number - 1) ? steps[number - 1].createdBy : nil
@@ -144,12 +144,12 @@ package struct ImageConfig: Codable, Sendable {
     }
 }
 
-/// Any JSON, kept as it came.
+/// Any JSON value, preserved as written.
 package indirect enum JSONValue: Codable, Hashable, Sendable {
     case null
     case bool(Bool)
     case integer(Int64)
-    /// What is above `Int64`.
+    /// A number greater than `Int64.max`.
     case unsigned(UInt64)
     case number(Double)
     case string(String)

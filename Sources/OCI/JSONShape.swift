@@ -1,7 +1,7 @@
-/// How Go's readers decode a value of a document. Keys of a struct that only differ in case are the same key (encoding/json); keys
-/// of a map are different ones.
+/// How a value of a document is decoded by Go programs. Keys of a struct that differ only in case are the same key
+/// (encoding/json); keys of a map are different keys.
 indirect enum JSONShape: Sendable {
-    /// A map, or a value that has no keys: every key is kept as it is written.
+    /// A map, or a value without keys: every key is kept as written.
     case free
     case list(JSONShape)
     case object(Fields)
@@ -20,8 +20,8 @@ indirect enum JSONShape: Sendable {
     }
 
     /// - Parameters:
-    ///   - names: keys whose values have no known keys.
-    ///   - others: keys whose values have some.
+    ///   - names: keys whose values have no known keys of their own.
+    ///   - others: keys whose values have known keys.
     static func object(_ names: [String], _ others: [String: JSONShape] = [:]) -> JSONShape {
         .object(Fields(others.merging(names.map { ($0, .free) }) { $1 }))
     }
@@ -31,8 +31,8 @@ indirect enum JSONShape: Sendable {
 }
 
 extension String {
-    /// Equal for keys that Go's encoding/json takes for each other. Beside ASCII only two characters fold to letters of a known
-    /// key: U+017F to `s`, and U+212A to `k`.
+    /// The folded form of a key: equal for keys that Go's encoding/json treats as the same. Only two non-ASCII
+    /// characters fold to letters of a known key: U+017F to `s`, and U+212A to `k`.
     var foldedAsKey: String {
         String(
             String.UnicodeScalarView(
@@ -56,7 +56,8 @@ extension JSONShape {
         ["mediaType", "digest", "size", "urls", "annotations", "data", "artifactType"],
         ["platform": object(platformKeys)])
 
-    /// The keys that tell an index from a manifest are known in both, so that no spelling hides one.
+    /// Both shapes know the keys that distinguish an index from a manifest, so that no spelling of such a key is
+    /// overlooked.
     static let index = object(
         ["schemaVersion", "mediaType", "artifactType", "annotations", "config", "layers"],
         ["manifests": .list(descriptor), "subject": descriptor])

@@ -1,19 +1,19 @@
 internal import FoundationEssentials
 
-/// Bytes that two readers would understand alike, and that the parser can be given: it recurses at each level and
-/// keeps a few words for each value, so that both are counted before it sees a byte. Known keys have the case of the
-/// specification, whatever the case in the document.
+/// JSON text that any two readers interpret alike and that is safe to parse. The parser recurses at each level and
+/// allocates memory for each value, so both are limited before it sees the text. Known keys are normalized to the
+/// case of the specification.
 struct JSONText {
-    /// Documents of images have less than ten levels.
+    /// Maximum nesting depth. Image documents have less than ten levels.
     static let deepest = 100
-    /// Keys and values. Ten thousand descriptors with platforms and annotations have fewer, and 16 MiB could hold
-    /// eight million.
+    /// Maximum number of keys and values. Ten thousand descriptors with platforms and annotations have fewer; 16 MiB
+    /// of JSON could hold eight million.
     static let mostValues = 1 << 18
 
     private let bytes: [UInt8]
 
-    /// - Throws: `DocumentError` for what is no JSON text, is too deep or too large, or has a key twice: in an object with
-    ///   known keys also in another case.
+    /// - Throws: `DocumentError` if the bytes are not JSON, are nested too deeply, have too many values, or have a
+    ///   duplicate key. Known keys that differ only in case are duplicates.
     init(checking bytes: [UInt8], as shape: JSONShape) throws(DocumentError) {
         var scanner = Scanner(bytes, shape)
         try scanner.scan()
@@ -31,24 +31,25 @@ struct JSONText {
     }
 }
 
-/// One pass over the bytes that counts and compares; what is JSON beyond that, the parser says.
+/// Checks the text in one pass: encoding, depth, number of values, duplicate keys. The parser reports other syntax
+/// errors.
 private struct Scanner {
     private let bytes: [UInt8]
     private var position = 0
     private var values = 0
-    /// Objects and arrays that are open.
+    /// The open objects and arrays, outermost first.
     private var open = [Container]()
-    /// The shape of the value that comes next.
+    /// The shape of the next value.
     private var next: JSONShape
-    /// Known keys in another case than the specification's: their places in the text, quotes included.
-    private var misspelled = [(place: Range<Int>, name: String)]()
+    /// Known keys with a case that differs from the specification: their ranges in the text, quotes included.
+    private var misspelled = [(range: Range<Int>, name: String)]()
 
     private struct Container {
-        /// The keys so far, folded if there are known ones; an array has none.
+        /// The keys so far, folded if the object has known keys; empty for an array.
         var keys = Set<String>()
-        /// Nil for an array, a map, and what is not known.
+        /// Nil for an array, a map, and an unknown object.
         let fields: JSONShape.Fields?
-        /// Of the values of an array.
+        /// The shape of an array's elements.
         let element: JSONShape
     }
 
@@ -62,10 +63,10 @@ private struct Scanner {
         if misspelled.isEmpty { return bytes }
         var result = [UInt8]()
         var position = 0
-        for (place, name) in misspelled {
-            result += bytes[position..<place.lowerBound]
+        for (range, name) in misspelled {
+            result += bytes[position..<range.lowerBound]
             result += "\"\(name)\"".utf8
-            position = place.upperBound
+            position = range.upperBound
         }
         return result + bytes[position...]
     }
@@ -76,7 +77,7 @@ private struct Scanner {
         if position == bytes.count { throw DocumentError("it is empty") }
         while position < bytes.count {
             if open.isEmpty, values > 0 {
-                throw DocumentError("not valid JSON: something follows its end, at byte \(position)")
+                throw DocumentError("not valid JSON: unexpected data after the document, at byte \(position)")
             }
             switch bytes[position] {
             case UInt8(ascii: "{"): try enter(Container(fields: next.fields, element: .free))
@@ -125,7 +126,7 @@ private struct Scanner {
     private mutating func count() throws(DocumentError) {
         values += 1
         if values > JSONText.mostValues {
-            throw DocumentError("more than \(JSONText.mostValues) keys and values, and no more are read")
+            throw DocumentError("more than \(JSONText.mostValues) keys and values, which is the limit")
         }
     }
 
@@ -164,20 +165,20 @@ private struct Scanner {
         try add(key: isEscaped ? unescaped(start..<end) : text(start + 1..<end - 1), at: start..<end)
     }
 
-    /// The first or the last of two equal keys: readers differ, so there must not be two. Go's readers also take keys for
-    /// equal that only differ in case, where they know the keys.
-    private mutating func add(key: String, at place: Range<Int>) throws(DocumentError) {
+    /// Records a key of the innermost object. Readers disagree on which of two equal keys counts, so a duplicate is
+    /// an error. Go programs also treat known keys as equal if they differ only in case.
+    private mutating func add(key: String, at range: Range<Int>) throws(DocumentError) {
         let fields = open[open.count - 1].fields
         let name = fields == nil ? key : key.foldedAsKey
         guard open[open.count - 1].keys.insert(name).inserted else {
             throw DocumentError(
-                "the key '\(key.prefix(64))' is there twice\(fields == nil ? "" : ", regardless of case"), "
-                    + "at byte \(place.lowerBound)")
+                "the key '\(key.prefix(64))' occurs twice\(fields == nil ? "" : ", ignoring case"), "
+                    + "at byte \(range.lowerBound)")
         }
         let field = fields?[folded: name]
         next = field?.shape ?? .free
-        // By bytes: Swift takes U+212A for K, too.
-        if let field, !field.name.utf8.elementsEqual(key.utf8) { misspelled.append((place, field.name)) }
+        // Compared as bytes: Swift considers U+212A and K equal.
+        if let field, !field.name.utf8.elementsEqual(key.utf8) { misspelled.append((range, field.name)) }
     }
 
     private func text(_ range: Range<Int>) -> String { String(decoding: bytes[range], as: UTF8.self) }

@@ -1,6 +1,6 @@
 internal import FoundationEssentials
 
-/// JSON written in code, and read where its shape is not known.
+/// Literals, for JSON that is built in code, and accessors, for JSON of unknown shape.
 extension JSONValue: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, ExpressibleByBooleanLiteral,
     ExpressibleByArrayLiteral, ExpressibleByDictionaryLiteral
 {
@@ -14,7 +14,7 @@ extension JSONValue: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, Ex
 
     package init(_ strings: [String]) { self = .array(strings.map { .string($0) }) }
 
-    /// A member of an object; nil where there is none, and where it is null.
+    /// A member of an object; nil if it is missing or null.
     package subscript(key: String) -> JSONValue? {
         guard case .object(let members) = self, let value = members[key], value != .null else { return nil }
         return value
@@ -22,7 +22,7 @@ extension JSONValue: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, Ex
 
     package var text: String? { if case .string(let text) = self { text } else { nil } }
 
-    /// The strings of an array; of a string that stands alone, that one.
+    /// The strings of an array; for a single string, an array of that string.
     package var texts: [String]? {
         switch self {
         case .array(let elements): elements.compactMap(\.text)
@@ -33,11 +33,11 @@ extension JSONValue: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, Ex
 
     package var members: [String: JSONValue]? { if case .object(let members) = self { members } else { nil } }
 
-    /// The document for people, with a newline at its end; always the same for the same value.
+    /// The value as indented JSON with a newline at the end; equal values give equal bytes.
     package var indented: [UInt8] {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        // Only a number that is none has no JSON form, and none was ever read from one.
+        // Encoding fails only for a non-finite number, and none is ever decoded from JSON.
         return ((try? encoder.encode(self)).map(Array.init) ?? []) + [UInt8(ascii: "\n")]
     }
 }

@@ -1,8 +1,8 @@
 internal import Crypto
 
-/// One step of an unpack: this layer on top of that chain.
+/// One step of unpacking an image: a layer and the chain below it.
 package struct LayerStep: Hashable, Sendable {
-    /// Position from 1, and how many there are: `layer 3 of 7`.
+    /// Position of the layer from 1, and number of layers: `layer 3 of 7`.
     package let number: Int
     package let count: Int
     package let descriptor: Descriptor
@@ -11,18 +11,19 @@ package struct LayerStep: Hashable, Sendable {
     /// Nil for the lowest layer.
     package let parent: ChainID?
 
-    /// How messages name the layer.
+    /// The layer's name in messages.
     package var name: String { "layer \(number) of \(count) (\(descriptor.digest.short))" }
 }
 
 extension LayerStep {
-    /// As many lower layers as overlay takes (kernel: fs/overlayfs/params.c, OVL_MAX_STACK).
+    /// Maximum number of lower layers of an overlay mount (kernel: fs/overlayfs/params.c, OVL_MAX_STACK).
     package static let maximumCount = 500
 
-    /// The steps of an image, lowest first, at least one (OCI image spec, config.md, "Layer ChainID"). An image without layers
-    /// is an empty root file system: its one step is the empty layer.
+    /// Plans the steps of an image, lowest layer first, at least one (OCI image spec, config.md, "Layer ChainID"). An
+    /// image without layers is an empty root file system: its one step is the empty layer.
     ///
-    /// - Throws: `DocumentError` if there are not as many layers as diff IDs, or one that is no file-system layer.
+    /// - Throws: `DocumentError` if the number of layers differs from the number of diff IDs, if there are more than
+    ///   `maximumCount` layers, or if one is not a file-system layer.
     package static func plan(_ manifest: ImageManifest, _ config: ImageConfig) throws(DocumentError)
         -> [LayerStep]
     {
@@ -54,7 +55,8 @@ extension LayerStep {
 }
 
 extension LayerStep {
-    /// The end of a tar and nothing before it, which is what Docker has for a layer without changes. No layout needs to hold it.
+    /// The layer that Docker uses for no changes: a tar with only its end-of-archive blocks. It is embedded in the
+    /// descriptor, so that the layout need not contain it.
     private static let emptyLayer: LayerStep = {
         let tar = [UInt8](repeating: 0, count: 1024)
         let digest = Digest(.sha256, bytes: SHA256.hash(data: tar))

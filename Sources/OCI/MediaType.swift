@@ -1,5 +1,4 @@
-/// What a descriptor says that its blob is (OCI image spec, media-types.md; Docker image manifest v2 schema
-/// 2).
+/// The media type of a blob (OCI image spec, media-types.md; Docker image manifest v2 schema 2).
 package struct MediaType: RawRepresentable, Hashable, Codable, Sendable, CustomStringConvertible {
     package let rawValue: String
 
@@ -10,7 +9,7 @@ package struct MediaType: RawRepresentable, Hashable, Codable, Sendable, CustomS
     package static let ociIndex = MediaType(rawValue: "application/vnd.oci.image.index.v1+json")
     package static let ociManifest = MediaType(rawValue: "application/vnd.oci.image.manifest.v1+json")
     package static let ociConfig = MediaType(rawValue: "application/vnd.oci.image.config.v1+json")
-    /// Of a layer as a plain tar.
+    /// An uncompressed layer.
     package static let ociLayer = MediaType(rawValue: "application/vnd.oci.image.layer.v1.tar")
     package static let ociLayerGzip = MediaType(rawValue: ociLayer.rawValue + "+gzip")
     package static let dockerIndex = MediaType(
@@ -28,11 +27,11 @@ package struct MediaType: RawRepresentable, Hashable, Codable, Sendable, CustomS
     package var isManifest: Bool { self == .ociManifest || self == .dockerManifest }
     package var isConfig: Bool { self == .ociConfig || self == .dockerConfig }
 
-    /// Whether it names a file-system layer. The compression it names is not believed: the first bytes of the
-    /// blob are.
+    /// Whether the type is that of a file-system layer. The compression is determined by the first bytes of the blob,
+    /// not by the media type.
     package var isLayer: Bool { Self.layers.contains(rawValue) }
 
-    /// Whether it says that the blob is compressed.
+    /// Whether the type declares a compressed blob.
     package var isCompressed: Bool { rawValue.hasSuffix("gzip") || rawValue.hasSuffix("zstd") }
 
     private static let layers: Set<String> = {

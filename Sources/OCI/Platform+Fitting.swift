@@ -1,11 +1,12 @@
 extension Platform {
-    /// How far a platform is from the one that is wanted. The least one fits best.
+    /// The distance of a candidate platform from the requested one: the smallest is the best match.
     package struct Distance: Comparable, Sendable {
-        /// Features that were asked for and that the image does not need.
+        /// Number of requested OS features that the image does not need.
         let features: Int
-        /// Levels of the architecture between them; `.max` for an image that does not say for which platform it is.
+        /// Difference between the architecture levels; `.max` if the image does not declare its platform, or if the
+        /// difference is unknown.
         let levels: Int
-        /// Whether only one of them has a version of the operating system.
+        /// Whether only one of the two platforms has an OS version.
         let isOfOtherVersion: Bool
 
         package static func < (one: Distance, other: Distance) -> Bool {
@@ -14,12 +15,13 @@ extension Platform {
         }
     }
 
-    /// How far an image for `candidate` is from what is wanted; nil if it does not fit. Levels of one architecture contain each
-    /// other, so that an image for a lower one runs too. Each of `os.features` is mandatory: an image that needs one which was
-    /// not asked for does not fit (OCI image spec, image-index.md).
+    /// The distance of an image for `candidate` from the requested platform; nil if the image does not match. Each
+    /// level of an architecture includes the lower ones, so that an image for a lower level also runs. Each of
+    /// `os.features` is mandatory: an image that needs a feature that was not requested does not match (OCI image
+    /// spec, image-index.md).
     ///
-    /// - Parameter mayExceed: whether no variant means any, the lowest first. That holds for a platform that a user asks for;
-    ///   a machine has the level that it has.
+    /// - Parameter mayExceed: whether a missing variant matches any level, the lowest first. True for a platform that
+    ///   a user requests; false for the machine, whose level is fixed.
     package func distance(to candidate: Platform, mayExceed: Bool) -> Distance? {
         guard let levels = levels(to: candidate, mayExceed: mayExceed), fitsVersion(of: candidate),
             Set(osFeatures).isSuperset(of: candidate.osFeatures)
@@ -40,13 +42,14 @@ extension Platform {
         return other <= level || takesAny ? abs(level - other) : nil
     }
 
-    /// Whether the candidate's version is the wanted one, or one of its builds: `10.0.17763` is asked for, and `10.0.17763.1` fits.
+    /// Whether the candidate's OS version is the requested one or one of its builds: the request `10.0.17763` matches
+    /// `10.0.17763.1`.
     private func fitsVersion(of candidate: Platform) -> Bool {
         guard let osVersion, let other = candidate.osVersion, osVersion != other else { return true }
         return other.utf8.starts(with: "\(osVersion).".utf8)
     }
 
-    /// Nil where the architecture has no levels, or not this one.
+    /// The architecture level; nil if the architecture has no levels, or not this one.
     private var level: Int? {
         if architecture == "amd64", variant == nil { return 1 }
         guard let lowest = Self.lowestLevels[architecture], let variant, variant.hasPrefix("v"),

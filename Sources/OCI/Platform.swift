@@ -1,4 +1,4 @@
-/// What an image runs on (OCI image spec, image-index.md): Go's names, normalised as containerd does.
+/// The platform of an image (OCI image spec, image-index.md), with Go's names, normalized as containerd does.
 package struct Platform: Hashable, Sendable, CustomStringConvertible {
     package enum ParseError: Error, Equatable, Sendable, CustomStringConvertible {
         case malformed(String)
@@ -12,16 +12,17 @@ package struct Platform: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// The `os` or `architecture` of an image that does not say for which one it is: it fits each.
+    /// The `os` or `architecture` of an image that does not declare it: it matches any.
     package static let any = "any"
 
     package let os: String
     package let architecture: String
-    /// Nil where the architecture has none or does not say: `arm64` is `arm64/v8`, `arm` is `arm/v7`.
+    /// Nil if the architecture has no variants or none is declared. Normalized: `arm64` is `arm64/v8`, `arm` is
+    /// `arm/v7`.
     package let variant: String?
-    /// The version of the operating system that the image is for.
+    /// The operating-system version that the image requires.
     package let osVersion: String?
-    /// What the operating system must have for the image: sorted, each once.
+    /// The operating-system features that the image requires: sorted, without duplicates.
     package let osFeatures: [String]
 
     package init(
@@ -55,7 +56,7 @@ package struct Platform: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// What this program was built for.
+    /// The platform that this program was built for.
     package static let host: Platform = {
         #if arch(x86_64)
             Platform(os: "linux", architecture: "amd64")
@@ -72,18 +73,18 @@ package struct Platform: Hashable, Sendable, CustomStringConvertible {
         #endif
     }()
 
-    /// That of an image that says nothing of it.
+    /// The platform of an image that declares none.
     package static let unspecified = Platform(os: any, architecture: any)
 
     package var isUnspecified: Bool { os == Self.any && architecture == Self.any }
 
-    /// Whether it is the platform that BuildKit gives to documents that are no image.
+    /// Whether this is the platform that BuildKit gives to manifests that are not images.
     package var isUnknown: Bool { os == "unknown" && architecture == "unknown" }
 
-    /// Whether it says for which operating system and architecture it is.
+    /// Whether both operating system and architecture are declared.
     package var isComplete: Bool { os != Self.any && architecture != Self.any }
 
-    /// The platform of an image that this describes first, and the other where this one does not say.
+    /// This platform, with missing parts taken from another one.
     package func completed(by other: Platform) -> Platform {
         let (architecture, variant) =
             architecture == Self.any
@@ -98,8 +99,8 @@ package struct Platform: Hashable, Sendable, CustomStringConvertible {
 // MARK: As text
 
 extension Platform {
-    /// `os/arch` or `os/arch/variant`, without the defaults of a variant. The version and the features of the operating system
-    /// stand behind it, as containerd writes them: `windows(10.0.17763+win32k)/amd64`.
+    /// `os/arch` or `os/arch/variant`, without default variants. The operating system is followed by its version and
+    /// features in the notation of containerd: `windows(10.0.17763+win32k)/amd64`.
     package var description: String {
         let options = ([osVersion ?? ""] + osFeatures).map(Self.encoded).joined(separator: "+")
         let os = options.isEmpty ? os : "\(os)(\(options))"
@@ -109,9 +110,9 @@ extension Platform {
         return "\(os)/\(architecture)".printable
     }
 
-    /// From what `description` writes.
+    /// Parses the notation of `description`.
     package init(parsing text: String) throws(ParseError) {
-        // By bytes: a slash with a combining mark is another Character.
+        // Split as bytes: Swift treats a slash with a combining mark as another Character.
         let parts = Self.parts(text, UInt8(ascii: "/"))
         guard (2...3).contains(parts.count), parts.allSatisfy({ !$0.isEmpty }) else { throw .malformed(text) }
         var os = parts[0]
@@ -138,7 +139,7 @@ extension Platform {
         }
     }
 
-    /// With `%XX` for what has a meaning in a platform, and for what is no ASCII letter, digit, `.`, `_` or `-`.
+    /// Percent-encodes every byte except ASCII letters, digits, `.`, `_` and `-`.
     private static func encoded(_ option: String) -> String {
         let digits = Array("0123456789ABCDEF".utf8)
         return String(
@@ -183,14 +184,15 @@ extension Platform: Codable {
 
     package init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
-        /// Platforms are written with slashes and brackets between their parts, and read again.
+        /// Decodes a part that must not contain the separators of the text form, which is parsed again.
         func part(_ key: CodingKeys) throws -> String? {
             guard let text = try container.decodeIfPresent(String.self, forKey: key), !text.isEmpty else {
                 return nil
             }
             if text.utf8.contains(where: { "/()".utf8.contains($0) }) {
                 throw DecodingError.dataCorruptedError(
-                    forKey: key, in: container, debugDescription: "'\(text)' is no part of a platform")
+                    forKey: key, in: container,
+                    debugDescription: "'\(text)' is not a valid part of a platform")
             }
             return text
         }

@@ -1,11 +1,11 @@
-/// `config.json` of a runtime bundle (OCI runtime spec 1.0), made from an image's config by the image spec's conversion.md. What
-/// that leaves open is as in containerd's default.
+/// `config.json` of a runtime bundle (OCI runtime spec 1.0), converted from an image config as in the image spec's
+/// conversion.md. Everything that this leaves open is as in containerd's default spec.
 package enum RuntimeConfig {
     /// - Parameters:
-    ///   - rootfs: where the root file system will be mounted, relative to the bundle.
-    ///   - user: whom `config.User` means.
-    ///   - labels: which of the image's labels become annotations.
-    ///   - hasTerminalGroup: whether there is a group 5, which terminals are given to.
+    ///   - rootfs: path of the root file system, relative to the bundle.
+    ///   - user: the resolved `config.User`.
+    ///   - labels: the image labels that become annotations.
+    ///   - hasTerminalGroup: whether group 5 exists, which owns terminals.
     package static func document(
         of config: ImageConfig, rootfs: String, isReadOnly: Bool, user: ContainerUser,
         labels: AnnotationLabels, hasTerminalGroup: Bool = true
@@ -49,8 +49,8 @@ package enum RuntimeConfig {
         return .object(members)
     }
 
-    /// What the image has in `Env` and runc refuses (libcontainer/env.go): entries without a name, without `=`, or with a NUL.
-    /// They are left out.
+    /// The entries of `Env` that runc rejects (libcontainer/env.go): without a name, without `=`, or with a NUL. They
+    /// are omitted from the document.
     package static func unusableVariables(of config: ImageConfig) -> [String] {
         variables(of: config).filter { !isVariable($0) }
     }
@@ -64,7 +64,7 @@ package enum RuntimeConfig {
         return equals > text.startIndex && !text.utf8.contains(0)
     }
 
-    /// Names of the image's labels that `safe` leaves out, because a runtime would act on them; sorted.
+    /// Names of the image labels that `safe` omits because a runtime would act on them, sorted.
     package static func steeringLabels(of config: ImageConfig) -> [String] {
         labels(of: config).keys.filter(AnnotationLabels.steersRuntime).sorted()
     }
@@ -73,7 +73,8 @@ package enum RuntimeConfig {
         (config.execution?["Labels"]?.members ?? [:]).filter { $0.value.text != nil }
     }
 
-    /// conversion.md, "Annotation Fields" and "Config.ExposedPorts", verbatim; the image's own labels win.
+    /// The annotations of conversion.md ("Annotation Fields" and "Config.ExposedPorts"); labels of the image take
+    /// precedence.
     private static func annotations(_ config: ImageConfig, _ choice: AnnotationLabels) -> JSONValue {
         let platform = config.statedPlatform
         let fields = [

@@ -3,22 +3,22 @@ package import SystemPackage
 internal import TOMLKit
 internal import Unpacking
 
-/// The settings that a file holds (TOML 1.0), one `key = value` each.
+/// The settings in a configuration file (TOML 1.0), one `key = value` each.
 package struct ConfigurationFile: Sendable {
     package static let defaultPath: FilePath = "/etc/unpack/config.toml"
-    /// Names another file; empty it means that none is read.
+    /// Names another file. If it is set but empty, no file is read.
     package static let variable = "UNPACK_CONFIG"
-    /// For manual pages.
+    /// Describes `variable` in manual pages.
     package static let variableInWords =
-        "Another configuration file than \(defaultPath); empty, none is read."
+        "The configuration file to read instead of \(defaultPath); if it is empty, none is read."
 
-    /// The file that this run goes by, read once and when it is first asked for; nil where there is none.
+    /// The configuration file of this run, read on first use; nil if there is none.
     package static let current: Result<ConfigurationFile?, any Error> = Result {
         let named = try environmentText(variable)
         if named == nil, Process.environmentVariable(variable) != nil { return nil }
         let path = named.map { FilePath($0) } ?? defaultPath
         guard let file = try ConfigurationFile(at: path, isNamed: named != nil) else { return nil }
-        // What is wrong is told by whatever runs first, and not by what needs it first.
+        // All settings are checked: every command that reads the file reports an error, whichever settings it needs.
         for setting in Settings.all { _ = try setting.find(in: file) }
         return file
     }
@@ -29,14 +29,14 @@ package struct ConfigurationFile: Sendable {
     fileprivate enum Value {
         case string(String)
         case integer(Int)
-        /// What no setting is, as TOML calls it.
+        /// A value of a type that no setting has; the associated value is TOML's name of the type.
         case other(String)
     }
 
-    /// More is no list of settings.
+    /// Bytes. Larger files are refused.
     private static let largest = 1 << 20
 
-    /// - Parameter isNamed: whether somebody expects it to be there.
+    /// - Parameter isNamed: whether the user named the file: if it is missing, that is an error.
     private init?(at path: FilePath, isNamed: Bool) throws {
         self.path = path
         do {
@@ -46,23 +46,23 @@ package struct ConfigurationFile: Sendable {
             if !isNamed { return nil }
             throw UnpackError(
                 .usage, "there is no file \(escaped(path)), which \(Self.variable) names",
-                hint: "unset \(Self.variable); empty it means that no configuration file is read")
+                hint: "unset \(Self.variable), or set it to an empty string to read no configuration file")
         }
     }
 
     private static func parse(_ bytes: [UInt8], _ path: FilePath) throws -> [String: Value] {
-        // A C string ends at a NUL: what follows one would be overlooked.
+        // toml++ takes a C string, and would ignore everything after a NUL.
         guard bytes.count < largest, !bytes.contains(0), let text = String(validating: bytes, as: UTF8.self)
         else {
             throw UnpackError(
-                .usage, "\(escaped(path)) is no text in UTF-8 of less than \(largest) bytes",
-                hint: "'unpack config' lists what it may say")
+                .usage, "\(escaped(path)) is not a text in UTF-8 of less than \(largest) bytes",
+                hint: "'unpack config' lists the settings that it can have")
         }
         let table: TOMLTable
         do {
             table = try TOMLTable(string: text)
         } catch let error as TOMLParseError {
-            // toml++ escapes by itself what it quotes; this is for what it may overlook.
+            // toml++ escapes what it quotes. This is a second line of defence.
             let isPrintable = error.description.utf8.allSatisfy { (0x20...0x7E).contains($0) }
             let reason = isPrintable ? error.description : escaped(error.description.utf8)
             throw UnpackError(
@@ -76,14 +76,14 @@ package struct ConfigurationFile: Sendable {
                 let known = Settings.all.map(\.key).joined(separator: ", ")
                 throw UnpackError(
                     .usage, "\(escaped(path)): there is no setting '\(escaped(key.utf8))'",
-                    hint: "there are \(known)")
+                    hint: "the settings are \(known)")
             }
             values[key] = table[key].map(Value.init)
         }
         return values
     }
 
-    /// What it says of a setting, as a flag would have it; nil where it says nothing.
+    /// Returns the value of a setting as a flag would take it; nil if the file does not contain it.
     func text(of setting: some AnySetting) throws -> String? {
         switch values[setting.key] {
         case nil: return nil
@@ -92,7 +92,7 @@ package struct ConfigurationFile: Sendable {
         case .some(let value):
             throw UnpackError(
                 .usage,
-                "\(escaped(path)): '\(setting.key)' has to be \(setting.isNumber ? "an integer" : "a string"), and is \(value.kind)",
+                "\(escaped(path)): '\(setting.key)' must be \(setting.isNumber ? "an integer" : "a string"), but is \(value.kind)",
                 hint: setting.isNumber
                     ? "write it without quotes: \(setting.key) = 3"
                     : #"write it in quotes: \#(setting.key) = "…""#)

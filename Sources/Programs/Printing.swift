@@ -2,13 +2,13 @@ internal import FoundationEssentials
 internal import Kernel
 internal import Unpacking
 
-/// Writes a command's result to stdout, in one or several lines: a character that would steer a terminal is escaped.
+/// Prints a command's result to stdout. Characters that control a terminal are escaped, except newlines and tabs.
 package func say(_ text: String) throws {
     try attempt { try Console.write(printable(text, keeping: ["\n", "\t"]) + "\n") }
 }
 
-/// One line of JSON, the same for the same value. A character that would steer a terminal is written as `\uXXXX`, which every
-/// reader takes for the character (RFC 8259, section 7).
+/// Encodes a value as one line of JSON with sorted keys. Characters that would control a terminal are written as
+/// `\uXXXX`, which JSON parsers decode (RFC 8259, section 7).
 package func encoded(_ value: some Encodable) throws -> String {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]

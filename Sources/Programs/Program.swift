@@ -4,33 +4,34 @@ internal import Streams
 internal import SystemPackage
 internal import Unpacking
 
-/// The program that runs: how it begins, and how it ends.
+/// The process: its name, its arguments, its start and its end.
 package enum Program {
-    /// As its users call it: what its lines on stderr begin with.
+    /// The program's name, with which its lines on stderr begin.
     package static var name: String { storedName.withLock { $0 } }
 
     private static let storedName = Guarded("unpack")
 
-    /// Sets up the process: the first thing that `main` does, before any thread.
+    /// Sets up the process. `main` calls it first, before any thread exists.
     package static func start(as name: String) throws {
         storedName.withLock { $0 = name }
         try attempt { try Process.reserveStandardStreams() }
         Process.ignoreWriteSignals()
         Process.takeOver()
         Process.onMissingThreads {
-            // The store is as after a crash: the next run removes what is left.
+            // As after a crash, the next run removes what this one leaves in the store.
             ErrorReport(UnpackError(SyscallFailure("pthread_create", errno: .resourceTemporarilyUnavailable)))
                 .say()
             Process.end(UnpackError.Code.unavailable.exitStatus)
         }
     }
 
-    /// The arguments after the program's name, for messages: bytes that are not UTF-8 are replaced.
+    /// The arguments without the program's name, for messages: invalid UTF-8 is replaced.
     package static let typed = Process.arguments.dropFirst().map { String(decoding: $0, as: UTF8.self) }
 
-    /// The arguments after the program's name.
+    /// Returns the arguments without the program's name.
     ///
-    /// - Throws: `.usage` if one is not UTF-8. The parser takes text: a path with its bytes replaced is another path.
+    /// - Throws: `.usage` if one is not UTF-8: the parser takes strings, and a path with replaced bytes is another
+    ///   path.
     package static func arguments() throws -> [String] {
         try Process.arguments.dropFirst().enumerated().map { index, bytes in
             guard let text = String(validating: bytes, as: UTF8.self) else {
@@ -42,15 +43,17 @@ package enum Program {
         }
     }
 
-    /// - Throws: `.unavailable` if /proc is missing. Not for commands that only print what the program knows.
+    /// Checks that /proc is mounted. Commands that only print built-in information do not need it.
+    ///
+    /// - Throws: `.unavailable`.
     package static func requireProc() throws {
         if Process.hasProc { return }
         throw UnpackError(.unavailable, "\(Doctor.withoutProc)", hint: Doctor.mountProc)
     }
 
-    /// Reports what has ended a command, if there is anything to report, and turns it into the exit status.
+    /// Reports the error that ended a command, if it needs to be reported, and exits with the matching status.
     ///
-    /// - Parameter rewording: of the argument parser's messages.
+    /// - Parameter rewording: applied to messages of the argument parser.
     package static func end(
         _ root: any ParsableCommand.Type, with error: any Error,
         rewording: (String) -> String = { $0 }
@@ -64,7 +67,7 @@ package enum Program {
         if status.isSuccess {
             printHelp(text, root)
         } else if !text.isEmpty {
-            // A command that has reported everything itself ends with a status alone.
+            // Without a text, the command has already reported all errors itself.
             Talk.say(
                 Remark(level: .error, message: text, status: status.rawValue),
                 lines: text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init))
@@ -72,7 +75,7 @@ package enum Program {
         root.exit(withError: status)
     }
 
-    /// Prints the text of --help or --version. The parser's own way does not notice that stdout cannot be written to.
+    /// Prints the text of --help or --version. The argument parser would ignore errors on stdout.
     private static func printHelp(_ text: String, _ root: any ParsableCommand.Type) {
         do {
             if !text.isEmpty { try say(text) }
@@ -81,8 +84,8 @@ package enum Program {
         }
     }
 
-    /// What the argument parser says of an error, in several lines. It repeats what was typed as it is, so that it is asked
-    /// once more, with arguments that cannot begin a line of their own.
+    /// Returns the argument parser's message, which may have several lines. The parser repeats arguments unescaped; if
+    /// any needs escaping, the escaped arguments are parsed again for the message.
     private static func message(of error: any Error, from root: any ParsableCommand.Type) -> String {
         let text = root.fullMessage(for: error)
         let shown = typed.map { printable($0) }
@@ -96,14 +99,14 @@ package enum Program {
     }
 }
 
-/// The value of an environment variable; nil if it is missing or empty. Bytes that are not UTF-8 are replaced: for what is no
-/// path.
+/// Returns the value of an environment variable that is not a path; nil if it is missing or empty. Invalid UTF-8 is
+/// replaced.
 package func environment(_ name: String) -> String? {
     let value = Process.environmentVariable(name).map { String(decoding: $0, as: UTF8.self) }
     return value?.isEmpty == false ? value : nil
 }
 
-/// The value of an environment variable that may be a path; nil if it is missing or empty.
+/// Returns the value of an environment variable that may be a path; nil if it is missing or empty.
 ///
 /// - Throws: `.usage` if it is not UTF-8.
 package func environmentText(_ name: String) throws -> String? {

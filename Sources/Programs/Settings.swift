@@ -5,12 +5,12 @@ internal import Snapshots
 package import SystemPackage
 package import Unpacking
 
-/// What can be said once for all runs. What a flag says goes before the environment, the environment before the
-/// configuration file, that before the default; this is the only place that knows.
+/// The settings that apply to all runs. A flag takes precedence over the environment, that over the configuration file,
+/// and that over the default. `Setting.find` implements this order.
 package enum Settings {
     package static let root = Setting(
         "root", expected: "a directory; in the file an absolute path",
-        default: "/var/lib/unpack, or ~/.local/share/unpack for those who are not root", fallback: defaultRoot
+        default: "/var/lib/unpack, or ~/.local/share/unpack for users other than root", fallback: defaultRoot
     ) { text, source in
         if case .file = source, !text.hasPrefix("/") { return nil }
         return text
@@ -20,7 +20,7 @@ package enum Settings {
         "snapshotter", expected: "one of " + SnapshotStore.supported.joined(separator: ", "),
         default: defaultSnapshotter, fallback: { defaultSnapshotter }
     ) { text, source in
-        // What was typed the store itself refuses, as it does for whoever else opens one.
+        // The store refuses an unknown kind from a flag when it is opened.
         if case .flag = source { return text }
         return SnapshotStore.supported.contains(text) ? text : nil
     }
@@ -62,45 +62,47 @@ package enum Settings {
         fallback: { AnnotationLabels.safe }
     ) { text, _ in AnnotationLabels(rawValue: text) }
 
-    /// As `unpack config` lists them.
+    /// In the order in which `unpack config` lists them.
     package static let all: [any AnySetting] = [
         root, snapshotter, jobs, sync, progress, logFormat, maxBytes, maxEntries, maxRatio, annotationLabels,
     ]
 
     package static let defaultSnapshotter = "overlayfs"
 
-    /// More hardly helps: the kernel makes files in one file system no faster.
+    /// More threads hardly help: the kernel does not create files in one file system any faster.
     private static let maximumJobs = 16
 
     private static let count = "a number from 0 on"
 
     private static func parseCount(_ text: String) -> Int64? { Int64(text).flatMap { $0 < 0 ? nil : $0 } }
 
-    /// Everybody's own, but root's is the system's (XDG Base Directory Specification). Root of a user namespace of this
-    /// program's is everybody.
+    /// Every user has a store of their own; that of root belongs to the system (XDG Base Directory Specification). Root
+    /// of a user namespace that this program created counts as an ordinary user.
     private static func defaultRoot() throws -> String {
         if Process.effectiveUserID == 0, !UserNamespace.isEntered { return "/var/lib/unpack" }
-        // By the specification a path that is not absolute is to be ignored.
+        // The specification says that a relative path must be ignored.
         if let data = try environmentText("XDG_DATA_HOME"), data.hasPrefix("/") { return data + "/unpack" }
         if let home = try environmentText("HOME"), home.hasPrefix("/") {
             return home + "/.local/share/unpack"
         }
-        throw UnpackError(.usage, "there is no HOME to keep a store in", hint: "name one with --root DIR")
+        throw UnpackError(
+            .usage, "there is no default for --root: HOME is not an absolute path",
+            hint: "name a directory with --root DIR")
     }
 }
 
-/// How progress is shown on stderr.
+/// How progress is reported on stderr.
 package enum ProgressStyle: String, CaseIterable, Sendable {
-    /// Bars on a terminal that a person sits at, lines elsewhere.
+    /// Bars on an interactive terminal, lines elsewhere.
     case auto
-    /// A line a layer.
+    /// One line per layer.
     case plain
-    /// An event a line, for programs.
+    /// One JSON event per line.
     case json
     case none
 }
 
-/// Where the value of a setting comes from.
+/// The origin of a setting's value.
 package enum SettingSource {
     case flag
     case environment(String)
@@ -108,12 +110,12 @@ package enum SettingSource {
     case `default`
 }
 
-/// One setting: `key` in the configuration file, `--key` as a flag, `UNPACK_KEY` in the environment.
+/// A setting: `key` in the configuration file, `--key` as a flag, `UNPACK_KEY` in the environment.
 package struct Setting<Value: Sendable>: AnySetting {
     package let key: String
-    /// What it may be, for a message: `1 to 16`.
+    /// The accepted values in words, for messages: `1 to 16`.
     package let expected: String
-    /// Whether it is a number in the configuration file; a string if not.
+    /// Whether its value in the configuration file is an integer; otherwise it is a string.
     package let isNumber: Bool
     package let defaultInWords: String
     private let fallback: @Sendable () throws -> Value
@@ -135,9 +137,9 @@ package struct Setting<Value: Sendable>: AnySetting {
         self.parse = parse
     }
 
-    /// What holds.
+    /// Returns the value that applies.
     ///
-    /// - Parameter flag: what the command line says, as it was typed.
+    /// - Parameter flag: the value on the command line; nil if the flag is missing.
     package func resolve(_ flag: String? = nil) throws -> Value { try find(flag).value }
 
     package func find(_ flag: String? = nil) throws -> (value: Value, source: SettingSource) {
@@ -146,12 +148,12 @@ package struct Setting<Value: Sendable>: AnySetting {
         return try ConfigurationFile.current.get().flatMap(find(in:)) ?? (try fallback(), .default)
     }
 
-    /// What the file says; nil where it says nothing.
+    /// Returns the value in a configuration file; nil if the file does not contain the setting.
     package func find(in file: ConfigurationFile) throws -> (value: Value, source: SettingSource)? {
         try file.text(of: self).map { try read($0, from: .file(file.path)) }
     }
 
-    /// As a flag would have it; nil is a default that no flag can say.
+    /// Returns the value as a flag takes it; nil for a default that no flag can express.
     package func text(of value: Value) -> String? { show(value) }
 
     private func read(_ text: String, from source: SettingSource) throws -> (Value, SettingSource) {
@@ -170,7 +172,7 @@ package struct Setting<Value: Sendable>: AnySetting {
     }
 }
 
-/// A setting, whatever its values are.
+/// A setting with any type of value.
 package protocol AnySetting: Sendable {
     associatedtype Value: Sendable
     var key: String { get }
@@ -183,7 +185,7 @@ package protocol AnySetting: Sendable {
 }
 
 extension AnySetting {
-    /// What `--help` says of its flag.
+    /// Returns the help of the setting's flag, with its environment variable and default.
     package func help(_ summary: String, valueName: String) -> ArgumentHelp {
         ArgumentHelp("\(summary) Default: $\(variable), else \(defaultInWords).", valueName: valueName)
     }

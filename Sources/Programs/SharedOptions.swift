@@ -2,23 +2,23 @@ package import ArgumentParser
 package import SystemPackage
 package import Unpacking
 
-/// Where the store is.
+/// The option for the store's directory.
 package struct RootOptions: ParsableArguments {
     @Option(help: Settings.root.help("The store's directory.", valueName: "dir"), completion: .directory)
     package var root: String?
 
     package init() {}
 
-    /// Absolute: it stands in mount lines that run elsewhere.
+    /// An absolute path: mount lines contain it, and may be run in another working directory.
     package func rootPath() throws -> FilePath { try absoluteName(Settings.root.resolve(root), of: "--root") }
 }
 
-/// How durable it is.
+/// The option for the durability of an unpacked image.
 package struct DurabilityOptions: ParsableArguments {
     @Option(
         name: .customLong("sync"),
         help: Settings.sync.help(
-            "fs: on the disk before the image is recorded. none: only until the machine stops.",
+            "fs: layers reach the disk before the image is recorded. none: they may be lost when the machine stops.",
             valueName: "fs|none"),
         completion: .list(UnpackRequest.Durability.allCases.map(\.rawValue)))
     package var syncText: String?

@@ -1,34 +1,36 @@
 internal import Kernel
 
-/// Lines at the bottom of a terminal that are drawn again and again. Each change is one write, so that nothing flickers.
+/// Lines at the bottom of a terminal that are redrawn when they change. Each change is a single write, to avoid
+/// flicker.
 ///
-/// The cursor stands below them, visible, at the beginning of a line, whenever nothing is being written. So there is nothing
-/// to restore, whatever ends or stops the program.
+/// Between writes the cursor is visible and at the beginning of the line below them, so nothing has to be restored
+/// when the program ends or is stopped.
 struct StatusArea {
-    /// Columns that each drawn line takes.
+    /// The width of each drawn line in columns.
     private var widths = [Int]()
 
-    /// Draws lines in place of those that are there.
+    /// Replaces the drawn lines.
     ///
     /// - Parameter lines: printable ASCII, each narrower than the terminal.
     mutating func draw(_ lines: [String], columns: Int) {
         if lines.isEmpty, widths.isEmpty { return }
-        var text = goingUp(columns)
-        // Each line is written over the one that was there, and not erased before.
+        var text = moveToFirstLine(columns)
+        // Each line overwrites the previous one: erasing first would flicker.
         for line in lines { text += line + "\u{1B}[K\n" }
         Console.say(text + "\u{1B}[J")
         widths = lines.map(\.utf8.count)
     }
 
-    /// Says something that stays, above them; they are drawn again with the next change.
-    mutating func say(_ text: String) {
+    /// Prints text that stays, above the lines. The lines disappear until the next `draw`.
+    mutating func print(_ text: String) {
         guard !widths.isEmpty else { return Console.say(text) }
-        Console.say(goingUp(Console.errorSize.columns) + "\u{1B}[J" + text)
+        Console.say(moveToFirstLine(Console.errorSize.columns) + "\u{1B}[J" + text)
         widths = []
     }
 
-    /// To the first of the lines, as many rows above as they take in a terminal that may have become narrower.
-    private func goingUp(_ columns: Int) -> String {
+    /// Returns the escape sequence that moves the cursor to the first line. A terminal that became narrower has wrapped
+    /// the lines.
+    private func moveToFirstLine(_ columns: Int) -> String {
         let rows = widths.reduce(0) { $0 + max(1, ($1 + columns - 1) / columns) }
         return rows > 0 ? "\r\u{1B}[\(rows)A" : ""
     }

@@ -4,23 +4,23 @@ package import Logging
 internal import Streams
 package import Unpacking
 
-/// How what is said on stderr looks.
+/// The format of the lines on stderr.
 package enum LogFormat: String, CaseIterable, Sendable {
-    /// Lines for people.
+    /// Plain text.
     case text
-    /// One JSON object a line: `Remark`.
+    /// One JSON object per line: `Remark`.
     case json
 }
 
-/// Something that is said on stderr. Its fields are documented in `docs/progress.md`.
+/// A log line on stderr. `docs/progress.md` documents its fields.
 package struct Remark: Encodable {
     package enum Level: String, Encodable { case debug, info, warning, error }
 
     package let level: Level
     package var message: String?
-    /// A remedy.
+    /// A command or setting that helps.
     package var hint: String?
-    /// The exit status that it comes to.
+    /// The exit status that the error leads to.
     package var status: Int32?
 
     package init(level: Level, message: String? = nil, hint: String? = nil, status: Int32? = nil) {
@@ -31,21 +31,23 @@ package struct Remark: Encodable {
     }
 }
 
-/// What is said on stderr beside progress, in the one form that this run has chosen.
+/// The log on stderr, in the format that the user has chosen. Progress is printed separately.
 package enum Talk {
-    /// Needed before the command line is parsed, which may fail and is told in this form, too.
+    /// Determined before the command line is parsed, because parser errors are logged in this format too.
     package static let format: LogFormat = {
-        let typed = typedFormat(Program.typed)
-        // What is wrong with a setting is told by whoever parses or resolves it next.
+        let typed = formatOption(in: Program.typed)
+        // Parsing and resolving the setting report an invalid value.
         return (try? Settings.logFormat.resolve(typed)) ?? .text
     }()
 
-    /// Whether that form is one of those that there are.
+    /// Checks the format that was asked for.
+    ///
+    /// - Throws: `.usage` for an unknown format.
     package static func check() throws {
-        _ = try Settings.logFormat.resolve(typedFormat(Program.typed))
+        _ = try Settings.logFormat.resolve(formatOption(in: Program.typed))
     }
 
-    private static func typedFormat(_ arguments: [String]) -> String? {
+    private static func formatOption(in arguments: [String]) -> String? {
         let name = "--" + Settings.logFormat.key
         let flags = arguments.prefix { $0 != "--" }
         guard let index = flags.lastIndex(where: { $0 == name || $0.hasPrefix(name + "=") }) else {
@@ -55,12 +57,12 @@ package enum Talk {
         return index + 1 < flags.endIndex ? flags[index + 1] : nil
     }
 
-    /// A line for a person, with the program's name in front.
+    /// Logs a message; the text format prefixes it with the program's name.
     package static func say(_ message: String, _ level: Remark.Level = .info) {
         say(Remark(level: level, message: message), lines: ["\(Program.name): \(message)"])
     }
 
-    /// - Parameter lines: the text form, if it is not `message` alone.
+    /// - Parameter lines: replaces `message` in the text format.
     package static func say(_ remark: Remark, lines: [String]? = nil) {
         switch format {
         case .text: write(lines ?? [remark.message ?? ""])
@@ -68,23 +70,23 @@ package enum Talk {
         }
     }
 
-    /// Writes lines. The only way to stderr but for the status area: a character that would steer a terminal, or begin another
-    /// line, is escaped here at the latest.
+    /// Writes lines to stderr. All output to stderr but the status area goes through this function. It escapes
+    /// characters that would control a terminal or begin another line.
     package static func write(_ lines: [String]) {
         let text = lines.map { printable($0) + "\n" }.joined()
-        area.withLock { $0.say(text) }
+        area.withLock { $0.print(text) }
     }
 
-    /// The lines at the bottom of the terminal, instead of those that are there.
+    /// Replaces the status area at the bottom of the terminal.
     package static func drawStatus(_ lines: [String]) {
         area.withLock { $0.draw(lines, columns: Console.errorSize.columns) }
     }
 
-    /// Whoever says something has it in his way.
+    /// Every write to the terminal first clears the status area.
     private static let area = Guarded(StatusArea())
 }
 
-/// One error as whoever reads it wants it.
+/// Prints an error in the chosen log format.
 package struct ErrorReport {
     private let error: UnpackError
 
@@ -98,31 +100,31 @@ package struct ErrorReport {
     }
 }
 
-/// In which form it is said. `Talk` reads it by itself.
+/// Declares the option. `Talk.format` reads its value from the unparsed arguments.
 package struct LogOptions: ParsableArguments {
     @Option(
         name: .customLong("log-format"),
         help: Settings.logFormat.help(
-            "What stderr has: text, or one JSON object a line (json).", valueName: "text|json"),
+            "The format of stderr: text, or one JSON object per line (json).", valueName: "text|json"),
         completion: .list(LogFormat.allCases.map(\.rawValue)))
     package var format: String?
 
     package init() {}
 }
 
-/// How much is said, and in which form.
+/// The options for the verbosity and the format of the log.
 package struct TalkOptions: ParsableArguments {
-    @Flag(name: [.customShort("q"), .long], help: "Say nothing but errors.")
+    @Flag(name: [.customShort("q"), .long], help: "Print errors only.")
     package var quiet = false
 
-    @Flag(name: [.customShort("v"), .long], help: "Say what is done, step by step.")
+    @Flag(name: [.customShort("v"), .long], help: "Print each step.")
     package var verbose = false
 
     @OptionGroup package var log: LogOptions
 
     package init() {}
 
-    /// Debug messages go to stderr with `-v`, and nowhere without.
+    /// Logs debug messages only with `-v`.
     package var logger: Logger {
         var logger = Logger(label: Program.name) { _ in StandardErrorHandler() }
         logger.logLevel = verbose ? .debug : .warning
@@ -130,7 +132,7 @@ package struct TalkOptions: ParsableArguments {
     }
 }
 
-/// Lines without time or level: they are for a person who just asked for them.
+/// Logs without time and level.
 private struct StandardErrorHandler: LogHandler {
     var metadata = Logger.Metadata()
     var logLevel = Logger.Level.warning

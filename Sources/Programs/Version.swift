@@ -2,7 +2,7 @@ internal import Archive
 internal import Compression
 internal import Snapshots
 
-/// What `--version` says.
+/// The output of `--version`.
 package enum Version {
     package static let number = "0.1.0"
 
@@ -18,7 +18,7 @@ package enum Version {
         "\(ArchiveLibrary.version), libzstd \(CompressionLibraries.zstd), ISA-L \(CompressionLibraries.isal), SQLite \(SnapshotStore.databaseVersion)"
     }
 
-    /// The versions of the OCI's specifications that the program was made by.
+    /// The versions of the OCI specifications that the program implements.
     package static let imageSpecification = "1.1.1"
     package static let runtimeSpecification = "1.2.1"
 }

@@ -1,6 +1,6 @@
 internal import GRPCCore
 
-/// How one call of a client's went, for who reads the log.
+/// The log entry of one call.
 package struct CallRecord: Encodable, Sendable {
     package enum Level: String, Encodable, Sendable, Comparable {
         case debug, info, error
@@ -11,25 +11,25 @@ package struct CallRecord: Encodable, Sendable {
     }
 
     package let level: Level
-    /// As the service names it, e.g. `Prepare`.
+    /// The name of the RPC, e.g. `Prepare`, or of a background task.
     package let method: String
     package let snapshotter: String?
     package let key: String?
     package let name: String?
     package let parent: String?
-    /// Of the blob that is applied, or was made.
+    /// The digest of the blob that is applied or was made.
     package let digest: String?
     package let milliseconds: Int64
-    /// gRPC's (grpc `statuscodes.md`): `OK`, `NOT_FOUND`.
+    /// The name of the gRPC status code (grpc `statuscodes.md`): `OK`, `NOT_FOUND`.
     package let code: String
-    /// What went wrong.
+    /// The error message; nil after success.
     package let message: String?
 }
 
-/// What a client has asked for.
+/// A call of a client, or a background task that it has left.
 struct Call: Sendable {
     let method: String
-    /// Whether it asks for something to be changed.
+    /// Whether the client asks for a change. Such calls are logged at level info, successful others at debug.
     let isChange: Bool
     var snapshotter: String?
     var key: String?
@@ -37,12 +37,12 @@ struct Call: Sendable {
     var parent: String?
     var digest: String?
 
-    /// Bytes. A request has 16 MiB at most, and each of its fields may take all of that.
+    /// Bytes. A request may have 16 MiB, all of them in a single field.
     private static let longestField = 4096
 
     func record(_ duration: Duration, _ error: RPCError? = nil) -> CallRecord {
         func field(_ text: String?) -> String? { text?.truncated(to: Self.longestField) }
-        // What a client asks for to find out whether it is there is no failure of anybody's.
+        // Clients probe for snapshots, and cancel calls: these answers are not failures.
         let isExpected = error.map { [.notFound, .alreadyExists, .cancelled].contains($0.code) } ?? true
         return CallRecord(
             level: !isExpected ? .error : isChange ? .info : .debug, method: method,

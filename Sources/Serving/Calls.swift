@@ -3,50 +3,51 @@ internal import NIOCore
 internal import NIOPosix
 internal import Streams
 
-/// Runs what calls ask for on threads that may wait for a disk, and tells how it went: nothing of it may hold up the
-/// threads that speak to clients.
+/// Runs the blocking work of calls on threads of its own, and logs each call. The event loops and Swift's cooperative
+/// pool must not block.
 package final class Calls: Sendable {
-    /// A service's database has one writer: more threads than this only wait for each other.
+    /// A store's database has a single writer: more threads would only wait for each other.
     private static let threadCount = 16
 
-    /// Calls at a time, of all clients together, whether they are still wanted or not.
+    /// The limit of concurrent calls of all clients together. Cancelled calls count until their work has ended.
     private static let maximumCalls = 4096
 
-    /// Threads that serving takes before the first call: the pools', the event loops', those of Swift's own executor and its
-    /// timers; with those of one layer that is applied.
+    /// The threads that the server needs: those of the three pools, the event loops and Swift's cooperative pool, its
+    /// timer thread, and those that apply one layer.
     package static var neededThreads: Int {
         2 * threadCount + 1 + 2 * NIOSingletons.groupLoopCountSuggestion + 1 + threadsOfLayer
     }
 
-    /// Of `LayerPipeline`, with the one that syncs meanwhile.
+    /// The threads of `LayerPipeline`, including the one that writes back early.
     private static let threadsOfLayer = 4
 
     private let workers = NIOThreadPool(numberOfThreads: threadCount)
-    /// For layers, which may wait for containerd. It may hold its database until a snapshot is made or committed: threads
-    /// for that are always left.
+    /// Works on layers, and may wait for containerd. containerd in turn may hold the lock of its database until a
+    /// snapshot is prepared or committed: a separate pool for that excludes a deadlock.
     private let layerWorkers = NIOThreadPool(numberOfThreads: threadCount)
-    /// For what a call has left to be done after its answer, in order.
-    private let later = NIOThreadPool(numberOfThreads: 1)
+    /// Runs the work that calls leave for after their answers, in order.
+    private let backgroundWorker = NIOThreadPool(numberOfThreads: 1)
     private let state = Guarded(State())
-    private let tell: @Sendable (CallRecord) -> Void
+    private let report: @Sendable (CallRecord) -> Void
 
     private struct State {
         var running = 0
         var isStopping = false
-        /// When the last call ended, or the stop began.
+        /// When the last call ended, or when the stop began.
         var idleSince = ContinuousClock.now
     }
 
-    /// - Parameter tell: hears of every call when it has ended, on any thread.
+    /// - Parameter tell: receives the record of every call that has ended. It is called on any thread.
     package init(tell: @escaping @Sendable (CallRecord) -> Void) {
-        self.tell = tell
-        for pool in [workers, layerWorkers, later] { pool.start() }
+        self.report = tell
+        for pool in [workers, layerWorkers, backgroundWorker] { pool.start() }
     }
 
-    /// Answers a call with what `body` returns or throws, and tells how that went.
+    /// Runs the body of a call, and records its outcome.
     ///
-    /// - Parameter body: may add to what is told of the call.
-    /// - Throws: `RPCError`, whatever `body` throws.
+    /// - Parameter body: may add fields to the call for the record.
+    /// - Throws: `RPCError` with the code and message of any error of `body`; `.resourceExhausted` beyond the limit of
+    ///   calls.
     func answer<Value>(
         _ call: Call, _ body: (inout Call) async throws -> Value
     ) async throws(RPCError) -> Value {
@@ -68,24 +69,24 @@ package final class Calls: Sendable {
                     code: .resourceExhausted, message: "\(Self.maximumCalls) calls are running")
             }
             let value = try await body(&call)
-            tell(call.record(.now - start))
+            report(call.record(.now - start))
             return value
         } catch {
-            let error = RPCError(telling: error)
-            tell(call.record(.now - start, error))
+            let error = RPCError(describing: error)
+            report(call.record(.now - start, error))
             throw error
         }
     }
 
-    /// Answers a call with the result of `body`, which runs on a thread and waits for the disk alone. A call that is cancelled
-    /// before a thread is free does nothing.
+    /// Answers a call with the result of `body`, which runs on a thread and waits for nothing but the disk. If the call
+    /// is cancelled before a thread is free, `body` does not run.
     ///
-    /// - Parameter body: may stop once the cancellation has fired, and must then have changed nothing.
+    /// - Parameter body: may throw after a cancellation, but must not have changed anything then.
     func run<Value: Sendable>(
         _ call: Call, _ body: @escaping @Sendable (Cancellation) throws -> Value
     ) async throws(RPCError) -> Value {
         try await answer(call) { _ in
-            try await cancellable { cancellation in
+            try await withCancellation { cancellation in
                 try await workers.runIfActive {
                     try cancellation.check()
                     return try body(cancellation)
@@ -94,28 +95,28 @@ package final class Calls: Sendable {
         }
     }
 
-    /// Does something with a layer on a thread, of a call that is being answered.
+    /// Runs the part of a call that reads or writes a layer, on a thread that may wait for containerd.
     func runLayer<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
         try await layerWorkers.runIfActive(body)
     }
 
-    /// Lends a wish to stop that is told when the client does not want the answer any more.
-    func cancellable<Result>(_ body: (Cancellation) async throws -> Result) async throws -> Result {
+    /// Provides a `Cancellation` that fires when the client cancels the RPC.
+    func withCancellation<Result>(_ body: (Cancellation) async throws -> Result) async throws -> Result {
         let cancellation = Cancellation()
         return try await withRPCCancellationHandler {
             do {
                 return try await body(cancellation)
             } catch {
-                // However far it got: that is why it failed.
+                // Whatever error the body has run into, the cancellation is its cause.
                 throw cancellation.isCancelled ? Cancelled(.failure) : error
             }
         } onCancelRPC: { [state] in
-            // gRPC says the same at the beginning of a graceful stop, which is for calls to end by themselves.
+            // gRPC also calls this when a graceful stop begins, but running calls are to be completed then.
             if !state.withLock({ $0.isStopping }) { cancellation.cancel() }
         }
     }
 
-    /// Begins a stop: calls that run, and those that are still on their way, come to their end.
+    /// Begins a stop. Calls that run or are still arriving are completed.
     func stop() {
         state.withLock { state in
             if !state.isStopping { state.idleSince = .now }
@@ -125,30 +126,30 @@ package final class Calls: Sendable {
 
     var isStopping: Bool { state.withLock { $0.isStopping } }
 
-    /// How long no call has run, since the stop began; zero while one runs.
+    /// The time without a running call since the stop began; zero while a call runs.
     var idleTime: Duration {
         state.withLock { $0.running > 0 ? .zero : .now - $0.idleSince }
     }
 
-    /// Does something after the answer. Of a failure it is told as of a call; who has asked does not hear of it.
-    func afterwards(_ call: Call, _ body: @escaping @Sendable () throws -> Void) {
-        let tell = tell
-        later.submit { state in
+    /// Runs work after the answer. A failure is logged like that of a call, but the client is not informed.
+    func runInBackground(_ call: Call, _ body: @escaping @Sendable () throws -> Void) {
+        let report = report
+        backgroundWorker.submit { state in
             guard case .active = state else { return }
             let start = ContinuousClock.now
             do {
                 try body()
-                tell(call.record(.now - start))
+                report(call.record(.now - start))
             } catch {
-                tell(call.record(.now - start, RPCError(telling: error)))
+                report(call.record(.now - start, RPCError(describing: error)))
             }
         }
     }
 
-    /// Waits for what was left for afterwards. Call it when no more calls come.
+    /// Completes the background work and stops all threads. Must not be called before the last call has ended.
     package func finish() async {
-        try? await later.runIfActive {}
-        try? await later.shutdownGracefully()
+        try? await backgroundWorker.runIfActive {}
+        try? await backgroundWorker.shutdownGracefully()
         try? await workers.shutdownGracefully()
         try? await layerWorkers.shutdownGracefully()
     }

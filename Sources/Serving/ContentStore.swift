@@ -8,7 +8,7 @@ internal import OCI
 internal import SwiftProtobuf
 package import SystemPackage
 
-/// containerd's content store, where the blobs are that are to be applied and where those go that are made.
+/// containerd's content store: the source of blobs to apply, and the destination of blobs that are made.
 package struct ContentStore: Sendable {
     typealias Client = Containerd_Services_Content_V1_Content.Client<HTTP2ClientTransport.Posix>
     typealias Connection = GRPCClient<HTTP2ClientTransport.Posix>
@@ -17,19 +17,19 @@ package struct ContentStore: Sendable {
     private let folder: FilePath
 
     /// - Parameters:
-    ///   - socket: containerd's own, asked for each blob anew: it may be restarted at any time.
-    ///   - folder: where it lies, if it can be seen from here: a blob that is there is read from there, without the way
-    ///     through the socket.
+    ///   - socket: containerd's socket. Each call connects anew, because containerd may restart at any time.
+    ///   - folder: the directory of the content store. A blob that this process can open there is read as a file,
+    ///     without the socket.
     package init(socket: FilePath, folder: FilePath) {
         self.socket = socket
         self.folder = folder.appending("blobs")
     }
 
-    /// Bytes of the connection's window: what comes without a word from here.
+    /// Bytes of the HTTP/2 flow-control window.
     private static let window = 4 << 20
 
-    /// Lends a connection.
-    func connected<Result: Sendable>(
+    /// Provides a connection to containerd.
+    func withConnection<Result: Sendable>(
         _ body: @Sendable (Connection) async throws -> Result
     ) async throws -> Result {
         let transport = try HTTP2ClientTransport.Posix(
@@ -41,10 +41,10 @@ package struct ContentStore: Sendable {
         return try await withGRPCClient(transport: transport, handleClient: body)
     }
 
-    /// Lends where a blob can be read.
+    /// Provides a source for a blob: the directory of the content store if the blob is there, else containerd's socket.
     ///
-    /// - Parameter context: whose call it is for.
-    func reading<Result: Sendable>(
+    /// - Parameter context: namespace and lease of the call that needs the blob.
+    func withBlobSource<Result: Sendable>(
         _ descriptor: Descriptor, _ context: ContainerdContext,
         _ body: @Sendable (any BlobSource) async throws -> Result
     ) async throws -> Result {
@@ -52,17 +52,16 @@ package struct ContentStore: Sendable {
             let blobs = BlobFolder(directory)
             if (try? blobs.open(descriptor)) != nil { return try await body(blobs) }
         }
-        return try await connected { connection in
+        return try await withConnection { connection in
             try await body(RemoteBlobs(client: Client(wrapping: connection), context: context))
         }
     }
 }
 
-/// For whom containerd calls: its namespace and the lease that keeps what is made. What we ask of containerd in return is
-/// for the same.
+/// The namespace and the lease of a call from containerd. Requests to containerd during that call use the same ones.
 struct ContainerdContext: Sendable {
     private(set) var metadata: Metadata
-    /// Without a connection a call fails at once.
+    /// The options of requests to containerd: without a connection they fail at once.
     let options: CallOptions
 
     private static let lease = "containerd-lease"
@@ -77,12 +76,12 @@ struct ContainerdContext: Sendable {
         options = CallOptions.defaults.with { $0.waitForReady = false }
     }
 
-    /// Seconds for which what is made is kept for whoever has asked for it: long enough to write it and to refer to it.
+    /// Seconds for which a lease keeps a blob: enough to write it, and for the client to reference it.
     private static let leaseTime = 3600.0
 
-    /// With a lease. containerd tells its proxy plugins none of its client's, and content that nothing refers to is collected
-    /// at any moment.
-    func leased(_ connection: ContentStore.Connection) async throws -> ContainerdContext {
+    /// Returns a context with a lease, creating one if the call has none. containerd does not pass its client's lease
+    /// to proxy plugins, and may collect unreferenced content at any time.
+    func withLease(_ connection: ContentStore.Connection) async throws -> ContainerdContext {
         guard metadata[stringValues: Self.lease].first(where: { _ in true }) == nil else { return self }
         let leases = Containerd_Services_Leases_V1_Leases.Client(wrapping: connection)
         let end = Date.now.addingTimeInterval(Self.leaseTime)

@@ -7,11 +7,11 @@ internal import OCI
 internal import Streams
 internal import SwiftProtobuf
 
-/// A blob on its way into containerd's content store: one thread makes it, a task brings it there.
+/// The upload of a blob to containerd's content store. A thread makes the blob, and a task sends it.
 final class ContentUpload: Sendable {
     private typealias Request = Containerd_Services_Content_V1_WriteContentRequest
 
-    private let conveyor = Conveyor<Containerd_Services_Content_V1_WriteContentRequest>()
+    private let channel = RendezvousChannel<Containerd_Services_Content_V1_WriteContentRequest>()
     private let reference: String
     private let pending = Guarded([UInt8]())
     private let sent = Guarded<Int64>(0)
@@ -19,16 +19,16 @@ final class ContentUpload: Sendable {
     /// Bytes of a message: as many as containerd itself sends.
     private static let pieceSize = 1 << 20
 
-    /// What containerd knows the diff ID of a blob by.
+    /// The label by which containerd finds the diff ID of a blob.
     private static let uncompressed = "containerd.io/uncompressed"
 
-    /// - Parameter reference: what containerd calls the writing until it is done; what was written under it before is
-    ///   written over.
+    /// - Parameter reference: identifies the upload until it is committed. Data of an earlier, uncommitted upload with
+    ///   the same reference is overwritten.
     init(_ reference: String) { self.reference = reference }
 
     // MARK: On the thread that makes the blob
 
-    /// - Throws: `Cancelled` if nobody takes it any more.
+    /// - Throws: `Cancelled` if the upload has ended.
     func write(_ bytes: RawSpan) throws(Cancelled) {
         let piece = pending.withLock { pending -> [UInt8]? in
             pending.append(bytes)
@@ -47,7 +47,7 @@ final class ContentUpload: Sendable {
             defer { sent += Int64(piece.count) }
             return sent
         }
-        try conveyor.send(
+        try channel.send(
             .with {
                 $0.action = .write
                 $0.ref = reference
@@ -57,7 +57,7 @@ final class ContentUpload: Sendable {
             })
     }
 
-    /// Says what it has become, for the store to check and to keep.
+    /// Sends the rest of the blob and commits it: containerd compares its size and digest.
     func commit(_ layer: MadeLayer, labels: [String: String]) throws(Cancelled) {
         let rest = pending.withLock { $0 }
         try send(rest) {
@@ -68,13 +68,13 @@ final class ContentUpload: Sendable {
         }
     }
 
-    /// Nothing more comes, whether it was committed or not.
-    func end() { conveyor.finish() }
+    /// Ends the stream of messages, whether the blob was committed or not.
+    func end() { channel.finish() }
 
-    // MARK: In the task that brings it
+    // MARK: In the task that sends the blob
 
-    /// Brings what `make` makes. A blob that the store has already is as good.
-    func bring(
+    /// Runs `make` and sends what it writes. If the content store already has the blob, that counts as success.
+    func run(
         _ client: ContentStore.Client, _ context: ContainerdContext,
         _ make: @Sendable @escaping () async throws -> MadeLayer
     ) async throws -> MadeLayer {
@@ -83,20 +83,21 @@ final class ContentUpload: Sendable {
         do {
             try await transfer(client, context)
         } catch {
-            refusal = RPCError(telling: error)
+            refusal = RPCError(describing: error)
         }
         switch (await making, refusal) {
         case (.success(let layer), nil): return layer
         case (.success(let layer), .some(let refusal)) where refusal.code == .alreadyExists:
-            try await label(layer, client, context)
+            try await setDiffIDLabel(layer, client, context)
             return layer
         case (.success, .some(let refusal)):
             await abort(client, context)
             throw refusal
         case (.failure(let error), let refusal):
             await abort(client, context)
-            let failure = RPCError(telling: error)
-            // The store refuses an upload that ends early. Only an upload that it has refused first cancels the maker.
+            let failure = RPCError(describing: error)
+            // The content store also refuses an upload that ends early: then the error of `make` is the cause. If
+            // `make` was cancelled, the refusal came first.
             throw failure.code == .cancelled ? refusal ?? failure : failure
         }
     }
@@ -111,25 +112,26 @@ final class ContentUpload: Sendable {
         }
     }
 
-    /// Returns when the blob is in the store, or nothing more comes. Whoever makes it learns when this has failed.
+    /// Returns when the blob is committed, or `end` was called. An error makes `write` throw in the thread that makes
+    /// the blob.
     private func transfer(_ client: ContentStore.Client, _ context: ContainerdContext) async throws {
-        defer { conveyor.close() }
-        let conveyor = conveyor
+        defer { channel.close() }
+        let channel = channel
         try await client.write(metadata: context.metadata, options: context.options) { writer in
-            try await conveyor.forEach { try await writer.write($0) }
+            try await channel.forEach { try await writer.write($0) }
         } onResponse: { response in
             for try await _ in response.messages {}
         }
     }
 
-    /// Makes sure that the store does not keep what is not whole.
+    /// Removes an incomplete blob from the content store.
     private func abort(_ client: ContentStore.Client, _ context: ContainerdContext) async {
         _ = try? await client.abort(
             .with { $0.ref = reference }, metadata: context.metadata, options: context.options)
     }
 
-    /// Of a blob that the store had already: that it is known by what it holds.
-    private func label(
+    /// Adds the diff ID to a blob that was in the content store before.
+    private func setDiffIDLabel(
         _ layer: MadeLayer, _ client: ContentStore.Client, _ context: ContainerdContext
     ) async throws {
         _ = try await client.update(

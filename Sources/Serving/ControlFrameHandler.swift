@@ -1,23 +1,25 @@
 package import NIOCore
 internal import NIOHTTP2
 
-/// Handles PING and RST_STREAM frames (RFC 9113, 6.7 and 6.4) before swift-nio-http2 counts them, and corrects GOAWAY frames.
+/// Handles PING and RST_STREAM frames (RFC 9113, 6.7 and 6.4) before swift-nio-http2 counts them, and corrects GOAWAY
+/// frames.
 ///
-/// swift-nio-http2 1.46.0 ends a connection with GOAWAY, last stream 0, after more than 200 control frames or 200 RST_STREAM
-/// frames in 30 s; grpc-swift-nio-transport 2.9.2 has no setting for that. Go's gRPC sends a PING for about every answer, by
-/// which it estimates the bandwidth, and an RST_STREAM for every call that is cancelled. Last stream 0 means that the server has
-/// processed no call (RFC 9113, 6.8), so that Go's gRPC repeats calls that were executed. Every GOAWAY frame of a server
-/// therefore names the newest stream at least.
+/// swift-nio-http2 1.46.0 ends a connection with GOAWAY, last stream 0, after more than 200 control frames or 200
+/// RST_STREAM frames in 30 s; grpc-swift-nio-transport 2.9.2 has no setting for that. Go's gRPC sends a PING for about
+/// every answer, to estimate the bandwidth, and an RST_STREAM for every call that is cancelled. Last stream 0 means
+/// that the server has processed no call (RFC 9113, 6.8), so Go's gRPC repeats calls that were executed. Every GOAWAY
+/// frame of a server therefore names at least the newest stream.
 ///
 /// Floods stay bounded:
-/// - PINGs of a peer that does not read the answers go to swift-nio-http2, whose limit ends the connection (CVE-2019-9512).
-/// - A peer that sends more than `maximumPings`, or cancels more calls than `maximumResets` in a second, is not read from until
-///   the second is over (rapid reset, CVE-2023-44487). Nothing is lost, and the connection stays.
+/// - PINGs of a peer that does not read the answers are passed to swift-nio-http2, whose limit ends the connection
+///   (CVE-2019-9512).
+/// - A peer that sends more than `maximumPings` or cancels more than `maximumResets` calls in a second is not read from
+///   until that second is over (rapid reset, CVE-2023-44487). Nothing is lost, and the connection stays open.
 ///
-/// Frames that are out of order go to swift-nio-http2, which refuses them: those before the peer's SETTINGS frame (RFC 9113, 3.4)
-/// and those between the frames of a field block (4.3).
+/// Frames that are out of order are passed to swift-nio-http2, which refuses them: those before the peer's SETTINGS
+/// frame (RFC 9113, 3.4) and those between the frames of a field block (4.3).
 ///
-/// It is the first handler of a connection, of either side's. Only a server's streams are registered.
+/// The handler is the first one of a connection, on either side. Only a server registers streams.
 package final class ControlFrameHandler: ChannelDuplexHandler {
     package typealias InboundIn = ByteBuffer
     package typealias InboundOut = ByteBuffer
@@ -26,41 +28,42 @@ package final class ControlFrameHandler: ChannelDuplexHandler {
 
     /// Bytes of the preface that a client sends before its first frame (RFC 9113, 3.4).
     private static let prefaceSize = 24
-    /// Answers to PINGs that the socket has not taken yet. Go's gRPC waits for each answer before the next PING.
+    /// The limit of answers to PINGs that the socket has not taken yet. Go's gRPC waits for each answer before the next
+    /// PING.
     package static let maximumUnwritten = 1000
-    /// PING frames in a second. Go's gRPC sends one in a round trip.
+    /// The limit of PING frames in a second. Go's gRPC sends one per round trip.
     private static let maximumPings = 20_000
-    /// RST_STREAM frames in a second.
+    /// The limit of RST_STREAM frames in a second.
     private static let maximumResets = 1000
 
-    /// The start of a frame that is to be handled here, until the rest of it has come.
+    /// The beginning of a frame that this handler needs as a whole.
     private var incomplete: ByteBuffer?
-    /// Bytes that go on as they are: the rest of a frame, or of the preface.
+    /// The number of bytes to pass on unchanged: the rest of a frame, or of the preface.
     private var opaqueBytes: Int
-    /// Whether the peer's first frame has begun, which has to be SETTINGS.
+    /// Whether the peer's first frame has begun. It must be a SETTINGS frame.
     private var hasFirstFrame = false
     private var isInFieldBlock = false
 
-    /// Bytes of the preface or of a frame that are still to be written.
+    /// The number of bytes of the current frame, or of the preface, that this side has not written yet.
     private var unwrittenBytes: Int
-    /// Whether this side has sent its SETTINGS frame, which has to be the first.
+    /// Whether this side has written anything. Its first frame must be a SETTINGS frame.
     private var hasWritten = false
     private var unwrittenAnswers = 0
     private var isFlushNeeded = false
 
-    /// The open streams of a server.
+    /// The open streams; empty on a client.
     private var streams = [HTTP2StreamID: any Channel]()
     private var newestStream = HTTP2StreamID.rootStream
-    /// The stream that is being closed because of an RST_STREAM frame.
+    /// The stream that is being closed because the peer has reset it.
     private var resetStream: HTTP2StreamID?
 
-    /// Frames of the current second.
+    /// The numbers of PING and RST_STREAM frames in the current second.
     private var pings = 0
     private var resets = 0
     private var isSecondRunning = false
     private var isReadHeld = false
 
-    /// - Parameter isServer: whether the peer is a client, which sends a preface.
+    /// - Parameter isServer: whether this side is the server; its peer then sends a preface.
     package init(isServer: Bool) {
         opaqueBytes = isServer ? Self.prefaceSize : 0
         unwrittenBytes = isServer ? 0 : Self.prefaceSize
@@ -68,12 +71,12 @@ package final class ControlFrameHandler: ChannelDuplexHandler {
 
     // MARK: Connections and streams
 
-    /// Prepares a connection that a client has made to this server.
+    /// Adds the handler to a connection that a client has opened.
     static func addToServer(_ connection: any Channel) -> EventLoopFuture<Void> {
         add(ControlFrameHandler(isServer: true), to: connection)
     }
 
-    /// Prepares a connection of this process to a server.
+    /// Adds the handler to a connection that this process opens as a client.
     static func addToClient(_ connection: any Channel) -> EventLoopFuture<Void> {
         add(ControlFrameHandler(isServer: false), to: connection)
     }
@@ -86,7 +89,8 @@ package final class ControlFrameHandler: ChannelDuplexHandler {
         }
     }
 
-    /// Registers a stream that a client has opened, so that an RST_STREAM frame closes it and a GOAWAY frame includes it.
+    /// Registers a stream that a client has opened, so that an RST_STREAM frame closes it and a GOAWAY frame includes
+    /// it.
     static func register(_ stream: any Channel) -> EventLoopFuture<Void> {
         stream.eventLoop.makeCompletedFuture {
             guard let connection = stream.parent,
@@ -106,7 +110,7 @@ package final class ControlFrameHandler: ChannelDuplexHandler {
         incomplete.setOrWriteBuffer(&bytes)
         guard let all = incomplete.take() else { return }
         var input = all
-        // The bytes from here to the reader index go on.
+        // The bytes from `start` to the reader index are passed on.
         var start = input.readerIndex
         while true {
             let skipped = min(opaqueBytes, input.readableBytes)
@@ -119,7 +123,7 @@ package final class ControlFrameHandler: ChannelDuplexHandler {
             }
             let frameStart = input.readerIndex
             guard let frame = input.readSlice(length: header.frameSize) else { break }
-            // The stream of the frame may begin here.
+            // swift-nio-http2 must see the preceding bytes first: they may open the stream that this frame resets.
             passOn(all, start..<frameStart, context)
             start = handle(frame, header, context) ? input.readerIndex : frameStart
         }
@@ -127,7 +131,7 @@ package final class ControlFrameHandler: ChannelDuplexHandler {
         if input.readableBytes > 0 { incomplete = input.slice() }
     }
 
-    /// Whether a control frame may stand here.
+    /// Whether a control frame is allowed here. Also updates the state.
     private func isInOrder(_ header: FrameHeader) -> Bool {
         defer {
             hasFirstFrame = true
@@ -143,7 +147,7 @@ package final class ControlFrameHandler: ChannelDuplexHandler {
         context.fireChannelRead(wrapInboundOut(bytes))
     }
 
-    /// - Returns: false for a frame that is to go on.
+    /// - Returns: whether the frame was handled. Otherwise it must be passed on.
     private func handle(
         _ frame: ByteBuffer, _ header: FrameHeader, _ context: ChannelHandlerContext
     ) -> Bool {
@@ -154,8 +158,8 @@ package final class ControlFrameHandler: ChannelDuplexHandler {
     }
 
     package func channelReadComplete(context: ChannelHandlerContext) {
-        // swift-nio-http2 first: a flush may make the connection writable, and it then sends data even if it has control frames
-        // from before this moment, which have to come first.
+        // swift-nio-http2 comes first: the flush may make the connection writable, and swift-nio-http2 would then send
+        // data before control frames that it has queued earlier.
         context.fireChannelReadComplete()
         if isFlushNeeded {
             isFlushNeeded = false
@@ -178,9 +182,9 @@ package final class ControlFrameHandler: ChannelDuplexHandler {
         return true
     }
 
-    /// Cancels the call of a stream, as swift-nio-http2 does on RST_STREAM.
+    /// Cancels the call of a stream, as swift-nio-http2 does for RST_STREAM.
     private func reset(_ stream: HTTP2StreamID, _ context: ChannelHandlerContext) -> Bool {
-        // Before it was opened, that is an error of the connection.
+        // An RST_STREAM frame for a stream that was never opened is a connection error: swift-nio-http2 handles it.
         guard stream != .rootStream, stream <= newestStream else { return false }
         resets += 1
         startSecond(context)
@@ -208,8 +212,8 @@ package final class ControlFrameHandler: ChannelDuplexHandler {
         }
     }
 
-    /// The header of the frame that begins here; nil for a further part of one. swift-nio-http2 writes each frame by itself, its
-    /// content apart. Content can look like a frame.
+    /// Returns the header of the frame that begins with these bytes; nil if they continue a frame. swift-nio-http2
+    /// writes the payload of a frame separately, and a payload may look like a frame.
     private func frameStart(of bytes: ByteBuffer) -> FrameHeader? {
         guard unwrittenBytes == 0, let header = FrameHeader(bytes) else {
             unwrittenBytes = max(0, unwrittenBytes - bytes.readableBytes)
@@ -219,7 +223,7 @@ package final class ControlFrameHandler: ChannelDuplexHandler {
         return header
     }
 
-    /// Raises the last stream of a GOAWAY frame to the newest one that may have been processed.
+    /// Raises the last stream of a GOAWAY frame to the newest stream, whose call may have been processed.
     private func includeNewestStream(_ goAway: inout ByteBuffer) {
         let index = goAway.readerIndex + FrameHeader.size
         let newest = UInt32(truncatingIfNeeded: Int(newestStream))

@@ -9,7 +9,7 @@ internal import Streams
 internal import SwiftProtobuf
 internal import Unpacking
 
-/// `containerd.services.diff.v1.Diff`: our pipeline applies containerd's layers, and makes them.
+/// `containerd.services.diff.v1.Diff`: applies and makes containerd's layers with this program's pipeline.
 package struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
     private let content: ContentStore
     private let calls: Calls
@@ -17,9 +17,9 @@ package struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
     private let differ: Differ
 
     /// - Parameters:
-    ///   - stores: in which clients may name nothing but their own active snapshots to write to.
-    ///   - isSynced: whether every layer is on the disk when it is said to be applied. A client can ask for that by
-    ///   itself, too (containerd ≥ 1.7).
+    ///   - stores: the stores that clients must not write to, apart from their own active snapshots.
+    ///   - isSynced: whether every layer is synced to the disk before `Apply` returns. A client may also ask for that
+    ///     in its request (containerd ≥ 1.7).
     package init(
         _ content: ContentStore, protecting stores: [SnapshotStore], isSynced: Bool, _ calls: Calls
     ) {
@@ -38,8 +38,8 @@ package struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
         let call = Call(method: "Apply", isChange: true, digest: message.diff.digest)
         let applied = try await calls.answer(call) { _ in
             let descriptor = try Descriptor(message.diff)
-            return try await calls.cancellable { cancellation in
-                try await content.reading(descriptor, ContainerdContext(request.metadata)) { blobs in
+            return try await calls.withCancellation { cancellation in
+                try await content.withBlobSource(descriptor, ContainerdContext(request.metadata)) { blobs in
                     try await calls.runLayer {
                         try differ.apply(
                             descriptor, from: blobs, onto: mounts, isSynced: isSynced,
@@ -63,10 +63,10 @@ package struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
         let containerd = ContainerdContext(request.metadata)
         let upload = ContentUpload(message.ref.isEmpty ? Self.newReference() : message.ref)
         let layer = try await calls.answer(Call(method: "Diff", isChange: true)) { call in
-            let layer = try await calls.cancellable { cancellation in
-                try await content.connected { connection in
-                    let context = try await containerd.leased(connection)
-                    return try await upload.bring(ContentStore.Client(wrapping: connection), context) {
+            let layer = try await calls.withCancellation { cancellation in
+                try await content.withConnection { connection in
+                    let context = try await containerd.withLease(connection)
+                    return try await upload.run(ContentStore.Client(wrapping: connection), context) {
                         try await make(message, into: upload, cancellation)
                     }
                 }
@@ -99,6 +99,6 @@ package struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
         }
     }
 
-    /// One that nobody else uses.
+    /// Returns a reference that no other upload uses.
     private static func newReference() -> String { "unpack-diff-\(UInt64.random(in: .min ... .max))" }
 }

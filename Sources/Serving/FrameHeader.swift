@@ -1,7 +1,7 @@
 internal import NIOCore
 internal import NIOHTTP2
 
-/// The first bytes of a frame (RFC 9113, 4.1).
+/// The header of a frame (RFC 9113, 4.1).
 struct FrameHeader {
     static let size = 9
     static let flagsOffset = 4
@@ -25,7 +25,7 @@ struct FrameHeader {
 
     var frameSize: Int { Self.size + payloadSize }
 
-    /// Nil if there are not enough bytes.
+    /// - Returns: nil if the header is not complete.
     init?(_ bytes: ByteBuffer) {
         let start = bytes.readerIndex
         guard
@@ -39,7 +39,8 @@ struct FrameHeader {
         self.stream = HTTP2StreamID(Int(stream & 0x7FFF_FFFF))
     }
 
-    /// Whether the frame is a PING that asks for an answer, or an RST_STREAM. Malformed ones are swift-nio-http2's to refuse.
+    /// Whether the frame is a PING that asks for an answer, or an RST_STREAM. Malformed frames are left to
+    /// swift-nio-http2.
     var isControl: Bool {
         switch kind {
         case Self.ping: payloadSize == 8 && flags & Self.acknowledged == 0 && stream == .rootStream
@@ -48,7 +49,7 @@ struct FrameHeader {
         }
     }
 
-    /// Whether a CONTINUATION frame has to follow (RFC 9113, 4.3); nil for frames that do not say.
+    /// Whether a CONTINUATION frame must follow (RFC 9113, 4.3); nil for frames that do not belong to a field block.
     var hasContinuation: Bool? {
         switch kind {
         case Self.headers, Self.pushPromise, Self.continuation: flags & Self.endHeaders == 0

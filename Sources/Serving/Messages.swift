@@ -6,9 +6,9 @@ internal import OCI
 internal import Snapshots
 internal import SwiftProtobuf
 
-/// The store's values as containerd's messages.
+/// Conversions between containerd's messages and the values of this program.
 extension Containerd_Types_Mount {
-    /// As containerd's own snapshotters describe such a mount: for mount(2), performed by whoever asked.
+    /// Describes a mount as containerd's own snapshotters do, with options for mount(2).
     init(_ mount: Mount) {
         self.init()
         type = mount.type
@@ -24,12 +24,12 @@ extension ForeignMount {
 }
 
 extension Descriptor {
-    /// - Throws: `RPCError` for a digest or a size that none is.
+    /// - Throws: `RPCError` for an invalid digest or size.
     init(_ message: Containerd_Types_Descriptor) throws(RPCError) {
         guard message.size >= 0, let digest = try? Digest(parsing: message.digest) else {
             throw RPCError(
                 code: .invalidArgument,
-                message: "no descriptor: digest '\(escaped(message.digest.utf8))', size \(message.size)")
+                message: "invalid descriptor: digest '\(escaped(message.digest.utf8))', size \(message.size)")
         }
         self.init(
             mediaType: MediaType(rawValue: message.mediaType), digest: digest, size: message.size,
@@ -56,7 +56,7 @@ extension Containerd_Services_Snapshots_V1_Info {
 
 extension Timestamp {
     init(_ message: Google_Protobuf_Timestamp) {
-        // Out of range is nobody's second.
+        // protobuf does not enforce the range of `nanos`.
         self.init(
             seconds: message.seconds, nanoseconds: UInt32(clamping: min(max(message.nanos, 0), 999_999_999)))
     }

@@ -4,13 +4,14 @@ internal import Snapshots
 internal import Streams
 internal import Unpacking
 
-/// Failures as gRPC's codes, which are what containerd acts on (containerd `errdefs`, `errgrpc`): a message is for people.
+/// Conversion of errors to gRPC status codes. containerd acts on the code (containerd `errdefs`, `errgrpc`); the
+/// message is for users.
 extension RPCError {
-    /// Describes any error for a response and for the log.
+    /// Describes any error, for a response and for the log.
     ///
-    /// Nothing of a response that this process got as a client is passed on but code and message: reserved header fields
-    /// in its metadata would end the connection to our own client.
-    init(telling error: any Error) {
+    /// Of an error that containerd has returned to this process, only code and message are kept: reserved header fields
+    /// in its metadata would end the connection to the client.
+    init(describing error: any Error) {
         switch error {
         case let error as RPCError: self.init(code: error.code, message: error.message)
         case let failure as StoreFailure: self.init(failure)
@@ -23,22 +24,22 @@ extension RPCError {
         message = message.truncated(to: Self.longestMessage)
     }
 
-    /// Bytes. A message is sent as a header field, percent-encoded: a byte that is not printable ASCII takes three. A field
-    /// that is longer than the client allows (16 KiB) ends the connection, with all other calls on it.
+    /// Bytes. A message is sent as a percent-encoded header field, where a byte that is not printable ASCII takes
+    /// three. A field that is longer than the client allows (16 KiB) ends the connection and all calls on it.
     private static let longestMessage = 4096
 
     private init(_ failure: DifferFailure) {
         switch failure {
-        // So that containerd asks its next differ.
+        // containerd tries its next differ after this code only.
         case .unsupported(let reason): self.init(code: .unimplemented, message: reason)
         case .invalidArgument(let reason): self.init(code: .invalidArgument, message: reason)
         case .failedPrecondition(let reason): self.init(code: .failedPrecondition, message: reason)
-        case .failed(let error): self.init(telling: error)
-        case .output(let error): self.init(telling: error)
+        case .failed(let error): self.init(describing: error)
+        case .output(let error): self.init(describing: error)
         }
     }
 
-    /// Messages end as containerd's own do, by which its commands tell people what kind of refusal it is.
+    /// The suffix of a message is containerd's own text for its code, which containerd's commands show to users.
     private init(_ failure: StoreFailure) {
         let (code, kind): (Code, String?) =
             switch failure.kind {
@@ -77,7 +78,7 @@ extension RPCError.Code {
 }
 
 extension String {
-    /// The string, or as much of it as fits into `length` bytes of UTF-8, with an ellipsis.
+    /// The string, truncated to `length` bytes of UTF-8 with an ellipsis if it is longer.
     func truncated(to length: Int) -> String {
         utf8.count > length ? String(decoding: utf8.prefix(length), as: UTF8.self) + "…" : self
     }

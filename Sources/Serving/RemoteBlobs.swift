@@ -5,7 +5,7 @@ internal import OCI
 internal import Streams
 internal import SwiftProtobuf
 
-/// Blobs that are read through containerd's socket.
+/// Reads blobs through containerd's socket.
 struct RemoteBlobs: BlobSource {
     let client: ContentStore.Client
     let context: ContainerdContext
@@ -15,20 +15,20 @@ struct RemoteBlobs: BlobSource {
     }
 }
 
-/// One of them, in pieces: the next are on their way while one is used.
+/// A blob that is read in pieces, ahead of its reader.
 private final class RemoteBlob: BlobStream {
     private typealias Piece = Promise<Result<[UInt8], RPCError>>
 
     private let descriptor: Descriptor
     private let client: ContentStore.Client
     private let context: ContainerdContext
-    /// By where they begin: those that are used, and those that are coming.
+    /// Pieces by their offset: those in use, and those that were requested.
     private let pieces = Guarded([Int64: Piece]())
 
-    /// Bytes: what containerd sends in one message.
+    /// Bytes that containerd sends in one message.
     private static let pieceSize: Int64 = 1 << 20
-    /// How many are asked for ahead.
-    private static let ahead: Int64 = 2
+    /// The number of pieces to request ahead.
+    private static let readAhead: Int64 = 2
 
     init(_ descriptor: Descriptor, _ client: ContentStore.Client, _ context: ContainerdContext) {
         self.descriptor = descriptor
@@ -50,20 +50,20 @@ private final class RemoteBlob: BlobStream {
         }
     }
 
-    /// Asks for a piece and for those behind it, and forgets those before it.
+    /// Returns a piece. Requests it and the following ones if necessary, and drops the preceding ones.
     private func piece(at start: Int64) -> Piece {
         pieces.withLock { pieces in
             pieces = pieces.filter { $0.key >= start }
             for next in stride(
-                from: start, through: start + Self.ahead * Self.pieceSize, by: Int(Self.pieceSize))
+                from: start, through: start + Self.readAhead * Self.pieceSize, by: Int(Self.pieceSize))
             where next < descriptor.size && pieces[next] == nil {
-                pieces[next] = ask(at: next)
+                pieces[next] = request(at: next)
             }
-            return pieces[start] ?? ask(at: start)
+            return pieces[start] ?? request(at: start)
         }
     }
 
-    private func ask(at start: Int64) -> Piece {
+    private func request(at start: Int64) -> Piece {
         let piece = Piece()
         let request = Containerd_Services_Content_V1_ReadContentRequest.with {
             $0.digest = descriptor.digest.description
@@ -81,7 +81,7 @@ private final class RemoteBlob: BlobStream {
                 }
                 piece.fulfil(.success(bytes))
             } catch {
-                piece.fulfil(.failure(RPCError(telling: error)))
+                piece.fulfil(.failure(RPCError(describing: error)))
             }
         }
         return piece

@@ -4,16 +4,17 @@ internal import GRPCNIOTransportHTTP2
 package import Kernel
 internal import Streams
 
-/// Serves containerd's services on one socket, until it is asked to stop.
+/// Serves containerd's services on one socket until it is asked to stop.
 package final class Server: Sendable {
     private let server: GRPCServer<HTTP2ServerTransport.Posix>
     private let calls: Calls
     private let serving = Guarded<Task<Void, any Error>?>(nil)
 
-    /// Bytes of a request: as many as containerd itself takes (containerd `defaults.DefaultMaxRecvMsgSize`).
+    /// Bytes of a request: as many as containerd itself accepts (containerd `defaults.DefaultMaxRecvMsgSize`).
     private static let largestRequest = 16 << 20
 
-    /// Calls of one connection at a time; a client delays those beyond. One containerd has one connection for all its calls.
+    /// The limit of concurrent calls of a connection; a client delays further calls. containerd uses one connection for
+    /// all calls.
     private static let maximumStreams = 1000
 
     package init(on socket: ListeningSocket, _ services: Services, _ calls: Calls) {
@@ -29,23 +30,23 @@ package final class Server: Sendable {
         self.calls = calls
     }
 
-    /// Returns when it was stopped, every call has been answered and what calls have left to do is done.
+    /// Returns after a stop, when all calls have been answered and their background work is done.
     package func serve() async throws {
         let serving = Task { try await server.serve() }
         self.serving.withLock { $0 = serving }
         do {
             try await serving.value
         } catch {
-            // The cancellation by `stop`.
+            // `stop` has cancelled the task.
             if !calls.isStopping { throw error }
         }
         await calls.finish()
     }
 
-    /// Takes no more connections, and lets calls end. On any thread; idempotent.
+    /// Refuses new connections and calls, and lets running calls end. May be called on any thread; idempotent.
     ///
-    /// A connection ends by itself when its client has all answers and knows that it has to go (GOAWAY). Connections that are
-    /// left `patience` after the last call are closed.
+    /// A connection ends by itself when its client has read all answers and the GOAWAY frame. Connections that are
+    /// still open `patience` after the last call are closed.
     package func stop() {
         calls.stop()
         server.beginGracefulShutdown()
@@ -55,11 +56,12 @@ package final class Server: Sendable {
         }
     }
 
-    /// How long a client may take to read its answers. A client that is stopped does not keep the server.
+    /// How long clients may take to read their answers after the last call, so that a suspended client cannot prevent
+    /// the stop.
     private static let patience = Duration.seconds(5)
 }
 
-/// What is served.
+/// The services of the server.
 package struct Services: Sendable {
     let all: [any RegistrableRPCService]
 

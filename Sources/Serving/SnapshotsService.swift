@@ -7,49 +7,50 @@ package import SwiftProtobuf
 
 private typealias API = Containerd_Services_Snapshots_V1_Snapshots
 
-/// `containerd.services.snapshots.v1.Snapshots` over our stores: which one, the `snapshotter` of a request says.
+/// `containerd.services.snapshots.v1.Snapshots` for several stores. The field `snapshotter` of a request selects the
+/// store.
 package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.SimpleServiceProtocol {
     private let stores: [String: ServiceSnapshots]
     private let calls: Calls
     private let isSynced: Bool
 
-    /// Snapshots in one message of `List`, as containerd's own service sends them.
+    /// The limit of snapshots in a message of `List`, as in containerd's own service.
     private static let batch = 100
-    /// Bytes of names and labels in one message of `List`: Go's gRPC takes 4 MiB at most if it is not told
-    /// otherwise, containerd 16 MiB.
+    /// The limit of bytes of names and labels in a message of `List`. Go's gRPC takes 4 MiB by default, containerd
+    /// 16 MiB.
     private static let batchSize = 2 << 20
 
     /// - Parameters:
-    ///   - stores: by what clients call them.
-    ///   - isSynced: whether what is committed is written to the disk, soon after.
+    ///   - stores: the stores by the snapshotter names that clients use.
+    ///   - isSynced: whether a snapshot is synced to the disk soon after its commit.
     package init(_ stores: [String: ServiceSnapshots], isSynced: Bool, _ calls: Calls) {
         self.stores = stores
         self.calls = calls
         self.isSynced = isSynced
     }
 
-    /// Does what an ended server has left to be done.
+    /// Schedules the background work that a previous server has left.
     ///
-    /// - Returns: what the machine has not written to the disk before it stopped, by snapshotter.
+    /// - Returns: by snapshotter, the snapshots that were not synced to the disk before the machine stopped.
     package func resume() throws(StoreFailure) -> [(snapshotter: String, snapshots: [String])] {
         var suspects = [(snapshotter: String, snapshots: [String])]()
         for (name, store) in stores.sorted(by: { $0.key < $1.key }) {
             let unsettled = try store.unsettled()
-            for key in unsettled.new { settle(key, of: store, name) }
-            sweep(store, name)
+            for key in unsettled.new { makeDurable(key, of: store, name) }
+            collectTrash(store, name)
             if !unsettled.suspect.isEmpty { suspects.append((name, unsettled.suspect)) }
         }
         return suspects
     }
 
-    private func settle(_ key: String, of store: ServiceSnapshots, _ snapshotter: String) {
-        let call = Call(method: "settle", isChange: false, snapshotter: snapshotter, name: key)
-        calls.afterwards(call) { [isSynced] in try store.settle(key, isSynced: isSynced) }
+    private func makeDurable(_ key: String, of store: ServiceSnapshots, _ snapshotter: String) {
+        let call = Call(method: "make-durable", isChange: false, snapshotter: snapshotter, name: key)
+        calls.runInBackground(call) { [isSynced] in try store.settle(key, isSynced: isSynced) }
     }
 
-    private func sweep(_ store: ServiceSnapshots, _ snapshotter: String) {
-        let call = Call(method: "sweep", isChange: false, snapshotter: snapshotter)
-        calls.afterwards(call) { try store.sweep() }
+    private func collectTrash(_ store: ServiceSnapshots, _ snapshotter: String) {
+        let call = Call(method: "collect-trash", isChange: false, snapshotter: snapshotter)
+        calls.runInBackground(call) { try store.sweep() }
     }
 
     private func run<Value: Sendable>(
@@ -67,7 +68,7 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
         )
     }
 
-    // MARK: Making and removing
+    // MARK: Changing
 
     package func prepare(
         request: Containerd_Services_Snapshots_V1_PrepareSnapshotRequest, context: ServerContext
@@ -97,7 +98,7 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
         return .with { $0.mounts = mounts.map(Containerd_Types_Mount.init) }
     }
 
-    /// containerd holds the only writer of its own database meanwhile: what takes long is done afterwards.
+    /// containerd holds the write lock of its database during this call: slow work is left to the background.
     package func commit(
         request: Containerd_Services_Snapshots_V1_CommitSnapshotRequest, context: ServerContext
     ) async throws -> Google_Protobuf_Empty {
@@ -109,7 +110,7 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
                 request.key, as: request.name, onto: request.parent.nonEmpty, labels: request.labels)
             return store
         }
-        settle(request.name, of: store, request.snapshotter)
+        makeDurable(request.name, of: store, request.snapshotter)
         return Google_Protobuf_Empty()
     }
 
@@ -122,7 +123,7 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
             try store.remove(request.key, .begun)
             return store
         }
-        sweep(store, request.snapshotter)
+        collectTrash(store, request.snapshotter)
         return Google_Protobuf_Empty()
     }
 
@@ -146,7 +147,7 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
         return .with { $0.info = .init(info) }
     }
 
-    // MARK: Asking
+    // MARK: Reading
 
     package func stat(
         request: Containerd_Services_Snapshots_V1_StatSnapshotRequest, context: ServerContext
@@ -193,7 +194,7 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
                 size += info.textSize
                 return size <= Self.batchSize
             }
-            // One that is larger by itself goes alone.
+            // A snapshot that exceeds the limit alone gets a message of its own.
             let count = max(batch.count, 1)
             let message = rest.prefix(count).map(Containerd_Services_Snapshots_V1_Info.init)
             try await response.write(.with { $0.info = message })
@@ -203,7 +204,7 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
 }
 
 extension SnapshotInfo {
-    /// Bytes of its texts.
+    /// Bytes of names and labels.
     fileprivate var textSize: Int {
         labels.reduce(name.utf8.count + (parent?.utf8.count ?? 0)) {
             $0 + $1.key.utf8.count + $1.value.utf8.count
@@ -212,6 +213,6 @@ extension SnapshotInfo {
 }
 
 extension String {
-    /// Nil for what a message leaves out.
+    /// Nil for a field that the message omits.
     fileprivate var nonEmpty: String? { isEmpty ? nil : self }
 }

@@ -1,14 +1,14 @@
 internal import Kernel
 internal import Synchronization
 
-/// A bounded queue of blocks between one producer and several readers, each of which sees every byte.
+/// A bounded queue of blocks from one producer to several readers, each of which receives every byte.
 ///
-/// A block is free again when all readers have passed it, so the slowest reader sets the pace and memory is
-/// constant. The producer calls `produce` and `finish`; reader `n` calls `next(reader: n)` or
-/// `consume(reader: n)`, each from one thread. Anyone may `cancel`: everybody who waits then returns at once.
+/// A block is free again after all readers have passed it, so the slowest reader sets the pace and memory is
+/// constant. The producer calls `produce` and `finish`; reader `n` calls `next(reader: n)` or `consume(reader: n)`;
+/// each of them uses a single thread. Any thread may call `cancel`, which ends all waits at once.
 package final class BlockRing: @unchecked Sendable {
-    /// A quarter of a mebibyte a block, so that one is still in the processor's cache when it is read: larger is no faster,
-    /// smaller costs calls. Sixteen keep three threads busy.
+    /// 256 KiB, so that a block is still in the processor's cache when it is read: larger blocks are no faster,
+    /// smaller ones cost more calls. Sixteen blocks keep three threads busy.
     package static let defaultBlockSize = 1 << 18
     package static let defaultBlockCount = 16
 
@@ -16,19 +16,19 @@ package final class BlockRing: @unchecked Sendable {
     private let memory: [UnsafeMutableRawBufferPointer]
     private let monitor: Monitor
 
-    /// Who waits: the producer, or a reader.
+    /// The wait groups of the monitor: one for the producer, one for each reader.
     private static let producer = 0
     private static func group(ofReader reader: Int) -> Int { 1 + reader }
 
     // Guarded by `monitor`.
     private var lengths: [Int]
-    /// Blocks ever filled.
+    /// Number of blocks filled since the beginning.
     private var filled = 0
-    /// Blocks that each reader is done with.
+    /// Number of blocks that each reader has finished.
     private var passed: [Int]
     private var isFinished = false
     private var isCancelled = false
-    /// Whether each reader holds the block that it was given last.
+    /// Whether each reader still holds the block that `next` returned last.
     private var holding: [Bool]
 
     package init(readers: Int, blockSize: Int = defaultBlockSize, blockCount: Int = defaultBlockCount) {
@@ -42,9 +42,9 @@ package final class BlockRing: @unchecked Sendable {
 
     deinit { for block in memory { block.deallocate() } }
 
-    /// Waits for a free block and lends it to `fill`, which says how many bytes it wrote; 0 adds no block.
+    /// Waits for a free block and lends it to `fill`, which returns the number of bytes written; 0 adds no block.
     ///
-    /// - Returns: false if the ring was cancelled; then nothing more need be produced.
+    /// - Returns: false if the ring was cancelled and the producer can stop.
     package func produce<Failure: Error>(
         _ fill: (inout MutableRawSpan) throws(Failure) -> Int
     ) throws(Failure) -> Bool {
@@ -52,15 +52,15 @@ package final class BlockRing: @unchecked Sendable {
         let slot: Int? = monitor.wait(in: Self.producer) {
             if isCancelled { return .some(nil) }
             if free >= needed { return .some(filled % memory.count) }
-            // Once it had to wait, it is not worth being woken for a single block.
-            needed = worthWaking
+            // A producer that had to wait is not woken for a single block.
+            needed = wakeThreshold
             return nil
         }
         guard let slot else { return false }
         var span = MutableRawSpan(_unsafeBytes: memory[slot])
         let length = try fill(&span)
         guard length > 0 else { return true }
-        monitor.changeQuietly {
+        monitor.changeWithoutWaking {
             lengths[slot] = length
             filled += 1
             for (reader, passed) in passed.enumerated() where passed == filled - 1 {
@@ -70,23 +70,24 @@ package final class BlockRing: @unchecked Sendable {
         return true
     }
 
-    /// Blocks that nobody has still to read.
+    /// Number of blocks that no reader still has to read.
     private var free: Int { memory.count - filled + (passed.min() ?? filled) }
-    private var worthWaking: Int { (memory.count + 1) / 2 }
+    /// Number of free blocks for which a waiting producer is woken.
+    private var wakeThreshold: Int { (memory.count + 1) / 2 }
 
-    /// No more blocks will come.
+    /// Marks the end of the stream: no more blocks follow.
     package func finish() { monitor.change { isFinished = true } }
 
-    /// Ends the stream for everybody now.
+    /// Ends the stream at once for the producer and all readers.
     package func cancel() { monitor.change { isCancelled = true } }
 
-    /// The next block, valid until this reader's next call; nil at the end of the stream and after `cancel`.
+    /// Returns the next block, valid until this reader's next call; nil at the end of the stream and after `cancel`.
     package func next(reader: Int) -> UnsafeRawBufferPointer? {
         let block: (slot: Int, length: Int)? = monitor.wait(in: Self.group(ofReader: reader)) {
             if holding[reader] {
                 holding[reader] = false
                 passed[reader] += 1
-                if free >= worthWaking { monitor.wake(Self.producer) }
+                if free >= wakeThreshold { monitor.wake(Self.producer) }
             }
             if isCancelled { return .some(nil) }
             if passed[reader] < filled {
@@ -107,6 +108,6 @@ package final class BlockRing: @unchecked Sendable {
         while let block = next(reader: reader) { try body(block.bytes) }
     }
 
-    /// Whether the stream ended because somebody cancelled it.
+    /// Whether the ring was cancelled.
     package var wasCancelled: Bool { monitor.change { isCancelled } }
 }

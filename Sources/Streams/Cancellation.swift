@@ -1,11 +1,11 @@
 internal import Synchronization
 
-/// Thrown where work finds that it is no longer wanted.
+/// Thrown by work that finds out that it was cancelled.
 package struct Cancelled: Error, Equatable, Sendable {
     package enum Reason: Equatable, Sendable {
-        /// A signal asked for it (signal(7)).
+        /// Cancelled by a signal (signal(7)).
         case signal(Int32)
-        /// Other work, without which this makes no sense, has failed.
+        /// Other work that this work depends on has failed, or the result is no longer wanted.
         case failure
     }
 
@@ -14,16 +14,16 @@ package struct Cancelled: Error, Equatable, Sendable {
     package init(_ reason: Reason) { self.reason = reason }
 }
 
-/// A wish to stop, told once and looked at between two blocks or entries.
+/// A cancellation flag, checked between two blocks or entries.
 package final class Cancellation: Sendable {
     private let signal = Atomic<Int32>(0)
 
     package init() {}
 
-    /// - Parameter signal: why, as a signal number; the process will exit with 128 + signal.
+    /// - Parameter signal: number of the signal that caused the cancellation; the process exits with 128 + signal.
     package func cancel(signal: Int32) { self.signal.store(signal, ordering: .releasing) }
 
-    /// Because nobody wants the result any more.
+    /// Cancels because the result is no longer wanted.
     package func cancel() { signal.store(Self.noSignal, ordering: .releasing) }
 
     private static let noSignal: Int32 = -1

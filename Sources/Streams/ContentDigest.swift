@@ -1,16 +1,16 @@
 internal import Kernel
 internal import OCI
 
-/// Tells the contents of files apart, whether holes are written as holes or as zeros.
+/// A digest of a file's content that does not depend on whether zeros are stored as holes.
 ///
-/// No digest of the plain bytes: a hole costs nothing, however large somebody says that it is.
+/// It is not a digest of the plain bytes: holes cost no time, whatever file size an image declares.
 package struct ContentDigest: Hashable, Sendable {
     private let first: UInt64
     private let second: UInt64
     private let third: UInt64
     private let fourth: UInt64
 
-    /// 64 digits.
+    /// The digest as 64 hex digits.
     package var hex: String {
         [first, second, third, fourth].map { word in
             let digits = String(word, radix: 16)
@@ -28,24 +28,25 @@ package struct ContentDigest: Hashable, Sendable {
     }
 }
 
-/// Takes a file's data in pieces: SHA-256 over each block that is not all zeros, behind its number, and over the size.
+/// Digests a file's data in pieces: SHA-256 over each block that is not all zeros, preceded by its offset, and over
+/// the file size.
 package struct ContentDigester {
     private static let blockSize = 1 << 16
 
     private var digester = Digester(.sha256)
-    /// The block that `position` stands in, up to there.
+    /// The bytes of the current block up to `position`.
     private var begun = [UInt8]()
     private var position: Int64 = 0
 
     package init() {}
 
-    /// - Parameter offset: not before the end of the last piece.
+    /// - Parameter offset: at or after the end of the previous piece.
     package mutating func update(_ bytes: RawSpan, at offset: Int64) {
         skip(to: offset)
         var used = 0
         while used < bytes.byteCount {
-            let room = Self.blockSize - begun.count
-            let count = min(room, bytes.byteCount - used)
+            let free = Self.blockSize - begun.count
+            let count = min(free, bytes.byteCount - used)
             let piece = bytes.extracting(used..<used + count)
             if count == Self.blockSize {
                 add(piece, at: position)
@@ -53,13 +54,13 @@ package struct ContentDigester {
             } else {
                 piece.withUnsafeBytes { begun += $0 }
                 position += Int64(count)
-                if count == room { endBlock() }
+                if count == free { endBlock() }
             }
             used += count
         }
     }
 
-    /// - Parameter size: of the whole file.
+    /// - Parameter size: size of the whole file in bytes.
     package mutating func finish(size: Int64) -> ContentDigest {
         skip(to: size)
         if !begun.isEmpty { endBlock() }
@@ -68,7 +69,7 @@ package struct ContentDigester {
         return ContentDigest(digester.finish())
     }
 
-    /// Blocks of zeros only are passed over without being made.
+    /// Advances over zeros; blocks that are all zeros are not materialized.
     private mutating func skip(to offset: Int64) {
         if !begun.isEmpty {
             let rest = min(Int64(Self.blockSize - begun.count), offset - position)

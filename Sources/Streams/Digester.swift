@@ -2,7 +2,7 @@ internal import Crypto
 internal import Kernel
 package import OCI
 
-/// A digest that grows as bytes pass.
+/// An incremental digest of a stream.
 package struct Digester {
     private enum Hash {
         case sha256(SHA256)
@@ -10,7 +10,7 @@ package struct Digester {
     }
 
     private var hash: Hash
-    /// Bytes so far.
+    /// Number of bytes digested so far.
     package private(set) var count: Int64 = 0
 
     package init(_ algorithm: OCI.Digest.Algorithm) {
@@ -26,7 +26,7 @@ package struct Digester {
         bytes.withUnsafeBytes { memory in
             switch hash {
             case .sha256(var state):
-                // Emptied first, so that the state is changed in place and not copied.
+                // Replaced first, so that the state is uniquely referenced and updated in place instead of copied.
                 hash = .sha256(SHA256())
                 state.update(bufferPointer: memory)
                 hash = .sha256(state)

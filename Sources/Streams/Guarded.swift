@@ -1,6 +1,7 @@
-/// A value that several threads change, one at a time.
+/// A value protected by a lock.
 ///
-/// Of pthread's making, which ThreadSanitizer sees through; `Synchronization.Mutex` it takes for no lock at all.
+/// It uses a pthread mutex, which ThreadSanitizer understands; it does not recognize `Synchronization.Mutex` as a
+/// lock.
 package final class Guarded<Value>: @unchecked Sendable {
     private let monitor = Monitor()
     private var value: Value

@@ -1,6 +1,6 @@
 internal import Synchronization
 
-/// A value with one owner, on its way from one thread to another.
+/// Transfers ownership of a value from one thread to another.
 package final class Handover<Value: ~Copyable & Sendable>: Sendable {
     private let value = Mutex<Value?>(nil)
 
@@ -11,6 +11,6 @@ package final class Handover<Value: ~Copyable & Sendable>: Sendable {
         value.withLock { $0 = new.take() }
     }
 
-    /// The value, for whoever asks first.
+    /// Returns the value to the first caller, and nil to later ones or if no value was given.
     package func take() -> Value? { value.withLock { $0.take() } }
 }

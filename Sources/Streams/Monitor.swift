@@ -1,12 +1,13 @@
 internal import Glibc
 
-/// A mutex with condition variables: state that threads change and wait for.
+/// A mutex with condition variables that protects state which threads change and wait for.
 package final class Monitor: @unchecked Sendable {
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private let conditions: UnsafeMutablePointer<pthread_cond_t>
     private let groups: Int
 
-    /// - Parameter groups: of those who wait for different things, so that one can be woken without the others.
+    /// - Parameter groups: number of condition variables: threads that wait for different conditions use different
+    ///   groups, which can be woken separately.
     package init(groups: Int = 1) {
         pthread_mutex_init(mutex, nil)
         conditions = .allocate(capacity: groups)
@@ -21,7 +22,7 @@ package final class Monitor: @unchecked Sendable {
         mutex.deallocate()
     }
 
-    /// Changes the guarded state and wakes all who wait for it.
+    /// Changes the guarded state and wakes all waiting threads.
     package func change<Result>(_ body: () -> Result) -> Result {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
@@ -30,17 +31,17 @@ package final class Monitor: @unchecked Sendable {
         return result
     }
 
-    /// Changes the guarded state; `body` wakes whom it concerns.
-    func changeQuietly<Result>(_ body: () -> Result) -> Result {
+    /// Changes the guarded state without waking any thread; `body` calls `wake` itself.
+    func changeWithoutWaking<Result>(_ body: () -> Result) -> Result {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
         return body()
     }
 
-    /// Wakes a group. Only from within the monitor.
+    /// Wakes the threads of a group. Call it only from a body that runs inside the monitor.
     func wake(_ group: Int) { pthread_cond_broadcast(conditions + group) }
 
-    /// Waits until `body` finds what it looks for in the guarded state. It is asked at least once, and again whenever the
+    /// Waits until `body` returns a value for the guarded state. `body` runs at least once, and again whenever the
     /// group is woken.
     package func wait<Result>(in group: Int = 0, _ body: () -> Result?) -> Result {
         pthread_mutex_lock(mutex)
@@ -51,7 +52,7 @@ package final class Monitor: @unchecked Sendable {
         }
     }
 
-    /// Waits until `body` finds what it looks for, or so long at most.
+    /// Waits in group 0 until `body` returns a value, at most for the given time.
     func wait<Result>(atMost milliseconds: Int, _ body: () -> Result?) -> Result? {
         var end = timespec()
         clock_gettime(CLOCK_REALTIME, &end)

@@ -1,6 +1,6 @@
 internal import Synchronization
 
-/// So many pieces of work at once, and no more.
+/// A semaphore that limits how many pieces of work run at the same time.
 package final class Permits: @unchecked Sendable {
     private let monitor = Monitor()
 
@@ -9,7 +9,7 @@ package final class Permits: @unchecked Sendable {
 
     package init(_ count: Int) { free = count }
 
-    /// Waits for a permit and takes it.
+    /// Waits for a free permit and acquires it.
     package func take() -> Permit {
         monitor.wait { () -> Permit? in
             if free == 0 { return nil }
@@ -18,10 +18,10 @@ package final class Permits: @unchecked Sendable {
         }
     }
 
-    fileprivate func takeBack() { monitor.change { free += 1 } }
+    fileprivate func release() { monitor.change { free += 1 } }
 }
 
-/// Held while the work lasts, and given back at the latest when nobody holds it any more.
+/// A permit of a semaphore. It is released by `giveBack`, or at the latest in `deinit`.
 package final class Permit: Sendable {
     private let permits: Permits
     private let isHeld = Atomic<Bool>(true)
@@ -30,8 +30,8 @@ package final class Permit: Sendable {
 
     deinit { giveBack() }
 
-    /// Says that the work is done, once or more often.
+    /// Releases the permit; further calls have no effect.
     package func giveBack() {
-        if isHeld.exchange(false, ordering: .acquiringAndReleasing) { permits.takeBack() }
+        if isHeld.exchange(false, ordering: .acquiringAndReleasing) { permits.release() }
     }
 }

@@ -1,4 +1,4 @@
-/// A value that one thread gives and others wait for.
+/// A value that one thread sets once and other threads wait for.
 package final class Promise<Value: Sendable>: @unchecked Sendable {
     private let monitor = Monitor()
 
@@ -8,13 +8,13 @@ package final class Promise<Value: Sendable>: @unchecked Sendable {
 
     package init() {}
 
-    /// One that is kept already.
+    /// Creates a promise that is already fulfilled.
     package init(_ value: Value) { given = value }
 
-    /// Gives the value, once: what is given later is ignored.
+    /// Sets the value; calls after the first have no effect.
     package func fulfil(_ value: Value) { monitor.change { if given == nil { given = value } } }
 
-    /// The value, if it has been given.
+    /// The value, or nil if it is not set yet.
     package var value: Value? { monitor.change { given } }
 
     /// Waits for the value.
@@ -24,11 +24,11 @@ package final class Promise<Value: Sendable>: @unchecked Sendable {
         return monitor.wait { given }
     }
 
-    /// Waits so long at most.
+    /// Waits for the value, at most for the given time.
     ///
-    /// - Returns: nil if the value was not given until then.
+    /// - Returns: nil if the value was not set in time.
     package func wait(milliseconds: Int) -> Value? { monitor.wait(atMost: milliseconds) { given } }
 
-    /// Whether somebody waits for the value now.
+    /// Whether a thread waits for the value, in the untimed `wait`.
     package var isAwaited: Bool { monitor.change { waiting > 0 } }
 }

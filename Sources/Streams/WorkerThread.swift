@@ -3,9 +3,9 @@ internal import Glibc
 package import Kernel
 internal import Synchronization
 
-/// A plain thread for blocking work; the cooperative pool never waits for a disk.
+/// A plain thread for blocking work, which must not run on the cooperative thread pool.
 ///
-/// Whoever starts one joins it, or detaches it: `join` gives what the body returned or threw.
+/// The caller must either join the thread or detach it; `join` returns or throws what the body did.
 package final class WorkerThread<Value: Sendable>: Sendable {
     private let outcome: Outcome
     private let handle: Mutex<pthread_t?>
@@ -14,7 +14,7 @@ package final class WorkerThread<Value: Sendable>: Sendable {
         private let body: Mutex<(@Sendable () throws -> Value)?>
         let result = Mutex<Result<Value, any Error>?>(nil)
         init(_ body: @escaping @Sendable () throws -> Value) { self.body = Mutex(body) }
-        /// What the body holds on to goes with it, before anybody learns that it is done.
+        /// Releases everything that the body captured before the result becomes visible.
         func run() {
             let result: Result<Value, any Error>?
             do {
@@ -25,14 +25,14 @@ package final class WorkerThread<Value: Sendable>: Sendable {
         }
     }
 
-    /// Bytes of address space for a thread's stack, of which only those that are used take memory.
+    /// Stack size of a thread, in bytes of address space; only used pages take memory.
     ///
-    /// It is the same whatever `ulimit -s` is, from which the C library takes its default (pthread_create(3)): 2 MiB where that
-    /// is unlimited. No function recurses over what an image or a client chooses the depth of, but the JSON decoder, in at most
-    /// 100 levels (`JSONText`).
+    /// It does not depend on `ulimit -s`, which the C library's default is taken from: 2 MiB if that is unlimited
+    /// (pthread_create(3)). No function that runs on such a thread recurses to a depth that an image or a client
+    /// chooses, except the JSON decoder, which recurses over at most 100 levels (`JSONText`).
     package static var stackSize: Int { 2 << 20 }
 
-    /// - Throws: `SyscallFailure` if the system has no thread left (EAGAIN).
+    /// - Throws: `SyscallFailure` if the system cannot create another thread (EAGAIN).
     package init(_ body: @escaping @Sendable () throws -> Value) throws(SyscallFailure) {
         outcome = Outcome(body)
         let box = Unmanaged.passRetained(Start(outcome.run))
@@ -49,7 +49,7 @@ package final class WorkerThread<Value: Sendable>: Sendable {
         }
     }
 
-    /// Leaves the thread to itself, for work that may never end: nobody joins it.
+    /// Detaches the thread, for work that may never end; it cannot be joined afterwards.
     package func detach() {
         let thread = handle.withLock { handle -> pthread_t? in
             defer { handle = nil }
@@ -58,7 +58,7 @@ package final class WorkerThread<Value: Sendable>: Sendable {
         if let thread { pthread_detach(thread) }
     }
 
-    /// Waits for the thread's end. Call it once.
+    /// Waits for the thread to end and returns its result. Call it once.
     package func join() throws -> Value {
         let thread = handle.withLock { handle -> pthread_t? in
             defer { handle = nil }
@@ -66,7 +66,7 @@ package final class WorkerThread<Value: Sendable>: Sendable {
         }
         if let thread { pthread_join(thread, nil) }
         guard let result = outcome.result.withLock({ $0 }) else {
-            // The thread stores it before it ends, and pthread_join has waited for the end.
+            // The thread stores the result before it ends, and pthread_join has waited for that.
             preconditionFailure("a joined thread has its outcome")
         }
         return try result.get()
@@ -74,7 +74,7 @@ package final class WorkerThread<Value: Sendable>: Sendable {
 }
 
 extension WorkerThread<Void> {
-    /// Finds out whether the system gives this process so many more threads at a time, by starting and ending them.
+    /// Checks that the system can create a number of threads at the same time, by starting and ending them.
     ///
     /// - Throws: `SyscallFailure` of pthread_create(3) if it refuses one.
     package static func require(_ count: Int) throws(SyscallFailure) {
@@ -88,7 +88,7 @@ extension WorkerThread<Void> {
     }
 }
 
-/// What a new thread runs, without the generic parameter that a C function pointer cannot carry.
+/// The body of a new thread, without the generic parameter that a C function pointer cannot carry.
 private final class Start: Sendable {
     private let run: @Sendable () -> Void
     init(_ run: @escaping @Sendable () -> Void) { self.run = run }

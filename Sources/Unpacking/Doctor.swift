@@ -48,10 +48,10 @@ package struct Doctor: Sendable {
 
     private var kernel: Finding {
         let release = KernelRelease.current
-        let isOld = release < KernelRelease(major: 5, minor: 8)
+        let isOld = release < KernelRelease(major: 5, minor: 12)
         return Finding(
             name: "kernel", state: isOld ? .missing : .ok, detail: "Linux \(release.major).\(release.minor)",
-            remedy: isOld ? "use Linux 5.8 or later" : nil)
+            remedy: isOld ? "use Linux 5.12 or later" : nil)
     }
 
     private var rights: Finding {
@@ -137,7 +137,7 @@ package struct Doctor: Sendable {
         capability(
             "userxattr", KernelRelease.current >= KernelRelease(major: 5, minor: 11),
             "overlay in user namespaces",
-            "no overlay in user namespaces", "use Linux 5.11 or later")
+            "no overlay in user namespaces", "use Linux 5.12 or later")
     }
 
     private var attributeWhiteouts: Finding {

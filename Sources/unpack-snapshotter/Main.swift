@@ -1,7 +1,7 @@
 internal import ArgumentParser
 internal import Programs
 
-/// Sets up the process, as nothing else runs in it yet, and serves until it is told to stop.
+/// Sets up the process before any thread exists, then serves until the process is asked to stop.
 @main
 struct Main {
     static func main() {
@@ -15,7 +15,7 @@ struct Main {
             }
             var command = try SnapshotterCommand.parseAsRoot(arguments)
             try Talk.check()
-            // The parser's own command prints help.
+            // If help is asked for, the parser returns a command of its own.
             if command is SnapshotterCommand { try Program.requireProc() }
             try command.run()
         } catch {

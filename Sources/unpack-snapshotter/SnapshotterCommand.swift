@@ -12,8 +12,8 @@ struct SnapshotterCommand: ParsableCommand {
         commandName: "unpack-snapshotter",
         abstract: "Serve the snapshots of a store to containerd, and apply its layers.",
         discussion: """
-            containerd finds it as a proxy plugin: [proxy_plugins.NAME] with type = "snapshot" and this address, and one of \
-            type = "diff" for its layers. Started by systemd with a socket, it listens there.
+            containerd uses it as a proxy plugin: [proxy_plugins.NAME] with type = "snapshot" and this address for snapshots, \
+            and one with type = "diff" for layers. If systemd passes a socket, the server listens on that one.
             """,
         version: Version.text)
 
@@ -23,9 +23,9 @@ struct SnapshotterCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "A snapshotter to serve: containerd's name of it, and the kind of snapshots that it makes, one of "
+            "A snapshotter to serve: its name in containerd's configuration, and the kind of its snapshots, one of "
                 + SnapshotStore.supported.joined(separator: ", ")
-                + ". May be given several times. Default: unpack, of the kind that $\(Settings.snapshotter.variable) says, else "
+                + ". May be given several times. Default: unpack, of the kind that $\(Settings.snapshotter.variable) sets, else "
                 + "\(Settings.defaultSnapshotter).",
             valueName: "name=kind"))
     var snapshotter = [SnapshotterChoice]()
@@ -33,13 +33,13 @@ struct SnapshotterCommand: ParsableCommand {
     @OptionGroup var store: RootOptions
 
     @Option(
-        help: ArgumentHelp("containerd's own socket, where layers are read from.", valueName: "socket"),
+        help: ArgumentHelp("containerd's own socket, through which layers are read.", valueName: "socket"),
         completion: .file())
     var containerd = "/run/containerd/containerd.sock"
 
     @Option(
         help: ArgumentHelp(
-            "The directory of containerd's content store: a layer that is there is read as a file.",
+            "The directory of containerd's content store: layers that are there are read as files.",
             valueName: "dir"),
         completion: .directory)
     var content = "/var/lib/containerd/io.containerd.content.v1.content"
@@ -47,7 +47,8 @@ struct SnapshotterCommand: ParsableCommand {
     @Option(
         name: .customLong("sync"),
         help: Settings.sync.help(
-            "fs: layers are on the disk when they have been applied. none: sometime.", valueName: "fs|none"),
+            "fs: layers are on the disk before Apply returns. none: they are written asynchronously.",
+            valueName: "fs|none"),
         completion: .list(UnpackRequest.Durability.allCases.map(\.rawValue)))
     var syncText: String?
 
@@ -59,13 +60,14 @@ struct SnapshotterCommand: ParsableCommand {
         let contentStore = ContentStore(
             socket: try absolutePath(containerd, of: "--containerd"),
             folder: try absolutePath(content, of: "--content"))
-        // Before the first thread: they inherit the mask that keeps signals from them.
+        // Before the first thread exists: threads inherit the signal mask, which blocks these signals.
         let stopping = Promise<Int32>()
         try attempt { try Process.onTermination { stopping.fulfil($0) } }
 
-        // Those that start threads later end the process without a word, or wait without end, where one is refused.
+        // NIO and Swift's runtime create threads later: if one is refused then, the process ends without a message, or
+        // hangs.
         try attempt { try WorkerThread.require(Calls.neededThreads) }
-        let calls = Calls(tell: CallReport(talk).tell)
+        let calls = Calls(tell: CallLogger(talk).log)
         let choices =
             snapshotter.isEmpty
             ? [SnapshotterChoice(name: "unpack", kind: try Settings.snapshotter.resolve())] : snapshotter
@@ -108,7 +110,7 @@ struct SnapshotterCommand: ParsableCommand {
             stores[choice.name] = try attempt {
                 let store = try SnapshotStore(
                     opening: root, snapshotter: choice.kind, boot: boot, clock: Process.nanosecondsSinceEpoch)
-                // What cannot work here is better known now than by the first container.
+                // A file system that cannot hold layers is reported at the start, not by the first container.
                 _ = try store.whiteoutForm()
                 return (store, try ServiceSnapshots(choice.name, of: store, in: try store.startRun(.begun)))
             }
@@ -128,7 +130,7 @@ struct SnapshotterCommand: ParsableCommand {
         }
     }
 
-    /// Serves on other threads; this one waits.
+    /// Serves on other threads while this thread waits.
     private func serve(
         _ server: Server, _ socket: ListeningSocket, _ stopping: Promise<Int32>, whenReady: () -> Void
     ) throws {
@@ -145,7 +147,7 @@ struct SnapshotterCommand: ParsableCommand {
         try WorkerThread {
             _ = stopping.wait()
             manager.tell(.stopping)
-            // Whoever comes now finds the next server, or none.
+            // A new client finds the next server, or none.
             socket.removeName()
             server.stop()
         }.detach()
@@ -155,7 +157,7 @@ struct SnapshotterCommand: ParsableCommand {
     }
 }
 
-/// What `--snapshotter` takes: `NAME=KIND`, or a kind alone, which is called `unpack`.
+/// The argument of `--snapshotter`: `NAME=KIND`, or a kind alone with the name `unpack`.
 struct SnapshotterChoice: ExpressibleByArgument, CustomStringConvertible {
     let name: String
     let kind: String

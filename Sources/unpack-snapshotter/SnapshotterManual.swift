@@ -1,6 +1,6 @@
 internal import Programs
 
-/// What unpack-snapshotter(8) says beside `--help`.
+/// The texts of unpack-snapshotter(8) that `--help` does not contain.
 struct SnapshotterManual: ManualTexts {
     let section = 8
 
@@ -9,10 +9,10 @@ struct SnapshotterManual: ManualTexts {
     ]
 
     let files = [
-        ("/run/unpack/snapshotter.sock", "The socket, if no other is named."),
-        ("/var/lib/unpack", "The store, if no other is named; unpack(1) has the same."),
+        ("/run/unpack/snapshotter.sock", "The default socket."),
+        ("/var/lib/unpack", "The default store, the same as that of unpack(1)."),
         ("\(ConfigurationFile.defaultPath)", "Settings of both programs, see unpack.toml(5)."),
-        ("/etc/containerd/config.toml", "Where containerd is told of the socket."),
+        ("/etc/containerd/config.toml", "containerd's configuration, which names the socket."),
     ]
 
     func chapters(of command: [String]) -> [(String, String)] {
@@ -26,9 +26,9 @@ struct SnapshotterManual: ManualTexts {
                     type = "snapshot"
                     address = "/run/unpack/snapshotter.sock"
 
-                The name is a NAME of --snapshotter; it is what ctr(8) and the others ask for with their own --snapshotter. \
-                containerd 2 has its layers applied here, too, and its own differ takes those of another kind. An older one does \
-                not start with this:
+                The name of the plugin is a NAME of --snapshotter. Clients such as ctr(8) select it with an option --snapshotter of \
+                their own. containerd 2 can also use the server to apply layers, and falls back to its own differ for media types \
+                that the server does not know. Older versions do not start with these lines:
 
                   [proxy_plugins.unpack-diff]
                     type = "diff"
@@ -36,32 +36,32 @@ struct SnapshotterManual: ManualTexts {
                   [plugins."io.containerd.service.v1.diff-service"]
                     default = ["unpack-diff", "walking"]
 
-                docs/containerd.md of the sources, which Debian's package has in /usr/share/doc/unpack-snapshotter, has whole \
-                configurations, for Kubernetes and the transfer service as well.
+                docs/containerd.md in the source tree (/usr/share/doc/unpack-snapshotter in Debian's package) has complete \
+                configurations, also for Kubernetes and the transfer service.
                 """
             ),
             (
                 "SYSTEMD",
                 """
-                unpack-snapshotter.socket listens from the boot on, and starts unpack-snapshotter.service when somebody \
-                connects. While the service is restarted, calls wait. Debian's package enables the socket alone: nothing runs \
-                before containerd asks. Options are given by an override, systemctl edit \
+                unpack-snapshotter.socket listens from boot, and starts unpack-snapshotter.service when a client connects. \
+                While the service restarts, calls wait. Debian's package enables only the socket: the service does not run \
+                before containerd connects. Options are set with an override, systemctl edit \
                 unpack-snapshotter:
 
                   [Service]
                   ExecStart=
                   ExecStart=/usr/bin/unpack-snapshotter --snapshotter unpack=native
 
-                It serves on the socket that systemd hands over, whatever --address says: another one is an override of \
+                The server uses the socket that systemd passes, whatever --address says: for another one, override \
                 ListenStream= in unpack-snapshotter.socket.
                 """
             ),
             (
                 "SIGNALS",
                 """
-                After SIGTERM or SIGINT new calls are refused, those that run are answered, and the program ends when clients \
-                have read their answers, at the latest five seconds after the last call. A second signal ends it at once. \
-                What is cut off, even by SIGKILL, leaves nothing behind that the next start does not remove.
+                After SIGTERM or SIGINT the server refuses new calls and answers those that run. It exits when clients have read \
+                their answers, at the latest five seconds after the last call. A second signal ends it at once. The next start \
+                removes what an interrupted call has left, even after SIGKILL.
                 """
             ),
         ]
@@ -69,15 +69,15 @@ struct SnapshotterManual: ManualTexts {
 
     func exitStatuses(of command: [String]) -> [(String, String)] {
         [
-            ("0", "It was told to stop, and all calls were answered."),
-            ("64", "The command line or a setting asks for what cannot be."),
+            ("0", "The server was asked to stop, and has answered all calls."),
+            ("64", "The command line or a setting is invalid."),
             (
                 "69",
-                "It is not possible here: another process listens, or the file system cannot hold layers."
+                "The server cannot run here: another process listens, or the file system cannot hold layers."
             ),
             ("70", "A bug of this program."), ("74", "Input or output failed, or there is no space left."),
-            ("75", "The store's database stayed locked; try again."), ("77", "It is not permitted."),
-            ("130, 143", "It was ended by a second SIGINT or SIGTERM."),
+            ("75", "The store's database stayed locked; try again."), ("77", "Permission was denied."),
+            ("130, 143", "A second SIGINT or SIGTERM ended the server."),
         ]
     }
 
@@ -88,7 +88,7 @@ struct SnapshotterManual: ManualTexts {
                 "Two snapshotters of one store:"
             ),
             ("ctr image pull --snapshotter unpack docker.io/library/debian:12", "Pull an image into it:"),
-            ("unpack snapshot ls", "What containerd has in it:"),
+            ("unpack snapshot ls", "List the snapshots in the store:"),
         ]
     }
 

@@ -3,7 +3,7 @@ internal import SystemPackage
 internal import Unpacking
 
 extension UnpackError {
-    /// - Parameter path: where was to be listened.
+    /// - Parameter path: the address to listen on.
     init(_ failure: ListeningSocket.Failure, at path: FilePath) {
         let place = "'\(escaped(path))'"
         switch failure {
@@ -13,14 +13,14 @@ extension UnpackError {
                 hint: "stop it, or listen elsewhere with --address SOCKET")
         case .notASocket:
             self.init(
-                .usage, "\(place) is there already, and is no socket",
+                .usage, "\(place) exists and is not a socket",
                 hint: "name another with --address SOCKET, or remove it")
         case .pathTooLong:
             self.init(.usage, "the address \(place) has more than 107 bytes", hint: "name a shorter one")
         case .notOneSocket(let count):
             self.init(
                 .usage,
-                "the service manager has handed over \(count) descriptors, not one socket to listen on",
+                "the service manager has passed \(count) descriptors, not one socket to listen on",
                 hint: "give the .socket unit one ListenStream=, a path")
         case .foreign(let failure): self.init(failure, "cannot listen on \(place)")
         case .system(let failure): self.init(failure)

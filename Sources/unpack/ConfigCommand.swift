@@ -4,14 +4,14 @@ internal import Programs
 internal import SystemPackage
 internal import Unpacking
 
-/// Tells what holds where no flag says otherwise, and who says so.
+/// Prints the effective value of every setting, and its source.
 struct ConfigCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "config", abstract: "Show each setting, and where its value comes from.",
+        commandName: "config", abstract: "Show each setting, its value and where the value comes from.",
         discussion: """
-            A flag goes before the environment ($UNPACK_ROOT for --root), the environment before \
-            \(ConfigurationFile.defaultPath), that before the default. $\(ConfigurationFile.variable) names another \
-            file, or none if it is empty. The file has lines as: root = "/srv/unpack"
+            A flag overrides the environment ($UNPACK_ROOT for --root), the environment overrides \
+            \(ConfigurationFile.defaultPath), and the file overrides the default. $\(ConfigurationFile.variable) names \
+            another file; if it is empty, no file is read. A line of the file: root = "/srv/unpack"
             """)
 
     @OptionGroup var log: LogOptions
@@ -20,18 +20,18 @@ struct ConfigCommand: ParsableCommand {
     var json = false
 
     private struct Document: Encodable {
-        /// That is read; nil if there is none.
+        /// The path of the configuration file; nil if there is none.
         let file: String?
         let settings: [Listing]
     }
 
     private struct Listing: Encodable {
         let key: String
-        /// Nil is a default that has no value of its own.
+        /// Nil for a default that no flag can express.
         let value: String?
         /// `environment`, `file` or `default`.
         let source: String
-        /// The variable or the file.
+        /// The environment variable or the file's path; nil for a default.
         let name: String?
 
         init(_ setting: some AnySetting) throws {

@@ -3,12 +3,13 @@ internal import Kernel
 internal import Programs
 internal import Unpacking
 
+/// Checks what this machine provides for unpacking (`Doctor`).
 struct DoctorCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
-        commandName: "doctor", abstract: "Tell what this machine lets unpack do, and what would help.",
+        commandName: "doctor", abstract: "Check what unpack can do on this machine, and what would help.",
         discussion: """
-            Tries out what the kernel, the rights, the store's place and other programs offer; nothing stays of it. As an ordinary \
-            user it looks from inside the user namespace that unpack would use, if there can be one.
+            Tries what the kernel, the privileges, the store's file system and other programs offer, and leaves nothing \
+            behind. For an ordinary user the checks run in the user namespace that unpack would use, if one can be created.
 
             Exit status: 0 if images can be unpacked here, 69 if something is missing.
             """)
@@ -18,7 +19,7 @@ struct DoctorCommand: NamespacedCommand {
     @Flag(help: "Print one JSON document.")
     var json = false
 
-    /// In a namespace, if there can be one.
+    /// Runs in a user namespace if one can be created; without one the checks run here and report that.
     func runElsewhere(_ arguments: [String]) throws -> Int32? {
         guard Process.effectiveUserID != 0, Process.hasProc else { return nil }
         return try? UserNamespace.run(nil, arguments)

@@ -1,6 +1,6 @@
 internal import OCI
 
-/// A step of an image's history, for JSON.
+/// A step of an image's history, as JSON and as text.
 struct HistoryDocument: Encodable {
     let created: String?
     let createdBy: String?
@@ -14,12 +14,12 @@ struct HistoryDocument: Encodable {
         emptyLayer = step.emptyLayer == true
     }
 
-    /// The steps that cannot be attributed to layers; nil if there are none.
+    /// The history of an image whose steps cannot be attributed to layers; nil if they can.
     static func list(of config: ImageConfig) -> [HistoryDocument]? {
         config.looseHistory.isEmpty ? nil : config.looseHistory.map(HistoryDocument.init)
     }
 
-    /// For people.
+    /// One line of text.
     var text: String {
         let what = createdBy ?? comment ?? "(no command)"
         return emptyLayer ? "\(what)  (no layer)" : what

@@ -7,14 +7,14 @@ internal import Programs
 internal import SystemPackage
 internal import Unpacking
 
-/// Tells what is in a layout. Writes nothing, and needs no rights but to read it.
+/// Prints what a layout contains. Writes nothing, and needs only read access to the layout.
 struct InspectCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "inspect",
         abstract: "Show the images of a layout: platforms, configs, layers, chain IDs, history.",
         discussion: """
-            A tree of what index.json lists: indexes, images with their layers, and what is no image. A layer whose chain \
-            a store holds already is 'unpacked'; a store is looked at if there is one, and never made. On a terminal lines \
+            Prints the tree of index.json: indexes, images with their layers, and other documents. A layer whose chain is \
+            in the store already is marked 'unpacked'; an existing store is read, and none is created. On a terminal, lines \
             are cut to its width.
             """)
 
@@ -30,19 +30,19 @@ struct InspectCommand: ParsableCommand {
 
     func run() throws {
         let (source, selector) = try selection.resolve(image)
-        let glance = try StoreGlance(store)
+        let inspection = try StoreInspection(store)
         let layout = try attempt { try ImageLayout(opening: source) }
-        var description = LayoutDescription(layout, glance, asJSON: json)
+        var description = LayoutDescription(layout, inspection, asJSON: json)
         try attempt { try description.add(selector) }
         try description.print()
     }
 }
 
-/// Every image of a layout that fits what was asked for. Each becomes text at once, so that no more than one config is
-/// held.
+/// The images of a layout that match a selector. Each is converted to text at once: only one config is in memory at a
+/// time.
 private struct LayoutDescription {
     private let layout: ImageLayout
-    private let glance: StoreGlance
+    private let inspection: StoreInspection
     private let isJSON: Bool
     private var images = [String]()
     private var trees = [Descriptor: TextTree]()
@@ -50,17 +50,16 @@ private struct LayoutDescription {
     private var isChosen = false
     private var total: Int64 = 0
 
-    /// Documents read and text written, in bytes: thousands of images, as they are built.
-    private static let largestTotal: Int64 = 32 << 20
+    /// Limit of the documents read and the text made of them, in bytes. It is enough for thousands of usual images.
+    private static let maximumTotal: Int64 = 32 << 20
 
-    init(_ layout: ImageLayout, _ glance: StoreGlance, asJSON isJSON: Bool) {
+    init(_ layout: ImageLayout, _ inspection: StoreInspection, asJSON isJSON: Bool) {
         self.layout = layout
-        self.glance = glance
+        self.inspection = inspection
         self.isJSON = isJSON
     }
 
     mutating func add(_ selector: Selector) throws {
-        // Everything is shown unless something was asked for.
         isChosen = selector.isChoice
         let candidates = try isChosen ? layout.fitting(selector) : layout.candidates()
         outline = try layout.outline()
@@ -69,11 +68,11 @@ private struct LayoutDescription {
         for candidate in candidates {
             if let failure = try add(candidate, of: candidates.count) { failures.append(failure) }
         }
-        // A list of images of which none can be read is not what was asked for.
+        // The command fails only if no image can be read; otherwise the output has the error of each.
         if let failure = failures.first, failures.count == candidates.count { throw failure }
     }
 
-    /// - Returns: why the image cannot be read; nil if it can, or if a sparse layout does not hold it.
+    /// - Returns: why the image cannot be read; nil if it can be, or if it is missing from a sparse layout.
     private mutating func add(_ candidate: Candidate, of count: Int) throws -> LayoutFailure? {
         var image: Image?
         var failure: LayoutFailure?
@@ -82,7 +81,7 @@ private struct LayoutDescription {
         } catch {
             failure = try layout.localFailure(error)
         }
-        let document = ImageDocument(candidate, image, failure, in: layout, glance)
+        let document = ImageDocument(candidate, image, failure, in: layout, inspection)
         total += image?.documentSize ?? 0
         if isJSON {
             images.append(try encoded(document))
@@ -92,7 +91,7 @@ private struct LayoutDescription {
             trees[candidate.descriptor] = tree
             total += Int64(tree.size)
         }
-        if total > Self.largestTotal, count > 1 {
+        if total > Self.maximumTotal, count > 1 {
             throw UnpackError(
                 .usage, "the layout has \(count) images, too much to show at once",
                 hint: "choose with --ref NAME (or DIR:NAME), --digest DIGEST or --platform OS/ARCH[/VARIANT]"
@@ -104,7 +103,7 @@ private struct LayoutDescription {
     func print() throws {
         if isJSON { return try printJSON() }
         let root = TextTree(
-            "\(escaped(layout.path))  (\(glance.text))", outline.compactMap(tree))
+            "\(escaped(layout.path))  (\(inspection.text))", outline.compactMap(tree))
         let width = Console.outputWidth
         let hasColours = width != nil && environment("NO_COLOR") == nil
         var writer = LineWriter()
@@ -114,7 +113,7 @@ private struct LayoutDescription {
         try writer.flush()
     }
 
-    /// Nil for what was not asked for.
+    /// The tree of an item; nil if the selector does not choose it.
     private func tree(_ item: LayoutOutline) -> TextTree? {
         let descriptor = item.descriptor
         let names = descriptor.referenceNames.map { escaped($0.utf8) + "  " }.joined()
@@ -143,7 +142,7 @@ private struct LayoutDescription {
             (
                 try encoded(layout.path.string),
                 try encoded(isChosen ? [] : outline.flatMap(OtherDocument.all)),
-                try encoded(glance.document)
+                try encoded(inspection.document)
             )
         }
         try attempt {
@@ -154,7 +153,7 @@ private struct LayoutDescription {
     }
 }
 
-/// What stands in a layout and is no image.
+/// A document of a layout that is not an image.
 private struct OtherDocument: Encodable {
     let kind: String
     let references: [String]
@@ -163,7 +162,7 @@ private struct OtherDocument: Encodable {
     let size: Int64
     let artifactType: String?
     let annotations: [String: String]?
-    /// Why it cannot be read.
+    /// Why the document cannot be read.
     let error: String?
 
     static func all(_ item: LayoutOutline) -> [OtherDocument] {
@@ -201,18 +200,18 @@ private struct ImageDocument: Encodable {
     let mediaType: MediaType
     let size: Int64
     let platform: String
-    /// Whether the layout holds its manifest and config.
+    /// Whether the layout has its manifest and config.
     let present: Bool
     let created: String?
     let configDigest: Digest?
     let chainID: ChainID?
-    /// Whether the store holds all of it; nil where it cannot be looked at.
+    /// Whether the store has all its layers; nil if the store cannot be read.
     let unpacked: Bool?
     let layers: [LayerDocument]
-    /// Steps that cannot be attributed to layers, because not as many made one as there are.
+    /// The history, if its steps cannot be attributed to layers: their number is not that of the layers.
     let history: [HistoryDocument]?
     let config: JSONValue?
-    /// Why it cannot be read.
+    /// Why the image cannot be read.
     let error: String?
 }
 
@@ -222,22 +221,22 @@ private struct LayerDocument: Encodable {
     let size: Int64
     let diffID: DiffID
     let chainID: ChainID
-    /// Whether the layout holds the blob, in the right size.
+    /// Whether the layout has the blob, with the size of its descriptor.
     let present: Bool
     let createdBy: String?
-    /// As the media type has it: `gzip`, `zstd` or `none`. Unpacking believes the blob alone.
+    /// According to the media type: `gzip`, `zstd` or `none`. Unpacking detects the format from the blob itself.
     let compression: String
-    /// Whether the store holds the chain up to here; nil where it cannot be looked at.
+    /// Whether the store has the chain up to this layer; nil if the store cannot be read.
     let unpacked: Bool?
 }
 
 extension ImageDocument {
     /// - Parameters:
-    ///   - image: nil where the layout does not hold it, or it cannot be read.
-    ///   - failure: why not.
+    ///   - image: nil if it is missing from the layout or cannot be read.
+    ///   - failure: why it cannot be read.
     init(
         _ candidate: Candidate, _ image: Image?, _ failure: LayoutFailure?, in layout: ImageLayout,
-        _ glance: StoreGlance
+        _ inspection: StoreInspection
     ) {
         references = candidate.references
         digest = candidate.descriptor.digest
@@ -260,7 +259,7 @@ extension ImageDocument {
         created = image.config.created
         configDigest = image.manifest.config.digest
         chainID = image.steps.last?.chainID
-        unpacked = chainID.flatMap(glance.holds)
+        unpacked = chainID.flatMap(inspection.holds)
         config = image.config.execution
         history = HistoryDocument.list(of: image.config)
         let steps = image.manifest.layers.isEmpty ? [] : image.steps
@@ -271,7 +270,7 @@ extension ImageDocument {
                 diffID: step.diffID, chainID: step.chainID,
                 present: (try? layout.check(step.descriptor)) != nil,
                 createdBy: image.config.command(ofLayer: step.number),
-                compression: step.descriptor.mediaType.compression, unpacked: glance.holds(step.chainID))
+                compression: step.descriptor.mediaType.compression, unpacked: inspection.holds(step.chainID))
         }
     }
 
@@ -309,13 +308,13 @@ extension LayerDocument {
         let state = (present ? "" : "  MISSING") + (unpacked == true ? "  unpacked" : "")
         var lines = [TextTree("diff ID   \(diffID)"), TextTree("chain ID  \(chainID)")]
         if let createdBy { lines.append(TextTree("made by   \(escaped(createdBy.utf8))")) }
-        // What a narrow terminal cuts off is the digest's end.
+        // The digest is last: a narrow terminal cuts off the end of the line.
         return TextTree("\(number). \(megabytes(size))  \(compression)\(state)  \(digest)", lines)
     }
 }
 
 extension TextTree {
-    /// Bytes of it.
+    /// Bytes of text in the tree.
     fileprivate var size: Int { children.reduce(text.utf8.count) { $0 + $1.size } }
 }
 

@@ -10,14 +10,14 @@ struct Main {
         do {
             try Program.start(as: "unpack")
             var arguments = try Program.arguments()
-            // The main job has no name of its own, so its help is the program's.
+            // `unpack IMAGE` is a hidden default subcommand, so its help is the program's help.
             if arguments.count == 1, ["-h", "--help", "help"].contains(arguments[0]) {
                 arguments = [UnpackCommand.hiddenName, "--help"]
             }
             if try answerShell(arguments) { return }
             var command = try RootCommand.parseAsRoot(arguments)
             try Talk.check()
-            // The parser's own command prints help.
+            // ArgumentParser's own `help` command.
             let isHelp = type(of: command).configuration.commandName == "help"
             if !isHelp, !(command is any WorksWithoutProc) { try Program.requireProc() }
             if let status = try (command as? any NamespacedCommand)?.runElsewhere(arguments) {
@@ -25,7 +25,7 @@ struct Main {
             }
             try command.run()
         } catch {
-            // The main job's own name is of no use to anybody.
+            // A user never types the name of the hidden subcommand.
             Program.end(RootCommand.self, with: error) {
                 $0.replacing("unpack \(UnpackCommand.hiddenName)", with: "unpack")
             }
@@ -34,9 +34,9 @@ struct Main {
 }
 
 extension Main {
-    /// What a shell asks for to complete command lines, which is no command of a person's.
+    /// Prints completions, or a completion script, if the arguments request that.
     ///
-    /// - Returns: whether it was that.
+    /// - Returns: whether they do.
     private static func answerShell(_ arguments: [String]) throws -> Bool {
         if arguments.first == Completions.request {
             let lines = Completions(Array(arguments.dropFirst()), in: try CommandTree.whole()).lines
@@ -54,7 +54,7 @@ extension Main {
     }
 }
 
-/// A command that prints what the program knows, and needs no /proc.
+/// A command that runs without /proc.
 protocol WorksWithoutProc: ParsableCommand {}
 
 extension ConfigCommand: WorksWithoutProc {}
@@ -71,7 +71,8 @@ struct RootCommand: ParsableCommand {
             MountCommand.self, UmountCommand.self,
             ImagesCommand.self,
             RmCommand.self, PruneCommand.self, VerifyCommand.self, SnapshotCommand.self,
-            ConfigCommand.self, DoctorCommand.self, RunInNamespaceCommand.self, SweepCommand.self,
+            ConfigCommand.self, DoctorCommand.self, RunInNamespaceCommand.self,
+            BackgroundDeletionCommand.self,
             GenerateManualCommand.self,
         ],
         defaultSubcommand: UnpackCommand.self)

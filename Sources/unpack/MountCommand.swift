@@ -8,14 +8,13 @@ internal import Snapshots
 internal import SystemPackage
 internal import Unpacking
 
-/// Performs what the other commands describe.
+/// Performs the mounts that the other commands print.
 struct MountCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "mount", abstract: "Mount an image, a chain or a snapshot on a directory.",
         discussion: """
-            Uses the kernel's mount API, which takes as many layers as overlay does (500), and counts the layers \
-            that it has mounted. WHAT is a chain ID or a snapshot's key in the store, or an image, which is \
-            unpacked first.
+            Uses the kernel's mount API, which takes as many layers as overlay does (500), and checks the number of layers \
+            that are mounted. WHAT is a chain ID or a snapshot's key in the store, or an image, which is unpacked first.
             """)
 
     @Argument(
@@ -35,18 +34,18 @@ struct MountCommand: ParsableCommand {
     @Option(
         name: .customLong("rw"),
         help: ArgumentHelp(
-            "Make (or use again) the writable snapshot of this key on top of an image.", valueName: "key"))
+            "Create or reuse the writable snapshot with this key on top of an image.", valueName: "key"))
     var writableKey: String?
 
     @OptionGroup var limits: LimitOptions
     @OptionGroup var durability: DurabilityOptions
-    @OptionGroup var talk: ProgressOptions
+    @OptionGroup var progressOptions: ProgressOptions
 
     func run() throws {
         try refuseMountOutsideNamespace()
         let target = try attempt { try FilePath(directory).resolved() }
         let mounts = try describe(try store.rootPath())
-        // As the store itself sees it, now that it exists.
+        // Resolved again, because the store may have been created only now.
         let root = try store.rootPath()
         try attempt {
             try MountPerformer.perform(
@@ -78,13 +77,13 @@ struct MountCommand: ParsableCommand {
         }
         return try UnpackJob(
             image: what, selection: selection, store: store, limits: limits, durability: durability,
-            talk: talk, writableKey: writableKey
+            progressOptions: progressOptions, writableKey: writableKey
         ).run().mounts
     }
 }
 
 extension MountCommand {
-    /// What is in the store has no choice of image any more, and is writable or not.
+    /// A chain or a snapshot of the store is not an image, and it is not this command that makes it writable.
     private func refuseImageOptions(_ what: String) throws {
         let isGiven = [selection.ref, selection.digest, selection.platform, writableKey].contains {
             $0 != nil
@@ -92,26 +91,5 @@ extension MountCommand {
         guard isGiven else { return }
         throw UnpackError(
             .usage, "--ref, --digest, --platform and --rw go with an image, and this is \(what)")
-    }
-}
-
-struct UmountCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "umount", abstract: "Unmount what is mounted on a directory.")
-
-    @Argument(help: ArgumentHelp("The directory.", valueName: "dir"), completion: .directory)
-    var directory: String
-
-    @OptionGroup var log: LogOptions
-
-    func run() throws {
-        try attempt {
-            do throws(SyscallFailure) {
-                try MountPerformer.unmount(FilePath(directory))
-            } catch {
-                guard error.errno == .invalidArgument else { throw error }
-                throw UnpackError(.usage, "nothing is mounted on '\(escaped(directory.utf8))'")
-            }
-        }
     }
 }

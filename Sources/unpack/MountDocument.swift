@@ -2,7 +2,7 @@ internal import Mounts
 internal import Programs
 internal import SystemPackage
 
-/// A mount in JSON, as this program performs it.
+/// A mount in JSON, with the options that this program passes to the kernel.
 struct MountDocument: Encodable {
     let type: String
     let source: String
@@ -17,8 +17,8 @@ struct MountDocument: Encodable {
     }
 }
 
-/// Mounts in JSON, byte for byte as `ctr snapshots prepare --mounts` prints them (containerd 2.1): Go's indented form, which
-/// escapes what HTML would not take.
+/// Mounts in JSON, byte for byte as `ctr snapshots prepare --mounts` prints them (containerd 2.1): indented by Go's
+/// encoding/json, which also escapes `<`, `>` and `&`.
 struct ContainerdMounts {
     let text: String
 

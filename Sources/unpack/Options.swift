@@ -9,14 +9,15 @@ internal import Snapshots
 internal import SystemPackage
 internal import Unpacking
 
-/// What IMAGE is, for `--help`.
+/// The help of IMAGE.
 let imageHelp = ArgumentHelp(
     """
-    An OCI image layout, as a directory or a tar, or what `docker save` writes; compressed with gzip or zstd or not; - is \
-    stdin. PATH, PATH:REF, PATH@sha256:… or PATH@NUMBER, or as skopeo writes it: oci:, oci-archive: or docker-archive:.
+    An OCI image layout (a directory or a tar) or an archive of `docker save`, uncompressed or compressed with gzip or \
+    zstd; - is stdin. PATH, PATH:REF, PATH@sha256:… or PATH@NUMBER, also with skopeo's prefixes oci:, oci-archive: and \
+    docker-archive:.
     """)
 
-/// Which image of a layout.
+/// The options that select an image of a layout.
 struct SelectionOptions: ParsableArguments {
     @Option(help: ArgumentHelp("The image's reference in the layout.", valueName: "name"))
     var ref: String?
@@ -27,13 +28,14 @@ struct SelectionOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "The platform, if not this machine's. The os may have a version and features: 'linux(+erofs)/amd64'.",
+            "The platform; this machine's by default. The OS may have a version and features: 'linux(+erofs)/amd64'.",
             valueName: "os/arch[/variant]"))
     var platform: String?
 
-    /// What was typed, as one choice.
+    /// Combines IMAGE and the options to one source and one selector.
     ///
-    /// - Parameter image: as `ImageArgument` has it.
+    /// - Parameter image: in the syntax of `ImageArgument`.
+    /// - Throws: `.usage`.
     func resolve(_ image: String) throws -> (source: ImageSource, selector: Selector) {
         if image.isEmpty { throw UnpackError(.usage, "IMAGE is empty", hint: "name a directory") }
         let argument = try parse(image)
@@ -61,7 +63,7 @@ struct SelectionOptions: ParsableArguments {
             ]
             throw UnpackError(
                 .usage,
-                "'\(foreign.name):' is nothing that unpack reads: it takes images that are on this machine's disk",
+                "'\(foreign.name):' is not a transport that unpack reads: it reads images on the local disk",
                 hint: "\(copy.command) && unpack image")
         } catch {
             throw UnpackError(.usage, "\(error)")
@@ -77,23 +79,25 @@ struct SelectionOptions: ParsableArguments {
     }
 }
 
-/// Which store.
+/// The options that select a store and its snapshotter.
 struct StoreOptions: ParsableArguments {
     @Option(
         help: Settings.snapshotter.help(
-            "The snapshotter that keeps the layers: overlayfs, native, btrfs or loop.", valueName: "name"),
+            "The snapshotter that stores the layers: overlayfs, native, btrfs or loop.", valueName: "name"),
         completion: .list(SnapshotStore.supported))
     var snapshotter: String?
 
-    @OptionGroup var place: RootOptions
+    @OptionGroup var rootOptions: RootOptions
 
     var snapshotterName: String { get throws { try Settings.snapshotter.resolve(snapshotter) } }
 
-    func rootPath() throws -> FilePath { try place.rootPath() }
+    func rootPath() throws -> FilePath { try rootOptions.rootPath() }
 
     func open() throws -> SnapshotStore { try openStore(rootPath(), snapshotter: snapshotterName) }
 
-    /// For commands that make nothing: no store is made by looking at it.
+    /// Opens the store, and never creates it.
+    ///
+    /// - Throws: `.notFound` if there is no store.
     func openExisting() throws -> SnapshotStore {
         guard let store = try openIfExisting() else {
             throw UnpackError(
@@ -103,22 +107,22 @@ struct StoreOptions: ParsableArguments {
         return store
     }
 
-    /// Nil where there is none.
+    /// Opens the store, and never creates it; nil if there is none.
     func openIfExisting() throws -> SnapshotStore? {
         let root = try rootPath()
         return try attempt({ try root.appending("metadata.db").exists() }) ? try open() : nil
     }
 
-    /// None where there is no store.
+    /// The snapshots that match the filters; empty if there is no store.
     func snapshots(_ filters: [SnapshotFilter]) throws -> [SnapshotInfo] {
         var all = [SnapshotInfo]()
         try attempt { try openIfExisting()?.walk(filters) { all.append($0) } }
         return all
     }
 
-    /// The command that mounts a snapshot by this program.
+    /// The `unpack mount` command for a snapshot of this store.
     func performedMount(of key: String) throws -> PerformedMount {
-        // As the person can run it: by its name where that finds it, else by its place.
+        // By name if the user ran it through PATH, else by its absolute path.
         var program = "unpack"
         if Process.arguments.first?.contains(UInt8(ascii: "/")) == true, let path = Process.executablePath() {
             program = path.string
@@ -135,7 +139,7 @@ struct PerformedMount {
     let root: FilePath
     let key: String
 
-    /// - Throws: `.notPlain` for a part that a shell would read as something else: a service's clients choose any key.
+    /// - Throws: `.notPlain` for a part that a shell would interpret: clients of a service can choose any key.
     var words: [ShellWord] {
         get throws(MountLine.Failure) {
             let named = snapshotter == Settings.defaultSnapshotter ? nil : try ShellWord(plain: snapshotter)
@@ -145,25 +149,26 @@ struct PerformedMount {
     }
 }
 
-/// How much an image may take, and how much is done at once.
+/// The limits of an image, and the number of layers in parallel.
 struct LimitOptions: ParsableArguments {
     @Option(
         help: Settings.jobs.help(
-            "Layers that are read and applied at once. The result does not depend on it.", valueName: "n"))
+            "Layers that are read and applied in parallel. The result does not depend on it.", valueName: "n")
+    )
     var jobs: String?
 
     @Option(
         help: Settings.maxBytes.help(
-            "Bytes that the image's files may have; holes do not count.", valueName: "n"))
+            "The most bytes that the image's files may have; holes do not count.", valueName: "n"))
     var maxBytes: String?
 
     @Option(
-        help: Settings.maxEntries.help("Entries that the image's layers may have.", valueName: "n"))
+        help: Settings.maxEntries.help("The most entries that the image's layers may have.", valueName: "n"))
     var maxEntries: String?
 
     @Option(
         help: Settings.maxRatio.help(
-            "How many times its compressed size the image may unpack to.", valueName: "n"))
+            "The most times its compressed size that the image may unpack to.", valueName: "n"))
     var maxRatio: String?
 
     func limits() throws -> UnpackRequest.Limits {

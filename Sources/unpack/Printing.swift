@@ -1,7 +1,9 @@
 internal import FoundationEssentials
 internal import Kernel
 
-/// RFC 3339 with nanoseconds, in UTC.
+/// Formats a time as RFC 3339 with nanoseconds, in UTC.
+///
+/// - Parameter nanoseconds: since 1970.
 func timestamp(_ nanoseconds: Int64) -> String {
     let perSecond: Int64 = 1_000_000_000
     let (seconds, fraction) = nanoseconds.quotientAndRemainder(dividingBy: perSecond)
@@ -10,7 +12,7 @@ func timestamp(_ nanoseconds: Int64) -> String {
     return text.dropLast() + "." + String(repeating: "0", count: 9 - digits.count) + digits + "Z"
 }
 
-/// Bytes in units of 1024, as `ctr` and `du -h` have them.
+/// Formats a number of bytes in units of 1024, as `ctr` and `du -h` do: `52.0 KiB`.
 func binarySize(_ bytes: Int64) -> String {
     var value = Double(bytes)
     var units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"][...]
@@ -23,7 +25,7 @@ func binarySize(_ bytes: Int64) -> String {
     return "\(tenths / 10).\(tenths % 10) \(units.first ?? "B")"
 }
 
-/// Columns under headings, as wide as what is in them. Control characters are escaped.
+/// A table with headings, whose columns are as wide as their widest cell. Control characters are escaped.
 struct Table {
     let text: String
 

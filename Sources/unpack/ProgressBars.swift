@@ -4,16 +4,16 @@ internal import OCI
 internal import Programs
 internal import Unpacking
 
-/// A bar for each layer that is read, and one for all of them, on a terminal.
+/// Progress bars on a terminal: one for each layer that is read, and one for the total.
 struct ProgressBars: ProgressView {
-    /// Often enough to look alive, seldom enough to cost nothing.
+    /// Minimum time between two redraws.
     private static let interval = Duration.milliseconds(100)
 
     private var layers = [Layer]()
-    /// Of the layers that are to be unpacked, in bytes of their blobs.
+    /// Bytes of the blobs of all layers that are to be unpacked.
     private var total: Int64 = 0
     private var committed: (count: Int, bytes: Int64) = (0, 0)
-    /// Of layers that were only looked at, in bytes.
+    /// Bytes of the layers that were read without being committed to a store.
     private var read: Int64 = 0
     private var isSyncing = false
     private var rate = Rate()
@@ -33,7 +33,7 @@ struct ProgressBars: ProgressView {
         case .planned(let steps, let cached):
             Talk.drawStatus([])
             total = steps.reduce(0) { $0 + (cached.contains($1.chainID) ? 0 : $1.descriptor.size) }
-        case .waiting(let step): tellWait(for: step)
+        case .waiting(let step): logWait(for: step)
         case .started(let step):
             layers.append(Layer(step: step))
             draw()
@@ -41,7 +41,7 @@ struct ProgressBars: ProgressView {
             guard let index = layers.firstIndex(where: { $0.step == step }) else { return }
             layers[index].bytes = bytes
             draw()
-        case .warned(let step, let warning): tell(warning, of: step)
+        case .warned(let step, let warning): logWarning(warning, of: step)
         case .committed(let step):
             layers.removeAll { $0.step == step }
             committed.count += 1
@@ -72,9 +72,10 @@ struct ProgressBars: ProgressView {
         let bytes = layers.reduce(committed.bytes + read) { $0 + $1.bytes }
         rate.add(bytes, at: now)
         let size = Console.errorSize
-        // The cursor has a row of its own.
+        // The cursor takes one row.
         guard size.rows > 1 else { return }
-        // One row for all, one for the cursor. What is still read is of more interest than what waits for others.
+        // The total takes one row, the cursor another. If there are too few rows, layers that are still read take
+        // precedence over layers that wait for lower ones.
         let shown = (layers.filter { !$0.isRead } + layers.filter(\.isRead)).prefix(size.rows - 2)
         var bars = shown.sorted { $0.step.number < $1.step.number }.map { layer in
             ProgressBar(
@@ -84,27 +85,28 @@ struct ProgressBars: ProgressView {
         }
         var all = ProgressBar(label: "total", shortLabel: "all", done: bytes, of: total)
         if isSyncing {
-            (all.remark, all.shortRemark) = ("writing to the disk", "writing")
+            (all.note, all.shortNote) = ("writing to the disk", "writing")
         } else if bytes >= total {
-            (all.remark, all.shortRemark) = ("finishing", "finishing")
+            (all.note, all.shortNote) = ("finishing", "finishing")
         } else {
-            all.remark = rate.text(for: total - bytes)
-            all.shortRemark = rate.shortText(for: total - bytes)
+            all.note = rate.text(for: total - bytes)
+            all.shortNote = rate.shortText(for: total - bytes)
         }
         bars.append(all)
         Talk.drawStatus(layout.lines(bars, columns: size.columns))
     }
 }
 
-/// One bar, and what is said beside it.
+/// One bar, with a label before it and numbers and a note after it.
 struct ProgressBar {
     let label: String
-    /// Where there is little room.
+    /// For narrow terminals.
     let shortLabel: String
     let done: Int64
     let size: Int64
-    var remark = ""
-    var shortRemark = ""
+    var note = ""
+    /// For narrow terminals.
+    var shortNote = ""
 
     init(label: String, shortLabel: String, done: Int64, of size: Int64) {
         self.label = label
@@ -113,29 +115,29 @@ struct ProgressBar {
         self.size = size
     }
 
-    /// Bars below each other, all of one length.
+    /// The layout of several bars below each other, which all have the same length.
     struct Layout {
-        /// Shorter is no bar.
-        private static let leastBar = 8
+        /// The minimum length of a bar, in columns.
+        private static let minimumBar = 8
 
-        /// What stands beside the bars has taken so much, for each of the ways to say it: bars that change their length
-        /// with each number would be hard to look at.
+        /// The widest text so far before and after the bars, for each of the three forms. Widths never shrink, so that
+        /// the bars do not change their length with every number.
         private var widths = [(left: Int, right: Int)](repeating: (0, 0), count: 3)
 
-        /// As much of them as fits in the width.
+        /// Formats the bars in the longest form that fits the width.
         mutating func lines(_ bars: [ProgressBar], columns: Int) -> [String] {
-            // The last column stays free: a full line makes some terminals go on to the next.
+            // The last column stays free: some terminals wrap after a full line.
             let columns = max(1, columns - 1)
-            let long = bars.map { Words($0.label, $0.sizes, $0.remark) }
-            let middle = bars.map { Words($0.shortLabel, megabytes($0.done), $0.shortRemark) }
-            let short = bars.map { Words($0.shortLabel, "", $0.shortRemark) }
-            for (way, words) in [long, middle, short].enumerated() {
-                let left = words.map(\.left.utf8.count).reduce(widths[way].left, max)
-                let right = words.map(\.right.utf8.count).reduce(widths[way].right, max)
-                widths[way] = (left, right)
-                // Spaces, brackets, and the percentage.
+            let long = bars.map { Words($0.label, $0.sizes, $0.note) }
+            let middle = bars.map { Words($0.shortLabel, megabytes($0.done), $0.shortNote) }
+            let short = bars.map { Words($0.shortLabel, "", $0.shortNote) }
+            for (form, words) in [long, middle, short].enumerated() {
+                let left = words.map(\.left.utf8.count).reduce(widths[form].left, max)
+                let right = words.map(\.right.utf8.count).reduce(widths[form].right, max)
+                widths[form] = (left, right)
+                // 9 columns: two spaces, two brackets, and five for the percentage.
                 let bar = columns - left - (right > 0 ? right + 2 : 0) - 9
-                guard bar >= Self.leastBar else { continue }
+                guard bar >= Self.minimumBar else { continue }
                 return zip(bars, words).map {
                     $0.line(left: $1.left, padded: left, bar: bar, right: $1.right)
                 }
@@ -170,11 +172,11 @@ struct ProgressBar {
     private var sizes: String { "\(megabytes(min(done, size))) of \(megabytes(size))" }
 }
 
-/// How fast it goes, as of the last seconds.
+/// The average rate of the last seconds.
 private struct Rate {
     private static let window = Duration.seconds(5)
-    /// What is measured in less is no rate.
-    private static let least = Duration.milliseconds(500)
+    /// The shortest time that gives a meaningful rate.
+    private static let minimumSpan = Duration.milliseconds(500)
 
     private var samples = [(bytes: Int64, time: ContinuousClock.Instant)]()
 
@@ -184,7 +186,8 @@ private struct Rate {
     }
 
     private var bytesPerSecond: Double? {
-        guard let first = samples.first, let last = samples.last, last.time - first.time >= Self.least else {
+        guard let first = samples.first, let last = samples.last, last.time - first.time >= Self.minimumSpan
+        else {
             return nil
         }
         let rate = Double(last.bytes - first.bytes) / ((last.time - first.time) / .seconds(1))

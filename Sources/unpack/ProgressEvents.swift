@@ -4,12 +4,15 @@ internal import OCI
 internal import Programs
 internal import Unpacking
 
-/// An event a line, for programs. `docs/progress.md` says what each field means; fields may be added, and none goes.
+/// Progress for programs: one JSON object per line. `docs/progress.md` documents the fields. Fields may be added, and
+/// none is removed.
 struct ProgressEvents: ProgressView {
-    /// More often is of no use to anybody.
+    /// Minimum time between two `progressed` events of a layer.
     private static let interval = Duration.milliseconds(100)
 
-    private var running = [ChainID: (start: ContinuousClock.Instant, lastTold: ContinuousClock.Instant?)]()
+    private var running = [
+        ChainID: (start: ContinuousClock.Instant, lastReported: ContinuousClock.Instant?)
+    ]()
 
     private struct Event: Encodable {
         let event: String
@@ -46,7 +49,7 @@ struct ProgressEvents: ProgressView {
         case .receiving(let bytes):
             var line = Event("receiving")
             line.bytes = bytes
-            tell(line)
+            write(line)
         case .planned(let steps, let cached):
             var line = Event("planned")
             line.layers = steps.map {
@@ -55,21 +58,21 @@ struct ProgressEvents: ProgressView {
                     size: $0.descriptor.size, cached: cached.contains($0.chainID))
             }
             line.size = steps.reduce(0) { $0 + (cached.contains($1.chainID) ? 0 : $1.descriptor.size) }
-            tell(line)
-        case .waiting(let step): tell(Event("waiting", step))
+            write(line)
+        case .waiting(let step): write(Event("waiting", step))
         case .started(let step):
             running[step.chainID] = (.now, nil)
             var line = Event("started", step)
             line.size = step.descriptor.size
-            tell(line)
+            write(line)
         case .progressed(let step, let bytes): progress(step, bytes)
         case .warned(let step, let warning):
             var line = Event("warned", step)
             line.message = warning.description
-            tell(line)
+            write(line)
         case .committed(let step): finish("committed", step)
         case .read(let step): finish("read", step)
-        case .syncing: tell(Event("syncing"))
+        case .syncing: write(Event("syncing"))
         }
     }
 
@@ -77,17 +80,17 @@ struct ProgressEvents: ProgressView {
         var line = Event(name, step)
         line.size = step.descriptor.size
         line.seconds = running.removeValue(forKey: step.chainID).map { Self.seconds(since: $0.start) }
-        tell(line)
+        write(line)
     }
 
     private mutating func progress(_ step: LayerStep, _ bytes: Int64) {
         let now = ContinuousClock.now
-        if let last = running[step.chainID]?.lastTold, now - last < Self.interval { return }
-        running[step.chainID]?.lastTold = now
+        if let last = running[step.chainID]?.lastReported, now - last < Self.interval { return }
+        running[step.chainID]?.lastReported = now
         var line = Event("progressed", step)
         line.bytes = bytes
         line.size = step.descriptor.size
-        tell(line)
+        write(line)
     }
 
     func end(_ outcome: Result<ChainID?, UnpackError>) {
@@ -102,16 +105,16 @@ struct ProgressEvents: ProgressView {
             line.hint = error.hint
             line.status = error.code.exitStatus
         }
-        tell(line)
+        write(line)
     }
 
-    private func tell(_ event: Event) {
+    private func write(_ event: Event) {
         guard let line = try? encoded(event) else { return }
         Talk.write([line])
     }
 
     private static func seconds(since start: ContinuousClock.Instant) -> Double {
-        // Milliseconds are as much as anybody believes.
+        // Rounded to milliseconds.
         (((ContinuousClock.now - start) / .milliseconds(1)).rounded()) / 1000
     }
 }

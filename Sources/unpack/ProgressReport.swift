@@ -6,69 +6,69 @@ internal import Programs
 internal import Streams
 internal import Unpacking
 
-/// How much is said while an image is unpacked, and in which form.
+/// The options for progress and messages on stderr.
 struct ProgressOptions: ParsableArguments {
     @Option(
         name: .customLong("progress"),
         help: Settings.progress.help(
             """
-            What is said meanwhile: bars on a terminal and lines elsewhere (auto), a line a layer (plain), an event a \
-            line (json) or nothing (none, as with --quiet).
+            Progress on stderr: bars on a terminal and lines elsewhere (auto), one line per layer (plain), one JSON event \
+            per line (json), or only warnings (none).
             """, valueName: "auto|plain|json|none"),
         completion: .list(ProgressStyle.allCases.map(\.rawValue)))
     var style: String?
 
-    @OptionGroup var talk: TalkOptions
+    @OptionGroup var verbosity: TalkOptions
 
     fileprivate func view() throws -> any ProgressView {
         let style = try Settings.progress.resolve(style)
-        if talk.quiet { return NoProgress(tellsWarnings: false) }
+        if verbosity.quiet { return NoProgress(showsWarnings: false) }
         switch style {
-        case .none: return NoProgress(tellsWarnings: true)
+        case .none: return NoProgress(showsWarnings: true)
         case .json: return ProgressEvents()
         case .plain: return ProgressLines()
-        case .auto: return Self.isForPerson ? ProgressBars() : ProgressLines()
+        case .auto: return Self.isInteractive ? ProgressBars() : ProgressLines()
         }
     }
 
-    /// Bars are for somebody who looks at a terminal that can draw them, and wants no lines for a program.
-    fileprivate static var isForPerson: Bool {
+    /// Whether stderr is a terminal that can draw bars, and messages are text.
+    fileprivate static var isInteractive: Bool {
         guard Console.errorIsTerminal, Talk.format == .text else { return false }
-        // https://no-color.org; and what runs jobs may give them a terminal that is only a log.
+        // NO_COLOR: https://no-color.org. CI: some CI services give a job a terminal whose output is only logged.
         return ["NO_COLOR", "CI"].allSatisfy { environment($0) == nil }
             && environment("TERM") ?? "dumb" != "dumb"
     }
 }
 
-/// What watches an unpack. Told of one thing at a time.
+/// A way to show progress. Its methods are called by one thread at a time.
 protocol ProgressView: Sendable {
     mutating func take(_ event: UnpackEvent)
     mutating func end(_ outcome: Result<ChainID?, UnpackError>)
 }
 
-/// Shows what happens while an image is unpacked; told from several threads.
+/// Shows progress while an image is unpacked or inspected. Events may come from several threads.
 final class ProgressReport: Sendable {
     private let view: Guarded<any ProgressView>
 
     init(_ options: ProgressOptions) throws { view = Guarded(try options.view()) }
 
-    /// For commands that only look: bars for a person who waits, and warnings.
-    init(_ talk: TalkOptions) {
+    /// For inspection commands: bars on a terminal, and warnings.
+    init(_ verbosity: TalkOptions) {
         view = Guarded(
-            !talk.quiet && ProgressOptions.isForPerson
-                ? ProgressBars() : NoProgress(tellsWarnings: !talk.quiet))
+            !verbosity.quiet && ProgressOptions.isInteractive
+                ? ProgressBars() : NoProgress(showsWarnings: !verbosity.quiet))
     }
 
     func take(_ event: UnpackEvent) { view.withLock { $0.take(event) } }
 
-    /// Watches work to its end, says how it has ended, and leaves the terminal as it was found.
+    /// Runs work, reports its outcome, and removes the bars from the terminal.
     func watch<Value>(_ body: () throws -> Value) throws -> Value {
         let outcome = Result(catching: body)
         view.withLock { view in
             switch outcome {
             case .success(let value): view.end(.success((value as? any FinishedImage)?.chainID))
             case .failure(let error as UnpackError): view.end(.failure(error))
-            // A command's own way to end.
+            // ExitCode and CleanExit: the command ends with a status of its own.
             case .failure: view.end(.success(nil))
             }
         }
@@ -76,18 +76,18 @@ final class ProgressReport: Sendable {
     }
 }
 
-/// Nothing but warnings, or not even these.
+/// No progress: warnings only, or nothing.
 struct NoProgress: ProgressView {
-    let tellsWarnings: Bool
+    let showsWarnings: Bool
 
     func take(_ event: UnpackEvent) {
-        if tellsWarnings, case .warned(let step, let warning) = event { tell(warning, of: step) }
+        if showsWarnings, case .warned(let step, let warning) = event { logWarning(warning, of: step) }
     }
 
     func end(_ outcome: Result<ChainID?, UnpackError>) {}
 }
 
-/// A line a layer, when it is there.
+/// Progress as lines: one per layer, when it is committed.
 struct ProgressLines: ProgressView {
     private var isReceiving = false
     private var starts = [ChainID: ContinuousClock.Instant]()
@@ -101,9 +101,9 @@ struct ProgressLines: ProgressView {
             if !cached.isEmpty, cached.count < steps.count {
                 Talk.say("\(cached.count) of \(steps.count) layers are there already")
             }
-        case .waiting(let step): tellWait(for: step)
+        case .waiting(let step): logWait(for: step)
         case .started(let step): starts[step.chainID] = .now
-        case .warned(let step, let warning): tell(warning, of: step)
+        case .warned(let step, let warning): logWarning(warning, of: step)
         case .committed(let step):
             let elapsed = starts.removeValue(forKey: step.chainID).map { ContinuousClock.now - $0 }
             let seconds = tenths((elapsed ?? .zero) / .seconds(1))
@@ -115,14 +115,14 @@ struct ProgressLines: ProgressView {
     func end(_ outcome: Result<ChainID?, UnpackError>) {}
 }
 
-func tell(_ warning: LayerWarning, of step: LayerStep) {
+func logWarning(_ warning: LayerWarning, of step: LayerStep) {
     let text = "\(step.name): \(warning.description)"
     Talk.say(Remark(level: .warning, message: text), lines: ["unpack: warning: \(text)"])
 }
 
-func tellWait(for step: LayerStep) { Talk.say("\(step.name): waiting for another process that unpacks it") }
+func logWait(for step: LayerStep) { Talk.say("\(step.name): waiting for another process that unpacks it") }
 
-/// A size as people compare them: `1.2 MB`, decimal.
+/// Formats a number of bytes in decimal units: `1.2 MB`.
 func megabytes(_ bytes: Int64) -> String {
     let units = ["B", "kB", "MB", "GB", "TB"]
     var value = Double(bytes)
@@ -134,6 +134,7 @@ func megabytes(_ bytes: Int64) -> String {
     return unit == 0 ? "\(bytes) B" : "\(tenths(value)) \(units[unit])"
 }
 
+/// Formats a number with one decimal.
 func tenths(_ value: Double) -> String {
     let rounded = Int((value * 10).rounded())
     return "\(rounded / 10).\(rounded % 10)"

@@ -7,7 +7,7 @@ internal import Programs
 internal import SystemPackage
 internal import Unpacking
 
-/// A result in the forms that `--format` names.
+/// Formats a result as `--format` requests.
 struct ResultPrinter {
     private let result: UnpackResult
     private let store: StoreOptions
@@ -40,11 +40,11 @@ struct ResultPrinter {
         }
     }
 
-    /// A script whose argument is the target, unless that is known.
+    /// A shell script. Its argument is the target, unless `--target` is given.
     private func shellScript() throws -> String {
         let place = try target.map { target in try attempt { try ShellWord(plain: target.string).text } }
         let performed = try performedMount()
-        // What mount(8) cannot do is performed whole.
+        // If mount(8) cannot perform one of the mounts, `unpack mount` performs all of them.
         let calls = try attempt {
             let lines = try result.mounts.map {
                 try MountLine($0, form: .ofThisKernel, target: nil, performed: []).words
@@ -63,7 +63,7 @@ struct ResultPrinter {
     private func systemdUnit() throws -> String {
         guard result.mounts.count == 1 else {
             throw UnpackError(
-                .usage, "several mounts on one directory are no unit", hint: "choose --format shell")
+                .usage, "a systemd unit cannot have several mounts", hint: "choose --format shell")
         }
         let root = try store.rootPath()
         return try inFile { mount, target throws(MountLine.Failure) in
@@ -73,7 +73,7 @@ struct ResultPrinter {
         }
     }
 
-    /// What it is, on one line that cannot end a comment.
+    /// A description on one line, so that it can stand in a comment.
     private var title: String {
         let name = result.reference.map { escaped($0.utf8) + ", " } ?? ""
         return "Root file system of \(name)\(result.image.descriptor.digest)"
@@ -81,13 +81,13 @@ struct ResultPrinter {
 
     private func inFile(_ text: (Mount, FilePath) throws(MountLine.Failure) -> String) throws -> String {
         guard let target else {
-            throw UnpackError(.usage, "it needs to know where", hint: "add --target DIR")
+            throw UnpackError(.usage, "this format needs a target", hint: "add --target DIR")
         }
         return try result.mounts.map { mount in try attempt { try text(mount, target) } }.joined(
             separator: "\n")
     }
 
-    /// One line of words that a shell needs no quotes for.
+    /// One command line, of words that a shell takes without quotes.
     private func mountLine() throws -> String {
         let performed = try performedMount()
         return try attempt {
@@ -102,9 +102,9 @@ struct ResultPrinter {
         try result.layers.reversed().map { try Self.line($0.path) }.joined(separator: "\n")
     }
 
-    /// A path as a line of its own, for a program that reads lines: nothing in it is escaped.
+    /// A path as a line of its own, for a program that reads lines. It is not escaped.
     ///
-    /// - Throws: `.usage` for a path that breaks the line, or that a terminal would not show as it is.
+    /// - Throws: `.usage` for a path with a line break or another character that needs escaping, or that is not UTF-8.
     static func line(_ path: FilePath) throws -> String {
         guard printable(path.string) == path.string, FilePath(path.string) == path else {
             throw UnpackError(
@@ -135,7 +135,7 @@ struct ResultPrinter {
     }
 }
 
-/// The shape of `--format json`.
+/// The document that `--format json` prints.
 private struct ResultDocument: Encodable {
     var schemaVersion = 1
     let image: Image

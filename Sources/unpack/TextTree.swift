@@ -1,9 +1,9 @@
 internal import Kernel
 
-/// Lines as a tree: what belongs to something stands below it.
+/// A tree of lines, drawn with box-drawing characters.
 struct TextTree {
     let text: String
-    /// Whether it is of less interest.
+    /// Whether the line is drawn faint on a terminal.
     let isFaint: Bool
     var children: [TextTree]
 
@@ -13,7 +13,7 @@ struct TextTree {
         self.children = children
     }
 
-    /// - Parameter width: columns that there are at most; nil cuts nothing, for programs.
+    /// - Parameter width: the maximum width of a line, in columns; nil if stdout is not a terminal: nothing is cut.
     func lines(width: Int?) -> [(text: String, isFaint: Bool)] {
         var lines = [(String, Bool)]()
         append(to: &lines, first: "", rest: "", width)

@@ -5,11 +5,10 @@ internal import Mounts
 internal import OCI
 internal import Programs
 internal import Snapshots
-internal import Streams
 internal import SystemPackage
 internal import Unpacking
 
-/// The main job, `unpack IMAGE`.
+/// `unpack IMAGE`: unpacks an image, and prints how to mount it.
 struct UnpackCommand: NamespacedCommand {
     static let hiddenName = "unpack-image"
 
@@ -23,8 +22,8 @@ struct UnpackCommand: NamespacedCommand {
             unpack COMMAND --help
             """,
         discussion: """
-            Every blob is read once and verified in that pass; each layer becomes a snapshot under its chain ID. What \
-            is printed mounts the root file system, read-only unless --rw is given:
+            Every blob is verified while it is unpacked; each layer becomes a snapshot named by its chain ID. The \
+            printed line mounts the root file system, read-only unless --rw is given:
 
               sudo $(sudo unpack IMAGE) /mnt/rootfs
               line=$(sudo unpack IMAGE --target /mnt/rootfs) && sudo sh -ec "$line"
@@ -32,20 +31,20 @@ struct UnpackCommand: NamespacedCommand {
             Exit status: 0 done, 64 usage, 65 the image is wrong, 66 not found, 69 not possible here, 70 a bug, \
             74 I/O or no space, 75 the store is busy, 77 not permitted, 130 and 143 interrupted.
 
-            What flags do not say the environment may, or \(ConfigurationFile.defaultPath): `unpack config` shows it.
+            Defaults of flags can be set in the environment and in \(ConfigurationFile.defaultPath): see `unpack config`.
 
-            To look into images: inspect, ls, why, diff. To mount: mount, umount, run-in-namespace. The store: images, rm, \
-            prune, verify, snapshot. This machine: doctor, config. `unpack COMMAND --help` tells more.
+            Inspecting images: inspect, ls, why, diff. Mounting: mount, umount, run-in-namespace. The store: images, rm, \
+            prune, verify, snapshot. This machine: doctor, config. `unpack COMMAND --help` describes a command.
             """,
         shouldDisplay: false)
 
     enum Format: String, ExpressibleByArgument, CaseIterable {
         case mount, shell, json, containerd, fstab, systemd, mstack, path
 
-        /// Whether paths stand in it as words.
+        /// Whether the output is for a shell or a configuration file, in which a path must be a plain word.
         var isWords: Bool { ![.json, .containerd, .path].contains(self) }
 
-        /// Whether it makes no sense without a place to mount on.
+        /// Whether the output always has a mount point in it.
         var needsTarget: Bool { [.fstab, .systemd, .mstack].contains(self) }
     }
 
@@ -58,28 +57,29 @@ struct UnpackCommand: NamespacedCommand {
     @Option(
         name: .customLong("rw"),
         help: ArgumentHelp(
-            "Make (or use again) the writable snapshot of this key on top of it.", valueName: "key"))
+            "Create or reuse the writable snapshot with this key on top of the image.", valueName: "key"))
     var writableKey: String?
 
     @Option(
         help: ArgumentHelp(
             """
-            mount: one line for a shell. shell: a script, whose argument is the target. json: everything. containerd: the mounts \
-            as `ctr snapshots prepare --mounts` prints them. fstab, systemd: for those, with --target. mstack: a script that \
-            makes the directory of systemd.mstack(7) that --target names. path: the layers' directories, topmost first.
+            mount: one line for a shell. shell: a script, whose argument is the target. json: the complete result. containerd: \
+            the mounts as `ctr snapshots prepare --mounts` prints them. fstab: a line of fstab(5). systemd: a mount unit. \
+            mstack: a script that creates the directory of systemd.mstack(7) that --target names. path: the layers' \
+            directories, topmost first. fstab, systemd and mstack need --target.
             """, valueName: "name"))
     var format: Format = .mount
 
     @Option(
-        help: ArgumentHelp("Where it will be mounted; printed into the line.", valueName: "dir"),
+        help: ArgumentHelp("The mount point to put into the printed line.", valueName: "dir"),
         completion: .directory)
     var target: String?
 
     @Option(
         help: ArgumentHelp(
             """
-            Make an OCI runtime bundle: config.json, and rootfs as the target of the line. Writable, with a snapshot of the \
-            bundle's own, unless --rw names another.
+            Create an OCI runtime bundle: config.json, and rootfs as the target of the line. The mount is writable, with a \
+            snapshot of the bundle's own, unless --rw names another.
             """, valueName: "dir"))
     var bundle: String?
 
@@ -87,7 +87,7 @@ struct UnpackCommand: NamespacedCommand {
         name: .customLong("annotation-labels"),
         help: Settings.annotationLabels.help(
             """
-            Which labels of the image become annotations in the bundle's config.json: those that no runtime is known to act on \
+            Labels of the image that become annotations in the bundle's config.json: those that no known runtime acts on \
             (safe), all, or none.
             """, valueName: "safe|all|none"),
         completion: .list(AnnotationLabels.allCases.map(\.rawValue)))
@@ -97,38 +97,39 @@ struct UnpackCommand: NamespacedCommand {
         name: [.customShort("o"), .long],
         help: ArgumentHelp(
             """
-            Unpack with no store and no snapshots: into one plain directory, which must be empty or not there yet, or to one \
-            reproducible tar (FILE.tar, or - for stdout), which no root is needed for. $SOURCE_DATE_EPOCH is the latest time \
-            of a file in the tar.
+            Unpack without a store: into one plain directory, which must be empty or missing, or to one reproducible tar \
+            (FILE.tar, or - for stdout), which needs no root. $SOURCE_DATE_EPOCH is the latest modification time in the tar.
             """, valueName: "dir|file.tar|-"), completion: .file())
     var output: String?
 
     @OptionGroup var limits: LimitOptions
     @OptionGroup var durability: DurabilityOptions
-    @OptionGroup var talk: ProgressOptions
+    @OptionGroup var progressOptions: ProgressOptions
 
     var needsNamespace: Bool {
-        if let output, case .tar? = try? OutputPlace(output) { return false }
+        if let output, case .tar? = try? OutputDestination(output) { return false }
         return true
     }
 
-    var farewell: String? {
-        if talk.talk.quiet { return nil }
-        if output != nil { return "look at it, and remove it, inside of 'unpack run-in-namespace -- sh'" }
+    var completionNote: String? {
+        if progressOptions.verbosity.quiet { return nil }
+        if output != nil {
+            return "the files have owners of a user namespace: inspect and remove them inside"
+                + " 'unpack run-in-namespace -- sh'"
+        }
         guard format.isWords else { return nil }
-        return "that is for a user namespace: run it inside of 'unpack run-in-namespace -- sh'"
+        return "the mount works in a user namespace only: run it inside 'unpack run-in-namespace -- sh'"
     }
 
     func run() throws {
         try refuseCommand()
         try checkDestinations()
-        if let output = try output.map(OutputPlace.init) { return try job(nil).write(to: output) }
+        if let output = try output.map(OutputDestination.init) { return try job(nil).write(to: output) }
         let root = try store.rootPath()
         let bundle = try bundle.map { Bundle(try absoluteName($0, of: "--bundle")) }
-        // Before any work, as for the target.
+        // Every argument is checked before any work.
         _ = try Settings.annotationLabels.resolve(annotationLabels)
         let target = try bundle?.rootfs ?? target.map { try absolutePath($0, of: "--target") }
-        // Before any work: a line that cannot be printed is no surprise for the end of it.
         if format.isWords { try attempt { try MountLine.check([root] + (target.map { [$0] } ?? [])) } }
         if format == .path { _ = try ResultPrinter.line(root) }
         let openBundle = try bundle?.open()
@@ -142,7 +143,7 @@ struct UnpackCommand: NamespacedCommand {
         let labels = try Settings.annotationLabels.resolve(annotationLabels)
         let isNew = try bundle.write(
             result, root: try store.rootPath(), snapshotter: store.snapshotterName, labels: labels)
-        if talk.talk.quiet { return }
+        if progressOptions.verbosity.quiet { return }
         if !isNew { return Talk.say("the bundle's config.json is kept as it is") }
         let config = result.image.config
         warn(
@@ -155,23 +156,26 @@ struct UnpackCommand: NamespacedCommand {
             "a variable is NAME=VALUE")
     }
 
-    /// Says what of an image is not in its config.json, if there is any.
+    /// Logs a warning that names the parts of an image that are not in its config.json; nothing if there are none.
     private func warn(_ what: String, _ omitted: [String], _ remedy: String) {
         if omitted.isEmpty { return }
-        let names = omitted.prefix(Self.mostNames).map { "'\(escaped($0.utf8.prefix(Self.longestName)))'" }
+        let names = omitted.prefix(Self.maximumNames).map {
+            "'\(escaped($0.utf8.prefix(Self.maximumNameLength)))'"
+        }
         let more = omitted.count > names.count ? " and \(omitted.count - names.count) more" : ""
         let text = "\(what): \(names.joined(separator: ", "))\(more) (\(remedy))"
         Talk.say(Remark(level: .warning, message: text), lines: ["unpack: warning: \(text)"])
     }
 
-    /// Names in one warning, of which an image may have any number, and bytes of each.
-    private static let mostNames = 10
-    private static let longestName = 100
+    /// Names in one warning: a hostile image has any number of them.
+    private static let maximumNames = 10
+    /// In bytes.
+    private static let maximumNameLength = 100
 
     private func job(_ key: String?) -> UnpackJob {
         UnpackJob(
             image: image, selection: selection, store: store, limits: limits, durability: durability,
-            talk: talk, writableKey: key)
+            progressOptions: progressOptions, writableKey: key)
     }
 
     private func checkDestinations() throws {
@@ -183,79 +187,26 @@ struct UnpackCommand: NamespacedCommand {
             )
         }
         if output != nil, writableKey != nil || format != .mount {
-            throw UnpackError(.usage, "--rw and --format are about snapshots, and --output makes none")
+            throw UnpackError(.usage, "--rw and --format apply to snapshots, and --output makes none")
         }
         if annotationLabels != nil, bundle == nil {
             throw UnpackError(
-                .usage, "--annotation-labels is about a bundle's config.json", hint: "add --bundle DIR")
+                .usage, "--annotation-labels applies to a bundle's config.json", hint: "add --bundle DIR")
         }
         if format.needsTarget, target == nil, bundle == nil {
             throw UnpackError(
-                .usage, "--format \(format.rawValue) needs to know where", hint: "add --target DIR")
+                .usage, "--format \(format.rawValue) needs a target", hint: "add --target DIR")
         }
     }
 }
 
 extension UnpackCommand {
-    /// `unpack --root DIR images` asks for a command, and not for an image of that name.
+    /// Refuses an image with the name of a command, as in `unpack --root DIR images`.
     private func refuseCommand() throws {
         let commands = RootCommand.configuration.subcommands.compactMap { $0.configuration.commandName }
         guard commands.contains(image), (try? FilePath(image).resolved()) == nil else { return }
         throw UnpackError(
-            .usage, "'\(image)' is a command, and stands before its options",
+            .usage, "'\(image)' is a command, and must come before its options",
             hint: "unpack \(image) [options]; an image of this name is ./\(image)")
-    }
-}
-
-/// An unpack as the command line asks for one, with what is said meanwhile.
-struct UnpackJob {
-    let image: String
-    let selection: SelectionOptions
-    let store: StoreOptions
-    let limits: LimitOptions
-    let durability: DurabilityOptions
-    let talk: ProgressOptions
-    let writableKey: String?
-
-    func run() throws -> UnpackResult {
-        try watched { request, cancellation, progress in
-            try Unpacker(
-                request, cancellation: cancellation, logger: talk.talk.logger, onEvent: { progress.take($0) }
-            ).run()
-        }
-    }
-
-    /// Without a store.
-    func write(to output: OutputPlace) throws {
-        _ = try watched { request, cancellation, progress in
-            switch output {
-            case .directory(let path):
-                try TreeOutput(
-                    request, to: path, cancellation: cancellation, logger: talk.talk.logger,
-                    onEvent: { progress.take($0) }
-                ).run()
-            case .tar(let place):
-                try TarOutput(
-                    request, to: place, latest: try sourceDateEpoch(), cancellation: cancellation,
-                    onEvent: { progress.take($0) }
-                ).run()
-            }
-        }
-    }
-
-    private func watched<Value>(
-        _ body: (UnpackRequest, Cancellation, ProgressReport) throws -> Value
-    ) throws -> Value {
-        let (source, selector) = try selection.resolve(image)
-        let request = UnpackRequest(
-            image: source, selector: selector, root: try store.rootPath(),
-            snapshotter: try store.snapshotterName,
-            durability: try durability.sync, writableKey: writableKey, limits: try limits.limits(),
-            jobs: try limits.jobCount())
-        // Before the first thread starts. A wish to stop is heard between two entries, and leaves a clean store.
-        let cancellation = Cancellation()
-        try attempt { try Process.onTermination { cancellation.cancel(signal: $0) } }
-        let progress = try ProgressReport(talk)
-        return try progress.watch { try body(request, cancellation, progress) }
     }
 }

@@ -6,37 +6,38 @@ internal import Snapshots
 internal import Streams
 internal import Unpacking
 
+/// Compares committed snapshots with their records, and repairs damaged ones from an image.
 struct VerifyCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
         commandName: "verify",
-        abstract: "Read committed snapshots, and name everything that is not as it was recorded.",
+        abstract: "Compare committed snapshots with their records, and print every difference.",
         discussion: """
-            The exit status is fsck's: 0 nothing is wrong, 1 damage was repaired, 4 damage is left, 8 the work could not \
-            be done, 16 the command line is wrong, 32 it was interrupted; sums of them are possible.
+            The exit status is that of fsck(8), or a sum of these: 0 no damage, 1 damage was repaired, 4 damage remains, \
+            8 operational error, 16 usage error, 32 interrupted.
 
-            A layer is recorded when it is unpacked with --sync fs; one that was not is recorded by its first verification. \
-            Contents are recorded by SHA-256; records of earlier versions have a CRC-32, which finds what a disk does to bytes \
-            and not forged content.
+            A layer is recorded when it is unpacked with --sync fs, else by its first verification. Records have the SHA-256 \
+            of each file's content. Records of earlier versions have a CRC-32, which detects damage on a disk but not forged \
+            content.
             """)
 
     @Argument(
-        help: "Images (references or manifest digests) or snapshots. Without one everything is verified.")
+        help: "Images (references or manifest digests) or snapshots; by default all are verified.")
     var names: [String] = []
 
     @Option(
         help: ArgumentHelp(
-            "Unpack damaged layers again from this image.", valueName: "image"),
+            "Unpack damaged layers again, from this image.", valueName: "image"),
         completion: .file())
     var repair: String?
 
     @OptionGroup var selection: SelectionOptions
     @OptionGroup var store: StoreOptions
-    @OptionGroup var talk: TalkOptions
+    @OptionGroup var verbosity: TalkOptions
 
     @Flag(help: "Print one JSON document.")
     var json = false
 
-    /// fsck(8).
+    /// The bits of the exit status (fsck(8)).
     private enum Bits {
         static let repaired: Int32 = 1
         static let damaged: Int32 = 4
@@ -46,7 +47,7 @@ struct VerifyCommand: NamespacedCommand {
     }
 
     func run() throws {
-        var report = VerificationReport(isQuiet: talk.quiet, asJSON: json)
+        var report = VerificationReport(isQuiet: verbosity.quiet, asJSON: json)
         var status: Int32 = 0
         do {
             try verify(&report)
@@ -87,15 +88,15 @@ struct VerifyCommand: NamespacedCommand {
     }
 }
 
-/// What a verification has found: each difference on stdout, what is going on on stderr.
+/// Prints the result of a verification: differences on stdout, progress and hints on stderr.
 private struct VerificationReport {
     let isQuiet: Bool
     let asJSON: Bool
     private(set) var repaired = 0
     private(set) var damaged = 0
-    /// Damaged ones that nobody has tried to repair.
-    private var unattended = 0
-    /// Those whose record is of an earlier version.
+    /// Damaged snapshots for which no repair was tried.
+    private var unrepaired = 0
+    /// Intact snapshots whose record has CRC-32 checksums, of an earlier version.
     private var weak = 0
     private var document = Document(snapshots: [])
     private var differences = [String]()
@@ -113,10 +114,10 @@ private struct VerificationReport {
         let name: String
         /// `intact`, `recorded`, `repaired` or `damaged`.
         let state: String
-        /// Of an intact one, how the content of files was compared: `sha256` or `crc32`.
+        /// How the contents of an intact snapshot were compared: `sha256` or `crc32`.
         let strength: String?
         let differences: [String]
-        /// Why it was not repaired.
+        /// Why the snapshot was not repaired.
         let reason: String?
     }
 
@@ -124,14 +125,14 @@ private struct VerificationReport {
         switch event {
         case .started(let info, let number, let count):
             differences = []
-            tell("\(number) of \(count): \(escaped(info.name.utf8))")
+            log("\(number) of \(count): \(escaped(info.name.utf8))")
         case .found(let info, let finding):
             if asJSON {
                 differences.append(finding.description)
             } else {
                 try? say(printable("\(escaped(info.name.utf8)): \(finding)"))
             }
-        case .repairing(let step): tell("unpacking \(step.name) again")
+        case .repairing(let step): log("unpacking \(step.name) again")
         case .ended(let info, let outcome): end(info, outcome)
         }
     }
@@ -144,19 +145,21 @@ private struct VerificationReport {
         case .intact(let paths, .digest):
             state = "intact"
             strength = "sha256"
-            tell("  \(paths) paths, as recorded")
+            log("  \(paths) paths, as recorded")
         case .intact(let paths, .checksum):
             state = "intact"
             strength = "crc32"
             weak += 1
-            tell("  \(paths) paths, as recorded; contents by CRC-32 alone, to which they can be forged")
+            log(
+                "  \(paths) paths, as recorded; contents compared by CRC-32, which does not detect forged content"
+            )
         case .recorded:
             state = "recorded"
-            tell("  there was no record to compare it with: recorded now")
+            log("  no record to compare with: recorded now")
         case .repaired:
             state = "repaired"
             repaired += 1
-            tell("  repaired")
+            log("  repaired")
         case .damaged(let why):
             state = "damaged"
             damaged += 1
@@ -164,7 +167,7 @@ private struct VerificationReport {
             if let why {
                 ErrorReport(why.prefixed(with: "\(escaped(info.name.utf8)) was not repaired: ")).say()
             } else {
-                unattended += 1
+                unrepaired += 1
             }
         }
         document.snapshots.append(
@@ -176,19 +179,19 @@ private struct VerificationReport {
     func end() throws {
         if asJSON { return try say(try attempt { try encoded(document) }) }
         if weak > 0, !isQuiet {
-            give(hint: "remove images with 'unpack rm' and unpack them again: then SHA-256 is recorded")
+            log(hint: "remove images with 'unpack rm' and unpack them again to record SHA-256")
         }
-        if unattended > 0 {
-            give(
+        if unrepaired > 0 {
+            log(
                 hint:
-                    "'unpack verify --repair IMAGE' unpacks damaged layers again; or remove the image and unpack it anew"
+                    "'unpack verify --repair IMAGE' unpacks damaged layers again; or remove the image and unpack it again"
             )
         }
     }
 
-    private func give(hint: String) {
+    private func log(hint: String) {
         Talk.say(Remark(level: .info, hint: hint), lines: ["hint: \(hint)"])
     }
 
-    private func tell(_ text: String) { if !isQuiet { Talk.say(Remark(level: .info, message: text)) } }
+    private func log(_ text: String) { if !isQuiet { Talk.say(Remark(level: .info, message: text)) } }
 }

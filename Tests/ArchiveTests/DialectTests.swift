@@ -4,14 +4,14 @@ import TestSupport
 import Testing
 
 extension TarEntry {
-    /// As before POSIX: nothing behind the link name.
+    /// A header of the format before POSIX: no fields after the link name.
     fileprivate func v7() -> TarEntry { editing { $0.replaceSubrange(257..<512, with: zeros(255)) } }
 
-    /// With GNU's magic, and other bytes where its times are and a prefix would be.
-    fileprivate func gnu(_ behind: Bytes = "") -> TarEntry {
+    /// A header with GNU's magic, and other bytes in the place of its times and of ustar's prefix.
+    fileprivate func gnu(_ tail: Bytes = "") -> TarEntry {
         editing { header in
             header.replaceSubrange(257..<265, with: Array("ustar  \0".utf8))
-            header.replaceSubrange(345..<345 + behind.array.count, with: behind.array)
+            header.replaceSubrange(345..<345 + tail.array.count, with: tail.array)
         }
     }
 
@@ -19,7 +19,7 @@ extension TarEntry {
         editing { $0.replaceSubrange(345..<345 + prefix.array.count, with: prefix.array) }
     }
 
-    /// A whole extended header of its own, before the next entry.
+    /// A separate extended header, before the next entry.
     fileprivate static func extended(_ type: Character, _ contents: Bytes) -> TarEntry {
         var entry = TarEntry(type, "extended")
         entry.contents = contents
@@ -35,7 +35,7 @@ private func zeros(_ count: Int) -> [UInt8] { [UInt8](repeating: 0, count: count
 
 private func repeated(_ text: String, _ count: Int) -> Bytes { Bytes(String(repeating: text, count: count)) }
 
-/// Entries, and what is read of them.
+/// Entries and the expected lines.
 struct ReadRow: Sendable, CustomStringConvertible {
     let description: String
     let entries: [TarEntry]
@@ -52,8 +52,9 @@ struct ReadRow: Sendable, CustomStringConvertible {
     }
 }
 
-@Suite("Dialects of tar") struct DialectTests {
-    /// What has a size and no data, in each dialect; sizes of a block and more, so that a reader that skips it misses an entry.
+@Suite("Formats of tar") struct DialectTests {
+    /// Entries with a size but no data, in each format. The sizes span whole blocks, so that a reader that skips data
+    /// misses an entry.
     static let sizesWithoutData: [TarEntry] = [
         .file("old", "1").v7(), .directory("od").v7().stating(size: 700),
         .hardLink("oh", to: "old").v7().stating(size: 1), .file("od2/").type(0).v7().stating(size: 9),
@@ -63,7 +64,7 @@ struct ReadRow: Sendable, CustomStringConvertible {
         .directory("gd").gnu().stating(size: 1), .symlink("gl", to: "g").gnu().stating(size: 600),
     ]
 
-    /// Headers that say nothing more than others do.
+    /// Extended headers that are repeated or empty.
     static let repetitions: [TarEntry] = [
         .extended("L", "long\0"), .extended("L", "long\0"), .file("short", "1").gnu(),
         .extended("K", "old\0"), .extended("L", "link\0"), .extended("K", "old\0"), .extended("L", "link\0"),
@@ -71,8 +72,8 @@ struct ReadRow: Sendable, CustomStringConvertible {
         .file("last", "3"),
     ]
 
-    /// GNU tar lists another tree than it extracts; the others do not.
-    @Test("What has a size and no data is followed by the next header, in every dialect")
+    /// GNU tar lists a different tree than it extracts; the other readers do not.
+    @Test("An entry without data is followed by the next header in every format, whatever its size")
     func sizes() throws {
         for blockSize in [512, 1000, 1 << 20] {
             let entries = try ArchiveTests.read(
@@ -84,7 +85,7 @@ struct ReadRow: Sendable, CustomStringConvertible {
                     "- g 1 3", "h gh -> f", "d gd", "l gl -> g",
                 ])
         }
-        // The mark of PAX goes with a header of another dialect, as libarchive has it.
+        // A header of another format ends libarchive's PAX mode.
         let mixed = try ArchiveTests.read(
             .file("f").pax("a", "b"), .hardLink("h", to: "f").gnu().stating(size: 3),
             .hardLink("i", to: "f").stating(size: 3), .character("c", 1, 3).stating(size: 5),
@@ -92,7 +93,7 @@ struct ReadRow: Sendable, CustomStringConvertible {
         #expect(mixed.map(\.line) == ["- f 0", "h h -> f", "h i -> f", "c c 1:3", "h j -> f"])
     }
 
-    @Test("A second long name that is the first, and an extended header without records, change nothing")
+    @Test("A repeated identical long name and an extended header without records change nothing")
     func repeatedHeaders() throws {
         for blockSize in [512, 1000, 1 << 20] {
             let entries = try ArchiveTests.read(LayerBuilder(Self.repetitions).tar, blockSize: blockSize)
@@ -101,7 +102,7 @@ struct ReadRow: Sendable, CustomStringConvertible {
     }
 
     @Test(
-        "Each prefix of Go before 1.8 is read, however far it reaches",
+        "A prefix of Go before 1.8 is read at any length",
         arguments: [40, 41, 42, 100, 131, 137, 138, 150, 155], [512, 1000, 1 << 20])
     func goPrefixes(length: Int, blockSize: Int) throws {
         let prefix = String(repeating: "dir/", count: 40).prefix(length - 1) + "x"
@@ -119,7 +120,7 @@ struct ReadRow: Sendable, CustomStringConvertible {
     }
 
     @Test(
-        "Each dialect's names, links and bodies are read by its own rules",
+        "Names, links and bodies are read by the rules of each format",
         arguments: [
             ReadRow(
                 "before POSIX", .file("f", "1").v7(), .file("old/").type(0).v7(),
@@ -151,7 +152,7 @@ struct ReadRow: Sendable, CustomStringConvertible {
                 .extended("L", "h\0"), .extended("K", "long/name\0"), .hardLink("s", to: "t"),
                 reads: "- long/name 1 1", "l link -> target", "h h -> long/name"),
             ReadRow(
-                "a link name for what is no link", .extended("K", "target\0"), .file("f", "1"),
+                "a link name for other types than links", .extended("K", "target\0"), .file("f", "1"),
                 .file("g", "2").pax("linkpath", "target"), .directory("d").pax("linkpath", "target"),
                 reads: "- f 1 1", "- g 1 2", "d d"),
             ReadRow(
@@ -179,7 +180,7 @@ struct ReadRow: Sendable, CustomStringConvertible {
                 reads: "- \(repeated("n", 255)) 0", "- \(repeated("n", 255)) 0",
                 "- \(repeated(String(repeating: "d", count: 255) + "/", 40))f 0"),
             ReadRow(
-                "names are bytes, whatever a record says of them",
+                "names are bytes, regardless of hdrcharset",
                 .file([0x66, 0xE9]), .file("a\nb"), .file("c").pax("path", [0xFF, 0xFE]),
                 .file("c").pax("hdrcharset", "BINARY").pax("path", [0xE9]),
                 .file("c").pax("hdrcharset", "ISO-IR 10646 2000 UTF-8").pax("path", "é"),
@@ -188,18 +189,18 @@ struct ReadRow: Sendable, CustomStringConvertible {
                 reads: #"- f\xe9 0"#, #"- a\x0ab 0"#, #"- \xff\xfe 0"#, #"- \xe9 0"#, "- é 0", #"- \xe9 0"#,
                 #"l l -> \xe9"#),
             ReadRow(
-                "an empty record takes its key back",
+                "an empty record cancels the key",
                 .file("f", "1").pax("path", ""), .file("g", "2").pax("path", "x").pax("path", ""),
                 .symlink("l", to: "t").pax("linkpath", ""), .file("h").pax("size", ""),
                 .file("i", "3").pax("size", "700").pax("size", "1"),
                 reads: "- f 1 1", "- g 1 2", "l l -> t", "- h 0", "- i 1 3"),
             ReadRow(
-                "of two records the last wins",
+                "the last of two records wins",
                 .file("f").pax("path", "a").pax("path", "b"),
                 .hardLink("l", to: "t").pax("linkpath", "a").pax("linkpath", "b"),
                 reads: "- b 0", "h l -> b"),
             ReadRow(
-                "records that are of no use here",
+                "ignored records",
                 .file("f", "1").pax("SCHILY.fflags", "nodump,immutable")
                     .pax("SCHILY.dev", "7").pax("SCHILY.ino", "99999999999").pax("SCHILY.nlink", "7")
                     .pax("SCHILY.realsize", "700").pax("uname", "nobody").pax("gname", [0xFF])
@@ -218,7 +219,7 @@ struct ReadRow: Sendable, CustomStringConvertible {
         }
     }
 
-    @Test("Owners are numbers of any notation")
+    @Test("Owners are read in any notation")
     func owners() throws {
         let entries = try ArchiveTests.read(
             .file("f").owned(2_097_151, 2_097_151), .file("f").owned(2_097_152, 4_294_967_294),
@@ -229,7 +230,7 @@ struct ReadRow: Sendable, CustomStringConvertible {
         #expect(entries.map(\.metadata.gid) == [2_097_151, 4_294_967_294, 2_097_152, 6, 2])
     }
 
-    @Test("Times are the record's, else the header's, and a taken-back record is none")
+    @Test("Times come from the record or else from the header, and a cancelled record is ignored")
     func times() throws {
         let entries = try ArchiveTests.read(
             .file("f").at(7).pax("mtime", ""), .file("f").at(7).pax("mtime", "9").pax("mtime", ""),
@@ -250,7 +251,7 @@ struct ReadRow: Sendable, CustomStringConvertible {
         #expect(entries.suffix(3).map(\.metadata.accessTime.seconds) == [9, 7, 7])
     }
 
-    @Test("Of two extended attributes of one name the last counts")
+    @Test("The last of two extended attributes with the same name counts")
     func attributes() throws {
         let entries = try ArchiveTests.read(
             .file("f").xattr("user.a", "1").xattr("user.a", "2").pax("LIBARCHIVE.xattr.user.b", "MQ")
@@ -262,7 +263,7 @@ struct ReadRow: Sendable, CustomStringConvertible {
     }
 
     @Test(
-        "Access control lists of every writer are read",
+        "Access control lists in the syntax of every writer are parsed",
         arguments: [
             "user::rwx,user:1000:r-x,group::r-x,mask::r-x,other::---",
             "user::rwx,user:lisa:r-x:1000,group::r-x,mask::r-x,other::---",
@@ -283,7 +284,7 @@ struct ReadRow: Sendable, CustomStringConvertible {
     }
 
     @Test(
-        "Headers that readers take for different things are refused",
+        "Headers that readers interpret differently are rejected",
         arguments: [
             ([.records(("a", "b")), .file("f").pax("c", "d")], "a second PAX header for one entry"),
             ([.records(("a", "b")), .records(("c", "d")), .file("f")], "a second PAX header for one entry"),
@@ -311,22 +312,22 @@ struct ReadRow: Sendable, CustomStringConvertible {
             ([.extended("x", "")], "an extended header without an entry"),
             (
                 [.file("f").pax("a", "b"), .hardLink("h", to: "f").stating(size: 3)],
-                "an entry that has no content comes with 3 bytes"
+                "an entry without content has a body of 3 bytes"
             ),
             (
                 [TarEntry.globalHeader("a", "b"), .file("f"), .hardLink("h", to: "f").stating(size: 3)],
-                "an entry that has no content comes with 3 bytes"
+                "an entry without content has a body of 3 bytes"
             ),
-            ([.directory("d").pax("size", "3")], "an entry that has no content comes with 3 bytes"),
-            ([.symlink("l", to: "f").pax("size", "3")], "an entry that has no content comes with 3 bytes"),
-            ([.file("d/", "abc").type(0).pax("a", "b")], "a directory comes with 3 bytes"),
+            ([.directory("d").pax("size", "3")], "an entry without content has a body of 3 bytes"),
+            ([.symlink("l", to: "f").pax("size", "3")], "an entry without content has a body of 3 bytes"),
+            ([.file("d/", "abc").type(0).pax("a", "b")], "a directory with a body of 3 bytes"),
             ([.records(("a", "b"))], "an extended header without an entry"),
             ([.extended("L", "a\0")], "an extended header without an entry"),
             (
                 Array(repeating: TarEntry.globalHeader("a", "b"), count: 32) + [.file("f")],
                 "more than 31 extended headers in a row"
             ),
-            ([.file("f", "1").pax("size", "")], "a PAX size taken back, for 1 bytes"),
+            ([.file("f", "1").pax("size", "")], "an empty PAX size for an entry of 1 bytes"),
             ([.file("f", "1").pax("SUN.holesdata", " 0 1")], "a sparse map of Solaris"),
             ([.file("f").pax("uid", "root")], "a uid of 'root'"),
             ([.file("f").pax("uid", "+1")], "a uid of '+1'"),
@@ -337,7 +338,7 @@ struct ReadRow: Sendable, CustomStringConvertible {
             ([.character("c", 1, 1).editing { $0[329] = UInt8(ascii: "8") }], "an unreadable device number"),
             (
                 [.file("f", "1").gnu(repeated("1", 42))],
-                "a sparse map where none can be, or none where one must be"
+                "an unexpected sparse map, or a missing one"
             ),
             (
                 [.file("f").pax("SCHILY.acl.access", "user:lisa:rwx:x")],

@@ -4,7 +4,7 @@ import Testing
 
 @Suite("Paths of entries") struct EntryPathTests {
     @Test(
-        "They are cleaned as text",
+        "Paths are cleaned lexically",
         arguments: [
             ("a", "a"), ("a/b", "a/b"), ("./a", "a"), ("/a", "a"), ("//a//b//", "a/b"), ("a/./b/.", "a/b"),
             ("a/../b", "b"), ("../a", "a"), ("../../etc/passwd", "etc/passwd"), ("a/../../../b", "b"),
@@ -23,14 +23,14 @@ import Testing
     }
 
     @Test(
-        "A trailing slash is remembered",
+        "A trailing slash is recorded",
         arguments: [("a/", true), ("a", false), ("/", true), ("a/.", false)])
     func trailingSlash(path: Bytes, expected: Bool) throws {
         #expect(try EntryPath(path.array).hadTrailingSlash == expected)
     }
 
     @Test(
-        "What names nothing is refused",
+        "An unusable path is rejected",
         arguments: [
             "", Bytes("a\0b"), Bytes("\0"), Bytes(String(repeating: "n", count: 256)),
             Bytes("a/" + String(repeating: "n", count: 300) + "/b"),

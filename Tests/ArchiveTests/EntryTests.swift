@@ -6,7 +6,7 @@ import Testing
 private let long = Bytes(String(repeating: "d/", count: 100) + String(repeating: "n", count: 200))
 
 @Suite("Entries of a layer") struct EntryTests {
-    @Test("Every type is read in blocks of any size", arguments: [512, 1000, 1 << 20])
+    @Test("Every type is read with any block size", arguments: [512, 1000, 1 << 20])
     func types(blockSize: Int) throws {
         let layer = LayerBuilder(
             .directory("./"), .directory("d/"), .file("d/f", "abc"), .file("empty"),
@@ -31,7 +31,7 @@ private let long = Bytes(String(repeating: "d/", count: 100) + String(repeating:
     }
 
     @Test(
-        "Names of any length and any bytes arrive as they are",
+        "Names of any length and any bytes are preserved",
         arguments: [
             .file(long), .file(long).withGNUNames(), .symlink(long, to: long),
             .symlink("l", to: long).withGNUNames(),
@@ -51,7 +51,7 @@ private let long = Bytes(String(repeating: "d/", count: 100) + String(repeating:
     }
 
     @Test(
-        "Mode and owner are read, with the bits above the permissions",
+        "Mode and owner are read, including setuid, setgid and sticky",
         arguments: [0o7777, 0o4755, 0o2750, 0o1777, 0])
     func mode(mode: Int64) throws {
         let metadata = try #require(try read(.file("f").mode(mode).owned(4_294_967_294, 70000)).first)
@@ -61,7 +61,7 @@ private let long = Bytes(String(repeating: "d/", count: 100) + String(repeating:
         #expect(metadata.gid == 70000)
     }
 
-    @Test("The mode is the header's, beside an ACL and with type bits in it too")
+    @Test("The mode is the header's, also with an ACL and with type bits")
     func modeBits() throws {
         let list: Bytes = "user::rw-,user:7:r--,group::---,mask::r--,other::---"
         let entries = try read(
@@ -70,7 +70,7 @@ private let long = Bytes(String(repeating: "d/", count: 100) + String(repeating:
     }
 
     @Test(
-        "Times have nanoseconds, and may lie before 1970",
+        "Times have nanoseconds and may be before 1970",
         arguments: [
             ("0", 0, 0), ("1", 1, 0), ("1.5", 1, 500_000_000), ("1.000000001", 1, 1), ("1.0000000019", 1, 1),
             ("-1", -1, 0), ("-1.25", -2, 750_000_000), ("-0.000000001", -1, 999_999_999),
@@ -88,7 +88,7 @@ private let long = Bytes(String(repeating: "d/", count: 100) + String(repeating:
         #expect(both.first?.metadata.modificationTime == Timestamp(seconds: 7, nanoseconds: 0))
     }
 
-    @Test("A time in the header itself is read, in octal and in base 256")
+    @Test("A time in the header block is read in octal and in base 256")
     func headerTimes() throws {
         let late = TarEntry.file("f").editing { header in
             header.replaceSubrange(
@@ -102,8 +102,8 @@ private let long = Bytes(String(repeating: "d/", count: 100) + String(repeating:
         #expect(times == [1_700_000_000, 1 << 40, -1])
     }
 
-    /// Go reads it so; GNU tar and libarchive make a directory of each.
-    @Test("A file whose name ends in a slash is a directory only by the type of before POSIX")
+    /// As in Go; GNU tar and libarchive create a directory for each.
+    @Test("A file whose name ends in a slash is a directory only with the type from before POSIX")
     func trailingSlash() throws {
         let entries = try read(
             .file("old/").type(0), .file("zero/"), .file("seven/").type(UInt8(ascii: "7")), .directory("d"),
@@ -117,7 +117,8 @@ private let long = Bytes(String(repeating: "d/", count: 100) + String(repeating:
         #expect(entries.map(\.line) == ["- f 6 abcdef", "- g 1 x"])
     }
 
-    @Test("Extended attributes arrive with binary values, SCHILY's before LIBARCHIVE's")
+    @Test(
+        "Extended attributes have binary values, and SCHILY records take precedence over LIBARCHIVE records")
     func attributes() throws {
         let value: Bytes = [0, 0x0A, 0x3D, 0xFF]
         let entries = try read(
@@ -131,7 +132,7 @@ private let long = Bytes(String(repeating: "d/", count: 100) + String(repeating:
         #expect(entries.last?.metadata.extendedAttributes == [])
     }
 
-    @Test("POSIX ACLs arrive as setxattr(2) takes them")
+    @Test("POSIX ACLs are converted to the form of setxattr(2)")
     func accessControlLists() throws {
         let entry = try #require(
             try read(

@@ -6,9 +6,9 @@ import Testing
 
 private let body = Bytes(String(repeating: "x", count: 700))
 
-/// Gives a header a map of one piece, with a block of more behind it, under GNU's magic or another.
+/// Adds a sparse map of one piece and a continuation flag to a header, under GNU's or another magic.
 ///
-/// - Parameter size: each byte of the file's size.
+/// - Parameter size: value of each byte of the file's size.
 private func sparseMap(magic: String, size: UInt8 = 0) -> @Sendable (inout [UInt8]) -> Void {
     { header in
         header.replaceSubrange(257..<265, with: Array(magic.utf8))
@@ -18,7 +18,7 @@ private func sparseMap(magic: String, size: UInt8 = 0) -> @Sendable (inout [UInt
     }
 }
 
-/// What a failure is about, without its words.
+/// The kind of a failure, without its text.
 private enum Problem: Equatable {
     case malformed, unreadable, type(UInt8), name, range, truncated
 
@@ -37,7 +37,7 @@ private enum Problem: Equatable {
 
 @Suite("Malformed layers") struct MalformedTests {
     @Test(
-        "An entry that cannot be what it says is refused",
+        "An entry with an invalid header is rejected",
         arguments: [
             (.file("f").type(UInt8(ascii: "Z")), .type(UInt8(ascii: "Z"))),
             (.file("f").type(UInt8(ascii: "D")), .type(UInt8(ascii: "D"))),
@@ -91,7 +91,7 @@ private enum Problem: Equatable {
     }
 
     @Test(
-        "A PAX record that is no record is refused",
+        "A malformed PAX record is rejected",
         arguments: ["x", "4 a=\n", "99 path=a\n", "11 path=abc", "-1 path=a\n", "9 pathaa\n", " path=a\n"])
     func records(text: String) {
         var header = TarEntry("x", "PaxHeaders/f")
@@ -100,22 +100,22 @@ private enum Problem: Equatable {
     }
 
     @Test(
-        "How an archive may end",
+        "An archive may end with zero blocks, without them, or with data after its end",
         arguments: [
             ("two zero blocks", LayerBuilder(.file("a", body)), true),
-            ("one", LayerBuilder([.file("a", body)], end: .oneZeroBlock), true),
-            ("none", LayerBuilder([.file("a", body)], end: .nothing), true),
-            ("anything behind the end", LayerBuilder([.file("a")], trailer: Bytes.noise(5000).array), true),
+            ("one zero block", LayerBuilder([.file("a", body)], end: .oneZeroBlock), true),
+            ("no zero blocks", LayerBuilder([.file("a", body)], end: .nothing), true),
+            ("any data after the end", LayerBuilder([.file("a")], trailer: Bytes.noise(5000).array), true),
             (
-                "an entry behind the end", LayerBuilder([.file("a")], trailer: TarEntry.file("b").encoded),
+                "an entry after the end", LayerBuilder([.file("a")], trailer: TarEntry.file("b").encoded),
                 true
             ),
             (
-                "an entry behind a lone zero block",
+                "an entry after a single zero block",
                 LayerBuilder([.file("a")], end: .oneZeroBlock, trailer: TarEntry.file("b").encoded), false
             ),
             (
-                "noise behind a lone zero block",
+                "noise after a single zero block",
                 LayerBuilder([.file("a")], end: .oneZeroBlock, trailer: Bytes.noise(512).array), false
             ),
             (
@@ -144,14 +144,14 @@ private enum Problem: Equatable {
         #expect(try read([UInt8](repeating: 0, count: zeros)).map(\.path) == [])
     }
 
-    @Test("A layer cut off is refused unless it is cut between two entries, or in what fills up a block")
+    @Test("A truncated layer is rejected unless it ends between two entries or in padding")
     func truncated() throws {
         let entries: [TarEntry] = [
             .directory("d"), .file("d/f", body), .file("x").xattr("user.a", body),
             .file(Bytes(String(repeating: "n", count: 200))).withGNUNames(), .symlink("l", to: "d"),
         ]
         let tar = LayerBuilder(entries, end: .nothing).tar
-        // How many entries are whole, by lengths.
+        // Number of complete entries by length of the tar.
         var whole = [0: 0]
         var end = 0
         for (index, entry) in entries.enumerated() {
@@ -176,7 +176,7 @@ private enum Problem: Equatable {
         }
     }
 
-    @Test("Of sparse files and of global headers what fills up the last block may be missing, and no data")
+    @Test("The padding of a sparse file or global header at the end may be missing, but no data")
     func truncatedForms() throws {
         let sparse = TarEntry.file("f", "abc").pax("GNU.sparse.size", "9").pax("GNU.sparse.map", "0,1,5,2")
         let map = Bytes(TarEntry.padded(Array("1\n0\n3\n".utf8)) + Array("abc".utf8))
@@ -191,12 +191,12 @@ private enum Problem: Equatable {
         }
         let global = TarEntry.file("f").encoded + TarEntry.globalHeader("a", "b").encoded.dropLast(100)
         #expect(try read(global).count == 1)
-        // A header of one entry needs one.
+        // An extended header for a single entry must be followed by one.
         let header = TarEntry.file("f").pax("a", "b").encoded.prefix(1000)
         #expect(throws: ArchiveFailure.self) { try read(Array(header)) }
     }
 
-    @Test("A flipped byte of a header is a wrong checksum", arguments: SampleTar.single)
+    @Test("A flipped byte in a header is detected by the checksum", arguments: SampleTar.single)
     func flipped(sample: SampleTar) {
         for header in sample.headers {
             for offset in header..<(header + 512) {
@@ -207,7 +207,7 @@ private enum Problem: Equatable {
     }
 
     @Test(
-        "Under a right checksum a flipped byte or a field of anything is read, or refused with its place",
+        "With a correct checksum, any changed byte or field is read or rejected with an offset",
         arguments: SampleTar.single)
     func summed(sample: SampleTar) throws {
         let tars = sample.headers.flatMap { header in
@@ -225,7 +225,7 @@ private enum Problem: Equatable {
         #expect(applied > 0 && applied < tars.count)
     }
 
-    @Test("Nothing is read behind what is refused", arguments: [0, 1])
+    @Test("Nothing is read after a rejected header", arguments: [0, 1])
     func stops(before: Int) throws {
         let endless = TarEntry("x", "PaxHeaders/f").stating(size: 1 << 26)
         let entries = Array(repeating: TarEntry.file("before", "x"), count: before) + [endless]
@@ -248,7 +248,7 @@ private enum Problem: Equatable {
         #expect(left == tar.count / 1024 - before - 1)
     }
 
-    @Test("A cancelled stream is told as such")
+    @Test("A cancelled stream is reported as cancelled")
     func cancelled() throws {
         let ring = BlockRing(readers: 1)
         ring.cancel()

@@ -3,11 +3,11 @@ import Kernel
 import Streams
 import TestSupport
 
-/// An entry as a test looks at it.
+/// An entry with its data, as tests compare it.
 struct ReadEntry {
     let entry: Entry
     let data: [UInt8]
-    /// Offset and length of the pieces that were not holes.
+    /// Ranges of the pieces of data; holes are not included.
     let pieces: [Range<Int64>]
 
     var path: String { entry.path.description }
@@ -17,7 +17,7 @@ struct ReadEntry {
         metadata.extendedAttributes.first { $0.name == AttributeName(literal: name) }?.value
     }
 
-    /// One line of what it is: `d a/b`, `- f 3 abc`, `l x -> y`.
+    /// The entry as one line: `d a/b`, `- f 3 abc`, `l x -> y`.
     var line: String {
         switch entry.content {
         case .regular(let size): "- \(path) \(size)" + (data.isEmpty ? "" : " \(escaped(data.prefix(20)))")
@@ -31,9 +31,9 @@ struct ReadEntry {
     }
 }
 
-/// Reads a whole tar, handed over in blocks of a size.
+/// Reads a whole tar, passed in blocks of a given size.
 ///
-/// - Parameter keepsData: false where a hole may be larger than memory.
+/// - Parameter keepsData: whether data is collected; false for holes that may be larger than memory.
 func read(_ tar: [UInt8], blockSize: Int = 1 << 20, keepsData: Bool = true) throws -> [ReadEntry] {
     let ring = BlockRing(readers: 1, blockSize: blockSize, blockCount: tar.count / blockSize + 1)
     for start in stride(from: 0, to: tar.count, by: blockSize) {

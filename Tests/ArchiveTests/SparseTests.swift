@@ -3,14 +3,14 @@ import TestSupport
 import Testing
 
 @Suite("Sparse files") struct SparseTests {
-    /// Data in 40 places: more than one map block of the old form.
+    /// Content with 40 pieces of data: more than one map block of the old format.
     private static let content: [UInt8] = {
         var bytes = [UInt8](repeating: 0, count: 40 << 16)
         for index in 0..<40 { bytes[index << 16] = UInt8(index + 1) }
         return bytes + [7]
     }()
 
-    /// A tar of a sparse file, by GNU tar itself.
+    /// A tar of a sparse file, written by GNU tar.
     private func tar(_ format: [String]) throws -> [UInt8] {
         let folder = try TemporaryDirectory()
         try folder.write("sparse", Self.content)
@@ -21,7 +21,7 @@ import Testing
     }
 
     @Test(
-        "What GNU tar writes is read with its holes",
+        "Sparse files of GNU tar are read with their holes",
         arguments: [
             ["--format=gnu"], ["--format=pax", "--sparse-version=0.0"],
             ["--format=pax", "--sparse-version=0.1"],
@@ -34,10 +34,10 @@ import Testing
         #expect(file.data == Self.content)
         #expect(file.entry.content == .regular(size: Int64(Self.content.count)))
         let stored = file.pieces.reduce(0) { $0 + $1.count }
-        #expect(stored < Self.content.count / 4, "\(stored) bytes were no hole")
+        #expect(stored < Self.content.count / 4, "\(stored) bytes were stored")
     }
 
-    @Test("A file that is one hole, and one that ends in a hole")
+    @Test("A file that is a hole and a file that ends with a hole are read")
     func holes() throws {
         let record: Bytes = "1000000"
         let entries = try read(
@@ -51,7 +51,7 @@ import Testing
         #expect(entries.map(\.path) == ["hole", "tail", "after"])
     }
 
-    @Test("The name for readers who know of holes goes before the others, whatever the order")
+    @Test("The name in a sparse record takes precedence over the others in any order")
     func names() throws {
         let entries = try read(
             .sparse("made/up", "2\n0\n1\n9\n0\n", "a", size: 9).pax("path", "path").pax(
@@ -64,7 +64,7 @@ import Testing
     }
 
     @Test(
-        "A map may take several blocks, before the data or in front of the body",
+        "A map may span several blocks, in the body or before it",
         arguments: [512, 1000, 1 << 20])
     func longMaps(blockSize: Int) throws {
         let pieces = (0..<2000).map { (offset: Int64($0) * 1000, length: Int64(1)) }
@@ -84,7 +84,7 @@ import Testing
     }
 
     @Test(
-        "A map that does not fit its file is refused",
+        "A map that does not fit its file is rejected",
         arguments: [
             (
                 .oldSparse("f", [(0, 2), (1, 1)], "abc", size: 9),
@@ -118,37 +118,37 @@ import Testing
                 "a sparse map that is longer than its entry"
             ),
             (.sparse("f", "65537\n0\n0\n", "abc", size: 9), "a sparse map of more than 65536 pieces"),
-            (.file("f", "abc").pax("GNU.sparse.map", "0,3"), "a sparse map that is not whole"),
-            (.file("f", "abc").pax("GNU.sparse.size", "3"), "a sparse map that is not whole"),
-            (.file("f", "abc").pax("GNU.sparse.name", "g"), "a sparse map that is not whole"),
+            (.file("f", "abc").pax("GNU.sparse.map", "0,3"), "an incomplete sparse map"),
+            (.file("f", "abc").pax("GNU.sparse.size", "3"), "an incomplete sparse map"),
+            (.file("f", "abc").pax("GNU.sparse.name", "g"), "an incomplete sparse map"),
             (
                 .file("f", "abc").pax("GNU.sparse.size", "9").pax("GNU.sparse.map", "0,3,4"),
-                "a sparse map that is not whole"
+                "an incomplete sparse map"
             ),
             (
                 .file("f", "abc").pax("GNU.sparse.size", "9").pax("GNU.sparse.map", ""),
-                "a sparse map that is not whole"
+                "an incomplete sparse map"
             ),
             (
                 .file("f", "abc").pax("GNU.sparse.size", "9").pax("GNU.sparse.map", "0,-3"),
-                "a sparse map that is not whole"
+                "an incomplete sparse map"
             ),
             (
                 .file("f", "abc").pax("GNU.sparse.size", "9").pax("GNU.sparse.numblocks", "2")
-                    .pax("GNU.sparse.map", "0,3"), "a sparse map that is not whole"
+                    .pax("GNU.sparse.map", "0,3"), "an incomplete sparse map"
             ),
             (
                 .file("f", "abc").pax("GNU.sparse.size", "9").pax("GNU.sparse.offset", "0")
-                    .pax("GNU.sparse.numbytes", "3"), "a sparse map that is not whole"
+                    .pax("GNU.sparse.numbytes", "3"), "an incomplete sparse map"
             ),
             (
                 .file("f", "abc").pax("GNU.sparse.size", "9").pax("GNU.sparse.numblocks", "1")
                     .pax("GNU.sparse.numbytes", "3").pax("GNU.sparse.offset", "0"),
-                "a sparse map that is not whole"
+                "an incomplete sparse map"
             ),
             (
                 .file("f", "abc").pax("GNU.sparse.size", "9").pax("GNU.sparse.map", "0,3")
-                    .pax("GNU.sparse.map", "0,3"), "a sparse map that is not whole"
+                    .pax("GNU.sparse.map", "0,3"), "an incomplete sparse map"
             ),
             (
                 .file("f", "abc").pax("GNU.sparse.size", "9").pax("GNU.sparse.major", "1"),
@@ -160,11 +160,11 @@ import Testing
             ),
             (
                 .directory("d").pax("GNU.sparse.size", "0").pax("GNU.sparse.map", "0,0"),
-                "a sparse map where none can be"
+                "an unexpected sparse map"
             ),
             (
                 .file("f", "abc").type(UInt8(ascii: "7")).pax("GNU.sparse.size", "3")
-                    .pax("GNU.sparse.map", "0,3"), "a sparse map where none can be"
+                    .pax("GNU.sparse.map", "0,3"), "an unexpected sparse map"
             ),
         ] as [(TarEntry, String)])
     func refused(entry: TarEntry, reason: String) {
@@ -175,7 +175,7 @@ import Testing
         }
     }
 
-    @Test("A map of more pieces than fit into memory is refused, in each form")
+    @Test("A map with too many pieces is rejected in each format")
     func limits() {
         let pieces = [(offset: Int64, length: Int64)](repeating: (0, 0), count: SparseLimit.pieces + 1)
         let map = Bytes(String(repeating: "0,0,", count: SparseLimit.pieces) + "0,0")
@@ -189,7 +189,7 @@ import Testing
 
 private enum SparseLimit { static let pieces = 65_536 }
 
-/// GNU's base 256.
+/// A number in GNU's base 256.
 private func number(_ value: Int64) -> [UInt8] {
     value < 0 ? [UInt8](repeating: 0xFF, count: 12) : [0x80, 0, 0, 0] + littleEndian(value).reversed()
 }
@@ -197,13 +197,13 @@ private func number(_ value: Int64) -> [UInt8] {
 private func zeros(_ count: Int) -> [UInt8] { [UInt8](repeating: 0, count: count) }
 
 extension TarEntry {
-    /// GNU's format 1.0: a map in front of the data.
+    /// A file in GNU's format 1.0, with the map before the data.
     fileprivate static func sparse(_ path: Bytes, _ map: Bytes, _ data: Bytes, size: Int) -> TarEntry {
         TarEntry.file(path, Bytes(padded(map.array) + data.array)).pax("GNU.sparse.major", "1")
             .pax("GNU.sparse.minor", "0").pax("GNU.sparse.realsize", "\(size)")
     }
 
-    /// GNU's old form: four pieces in the header, the others in blocks behind it.
+    /// A file in GNU's old format: four pieces in the header, the others in blocks after it.
     fileprivate static func oldSparse(
         _ path: Bytes, _ pieces: [(offset: Int64, length: Int64)], _ data: Bytes, size: Int64
     ) -> TarEntry {

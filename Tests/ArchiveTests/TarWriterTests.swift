@@ -4,11 +4,11 @@ import Streams
 import TestSupport
 import Testing
 
-@Suite("Tars that are written")
+@Suite("Writing of tars")
 struct TarWriterTests {
     private final class Bytes: @unchecked Sendable { var all = [UInt8]() }
 
-    /// The tar of members, each with its data in pieces.
+    /// Writes a tar of members, each with its data in pieces.
     private func tar(_ members: [(TarMember, [(Int64, [UInt8])])]) throws -> [UInt8] {
         let bytes = Bytes()
         var writer = TarWriter { span in span.withUnsafeBytes { bytes.all += $0 } }
@@ -42,7 +42,7 @@ struct TarWriterTests {
             })
     }
 
-    @Test("What is written is read as it was, at the limits of every field")
+    @Test("Written members are read back unchanged, at the limits of every field")
     func roundTrip() throws {
         let long = String(repeating: "d/", count: 150) + "f"
         let members: [(TarMember, String)] = [
@@ -77,7 +77,7 @@ struct TarWriterTests {
     }
 
     @Test(
-        "Owners, times and attributes stay what they are",
+        "Owners, times and attributes are preserved",
         arguments: [
             (0, 0), (0, 1), (-1, 0), (-1, 500_000_000), (-8, 250_000_000), (1 << 33, 0),
             ((1 << 33) - 1, 999_999_999),
@@ -98,7 +98,7 @@ struct TarWriterTests {
         #expect(entries[0].data == [1, 2, 3])
     }
 
-    @Test("An access control list is one again, and the mode beside it is the file's")
+    @Test("An access control list is preserved, and the mode of its file too")
     func accessControl() throws {
         let text: TestSupport.Bytes =
             "user::rwx,user:lisa:r-x:1000,group::r-x,group:7:rwx,mask::r--,other::---"
@@ -125,7 +125,7 @@ struct TarWriterTests {
 
     /// GNU tar reads each piece in whole blocks.
     @Test(
-        "Holes stay holes, as far as blocks are none of data",
+        "Holes are preserved in whole blocks",
         arguments: [
             ([], []), ([0..<5], [0..<512]), ([600..<1300], [512..<1536]),
             ([0..<1, 7..<8, 9000..<10000], [0..<512, 8704..<10000]),
@@ -146,7 +146,7 @@ struct TarWriterTests {
         #expect(entries[0].data == data)
     }
 
-    @Test("Data that the header did not announce is refused, and so is an attribute that no record can name")
+    @Test("Data that the header did not announce is rejected, and so is an attribute name with '='")
     func refusals() throws {
         var writer = TarWriter { _ in }
         func member(_ content: TarMember.Content, _ attributes: [(String, [UInt8])] = []) -> TarMember {

@@ -4,8 +4,8 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// What the kernel leaves out without an error, or refuses, for root without all capabilities. A run makes the exact tree or fails with
-/// the capability's name.
+/// Root without one capability: the kernel refuses some operations, and ignores others without an error. A run creates
+/// the exact tree, or fails with the name of the capability.
 @Suite(
     "Capabilities", .serialized,
     .enabled(if: Ability.canMountOverlay && Ability.has("capsh"), "it needs to mount an overlay, and capsh"))
@@ -43,7 +43,8 @@ struct CapabilityTests {
     }
 
     @Test(
-        "An entry that needs a capability is refused without it, and names it", arguments: 0..<entries.count)
+        "An entry that needs a missing capability is refused, and the error names the capability",
+        arguments: 0..<entries.count)
     private func entry(number: Int) throws {
         let (name, entry, capability) = Self.entries[number]
         let program = try Program()
@@ -57,7 +58,7 @@ struct CapabilityTests {
             expectRefusal(try run(without: capability, [image, "--root", program.root.string]), capability)
             try program.expectClean()
         }
-        // The same store later, with all capabilities.
+        // The same store works later, with all capabilities.
         let later = try program.tree(try program.line(image, "-q"))
         try program.run(image, "--output", output.string).succeed()
         #expect(try TreeDump(of: try Directory(opening: output)) == later)
@@ -65,7 +66,8 @@ struct CapabilityTests {
     }
 
     @Test(
-        "Without any one capability a tree is exact, or refused with its name", arguments: dropped,
+        "Without one capability an image unpacks to the exact tree, or is refused with the capability's name",
+        arguments: dropped,
         [Snapshotter.overlayfs, .native])
     private func everything(capability: Capability, snapshotter: Snapshotter) throws {
         let program = try Program(snapshotter)
@@ -83,7 +85,7 @@ struct CapabilityTests {
         #expect(try program.run("verify").status == 0)
     }
 
-    @Test("An image that needs no capability is unpacked without any", arguments: Capability.allCases)
+    @Test("An image that needs no capability unpacks without any one of them", arguments: Capability.allCases)
     private func nothing(capability: Capability) throws {
         let program = try Program()
         let layers = [
@@ -107,14 +109,15 @@ struct CapabilityTests {
 }
 
 @Suite(
-    "File systems that keep less", .serialized, .enabled(if: Ability.canMountOverlay && Ability.canMountExt4))
+    "File systems that store less metadata", .serialized,
+    .enabled(if: Ability.canMountOverlay && Ability.canMountExt4))
 struct LesserFileSystemTests {
     private static let image: [LayerBuilder] = [
         LayerBuilder(.file("fine", "1").at(1_700_000_000, 123_456_789), .file("late", "2").at(4_102_444_800)),
         LayerBuilder(.directory("d").at(-3_000_000_000), .whiteout("late"), .file("d/f").at(1)),
     ]
 
-    @Test("A time that the file system does not keep is a warning, and what is kept is what is recorded")
+    @Test("A time that the file system cannot store gives a warning, and the stored time is recorded")
     func times() throws {
         let system = try LoopFileSystem(type: "ext4", megabytes: 64, options: ["-I", "128"])
         defer { withExtendedLifetime(system) {} }
@@ -137,7 +140,7 @@ struct LesserFileSystemTests {
     }
 
     @Test(
-        "Without the types of directory entries overlayfs is refused, with what works there",
+        "overlayfs is refused on a file system without d_type, and the hint names snapshotters that work",
         arguments: [Snapshotter.native, .loop])
     func types(other: Snapshotter) throws {
         let system = try LoopFileSystem(type: "ext4", megabytes: 128, options: ["-O", "^filetype"])
@@ -167,7 +170,7 @@ struct LesserFileSystemTests {
     }
 
     @Test(
-        "A file system that reports success and keeps another owner or mode is refused",
+        "A file system that reports success but stores another owner or mode is refused",
         .enabled(if: Ability.has("bindfs")),
         arguments: ["--chown-ignore", "--chgrp-ignore", "--chmod-ignore"])
     func ignored(option: String) throws {
@@ -191,7 +194,7 @@ struct LesserFileSystemTests {
     .enabled(
         if: Ability.canMountOverlay && Ability.has("setfacl"), "it needs to mount an overlay, and setfacl"))
 struct KernelAttributeTests {
-    /// ACLs in the lower layer, and a second layer below and beside each.
+    /// ACLs and attributes in the lowest layer. The layers above add files to its directories, and list one again.
     private static let layers = [
         LayerBuilder(
             .directory("acl", mode: 0o750)
@@ -219,7 +222,7 @@ struct KernelAttributeTests {
         let expected = try reference.tree(try reference.line(image, "-q"))
         try system.with { place in
             if system == .btrfs {
-                // Directories get it from the one that they are made in, subvolumes from the root of the one around them.
+                // A directory inherits the property from its parent, a subvolume from the root of the enclosing one.
                 for path in [place, place.removingLastComponent()] {
                     try Command.run("btrfs", "property", "set", path.string, "compression", "zstd").succeed()
                 }

@@ -3,7 +3,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Pressing TAB, in each shell.
+/// Completion with TAB in each shell.
 @Suite("Completion")
 struct CompletionTests {
     private let scratch: TemporaryDirectory
@@ -20,7 +20,7 @@ struct CompletionTests {
         }
     }
 
-    /// The words of a command line, the last of which is to be completed, and some of what must and must not be offered.
+    /// The words of a command line, the last of which is completed, and candidates that must and must not be offered.
     private static let cases: [(words: [String], offered: [String], not: [String])] = [
         (
             [""], ["inspect", "snapshot", "config", "images-of-mine"],
@@ -68,7 +68,7 @@ struct CompletionTests {
                 ["bash", "-c", ask, "bash", script] + words, environment: environment, in: folder
             ).succeed().text.split(separator: "\n").map(String.init)
         }
-        // As readline takes an option apart.
+        // readline splits an option at the `=`.
         let value = try Command.run(
             "bash", "-c",
             #"source "$0"; COMP_WORDS=(unpack x --sync = n) COMP_CWORD=4; _unpack unpack n =; echo "${COMPREPLY[@]}""#,
@@ -81,16 +81,16 @@ struct CompletionTests {
     func zsh() throws {
         let script = scratch.path.appending("zsh").string
         try Command.run("zsh", "-n", script).succeed()
-        // Its completion needs an interactive zsh, on a terminal of its own; what is offered is taken where it is added.
+        // The completion needs an interactive zsh on a terminal of its own. Candidates are recorded in `compadd`.
         let ask = #"""
             zmodload zsh/zpty
             zpty z 'PS1= zsh -f -i'
             zpty -w z "cd $2; unsetopt zle_bracketed_paste; autoload -Uz compinit; compinit -D; source $1"
             zpty -w z 'compadd() { [[ ${@[(I)-O]} = 0 && ${@[(I)-A]} = 0 && ${@[(I)-D]} = 0 ]] || { builtin compadd "$@"; return }; typeset -a found; builtin compadd -O found "$@"; print -rl -- "<"${^found}">" >>'"$3"'; builtin compadd "$@" }'
             zpty -w z 'zstyle ":completion:*" list-prompt ""; LISTMAX=0; PS1=go""es'
-            # Only now does it read keys, and not the terminal lines.
+            # Only now zle reads keys, instead of the terminal reading lines.
             zpty -r z text '*goes*'
-            # When the line is killed and another one answered, the first has been completed.
+            # The line is killed after the TAB; when the next command is answered, the completion has run.
             zpty -n -w z "$4"$'\t\x15''echo do""ne'$'\n'
             zpty -r z text '*done*'
             zpty -d z
@@ -119,7 +119,7 @@ struct CompletionTests {
         }
     }
 
-    @Test("A shell that there is no script for is refused")
+    @Test("A shell without a completion script is refused")
     func unknownShell() throws {
         for arguments in [["ksh"], []] {
             let result = try Command.run(

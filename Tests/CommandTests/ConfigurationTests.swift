@@ -4,7 +4,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Who says what a setting is: a flag, the environment, the file, nobody.
+/// The sources of a setting: a flag, the environment, the file, the default.
 @Suite("Configuration")
 struct ConfigurationTests {
     private let scratch: TemporaryDirectory
@@ -41,7 +41,7 @@ struct ConfigurationTests {
             separator: "\n")
     }
 
-    @Test("Every setting can stand in the file, and in the environment, which goes before it")
+    @Test("Every setting can be set in the file and in the environment, which overrides the file")
     func precedence() throws {
         try scratch.write("config.toml", Array(Self.toml(Self.everything).utf8))
         let fromFile = try settings()
@@ -60,12 +60,12 @@ struct ConfigurationTests {
             let variable = "UNPACK_" + key.uppercased().replacingOccurrences(of: "-", with: "_")
             let setting = try settings(environment: [variable: value])[key]
             #expect(setting == ["key": key, "value": value, "source": "environment", "name": variable])
-            // An empty variable is none.
+            // An empty variable counts as unset.
             #expect(try settings(environment: [variable: ""])[key]?["source"] == "file")
         }
     }
 
-    @Test("Without file and environment the defaults hold, and no store is made by asking")
+    @Test("Without file and environment the defaults apply, and config creates no store")
     func defaults() throws {
         let listed = try run("config", environment: ["UNPACK_CONFIG": ""]).succeed().text
         #expect(listed.contains("what the store has free"))
@@ -75,7 +75,7 @@ struct ConfigurationTests {
         #expect(Int(try #require(found["jobs"]?["value"])) ?? 0 > 0)
     }
 
-    @Test("docs/configuration.md has every setting, and its example is what the program reads")
+    @Test("docs/configuration.md lists every setting, and the program reads its example")
     func documentation() throws {
         let page = Program.fixtures.appending("../docs/configuration.md")
         let text = try String(contentsOfFile: page.string, encoding: .utf8)
@@ -96,7 +96,9 @@ struct ConfigurationTests {
         #expect(read["max-bytes"]?["value"] == "20000000000")
     }
 
-    @Test("A flag goes before the environment, and the file is what the program goes by")
+    @Test(
+        "A flag overrides the environment, the environment overrides the file, and the program uses the values"
+    )
     func effect() throws {
         try scratch.write("config.toml", Array("root = \"\(scratch.path)/from-file\"".utf8))
         let listing = ["snapshot", "prepare", "key", "--json"]
@@ -116,14 +118,14 @@ struct ConfigurationTests {
     }
 
     @Test(
-        "What is wrong in the file is said in one line, with the file and a remedy",
+        "An error in the file is one line with the file's path, and a hint",
         arguments: [
             (
-                "jobs = \"2\"", "'jobs' has to be an integer, and is a string",
+                "jobs = \"2\"", "'jobs' must be an integer, but is a string",
                 "write it without quotes: jobs = 3"
             ),
-            ("root = 3", "'root' has to be a string, and is an integer", #"write it in quotes: root = "…""#),
-            ("root = [\"/\"]", "'root' has to be a string, and is an array", "write it in quotes*"),
+            ("root = 3", "'root' must be a string, but is an integer", #"write it in quotes: root = "…""#),
+            ("root = [\"/\"]", "'root' must be a string, but is an array", "write it in quotes*"),
             ("root = \"relative\"", "'root' is a directory; in the file an absolute path, not relative", "*"),
             ("snapshotter = \"zfs\"", "'snapshotter' is one of overlayfs, *, not zfs", "correct it, or *"),
             ("jobs = 0", "'jobs' is 1 to 16, not 0", "correct it, or remove the line"),
@@ -131,13 +133,13 @@ struct ConfigurationTests {
             ("sync = \"always\"", "'sync' is fs or none, not always", "*"),
             ("progress = \"bar\"", "'progress' is auto, plain, json or none, not bar", "*"),
             ("log-format = \"xml\"", "'log-format' is text or json, not xml", "*"),
-            ("max_bytes = 3", "there is no setting 'max_bytes'", "there are root, snapshotter, *"),
-            ("\"a\\u001b[31m\" = 3", "there is no setting 'a\\x1b*'", "there are *"),
+            ("max_bytes = 3", "there is no setting 'max_bytes'", "the settings are root, snapshotter, *"),
+            ("\"a\\u001b[31m\" = 3", "there is no setting 'a\\x1b*'", "the settings are *"),
             ("[store]\nroot = \"/\"", "there is no setting 'store'", "*"),
         ])
     func wrongSetting(text: String, message: String, hint: String) throws {
         try scratch.write("config.toml", Array(text.utf8))
-        // Whatever the command, also one that needs no setting.
+        // Every command reports it, also one that needs no setting.
         for arguments in [["config"], ["umount", "/nowhere"], ["images"]] {
             let result = try Command.run(
                 [Program.path.string] + arguments, environment: ["UNPACK_CONFIG": file.string])
@@ -147,14 +149,14 @@ struct ConfigurationTests {
         }
     }
 
-    @Test("What is no TOML is said with its line; a file that is not there, with who has named it")
+    @Test("Invalid TOML is reported with its line, and a missing file with the variable that names it")
     func wrongFile() throws {
         for (bytes, message) in [
             (Array("jobs = 1\nroot = \n".utf8), "\(file), line 2: *"),
             (Array("jobs = 1\njobs = 2\n".utf8), "\(file), line 2: *"),
-            ([0x6A, 0xFF, 0x0A], "\(file) is no text in UTF-8 of less than 1048576 bytes"),
-            (Array("jobs = 1\0".utf8), "\(file) is no text in UTF-8 of less than 1048576 bytes"),
-            ([UInt8](repeating: 0x23, count: 2 << 20), "\(file) is no text in UTF-8 of less than *"),
+            ([0x6A, 0xFF, 0x0A], "\(file) is not a text in UTF-8 of less than 1048576 bytes"),
+            (Array("jobs = 1\0".utf8), "\(file) is not a text in UTF-8 of less than 1048576 bytes"),
+            ([UInt8](repeating: 0x23, count: 2 << 20), "\(file) is not a text in UTF-8 of less than *"),
         ] {
             try scratch.write("config.toml", bytes)
             let result = try run("config")
@@ -167,7 +169,7 @@ struct ConfigurationTests {
             missing.errorText.hasPrefix("unpack: there is no file /nowhere/config.toml, which UNPACK_CONFIG"))
     }
 
-    @Test("What is wrong in the environment is said with the variable")
+    @Test("An error in the environment is reported with the variable")
     func wrongEnvironment() throws {
         for (variable, message) in [
             ("UNPACK_SNAPSHOTTER", "one of overlayfs, native, btrfs, loop"), ("UNPACK_SYNC", "fs or none"),
@@ -183,17 +185,18 @@ struct ConfigurationTests {
     }
 
     @Test(
-        "Who is not root has a store of one's own", .enabled(if: getuid() == 0, "has to give up being root"))
+        "A user other than root has a store of their own",
+        .enabled(if: getuid() == 0, "has to give up being root"))
     func rootless() throws {
-        let environment = ["UNPACK_CONFIG": "", "HOME": "/home/somebody", "XDG_DATA_HOME": ""]
-        // The build may lie where only root can read.
+        let environment = ["UNPACK_CONFIG": "", "HOME": "/home/user", "XDG_DATA_HOME": ""]
+        // The build directory may be readable for root only.
         let program = scratch.path.appending("unpack").string
         try Command.run("install", "-m", "755", Program.path.string, program).succeed()
         func root(_ environment: [String: String]) throws -> Command {
             try Command.run(
                 ["setpriv", "--reuid=65534", "--clear-groups", program, "config"], environment: environment)
         }
-        #expect(try root(environment).succeed().text.contains("/home/somebody/.local/share/unpack "))
+        #expect(try root(environment).succeed().text.contains("/home/user/.local/share/unpack "))
         let data = environment.merging(["XDG_DATA_HOME": "/data"]) { $1 }
         #expect(try root(data).succeed().text.contains("/data/unpack "))
         let homeless = try root(environment.merging(["HOME": ""]) { $1 })

@@ -9,7 +9,7 @@ import Testing
     .enabled(
         if: Ability.canMountOverlay && Ability.has("strace"), "no overlay mounts to test with, or no strace"))
 struct DepthTests {
-    /// Two layers with a file at the same depth each; the directories are listed or not.
+    /// Two layers, each with a file at the same depth. `isListed`: whether entries list the directories.
     private func image(_ program: Program, depth: Int, isListed: Bool) throws -> String {
         let layers = ["a", "b"].map { name in
             let directories = isListed ? (1...depth).map { String(repeating: "d/", count: $0) } : []
@@ -19,7 +19,7 @@ struct DepthTests {
         return try program.image(layers).path.string
     }
 
-    /// Runs the program, and counts its system calls about files.
+    /// Runs the program, and counts its system calls with paths or file descriptors.
     private func calls(_ program: Program, _ arguments: [String]) throws -> Int {
         let trace = program.scratch.path.appending("trace").string
         let environment = [
@@ -31,13 +31,13 @@ struct DepthTests {
             environment: environment
         ).succeed()
         let total = try String(contentsOfFile: trace, encoding: .utf8).split(separator: "\n").last
-        // Time, seconds, microseconds a call, calls, perhaps errors, `total`.
+        // Fields: % time, seconds, usecs/call, calls, errors (optional), `total`.
         let fields = try #require(total).split(separator: " ")
         #expect(fields.last == "total")
         return try #require(Int(fields[3]))
     }
 
-    /// Twice the difference in depth takes no more than twice the calls, and some.
+    /// Expects that twice the difference in depth needs about twice the calls.
     private func expectLinear(_ what: String, _ calls: [Int]) {
         #expect(calls.count == 3)
         let (first, second) = (calls[1] - calls[0], calls[2] - calls[1])
@@ -45,7 +45,7 @@ struct DepthTests {
     }
 
     @Test(
-        "The calls for a deep image grow as its depth does, whatever is done with it",
+        "The number of system calls grows linearly with the depth of an image, for every command",
         arguments: Snapshotter.possible, [false, true])
     func calls(snapshotter: Snapshotter, isListed: Bool) throws {
         var counts = [String: [Int]]()

@@ -23,7 +23,7 @@ import Testing
         try JSONDecoder().decode(Document.self, from: Data(run.output))
     }
 
-    @Test("As root it finds what it tries, and leaves nothing where it looked")
+    @Test("As root all checks succeed, and nothing is left behind")
     func root() throws {
         let program = try Program()
         let found = try document(try program.run("doctor", "--json").succeed())
@@ -36,13 +36,13 @@ import Testing
         #expect(found.state("lowerdir+") == (appended ? "ok" : "limited"))
         let version = try program.run("--version").succeed().text.split(separator: "\n").last
         #expect(found.checks.first { $0.name == "libraries" }?.detail == version.map(String.init))
-        // The store was not made by looking for its place.
+        // The check did not create the store.
         #expect(try Command.run("ls", "-A", program.scratch.path.string).succeed().text == "m\n")
         let text = try program.run("doctor").succeed().text
         #expect(text.split(separator: "\n").filter { $0.hasPrefix("ok  ") }.count >= 5)
     }
 
-    @Test("What is missing is said with its remedy, and in the exit status")
+    @Test("A missing capability is reported with a remedy and in the exit status")
     func contained() throws {
         let program = try Program()
         let run = try Command.run(
@@ -52,7 +52,7 @@ import Testing
         let found = try document(run)
         #expect(!found.works && found.state("rights") == "missing")
         #expect(found.checks.first { $0.name == "rights" }?.remedy?.contains("--output DIR") == true)
-        // And so it is.
+        // The unpacker agrees with the report.
         let image = Program.fixtures.appending("busybox")
         let refused = try Command.run(
             "capsh", "--drop=cap_sys_admin", "--", "-c", "\(Program.path) \(image) --root \(program.root)")
@@ -68,7 +68,7 @@ import Testing
     }
 
     @Test(
-        "As an ordinary user it looks from inside of the namespace", .enabled(if: Ability.canBeOrdinary),
+        "For an ordinary user the checks run inside the user namespace", .enabled(if: Ability.canBeOrdinary),
         arguments: OrdinaryUser.IDs.allCases)
     func ordinary(ids: OrdinaryUser.IDs) throws {
         let user = try OrdinaryUser(ids)
@@ -79,7 +79,7 @@ import Testing
     }
 
     @Test(
-        "Where there can be no namespace, both kinds are told with their obstacle",
+        "If namespaces are forbidden, both kinds are reported with what forbids them",
         .enabled(if: Ability.canBeOrdinary))
     func forbidden() throws {
         let user = try OrdinaryUser(.subordinate, prelude: OrdinaryUser.withoutNamespaces)

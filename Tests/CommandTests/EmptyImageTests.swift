@@ -30,7 +30,7 @@ struct EmptyImageTests {
             let target =
                 ["fstab", "systemd", "mstack"].contains(format) ? ["--target", program.target.string] : []
             let run = try program.run([image, "--format", format] + target)
-            // These keep no directory of its own for a layer.
+            // These backends have no directory for each layer.
             if format == "mstack", [.btrfs, .loop].contains(snapshotter) {
                 #expect(run.status == 64)
                 continue
@@ -42,7 +42,7 @@ struct EmptyImageTests {
                 with: Data(program.run(image, "--format", "json").succeed().output))
                 as? [String: Any])
         #expect(json["chainID"] as? String == Self.chain)
-        // Written to, it is another snapshot's.
+        // What is written goes to the writable snapshot, and not to the layer.
         let line = try program.line(image, "--rw", "key")
         try program.mounted(line) {
             try Data().write(to: URL(fileURLWithPath: "\(program.target)/new")); _ = $0
@@ -50,7 +50,7 @@ struct EmptyImageTests {
         expectEmptyRoot(try program.tree(try program.line(image)))
     }
 
-    @Test("It is mounted, verified, listed and removed like any", arguments: Snapshotter.possible)
+    @Test("It is mounted, verified, listed and removed like any other image", arguments: Snapshotter.possible)
     func housekeeping(snapshotter: Snapshotter) throws {
         let program = try Program(snapshotter)
         let image = try layout(program).path.string
@@ -74,7 +74,7 @@ struct EmptyImageTests {
         try program.expectNothingLeftOver()
     }
 
-    @Test("A plain directory, a tar and a bundle of it are empty, too")
+    @Test("A plain directory, a tar and a bundle of it are empty")
     func outputs() throws {
         let program = try Program()
         let image = try layout(program).path.string
@@ -92,8 +92,8 @@ struct EmptyImageTests {
         #expect(try Directory(opening: bundle.appending("rootfs")).names().isEmpty)
     }
 
-    @Test("It is looked at without unpacking")
-    func looking() throws {
+    @Test("The inspection commands accept it")
+    func inspection() throws {
         let program = try Program()
         let builder = try layout(program)
         let image = builder.path.string
@@ -113,7 +113,7 @@ struct EmptyImageTests {
         #expect(try program.run("ls", image).succeed().text.isEmpty)
     }
 
-    @Test("In a docker-archive, and through a pipe", arguments: ["[]", "null"])
+    @Test("It is unpacked from a docker-archive and through a pipe", arguments: ["[]", "null"])
     func archives(layers: String) throws {
         let program = try Program()
         let image = DockerArchiveBuilder(["empty:1"], [])

@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Layers that end where umoci and others end them, on every way through the program.
+/// Layers without padding at the end, as umoci and other tools write them, in every command.
 @Suite(.enabled(if: Ability.canMountOverlay, "needs overlay mounts"))
 struct EndOfLayerTests {
     private let program: Program
@@ -36,7 +36,7 @@ struct EndOfLayerTests {
     }
 
     @Test(
-        "A layer that lacks only what fills up its last block is taken by every command", arguments: [1, 505])
+        "Every command accepts a layer whose last block lacks only padding", arguments: [1, 505])
     func whole(missing: Int) throws {
         for run in try runs(try image(missing: missing), "whole") {
             #expect(run.status == 0, "\(run.report)")
@@ -45,11 +45,11 @@ struct EndOfLayerTests {
         #expect(try String(contentsOfFile: content, encoding: .utf8) == "content")
     }
 
-    @Test("A layer that lacks a byte of its data is refused by every command that reads it")
+    @Test("Every command that reads a layer refuses one that lacks a byte of its data")
     func short() throws {
         for run in try runs(try image(missing: 506), "short").dropLast() {
             #expect(run.status == 65, "\(run.report)")
-            #expect(run.errorText.contains("entry 'd/f', byte 1030 of the tar: the tar ends here, too early"))
+            #expect(run.errorText.contains("entry 'd/f', byte 1030 of the tar: unexpected end of the tar"))
         }
         try program.expectClean()
     }

@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Makes everything happen that `docs/errors.md` lists, and compares what is said.
+/// Produces every situation of `docs/errors.md`, and compares the status, the message and the hint.
 @Suite(.enabled(if: Ability.canBeOrdinary, "it needs root, and user namespaces for ordinary users"))
 struct ErrorTableTests {
     struct Row: Sendable, CustomTestStringConvertible {
@@ -37,7 +37,7 @@ struct ErrorTableTests {
         #expect(Set(Self.rows.map(\.situation)).count == Self.rows.count)
     }
 
-    @Test("What goes wrong is said as the table has it", arguments: rows)
+    @Test("Each situation gives the status, the message and the hint of its row", arguments: rows)
     func row(row: Row) throws {
         let program = try Program()
         let run = try #require(try Self.make(row.situation, with: program))
@@ -99,7 +99,7 @@ struct ErrorTableTests {
         try Command.run("capsh", "--drop=\(capability)", "--", "-c", "\(Program.path) \(arguments)")
     }
 
-    /// Runs the program with a file system of its own for ROOT.
+    /// Runs the program with a new file system, mounted by a script, as ROOT.
     static func mounted(_ program: Program, _ mount: String, _ arguments: String...) throws -> Command {
         let root = try program.scratch.makeDirectory("fs")
         return try Command.run(
@@ -108,14 +108,14 @@ struct ErrorTableTests {
                 + ["--root", root.string])
     }
 
-    /// - Returns: nil for a situation that nobody makes.
+    /// - Returns: nil for an unknown situation.
     private static func make(_ situation: String, with program: Program) throws -> Command? {
         switch situation {
         case "a wrong path":
             return try program.run("/no/such/image")
-        case "a file that is no archive":
+        case "a file that is not an archive":
             return try program.run("/etc/passwd")
-        case "a directory that is no layout":
+        case "a directory that is not a layout":
             return try program.run("/etc")
         case "a tar where oci: says directory":
             return try program.run("oci:" + (try tar(program, "x.tar", [.file("a")])))
@@ -143,7 +143,7 @@ struct ErrorTableTests {
                 #"mount -t tmpfs -o size=1m tmpfs "$1"; TMPDIR=$1 exec "$0" "$2" --root "$3""#,
                 Program.path.string, folder.string, file.string, program.root.string)
         case "a terminal as stdin":
-            // script(1) gives a terminal to all three streams, and passes the status on.
+            // script(1) makes all three streams a terminal, and returns the status of the command.
             return try Command.run(
                 "sh", "-c",
                 #"script -qec "$0 - --root $1/s >$1/out 2>$1/err" /dev/null; status=$?; cat $1/out; cat $1/err >&2; exit $status"#,
@@ -156,7 +156,7 @@ struct ErrorTableTests {
             return try program.run(busybox + "@7")
         case "a platform that is not there":
             return try program.run(busybox, "--platform", "linux/s390x")
-        case "a platform that is none":
+        case "an invalid platform":
             return try program.run(busybox, "--platform", "linux")
         case "a manifest that is missing":
             let builder = try ImageBuilder(at: program.scratch.path.appending("image"))
@@ -170,12 +170,12 @@ struct ErrorTableTests {
             try builder.damageBlob(images[1]) { $0[$0.count - 2] ^= 1 }
             try builder.writeIndex(images)
             return try program.run(builder.path.string)
-        case "a user that the image does not have", "a user of a group that is no number":
+        case "a user that the image does not have", "a user whose group is not a number":
             let line = situation.hasSuffix("number") ? "app:x:1:x::/:/bin/sh\n" : "app:x:1:1\n"
             return try program.run(
                 try image(program, as: "app", passwd: line).path.string, "--bundle",
                 program.scratch.path.appending("b").string)
-        case "a digest that is none":
+        case "an invalid digest":
             return try program.run(busybox, "--digest", "sha256:12")
         case "a download with wrong bytes":
             let (builder, blob) = try image(program)
@@ -232,7 +232,7 @@ struct ErrorTableTests {
                 let other = try program.scratch.makeDirectory("other")
                 return try program.run("mount", busybox, other.string, "--rw", "job")
             }
-        case "fstab without a place":
+        case "fstab without a target":
             return try program.run(busybox, "--format", "fstab")
         case "more layers than fstab can carry":
             let layers = (0..<130).map { LayerBuilder(.file(Bytes("f\($0)"))) }
@@ -252,7 +252,7 @@ struct ErrorTableTests {
             try Command.run("sh", "-ec", "touch \(bundle)/config.json; chown 4242 \(bundle)/config.json")
                 .succeed()
             return try program.run(busybox, "--bundle", bundle.string)
-        case "two places at once":
+        case "a target and a bundle":
             return try program.run(busybox, "--target", "/a", "--bundle", "/b")
         case "an output that is not empty":
             return try program.run(busybox, "--output", "/etc")

@@ -6,11 +6,11 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// One way in which an image is wrong, and all that is said about it.
+/// A broken image, and the expected status and message.
 struct BrokenImage: Sendable, CustomStringConvertible {
     let description: String
     let status: Int32
-    /// What stderr says; `*` stands for any text.
+    /// The expected stderr; `*` stands for any text.
     let message: String
     let make: @Sendable (ImageBuilder, [LayerBuilder]) throws -> Void
 }
@@ -24,7 +24,7 @@ private func writeIndex(_ builder: ImageBuilder, _ config: Descriptor, _ layers:
     try builder.writeIndex([try builder.manifest(config, layers)])
 }
 
-/// The golden table of what goes wrong with an image. The second of two layers is the broken one.
+/// The golden table of broken images. The second of two layers is the broken one.
 private let brokenImages = [
     BrokenImage(
         description: "a flipped byte in a layer", status: 65,
@@ -83,7 +83,7 @@ private let brokenImages = [
         try writeIndex(builder, config, [try builder.layer(layers[0]), cut])
     },
     BrokenImage(
-        description: "a layer that is no archive", status: 65,
+        description: "a layer that is not an archive", status: 65,
         message: "unpack: layer 2 of 2 (*): it is neither gzip nor zstd nor tar\n" + built
     ) { builder, layers in
         let blob = try builder.blob(Array("this is no layer".utf8), Packing.gzip.mediaType)
@@ -160,7 +160,7 @@ struct FailureTests {
     ]
 
     @Test(
-        "What is wrong with an image is said in one clear message, and nothing half-done stays",
+        "A broken image gives one clear message, and leaves nothing unfinished in the store",
         arguments: brokenImages)
     func brokenImage(broken: BrokenImage) throws {
         let program = try Program()
@@ -173,7 +173,7 @@ struct FailureTests {
         if FileManager.default.fileExists(atPath: program.root.string) { try program.expectClean() }
     }
 
-    @Test("What a layer below was verified to be stays, and is not read again")
+    @Test("A verified lower layer stays in the store, and is not read again")
     func lowerLayerStays() throws {
         let program = try Program()
         let builder = try ImageBuilder(at: program.scratch.path.appending("image"))
@@ -189,7 +189,7 @@ struct FailureTests {
     }
 
     @Test(
-        "A wrong command line ends with 64, a wrong path with 66, and both say what to do",
+        "Usage errors exit with 64, missing images with 66, and each error has a clear message",
         arguments: [
             (["/nowhere/at/all"], Int32(66), "no image at '/nowhere/at/all'"),
             (["/etc/passwd"], 65, "it is neither gzip nor zstd nor tar"),
@@ -216,7 +216,7 @@ struct FailureTests {
         #expect(result.text == "")
     }
 
-    @Test("Sizes without bounds are refused, and add up to nothing that stops the program")
+    @Test("Enormous sizes are refused, and their sum does not overflow")
     func hostileSizes() throws {
         let program = try Program()
         let builder = try ImageBuilder(at: program.scratch.path.appending("image"))
@@ -231,7 +231,7 @@ struct FailureTests {
     }
 
     @Test(
-        "A file capability that may not be set is told with what it needs",
+        "A file capability that cannot be set is reported with the missing capability",
         .enabled(if: Ability.has("capsh"), "needs capsh"))
     func noSetfcap() throws {
         let program = try Program()
@@ -249,7 +249,7 @@ struct FailureTests {
         try program.expectClean()
     }
 
-    @Test("What a full disk has stopped is removed, and the store works again")
+    @Test("A run that fails on a full disk leaves nothing, and the store works afterwards")
     func fullDisk() throws {
         let program = try Program()
         let zeros = Bytes(String(repeating: "0123456789abcdef", count: 1 << 20))
@@ -259,7 +259,7 @@ struct FailureTests {
         try Command.run("mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "unpack", program.root.string)
             .succeed()
         defer { _ = try? Command.run("umount", program.root.string) }
-        // Without a limit it would not even begin.
+        // Without an explicit limit the run would be refused at the start.
         let result = try program.run(large.path.string, "-q", "--max-bytes", "100000000")
         #expect(result.status == 74)
         #expect(result.errorText.contains("no space left on device\nhint: "), "\(result.report)")
@@ -267,7 +267,7 @@ struct FailureTests {
         #expect(try program.run(small.path.string, "-q").status == 0)
     }
 
-    @Test("Directories of a store whose database is gone are not taken for garbage")
+    @Test("Directories of a store without a database are not deleted as garbage")
     func lostDatabase() throws {
         let program = try Program()
         let image = try program.image([LayerBuilder(.file("file", "x"))])
@@ -278,7 +278,7 @@ struct FailureTests {
     }
 
     @Test(
-        "A reader who has gone, and closed streams, leave a clean store",
+        "Closed streams and a pipe whose reader has exited leave a clean store",
         arguments: [">&-", "2>&-", "2>&- >&-", "| true"])
     func closedStreams(redirection: String) throws {
         let program = try Program()
@@ -291,7 +291,8 @@ struct FailureTests {
     }
 
     @Test(
-        "A termination signal ends an unpack with its status and a clean store", arguments: [SIGINT, SIGTERM])
+        "A termination signal ends an unpack with the status of the signal and a clean store",
+        arguments: [SIGINT, SIGTERM])
     func signals(signal: Int32) throws {
         let program = try Program()
         let image = try program.image(Busy.layers)
@@ -303,7 +304,7 @@ struct FailureTests {
         try program.expectClean()
     }
 
-    @Test("Killed at any moment, the store opens again, and the next run's tree is the same as a fresh one's")
+    @Test("After kill -9 at any moment the store opens, and the next run gives the same tree as a new store")
     func killed() throws {
         let fresh = try Program()
         let image = try fresh.image(Busy.layers)
@@ -331,7 +332,7 @@ private enum Busy {
 }
 
 extension Program {
-    /// The trees of all layers, each by itself, as the paths of a finished run show them.
+    /// The trees of all layer directories, after a run that finishes the image.
     fileprivate func storeTree(_ image: ImageBuilder) throws -> [String] {
         let paths = try run(image.path.string, "-q", "--format", "path").succeed().text.split(separator: "\n")
         return try paths.map { try TreeDump(of: try Directory(opening: FilePath(String($0)))).text }

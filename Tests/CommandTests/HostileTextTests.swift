@@ -5,10 +5,10 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Texts of a user, an image or a client that a shell, a terminal or another reader of lines would act on. A shell that runs one
-/// makes the file `canary`.
+/// Texts of a user, an image or a client that a shell, a terminal or another reader of lines would interpret. A shell
+/// that executes one creates the file `canary`.
 enum HostileText {
-    /// One thing each, for what is refused at once.
+    /// One character or construct per text, for fast checks.
     static let forShells = [
         "x;touch${IFS}canary;echo", "$(touch canary)", "`touch canary`", "a b", "a;touch canary",
         "a&touch canary&",
@@ -19,7 +19,7 @@ enum HostileText {
         "a\r\n\ttouch canary\r\nhint: touch canary\n",
     ]
     static let all = forShells + forTerminals
-    /// Everything in few texts, for what takes longer.
+    /// The same in few texts, for slow checks.
     static let few =
         [
             "x;touch${IFS}canary;echo $(touch canary) `touch canary` & touch canary | touch canary > canary #",
@@ -28,7 +28,7 @@ enum HostileText {
 }
 
 extension Command {
-    /// Expects that a terminal or a log can have all that the program has written.
+    /// Expects that the output has no character that controls a terminal.
     fileprivate func expectVisible(_ location: SourceLocation = #_sourceLocation) {
         for bytes in [output, errors] {
             guard let text = String(validating: bytes, as: UTF8.self) else {
@@ -52,7 +52,7 @@ extension Command {
 @Suite("Hostile texts", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
 struct HostileTextTests {
     private let program: Program
-    /// Where everything runs, and a canary would appear.
+    /// The working directory, in which a canary would appear.
     private let folder: FilePath
     private static let busybox = Program.fixtures.appending("busybox").string
 
@@ -78,7 +78,7 @@ struct HostileTextTests {
             sourceLocation: location)
     }
 
-    /// The words that a shell makes of a line, in both of the ways that the manual has: `$(…)` and `sh -ec`.
+    /// The words into which a shell splits a line, in both documented forms: `$(…)` and `sh -ec`.
     private func words(_ line: String) throws -> [String] {
         let file = try program.scratch.write("line", Array(line.utf8))
         let substituted = try Command.run(
@@ -96,7 +96,7 @@ struct HostileTextTests {
 
     // MARK: Keys
 
-    /// A snapshot on an image of so many layers, under a key that a client of the service may choose.
+    /// Creates a snapshot on an image with `count` layers, under a key that only a client of the service can choose.
     private func snapshot(layers count: Int) throws {
         let layers = (0..<count).map { LayerBuilder(.file(Bytes("f\($0)"))) }
         let image = try program.image(layers, packing: .none).path.string
@@ -109,9 +109,9 @@ struct HostileTextTests {
         _ = try program.rows("UPDATE snapshot SET name = CAST(X'\(hex)' AS TEXT) WHERE kind = 'active'")
     }
 
-    @Test("A key stands in a line only if a shell takes it for one word, and no option")
+    @Test("A key is printed in a line only if a shell reads it as one word that is not an option")
     func keys() throws {
-        // More than mount(8) takes: the line is `unpack mount … KEY`.
+        // More layers than mount(8) takes: the line is `unpack mount … KEY`.
         try snapshot(layers: 130)
         for text in HostileText.all + ["-rf", "--root=/x"] {
             for key in [text, "unpack:" + text] where key != "unpack:-rf" && key != "unpack:--root=/x" {
@@ -122,7 +122,7 @@ struct HostileTextTests {
                 #expect(
                     refused.errorText.contains("\nhint: use a key, ") && refused.errorText.contains("--json"))
                 refused.expectVisible()
-                // What follows is the same for each text that only a shell acts on.
+                // The following checks are the same for all texts that only a shell interprets.
                 if HostileText.forShells.dropFirst().contains(text) { continue }
                 let json = try run(["snapshot", "mounts", "--json", "--", key]).succeed()
                 #expect(try (json.json as? [Any])?.count == 1)
@@ -145,7 +145,7 @@ struct HostileTextTests {
         expectNoCanary("keys")
     }
 
-    @Test("A line of mount(8) has no key in it, whatever the key is")
+    @Test("A line of mount(8) never contains the key")
     func shortLines() throws {
         try snapshot(layers: 2)
         let line = try run(["snapshot", "mounts", "k"]).succeed().text
@@ -157,7 +157,7 @@ struct HostileTextTests {
         #expect(try words(line) == line.dropLast().split(separator: " ").map(String.init))
     }
 
-    @Test("A new key is a word in every command that takes one")
+    @Test("Every command that creates a snapshot refuses a key that is not one word")
     func newKeys() throws {
         for key in HostileText.few + ["-rf"] {
             for arguments in [
@@ -172,12 +172,12 @@ struct HostileTextTests {
         expectNoCanary("new keys")
     }
 
-    // MARK: Places
+    // MARK: Roots and targets
 
     private static let wordFormats = ["mount", "shell", "fstab", "systemd", "mstack"]
 
     @Test(
-        "A root or a target stands in what is printed for a shell only as a word", arguments: HostileText.few)
+        "A root or a target is printed for a shell only if it is one word", arguments: HostileText.few)
     func places(text: String) throws {
         let place = program.scratch.path.appending(FilePath.Component(text) ?? "x").string
         for format in Self.wordFormats {
@@ -221,7 +221,7 @@ struct HostileTextTests {
 
     // MARK: Images
 
-    /// An image whose every text is the hostile one.
+    /// An image in which every text is the hostile one.
     private func image(_ text: String) throws -> (path: String, layers: Int) {
         let builder = try ImageBuilder(at: program.scratch.path.appending("image"))
         let layers = [
@@ -239,7 +239,7 @@ struct HostileTextTests {
         return (builder.path.string, layers.count)
     }
 
-    @Test("What an image calls itself stays a name in every format and listing", arguments: HostileText.few)
+    @Test("A hostile name of an image is only a name in every format and listing", arguments: HostileText.few)
     func references(text: String) throws {
         let (image, layers) = try image(text)
         let stubs = try program.scratch.makeDirectory("bin")
@@ -308,7 +308,7 @@ struct HostileTextTests {
 
     // MARK: Arguments
 
-    /// Every command, with the text wherever it takes one.
+    /// Every command, with the text as each of its arguments.
     private static func commands(_ text: String) -> [[String]] {
         [
             [text], [busybox, "--ref", text], [busybox, "--digest", text], [busybox, "--platform", text],
@@ -346,7 +346,7 @@ struct HostileTextTests {
     }
 
     @Test(
-        "An argument never steers a terminal, nor begins a line of its own",
+        "An argument never controls a terminal, and never begins a line of output",
         arguments: HostileText.forTerminals)
     func arguments(text: String) throws {
         try run(["-q", Self.busybox]).succeed()
@@ -380,7 +380,7 @@ struct HostileTextTests {
     }
 
     @Test(
-        "Settings of the environment and the file are texts from outside, too",
+        "Settings in the environment and the file never control a terminal",
         arguments: HostileText.forTerminals)
     func settings(text: String) throws {
         for name in [
@@ -412,7 +412,7 @@ struct HostileTextTests {
         }
     }
 
-    @Test("A character that steers a terminal is an escape in JSON, and the value is the same")
+    @Test("A character that controls a terminal is escaped in JSON, and the value is unchanged")
     func json() throws {
         let text = "a\u{9B}b\u{202E}c\u{2066}d\u{7F}e\u{E0001}é\u{1F600}\"\\\n"
         try run(["snapshot", "prepare", "k", "--label", "x=\(text)"]).succeed()
@@ -422,7 +422,7 @@ struct HostileTextTests {
         #expect(value.utf8.elementsEqual(text.utf8))
     }
 
-    @Test("A command in a hint is one that a shell runs as it is meant")
+    @Test("A shell runs the command in a hint with the intended words")
     func hints() throws {
         for text in HostileText.forShells {
             for arguments in [["docker://\(text)"], [Self.busybox, "-o", "\(text).tar.gz"]] {

@@ -10,7 +10,7 @@ struct HousekeepingTests {
     private let program: Program
     private let layout: FilePath
 
-    /// Two images with the same lowest layer, one of them under a name that a third has too.
+    /// Two images with the same lowest layer. A third image, in another layout, has the name of the second one.
     init() throws {
         program = try Program()
         layout = program.scratch.path.appending("i")
@@ -40,14 +40,14 @@ struct HousekeepingTests {
     }
 
     @Test(
-        "What was not measured when it was committed is when somebody asks",
+        "The size of a snapshot that was committed without one is measured when a command needs it",
         arguments: ["images", "rm", "prune"])
     func measuredLate(command: String) throws {
         _ = try unpack("one", "--sync", "none")
         #expect(try program.rows("SELECT count(*) FROM snapshot WHERE size IS NULL") == "2\n")
         if command == "prune" { _ = try program.rows("DELETE FROM image") }
         let text = try program.run(command == "rm" ? ["rm", "one"] : [command]).succeed().text
-        // Two files of 50,000 bytes and four directories, in blocks.
+        // Disk usage of two files of 50,000 bytes and four directories.
         #expect(text.contains(/1[0-9][0-9]\.[0-9] KiB/), "\(text)")
     }
 
@@ -71,7 +71,7 @@ struct HousekeepingTests {
             itemBytes: items.compactMap { $0["bytes"] as? Int })
     }
 
-    /// All that a store holds: rows, trees, names of runs.
+    /// The whole content of the store: rows, trees, names of runs.
     private func everything() throws -> String {
         let database = try Command.run("sqlite3", "\(program.root)/metadata.db", ".dump").succeed().text
         let runs = try Directory(opening: program.root.appending("runs")).names().map(\.description).sorted()
@@ -84,7 +84,7 @@ struct HousekeepingTests {
 
     // MARK: images
 
-    @Test("images shows what was unpacked, with what its layers take")
+    @Test("images lists unpacked images with the disk usage of their layers")
     func images() throws {
         _ = try unpack("one")
         _ = try unpack("two")
@@ -104,7 +104,7 @@ struct HousekeepingTests {
         let layers = try #require(images[1]["layers"] as? [[String: Any]])
         #expect(Set(layers[0].keys) == ["digest", "diffID", "chainID", "size"])
         #expect(layers[1]["chainID"] as? String == images[1]["chainID"] as? String)
-        // Both of its layers, as du counts them.
+        // The size is what du reports for both layers.
         let du = try Command.run(
             "du", "-c", "-B1", "-s", "\(program.folder)/1/fs", "\(program.folder)/3/fs"
         ).succeed().text
@@ -114,7 +114,7 @@ struct HousekeepingTests {
 
     // MARK: rm
 
-    @Test("rm forgets an image; layers that another one has stay")
+    @Test("rm removes an image, and keeps layers that another image has")
     func remove() throws {
         let one = try unpack("one")
         let expected = try program.tree(one)
@@ -130,11 +130,11 @@ struct HousekeepingTests {
         #expect(try program.run("rm", "one").succeed().text == "one: 2 layers removed, 104.0 KiB\n")
         #expect(try directories() == [])
         #expect(try program.run("images").succeed().text == "REFERENCE DIGEST PLATFORM LAYERS SIZE\n")
-        // Nothing keeps it from coming again.
+        // The image can be unpacked again.
         #expect(try program.tree(try unpack("one")) == expected)
     }
 
-    @Test("A name that two images have is no choice: both are listed, and a digest chooses")
+    @Test("A name of two images is ambiguous: both are listed, and a digest selects one")
     func ambiguous() throws {
         _ = try unpack("two")
         try unpackOther()
@@ -155,17 +155,17 @@ struct HousekeepingTests {
         #expect(try directories() == [])
     }
 
-    @Test("An unknown image is not found, and those named before it are gone")
+    @Test("An unknown image is not found, and the images named before it are removed")
     func unknown() throws {
         _ = try unpack("one")
-        let result = try program.run("rm", "one", "nobody")
+        let result = try program.run("rm", "one", "missing")
         #expect(result.status == 66 && result.text.hasPrefix("one: 2 layers removed"))
         #expect(
             result.errorText
-                == "unpack: there is no image 'nobody' in the store\nhint: list them with 'unpack images'\n")
+                == "unpack: there is no image 'missing' in the store\nhint: list them with 'unpack images'\n")
     }
 
-    @Test("A writable snapshot keeps its layers, and gives them free when it is removed")
+    @Test("A writable snapshot keeps its layers until it is removed")
     func writable() throws {
         let line = try unpack("one", "--rw", "key")
         let tree = try program.tree(line)
@@ -181,7 +181,7 @@ struct HousekeepingTests {
 
     // MARK: prune
 
-    @Test("prune tells what goes, why, and how much; a dry run tells the same and changes nothing")
+    @Test("prune prints what it removes, why, and its size; a dry run prints the same and changes nothing")
     func dryRun() throws {
         let line = try unpack("one", "--rw", "key")
         let tree = try program.tree(line)
@@ -190,7 +190,7 @@ struct HousekeepingTests {
         _ = try unpack("two", "--rw", "other")
         _ = try program.run("rm", "two").succeed()
         _ = try program.run("snapshot", "rm", "other").succeed()
-        // What a crash may leave: directories without a row, one on its way out, something made aside.
+        // Leftovers of a crash: a directory without a row, one in the trash, a probe.
         for name in ["77/fs/deep", ".removed-1/fs", ".probe-2"] {
             let path = try program.scratch.makeDirectory("s/overlayfs/\(name)")
             try Data(count: 20_000).write(to: URL(fileURLWithPath: path.appending("f").string))
@@ -223,7 +223,7 @@ struct HousekeepingTests {
         #expect(try program.run("prune").succeed().text == "nothing to remove\n")
     }
 
-    @Test("What a killed unpack leaves is listed and goes, the layers that it had finished too")
+    @Test("prune lists and removes what a killed unpack leaves, also its finished layers")
     func killedRun() throws {
         let image = try program.image(
             (1...4).map { layer in
@@ -235,12 +235,12 @@ struct HousekeepingTests {
             Process.sleep(milliseconds: delay)
             running.kill()
             guard try running.finish().status != 0 else { break }
-            // Killed before there was anything in the store, or the whole of its database.
+            // Killed before the database was complete, or before the first snapshot.
             guard let snapshots = try? program.rows("SELECT count(*) FROM snapshot"), snapshots != "0\n"
             else {
                 continue
             }
-            // Killed when all but the telling was done: the image is there, and keeps its layers.
+            // Killed after the image was recorded: it keeps its layers.
             guard try program.rows("SELECT count(*) FROM image") == "0\n" else { break }
             let before = try everything()
             let dry = try prune("--dry-run")
@@ -259,7 +259,7 @@ struct HousekeepingTests {
             ]), "\(kinds)")
     }
 
-    @Test("What another boot has not synced goes, and is told of")
+    @Test("Layers that were not synced before a reboot are removed and listed")
     func distrusted() throws {
         _ = try unpack("one", "--sync", "none")
         _ = try program.rows("UPDATE snapshot SET boot = 'another'")
@@ -278,7 +278,7 @@ struct HousekeepingTests {
         #expect(try program.rows("SELECT count(*) FROM image") == "0\n")
     }
 
-    @Test("On a disk that is full to the last byte every command says so, and later all is there")
+    @Test("On a completely full disk every command reports that, and nothing is lost")
     func fullDisk() throws {
         _ = try program.scratch.makeDirectory("s")
         try Command.run("mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "unpack", program.root.string)
@@ -303,7 +303,7 @@ struct HousekeepingTests {
         try program.expectNothingLeftOver()
     }
 
-    @Test("What is mounted is not removed under its users", arguments: Snapshotter.possible)
+    @Test("A mounted snapshot is not removed", arguments: Snapshotter.possible)
     func mounted(snapshotter: Snapshotter) throws {
         let program = try Program(snapshotter)
         let image = try program.image([LayerBuilder(.file("a", "1")), LayerBuilder(.file("b", "2"))])
@@ -328,7 +328,7 @@ struct HousekeepingTests {
         #expect(try program.rows("SELECT count(*) FROM snapshot") == "0\n")
     }
 
-    @Test("prune leaves alone what was made by hand")
+    @Test("prune keeps snapshots that a user created")
     func byHand() throws {
         for command in [
             ["prepare", "work"], ["prepare", "tmp"], ["commit", "base", "tmp"], ["view", "look", "base"],
@@ -340,7 +340,7 @@ struct HousekeepingTests {
     }
 
     @Test(
-        "Snapshotters that share a ROOT do not touch each other's snapshots",
+        "Snapshotters that share a root do not touch each other's snapshots",
         arguments: Snapshotter.possible.filter { $0 != .overlayfs })
     func neighbours(snapshotter: Snapshotter) throws {
         let program = try Program(snapshotter)

@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("The image that is meant", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+@Suite("Selecting an image", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
 struct ImageChoiceTests {
     private let program: Program
     private let builder: ImageBuilder
@@ -22,10 +22,10 @@ struct ImageChoiceTests {
         return try #require(try JSONSerialization.jsonObject(with: Data(output)) as? [String: Any])
     }
 
-    // MARK: Beside what cannot be read
+    // MARK: Unreadable images
 
     @Test(
-        "Beside images that cannot be read the others are unpacked, listed and shown, and these with their reasons"
+        "Unreadable images do not affect the others, and are listed with their errors"
     )
     func siblings() throws {
         let good = try builder.image([LayerBuilder(.file("a"))])
@@ -62,7 +62,7 @@ struct ImageChoiceTests {
         let others = try #require(document["others"] as? [[String: Any]])
         #expect(others.map { $0["kind"] as? String } == ["manifest", "index"])
         #expect(others.allSatisfy { ($0["error"] as? String)?.hasPrefix("the blob's digest is ") == true })
-        // Which one is meant without a name is not known, and the list says why.
+        // Without a name the choice is ambiguous, and the list has the errors.
         let unnamed = try program.run(layout)
         #expect(unnamed.status == 64)
         #expect(unnamed.errorText.contains("unknown  cannot be read (the blob's digest is sha256:"))
@@ -88,9 +88,11 @@ struct ImageChoiceTests {
         #expect(try program.run(layout, "-q").status == 0)
     }
 
-    // MARK: Several that fit
+    // MARK: Several candidates
 
-    @Test("The candidates have the version and the features of the operating system, which --platform takes")
+    @Test(
+        "Candidates are listed with the version and the features of their operating system, which --platform accepts"
+    )
     func operatingSystems() throws {
         func platform(_ version: String?, _ features: [String]) -> Platform {
             Platform(
@@ -109,12 +111,12 @@ struct ImageChoiceTests {
             let listed = try program.run("ls", layout, "--platform", "\(platform)").succeed().text
             #expect(listed.hasSuffix(" f\(number)\n"))
         }
-        // It stands in the store as it was asked for, and is found again.
+        // The store records the requested platform, and the second run finds the image.
         let runs = try (0..<2).map { _ in try program.line(layout, "--platform", "\(platforms[0])") }
         #expect(runs[0] == runs[1])
     }
 
-    @Test("The same image in layers of two compressions is one image")
+    @Test("The same image with two compressions of its layers is one candidate")
     func twins() throws {
         let layer = LayerBuilder(.file("a"))
         try builder.writeIndex(
@@ -123,7 +125,7 @@ struct ImageChoiceTests {
         #expect(try program.run("ls", "\(layout):x").succeed().text.hasSuffix(" a\n"))
     }
 
-    @Test("An image of which no document says the platform is unpacked, and found again")
+    @Test("An image without a platform is unpacked, and found again")
     func anyPlatform() throws {
         let layer = LayerBuilder(.file("a"))
         let bare = try builder.manifest(
@@ -135,9 +137,9 @@ struct ImageChoiceTests {
         try program.run("rm", "bare").succeed()
     }
 
-    /// A slash and the combining mark behind it are one Character: what was recorded so could not be read again, and no image of
-    /// the store could.
-    @Test("A platform of strange characters does not make a store unreadable")
+    /// A slash and a combining mark after it are one `Character`. If a recorded platform were split by characters, no
+    /// image of the store could be read.
+    @Test("A platform with unusual characters does not make a store unreadable")
     func strangePlatform() throws {
         let layer = LayerBuilder(.file("a"))
         let config =
@@ -152,7 +154,7 @@ struct ImageChoiceTests {
 
     // MARK: Names
 
-    @Test("An image is recorded under the name that it was asked for by")
+    @Test("An image is recorded under the name that selected it")
     func recordedName() throws {
         let index = try builder.index([try builder.image([LayerBuilder(.file("a"))]).on(.host)])
         try builder.writeIndex([index.named("first"), index.named("second")])
@@ -170,7 +172,7 @@ struct ImageChoiceTests {
 
     // MARK: History
 
-    @Test("History steps that do not match the layers are attributed to none, and shown apart")
+    @Test("History steps that do not match the layers are attributed to none, and shown separately")
     func history() throws {
         let layers = [LayerBuilder(.file("a")), LayerBuilder(.file("b"))]
         func write(_ steps: [String]) throws {
@@ -209,7 +211,9 @@ struct ImageChoiceTests {
 
     // MARK: The config of a bundle
 
-    @Test("A numeric user of a bundle is that number; what runc refuses of Env is left out, with a warning")
+    @Test(
+        "A numeric user of a bundle is used as that number; entries of Env that runc refuses are omitted with a warning"
+    )
     func bundle() throws {
         let layer = LayerBuilder(
             .directory("etc"), .file("etc/passwd", "1000:x:0:0::/:\nx:x:01000:50::/:\n"),
@@ -244,7 +248,7 @@ struct ImageChoiceTests {
         #expect(group.status == 0)
         let ids = (other?["process"] as? [String: Any])?["user"] as? [String: Any]
         #expect(ids?["uid"] as? Int == 7 && ids?["gid"] as? Int == 1000)
-        // It would be root otherwise.
+        // A user that is a number in JSON is refused: ignored, it would mean root.
         let (refused, none) = try run("c", #"{"User": 1000}"#)
         #expect(refused.status == 65 && none == nil)
         #expect(refused.errorText.contains("config.User of the image is not a string"))

@@ -4,14 +4,14 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// The tar of an image, in the hands of podman.
+/// The tar of an image, imported by podman.
 @Suite(
     .enabled(
         if: Ability.canMountOverlay && Ability.has("podman"), "needs overlay mounts and podman"))
 struct ImportTests {
     private let program: Program
-    /// Short and in lower case: podman takes 50 characters for what it keeps while it runs, and a reference to a layout has no
-    /// upper case.
+    /// Short, because podman limits the path of its runtime directory to 50 characters. In lower case, because a
+    /// reference to a layout has no upper case.
     private let running = "/tmp/podman-\(UInt32.random(in: .min ... .max))"
 
     init() throws { program = try Program() }
@@ -23,7 +23,7 @@ struct ImportTests {
         return String(try run.succeed().text.split(separator: "\n").last ?? "")
     }
 
-    /// Layers with all that has kept a tar from being imported: symlinks, further names, and names in several layers.
+    /// Layers with everything that has made an import of a tar fail: symlinks, hard links, and names in several layers.
     private func layeredImage() throws -> String {
         let builder = try ImageBuilder(at: program.scratch.path.appending("layered"))
         try builder.writeIndex([
@@ -42,7 +42,8 @@ struct ImportTests {
     }
 
     @Test(
-        "podman imports it, and pulls the flattened image: the tree stays the same", arguments: [true, false])
+        "podman imports the tar and pulls the flattened image, and the tree is the same",
+        arguments: [true, false])
     func imported(isLayered: Bool) throws {
         defer { try? FileManager.default.removeItem(atPath: running) }
         let image = isLayered ? try layeredImage() : "\(Program.fixtures)/busybox"

@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Images as other programs write them, in every form and on every way into the program.
+/// Images of other programs, in every format, as files and through pipes.
 @Suite(
     .enabled(
         if: Ability.canMountOverlay && Ability.has("skopeo") && Ability.has("containerd"),
@@ -24,7 +24,7 @@ struct InputTests {
         return path.string
     }
 
-    /// The line of an image with a store of its own, and the tree that it mounts.
+    /// Unpacks an image into a new store, and returns the mounted tree.
     private func tree(_ arguments: [String], input: String? = nil) throws -> TreeDump {
         let root = program.scratch.path.appending("store-\(UInt32.random(in: .min ... .max))")
         var words = [Program.path.string, "--quiet", "--root", root.string] + arguments
@@ -39,7 +39,7 @@ struct InputTests {
         #expect(tree == expected, "\(what): \(tree.difference(from: expected))")
     }
 
-    @Test("skopeo's archives, by name, by number, compressed and through a pipe")
+    @Test("Archives of skopeo are read by name, by number, compressed and through a pipe")
     func skopeo() throws {
         let oci = try copy(to: "oci-archive:oci.tar:one:1.0")
         let docker = try copy(to: "docker-archive:docker.tar:docker.io/library/one:1.0")
@@ -68,7 +68,7 @@ struct InputTests {
     }
 
     @Test(
-        "What containerd exports, which carries both forms as docker save does")
+        "An export of containerd is read: like docker save, it has the documents of both formats")
     func containerd() throws {
         let docker = try copy(to: "docker-archive:docker.tar:docker.io/library/one:1.0")
         let other = try ContainerdDaemon()
@@ -88,7 +88,7 @@ struct InputTests {
         try expectSame(try tree(["-"], input: "cat \(exported)"), "a pipe")
     }
 
-    @Test("A pipe is read to its end, so that who writes it ends well, also where all is there already")
+    @Test("A pipe is read to its end, so that its writer succeeds, even if the image is in the store already")
     func wholePipe() throws {
         let docker = try copy(to: "docker-archive:docker.tar:one:1.0")
         for _ in 1...2 {
@@ -98,7 +98,7 @@ struct InputTests {
                 Program.path.string, program.root.string, docker)
             #expect(run.text.hasSuffix("\n0\n"), "\(run.report)")
         }
-        // Nothing is left where it was kept.
+        // The temporary file is gone.
         let kept = try program.scratch.makeDirectory("tmp")
         try Command.run(
             "sh", "-ec", #"cat "$2" | TMPDIR="$3" "$0" -q --root "$1" -"#, Program.path.string,
@@ -108,7 +108,7 @@ struct InputTests {
         #expect(try FileManager.default.contentsOfDirectory(atPath: kept.string).isEmpty)
     }
 
-    @Test("What follows an archive is kept nowhere")
+    @Test("Data after the end of an archive is not stored")
     func trailing() throws {
         let docker = try copy(to: "docker-archive:docker.tar:one:1.0")
         let folder = try program.scratch.makeDirectory("small")
@@ -120,7 +120,7 @@ struct InputTests {
         #expect(run.status == 0, "\(run.report)")
     }
 
-    @Test("A FIFO that nobody writes to is waited for, until a signal comes")
+    @Test("A FIFO without a writer is waited for, until a signal arrives")
     func silentFIFO() throws {
         let run = try Command.run(
             "sh", "-c",
@@ -129,7 +129,7 @@ struct InputTests {
         #expect(run.status == 143, "\(run.report)")
     }
 
-    @Test("A store, inspect, ls and verify --repair take archives as they take directories")
+    @Test("Unpacking, inspect, ls and verify --repair accept archives like directories")
     func everywhere() throws {
         let docker = try copy(to: "docker-archive:docker.tar:one:1.0")
         let plain = try program.run("inspect", String(Self.fixture.dropFirst(4)), "--json").succeed().output

@@ -9,7 +9,7 @@ struct InspectTests {
         try Command.run([Program.path.string, "inspect"] + arguments)
     }
 
-    @Test("Every platform of an index is shown as an image, an attestation as what it is")
+    @Test("Every platform of an index is shown as an image, and an attestation as an attestation")
     func platforms() throws {
         let text = try inspect("\(Program.fixtures)/multi").succeed().text
         #expect(text.contains("multi:1.0  linux/amd64\n"))
@@ -20,7 +20,7 @@ struct InspectTests {
             !chosen.contains("amd64") && !chosen.contains("attestation") && chosen.contains("linux/arm64"))
     }
 
-    @Test("The JSON has what the documents say: digests, diff IDs and chain IDs")
+    @Test("The JSON has the digests, diff IDs and chain IDs of the documents")
     func json() throws {
         let text = try inspect("\(Program.fixtures)/busybox", "--json").succeed().text
         let json = try #require(try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
@@ -35,7 +35,7 @@ struct InspectTests {
         #expect(layers.allSatisfy { $0["present"] as? Bool == true })
     }
 
-    @Test("Images that are too much at once are refused, each alone is shown")
+    @Test("Images that are too large to show together are refused, and each of them alone is shown")
     func tooMuch() throws {
         let scratch = try TemporaryDirectory()
         let builder = try ImageBuilder(at: scratch.path.appending("layout"))
@@ -56,7 +56,7 @@ struct InspectTests {
         #expect(shown.utf8.count > 4_000_000)
     }
 
-    @Test("A layout that git checked out without symlinks is read like one with them")
+    @Test("A layout that git checked out without symlinks is read like one with symlinks")
     func linksAsText() throws {
         let scratch = try TemporaryDirectory()
         for kind in ["links", "texts"] {
@@ -69,15 +69,15 @@ struct InspectTests {
             try Command.run("sh", "-ec", script, copy, kind).succeed()
         }
         let texts = try ["links", "texts"].map { kind in
-            // Behind the line that names the layout.
+            // Without the first line, which names the layout.
             try inspect(scratch.path.appending(kind).string).succeed().text.drop { $0 != "\n" }
         }
         #expect(texts[0] == texts[1])
     }
 
-    // MARK: What is no image
+    // MARK: Other documents
 
-    @Test("Artifacts, absent manifests and nested indexes stand where they are listed, each index once")
+    @Test("Artifacts, absent manifests and nested indexes are shown where they are listed, each index once")
     func outline() throws {
         let scratch = try TemporaryDirectory()
         let builder = try ImageBuilder(at: scratch.path.appending("layout"))
@@ -111,7 +111,7 @@ struct InspectTests {
     // MARK: The store and the terminal
 
     @Test(
-        "What the store holds is unpacked, and no store is made by looking",
+        "Layers in the store are marked as unpacked, and inspect creates no store",
         .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
     func store() throws {
         let program = try Program()
@@ -138,10 +138,10 @@ struct InspectTests {
     }
 
     @Test(
-        "Who may not look into the store is told so, and sees the image",
+        "An unreadable store is reported, and the image is shown",
         .enabled(if: Ability.canMountOverlay && Ability.has("setpriv"), "needs root and setpriv"))
     func forbidden() throws {
-        // Where anybody may read: the program and the image are in the tests' own folders.
+        // The program and the image are copied to a directory that every user can read.
         let scratch = try TemporaryDirectory(in: "/tmp")
         try Command.run("chmod", "755", scratch.path.string).succeed()
         for source in [Program.path.string, "\(Program.fixtures)/busybox"] {
@@ -155,12 +155,12 @@ struct InspectTests {
         let script =
             #"cd "$0"; exec setpriv --reuid 65534 --regid 65534 --clear-groups ./unpack inspect busybox --root "$0/s""#
         let text = try Command.run("sh", "-ec", script, scratch.path.string).succeed().text
-        #expect(text.hasPrefix("busybox  (store \(scratch.path)/s cannot be looked at: not permitted)\n"))
+        #expect(text.hasPrefix("busybox  (store \(scratch.path)/s cannot be read: not permitted)\n"))
         #expect(text.contains("busybox:1.0  linux/amd64\n") && !text.contains("unpacked"))
     }
 
     @Test(
-        "On a terminal lines are cut to its width, and what is no image is faint",
+        "On a terminal lines are cut to its width, and documents other than images are faint",
         .enabled(if: Ability.has("script"), "no script(1)"))
     func terminal() throws {
         let image = "\(Program.fixtures)/multi"
@@ -181,7 +181,7 @@ struct InspectTests {
     }
 
     @Test(
-        "Help and version end with 0 and go to stdout",
+        "Help and version exit with 0 and go to stdout",
         arguments: [["--help"], ["--version"], ["mount", "--help"]])
     func help(arguments: [String]) throws {
         let result = try Command.run([Program.path.string] + arguments)

@@ -4,7 +4,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// The image that `Fixtures/make-large.sh` builds, where it was built: `make test-large`.
+/// The image that `make test-large` builds with `Fixtures/make-large.sh`.
 private enum Large {
     static let path = ProcessInfo.processInfo.environment["UNPACK_LARGE_IMAGE"]
     static let reference = "large:1.0"
@@ -17,7 +17,7 @@ struct LargeImageTests {
     init() throws { image = try #require(Large.path) }
 
     @Test(
-        "Its tree is the one that umoci makes: every path, type, mode, owner, size, digest, link, time, attribute"
+        "Its tree is the same as umoci's: every path, type, mode, owner, size, digest, link, time, attribute"
     )
     func sameAsUmoci() throws {
         let program = try Program()
@@ -29,20 +29,21 @@ struct LargeImageTests {
         let theirs = try TreeDump(of: try Directory(opening: bundle.appending("rootfs")))
         print("\(ours.lines.count) paths compared")
         #expect(ours.lines.count > 50_000)
-        // Not one line of each: a difference of so long texts is shown by its first lines.
+        // Only the first differences: the dumps are too long for a report.
         let differing = zip(ours.lines, theirs.lines).filter { $0 != $1 }.prefix(5)
         #expect(differing.map(\.0) == differing.map(\.1))
         #expect(ours.lines.count == theirs.lines.count)
     }
 
-    @Test("Killed twenty times at any moment, the next run opens the store and finishes with the same tree")
+    @Test(
+        "After kill -9 at any of twenty moments the next run opens the store and finishes with the same tree")
     func killed() throws {
         let fresh = try Program()
         let expected = try fresh.tree(try fresh.line(image)).text
         for round in 1...20 {
             let program = try Program()
             let delay = Double.random(in: 0.05...6)
-            // One layer at a time and several, by turns.
+            // With one job and with four, alternately.
             let jobs = "\(1 + round % 2 * 3)"
             let killed = try Command.run(
                 [

@@ -12,7 +12,7 @@ struct LimitTests {
     ]
 
     @Test(
-        "More than an image may have is refused, and leaves nothing",
+        "An image above a limit is refused, and leaves nothing",
         arguments: [
             (
                 ["--max-bytes", "5999"], 65,
@@ -48,7 +48,7 @@ struct LimitTests {
         }
     }
 
-    @Test("As much as an image may have is no more", arguments: [1, 4])
+    @Test("An image exactly at its limits is unpacked", arguments: [1, 4])
     func accepted(jobs: Int) throws {
         let program = try Program()
         let image = try program.image(Self.layers)
@@ -57,7 +57,7 @@ struct LimitTests {
             "--jobs", "\(jobs)")
     }
 
-    @Test("How many jobs there are can be told by the environment, and the option goes before it")
+    @Test("The number of jobs can be set in the environment, and the option overrides it")
     func environmentJobs() throws {
         let program = try Program()
         let image = try program.image(Self.layers).path.string
@@ -71,19 +71,19 @@ struct LimitTests {
         #expect(right.status == 0, "\(right.report)")
     }
 
-    @Test("Holes take nothing of the limit, and a layer that is applied twice counts once")
+    @Test("Holes do not count against the limit, and a layer that is applied twice counts once")
     func counting() throws {
         let program = try Program()
         let zeros = Bytes([UInt8](repeating: 0, count: 1 << 20))
         let image = try program.image([
             LayerBuilder(.symlink("x", to: "z"), .directory("z")),
-            // It goes through the link before it hides it.
+            // The first entry goes through the lower symlink that the last one hides, so the layer is applied again.
             LayerBuilder(.file("x/y", "123"), .file("zeros", zeros), .file(".wh.x")),
         ])
         _ = try program.line(image.path.string, "-q", "--max-bytes", "3", "--max-entries", "5")
     }
 
-    @Test("What does not fit by its compressed size is not begun")
+    @Test("An image whose compressed size does not fit is refused before it is read")
     func preflight() throws {
         let program = try Program()
         let image = try program.image([LayerBuilder(.file("large", Bytes.noise(9_000_000)))])
@@ -99,10 +99,10 @@ struct LimitTests {
         }
     }
 
-    @Test("Without a limit of its own an image may have what is free")
+    @Test("Without an explicit limit, the limit is the free space")
     func freeSpace() throws {
         let program = try Program()
-        // Plain tar may hold anything, holes too: only its files tell.
+        // The size of an uncompressed tar is no estimate, because its files may have holes.
         let image = try program.image(
             [LayerBuilder(.file("large", Bytes.noise(9_000_000)))], packing: .none)
         try program.withTemporaryStore("size=8m") {
@@ -112,13 +112,13 @@ struct LimitTests {
         }
     }
 
-    /// A layer with an entry of each kind, each of which needs an inode.
+    /// A layer with an entry of each type, each of which needs an inode.
     private static let everything = LayerBuilder(
         .directory("d"), .file("d/f", "1"), .symlink("d/l", to: "f"), .fifo("p"), .character("c", 1, 3),
         .file("i/m/p", "2"), .hardLink("h", to: "below"), .whiteout("gone"), .file("x/y/z/end", "3"))
 
     @Test(
-        "A disk that is full at any entry stops the run, nothing is left, and later it works",
+        "A disk that is full at any entry fails the run, nothing is left, and a later run works",
         arguments: [1, 4])
     func fullAtAnyEntry(jobs: Int) throws {
         let program = try Program()
@@ -144,13 +144,13 @@ struct LimitTests {
                 #expect(folders.count == 2, "\(inodes) inodes")
             }
         }
-        // All of it was in between.
+        // The limits ranged from no space at all to enough space.
         #expect(statuses.first == 74 && statuses.last == 0 && statuses.filter { $0 == 74 }.count > 15)
     }
 }
 
 extension Program {
-    /// Lends a store on a file system in memory of its own.
+    /// Runs `body` with the store on a new tmpfs.
     fileprivate func withTemporaryStore(_ options: String, _ body: () throws -> Void) throws {
         _ = try scratch.makeDirectory("s")
         try Command.run("mount", "-t", "tmpfs", "-o", "\(options),mode=0700", "unpack", root.string).succeed()

@@ -4,7 +4,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// What another user of the machine prepares where root then works. `docs/threat-model.md` lists what each test holds.
+/// Attacks of another user in directories in which root runs the program. `docs/threat-model.md` refers to these tests.
 @Suite(
     "Attacks by other users", .serialized,
     .enabled(
@@ -14,7 +14,7 @@ struct LocalAttackTests {
     private static let attacker = 4242
     private let program: Program
     private let image: String
-    /// As /tmp is.
+    /// A directory with mode 1777, like /tmp.
     private let shared: FilePath
 
     init() throws {
@@ -38,7 +38,7 @@ struct LocalAttackTests {
         ]
     }
 
-    /// Runs the program with the usual umask, whatever that of the tests is.
+    /// Runs the program with umask 022.
     private func unpack(_ arguments: [String]) throws -> Command {
         try Command.run(
             ["sh", "-ec", "umask 022; exec \"$@\"", "sh", Program.path.string] + arguments,
@@ -55,10 +55,10 @@ struct LocalAttackTests {
         try Command.run("stat", "-c", format, path.string).succeed().text.trimmingCharacters(in: .newlines)
     }
 
-    // MARK: Files that are made
+    // MARK: Output files
 
     @Test(
-        "A tar never takes the mode of a file of another user, and never writes into it",
+        "A tar never takes the mode of another user's file, and is never written into that file",
         arguments: LinkProtection.possible)
     func tarMode(protection: LinkProtection) throws {
         try attack("echo planted > x.tar; chmod 6777 x.tar; ln x.tar kept")
@@ -69,7 +69,7 @@ struct LocalAttackTests {
     }
 
     @Test(
-        "A tar takes the permissions of the user's own file, and nothing else of its mode",
+        "A tar keeps the permissions of the user's own file, and none of its special bits",
         arguments: [("0600", "600"), ("4755", "755"), ("6777", "777"), ("1640", "640")])
     func ownTarMode(before: String, after: String) throws {
         let tar = shared.appending("own.tar")
@@ -99,7 +99,7 @@ struct LocalAttackTests {
         #expect(try Directory(opening: victim).names().isEmpty)
     }
 
-    @Test("A symlink of the user's own is followed")
+    @Test("A symlink that the user owns is followed")
     func ownSymlinks() throws {
         let elsewhere = try program.scratch.makeDirectory("elsewhere")
         for name in ["root", "tree", "bundle"] {
@@ -116,7 +116,7 @@ struct LocalAttackTests {
 
     // MARK: The store
 
-    /// A store that root would believe: a chain of the attacker's own files, recorded as verified.
+    /// A store that root would trust: a chain of the attacker's own files, recorded as verified.
     private func forgeStore() throws -> FilePath {
         let store = shared.appending("store")
         _ = try program.line(image, "--root", store.string)
@@ -125,7 +125,7 @@ struct LocalAttackTests {
         return store
     }
 
-    @Test("A store of another user's is never believed", arguments: LinkProtection.possible)
+    @Test("A store of another user is never trusted", arguments: LinkProtection.possible)
     func forgedStore(protection: LinkProtection) throws {
         let store = try forgeStore()
         let (root, chain) = (["--root", store.string], try program.line(image))
@@ -140,21 +140,21 @@ struct LocalAttackTests {
                     "'\(store)' belongs to another user (uid \(Self.attacker))")
             }
         }
-        // With the exit status of fsck.
+        // verify has the exit statuses of fsck(8).
         #expect(try program.run(["verify"] + root).status == 8)
         let inspected = try program.run(["inspect", image] + root).succeed()
         #expect(!inspected.text.contains("unpacked: yes"))
     }
 
     @Test(
-        "Nothing in a store is believed that another user made",
+        "Files of another user in a store are never trusted",
         arguments: [
             "metadata.db", "metadata.db-wal", "metadata.db-shm", "runs", "locks", "overlayfs", "locks/schema",
         ])
     func forgedParts(part: String) throws {
         let line = try program.line(image)
         let path = program.root.appending(part)
-        // The log is there only while the database is open.
+        // The write-ahead log exists only while the database is open.
         try Command.run("sh", "-ec", "[ -e \(path) ] || : > \(path); chown \(Self.attacker) \(path)")
             .succeed()
         refused(try program.run(image), "'\(path)' belongs to another user")
@@ -170,21 +170,21 @@ struct LocalAttackTests {
         #expect(try program.line(image) == line)
     }
 
-    @Test("A root that others may write to is refused, with what to do")
+    @Test("A root that other users can write to is refused with a hint")
     func writableRoot() throws {
         try Command.run("mkdir", "-m", "0777", program.root.string).succeed()
         refused(
             try program.run(image), "'\(program.root)' can be changed by other users (mode 777)",
-            "name another place, or run 'chmod go-w'")
+            "use another path, or run 'chmod go-w'")
         try Command.run("chmod", "go-w", program.root.string).succeed()
         _ = try program.line(image)
     }
 
-    @Test("The database's files are the user's alone, those of an older store too")
+    @Test("The database's files are private to the user, also in an older store")
     func databaseModes() throws {
         try Command.run("sh", "-ec", "umask 022; mkdir \(program.root)").succeed()
         func modes() throws -> Set<String> {
-            // A reader keeps the log and its index there.
+            // An open reader keeps the write-ahead log and its index.
             let script =
                 "BEGIN;\nSELECT 1 FROM snapshot WHERE 0;\n.shell stat -c %a \(program.root)/metadata.db*\n"
             let run = try Command.run(
@@ -201,7 +201,7 @@ struct LocalAttackTests {
         #expect(lock.status != 0, "who can open it can lock it")
     }
 
-    @Test("Directories above the store that others can rename are named by doctor and with -v")
+    @Test("doctor and -v name directories above the store that other users can rename")
     func ancestors() throws {
         try attack("mkdir workspace")
         let root = shared.appending("workspace/s")
@@ -212,9 +212,9 @@ struct LocalAttackTests {
         #expect(try !program.run(image, "-v").succeed().errorText.contains("other users can rename"))
     }
 
-    // MARK: Directories that are filled
+    // MARK: Output directories
 
-    @Test("A directory of another user's is filled, and becomes root's", arguments: LinkProtection.possible)
+    @Test("An output directory of another user becomes root's", arguments: LinkProtection.possible)
     func foreignOutput(protection: LinkProtection) throws {
         try attack("mkdir -m 2777 rootfs; setfacl -m d:u:\(Self.attacker):rwx,u:\(Self.attacker):rwx rootfs")
         let clean = shared.appending("clean")
@@ -226,7 +226,9 @@ struct LocalAttackTests {
         #expect(try Command.run("getfacl", "-Rsp", "\(shared)/rootfs").succeed().text.isEmpty)
     }
 
-    @Test("What another user has put there is not mixed with the image", arguments: LinkProtection.possible)
+    @Test(
+        "Files of another user in an output directory are not mixed with the image",
+        arguments: LinkProtection.possible)
     func plantedOutput(protection: LinkProtection) throws {
         try attack("mkdir rootfs; echo planted > rootfs/planted; chmod 0700 rootfs")
         let run = try protection.during { try program.run(image, "--output", "\(shared)/rootfs") }
@@ -234,7 +236,7 @@ struct LocalAttackTests {
         #expect(try stat("%a %u", shared.appending("rootfs")) == "700 \(Self.attacker)")
     }
 
-    /// The attacker's processes stand in the directory and do all that they can, from before the program starts.
+    /// The attacker's processes run in the directory from before the program starts, and change it in a loop.
     @Test("No other user changes a directory while it is filled", arguments: LinkProtection.possible)
     func racedOutput(protection: LinkProtection) throws {
         let layers =
@@ -265,7 +267,7 @@ struct LocalAttackTests {
                 Process.sleep(milliseconds: UInt32(round % 5) * 3)
                 let run = try program.run(image, "--output", rootfs.string)
                 guard run.status == 0 else {
-                    // It was not empty at that moment.
+                    // The directory was not empty when it was checked.
                     #expect(run.status == 64, "\(run.report)")
                     continue
                 }
@@ -276,7 +278,7 @@ struct LocalAttackTests {
     }
 
     @Test(
-        "A bundle of another user's is taken over; what a runtime would obey in it is refused",
+        "A bundle of another user becomes root's, and one whose files a runtime would obey is refused",
         arguments: LinkProtection.possible)
     func foreignBundle(protection: LinkProtection) throws {
         try protection.during {
@@ -299,7 +301,7 @@ struct LocalAttackTests {
             try attack("mkdir e; ln -s / e/rootfs")
             #expect(try program.run(image, "--bundle", "\(shared)/e").status != 0)
 
-            // A config of root's that was meant for another bundle.
+            // A hard link to a config of root's other bundle.
             try Command.run("sh", "-ec", "umask 022; mkdir mine; echo '{}' > mine/config.json", in: shared)
                 .succeed()
             if protection == .off {
@@ -309,7 +311,7 @@ struct LocalAttackTests {
                     "'\(shared)/linked/config.json' has another name")
             }
 
-            // In root's own bundle, too.
+            // The same in a bundle of root.
             try Command.run(
                 "sh", "-ec", "umask 022; mkdir -p f/rootfs; touch f/rootfs/sh; chown 4242 f/rootfs",
                 in: shared
@@ -326,7 +328,7 @@ struct LocalAttackTests {
     }
 
     /// The attacker fills `rootfs` while the bundle is taken over.
-    @Test("A bundle that is used has nothing of another user in it", arguments: LinkProtection.possible)
+    @Test("A bundle that is used has no files of another user", arguments: LinkProtection.possible)
     func racedBundle(protection: LinkProtection) throws {
         var used = 0
         try protection.during {
@@ -350,9 +352,11 @@ struct LocalAttackTests {
         #expect(used > 0)
     }
 
-    // MARK: What directories give to what is made in them
+    // MARK: Inheritance from directories
 
-    @Test("No ACL of the surroundings reaches the image's files", arguments: Snapshotter.possible)
+    @Test(
+        "No default ACL of a directory above the store reaches the image's files",
+        arguments: Snapshotter.possible)
     func defaultLists(snapshotter: Snapshotter) throws {
         let program = try Program(snapshotter)
         let parent = try program.scratch.makeDirectory("parent")

@@ -5,9 +5,9 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// What `docs/errors.md` lists of machines that refuse something, and of images that only some machines refuse.
+/// The situations of `docs/errors.md` in which the machine refuses something, or only some machines refuse an image.
 extension ErrorTableTests {
-    /// - Returns: nil for a situation that is not performed.
+    /// - Returns: nil for an unknown situation.
     static func makeMachine(_ situation: String, with program: Program) throws -> Command? {
         let root = program.root.string
         switch situation {
@@ -15,7 +15,7 @@ extension ErrorTableTests {
         case "a /proc without /proc/sys":
             return try unshared("mount -t proc -o subset=pid proc /proc", program)
         case "too few threads":
-            // Where a test may make no cgroup, the filter returns what the cgroup would.
+            // If the test cannot create a cgroup, a seccomp filter returns the same error.
             let group = PidsGroup.isPossible ? try PidsGroup(max: 3) : nil
             let words = [Program.path.string, busybox, "--root", root]
             return try withExtendedLifetime(group) {
@@ -69,7 +69,7 @@ extension ErrorTableTests {
         }
     }
 
-    /// Errors that a test cannot make a kernel return: a call of the program returns them (`FaultPoint`).
+    /// Errors that a test cannot provoke in the kernel: the program injects them (`FaultPoint`).
     private static func makeFault(_ situation: String, with program: Program) throws -> Command? {
         let errno: String? =
             switch situation {
@@ -117,7 +117,7 @@ extension ErrorTableTests {
         return frame
     }
 
-    // MARK: Surroundings
+    // MARK: Helpers
 
     /// - Parameter script: `$0` is the program, `$1` an image, `$2` ROOT, `$3` a directory.
     private static func shell(_ script: String, _ program: Program) throws -> Command {

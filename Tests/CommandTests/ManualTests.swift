@@ -3,7 +3,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// The manual pages, held against what the program itself says.
+/// The manual pages, compared with the program's help.
 @Suite("Manual")
 struct ManualTests {
     private let scratch: TemporaryDirectory
@@ -13,7 +13,7 @@ struct ManualTests {
         try Command.run(Program.path.string, "generate-manual", scratch.path.string).succeed()
     }
 
-    /// A command, and all below it, by what the argument parser says of them.
+    /// A command and its subcommands in the parser's dump.
     private struct Tree: Decodable {
         let commandName: String
         let shouldDisplay: Bool?
@@ -38,15 +38,26 @@ struct ManualTests {
         get throws { try FileManager.default.contentsOfDirectory(atPath: scratch.path.string).sorted() }
     }
 
-    @Test("Every command has a page, and none is left over")
+    @Test("Every command has a manual page, and there is no other page")
     func names() throws {
         let names = try commands().map { $0.joined(separator: "-") + ".1" }
         #expect(names.count > 15)
         #expect(try pages == (names + ["unpack.toml.5"]).sorted())
     }
 
+    @Test("Every page has the version that --version prints")
+    func version() throws {
+        let said = try Command.run(Program.path.string, "--version").succeed().text
+        let version = said.prefix { $0 != "\n" }
+        for page in try pages {
+            let text = try String(contentsOfFile: scratch.path.appending(page).string, encoding: .utf8)
+            let header = text.prefix { $0 != "\n" }
+            #expect(header.hasPrefix(".TH ") && header.hasSuffix("\"\(version)\""), "\(page)")
+        }
+    }
+
     @Test(
-        "Every flag that --help tells is in the page, with its command's examples",
+        "Every flag in --help is in the manual page, which has examples",
         .enabled(if: Ability.has("man"), "needs man-db"))
     func flags() throws {
         for words in try commands() {
@@ -87,7 +98,7 @@ struct ManualTests {
     }
 
     @Test(
-        "groff and man have nothing to say against a page", .enabled(if: Ability.has("groff"), "needs groff"))
+        "groff and man report no warnings for a page", .enabled(if: Ability.has("groff"), "needs groff"))
     func warnings() throws {
         for page in try pages {
             #expect(try RenderedManual.complaints(of: scratch.path.appending(page)) == "", "\(page)")

@@ -7,7 +7,7 @@ import Testing
 @Suite("Many processes on one store", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
 struct ManyProcessesTests {
     @Test(
-        "Eight processes unpack four images that share layers: each layer once, each line mounts what it should",
+        "Eight processes unpack four images that share layers: each layer once, and each line mounts its image",
         arguments: Snapshotter.possible)
     func overlapping(snapshotter: Snapshotter) throws {
         let program = try Program(snapshotter)
@@ -20,7 +20,7 @@ struct ManyProcessesTests {
     }
 
     @Test(
-        "One of them is killed at any moment: the others finish, and nothing is left of it",
+        "One of them is killed at any moment: the others finish, and it leaves nothing",
         arguments: Snapshotter.possible)
     func killed(snapshotter: Snapshotter) throws {
         let expected = try Crowd.treesMadeAlone.get()
@@ -38,7 +38,7 @@ struct ManyProcessesTests {
             for (_, command) in others {
                 #expect(command.status == 0, "round \(round), after \(delay) s: \(command.report)")
             }
-            // Whoever comes next shares what is there, and removes what is not finished.
+            // The next runs share the finished layers, and remove unfinished ones.
             let again = try RunningCommand.finish(try crowd.start())
             try crowd.expectSuccess(again, expected)
             _ = try program.run("prune").succeed()
@@ -47,7 +47,7 @@ struct ManyProcessesTests {
         }
     }
 
-    @Test("Two processes, one job and eight, never wait for each other for ever")
+    @Test("Two processes, with one job and with eight, never deadlock")
     func rounds() throws {
         let text = ProcessInfo.processInfo.environment["UNPACK_ROUNDS"]
         let rounds = text.flatMap(Int.init) ?? 40
@@ -66,7 +66,7 @@ struct ManyProcessesTests {
         }
     }
 
-    @Test("Pruning all the time removes nothing that a running unpack needs", arguments: Snapshotter.possible)
+    @Test("Concurrent pruning removes nothing that a running unpack needs", arguments: Snapshotter.possible)
     func pruning(snapshotter: Snapshotter) throws {
         let expected = try Crowd.treesMadeAlone.get()
         let program = try Program(snapshotter)
@@ -85,7 +85,7 @@ struct ManyProcessesTests {
     }
 
     @Test(
-        "An image is removed beside the unpack of another with the same layers, which then mounts",
+        "An image is removed while another one with the same layers is unpacked, which then mounts",
         arguments: Snapshotter.possible)
     func removing(snapshotter: Snapshotter) throws {
         let expected = try Crowd.treesMadeAlone.get()
@@ -94,7 +94,7 @@ struct ManyProcessesTests {
         for round in 1...(snapshotter == .overlayfs ? 5 : 2) {
             _ = try crowd.start(0).finish().succeed()
             let rm = try program.start("rm", crowd.reference(0))
-            // Both may come first.
+            // Either of them may start first.
             if round.isMultiple(of: 2) { Process.sleep(milliseconds: UInt32.random(in: 0...30)) }
             let both = [rm, try crowd.start(1), try program.start("prune")]
             let commands = try RunningCommand.finish(both)
@@ -107,8 +107,8 @@ struct ManyProcessesTests {
         }
     }
 
-    @Test("Looking at a store works whatever comes and goes meanwhile")
-    func looking() throws {
+    @Test("Reading a store works while other processes add and remove snapshots")
+    func reading() throws {
         let program = try Program()
         let crowd = try Crowd(program)
         _ = try crowd.start(0).finish().succeed()
@@ -140,7 +140,7 @@ struct ManyProcessesTests {
         }
     }
 
-    @Test("An image that is removed all the time can be unpacked all the same")
+    @Test("An image can be unpacked while other processes keep removing it")
     func removingTheSame() throws {
         let program = try Program()
         let crowd = try Crowd(program)
@@ -155,7 +155,7 @@ struct ManyProcessesTests {
     }
 
     @Test(
-        "Processes that want the same writable snapshot make it once, also when one is killed",
+        "Processes that request the same writable snapshot create it once, also if one is killed",
         arguments: Snapshotter.possible)
     func sameKey(snapshotter: Snapshotter) throws {
         let program = try Program(snapshotter)
@@ -179,7 +179,7 @@ struct ManyProcessesTests {
     }
 
     @Test(
-        "Pruning and removing images leave the layers of a writable snapshot", arguments: Snapshotter.possible
+        "Pruning and removing images keep the layers of a writable snapshot", arguments: Snapshotter.possible
     )
     func writable(snapshotter: Snapshotter) throws {
         let program = try Program(snapshotter)
@@ -204,7 +204,7 @@ private struct Crowd {
     private let program: Program
     private let layout: FilePath
 
-    /// From the lowest to the topmost: what every two images share is at the bottom.
+    /// Layers, one letter each, the lowest first. Images share their lowest layers.
     private static let images = ["lmnab", "lmnac", "lmde", "lfgh"]
     private static let chains = 11
 
@@ -240,12 +240,12 @@ private struct Crowd {
         try program.start(["\(layout):\(reference(image))", "-q"] + options)
     }
 
-    /// Two processes an image, each with another number of jobs.
+    /// Starts two processes per image, each with a different number of jobs.
     func start() throws -> [RunningCommand] {
         try (0..<8).map { try start($0 % 4, "--jobs", "\($0 + 1)") }
     }
 
-    /// By one process after the other, each with a store of its own, on overlay.
+    /// The trees of the images, each unpacked into a store of its own with overlayfs, without concurrent processes.
     static let treesMadeAlone = Result {
         let program = try Program()
         let crowd = try Crowd(program)
@@ -277,6 +277,6 @@ private struct Crowd {
 }
 
 extension Command {
-    /// The one line that it printed.
+    /// The printed line.
     fileprivate var line: String { text.trimmingCharacters(in: .newlines) }
 }

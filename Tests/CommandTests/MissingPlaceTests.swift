@@ -5,30 +5,30 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// What every machine of a developer has, taken away one by one: a command does what it does elsewhere, or ends with a
-/// status other than 0 and nothing on stdout.
+/// Directories and variables that every development machine has are removed one by one. A command gives its usual
+/// result, or exits with a status other than 0 and prints nothing to stdout.
 @Suite(
     "A machine without /proc, /dev, /tmp or HOME",
     .enabled(if: Ability.canMountOverlay, "needs root and mounts"))
 struct MissingPlaceTests {
     enum Place: String, CaseIterable {
         case proc = "umount -l /proc"
-        /// A /proc without what does not belong to processes (proc(5), subset=pid).
+        /// A /proc with processes only (proc(5), subset=pid).
         case procWithoutSystem = "mount -t proc -o subset=pid proc /proc"
-        /// What another PID namespace's /proc shows.
+        /// An empty /proc: like that of another PID namespace, it does not have the calling process.
         case foreignProc = "mount -t tmpfs tmpfs /proc"
         case dev = "mount -t tmpfs tmpfs /dev"
         case tmp = "mount -t tmpfs -o ro tmpfs /tmp; mount -t tmpfs -o ro tmpfs /var/tmp"
         case temporaryFolder = "export TMPDIR=/nonexistent"
         case home = "unset HOME"
 
-        /// Whether files can be reached through /proc/self/fd.
+        /// Whether /proc/self/fd exists.
         var hasDescriptors: Bool { ![.proc, .foreignProc].contains(self) }
     }
 
     private static let image = "/mnt/image"
 
-    /// Of both programs.
+    /// Commands of both programs that only print.
     private static let simple = [
         ["unpack", "--help"], ["unpack", "help"], ["unpack", "--version"], ["unpack", "ls", "--help"],
         ["unpack", "config"],
@@ -45,7 +45,7 @@ struct MissingPlaceTests {
         ["run-in-namespace", "--", "true"], [],
     ].map { ["unpack"] + $0 }
 
-    /// Runs a command in a mount namespace of its own, the scratch directory on /mnt.
+    /// Runs a command in a mount namespace of its own, with the scratch directory mounted on /mnt.
     private func run(_ words: [String], in scratch: FilePath, without place: Place?) throws -> Command {
         let program = Built.program(words[0]).string
         return try Command.run(
@@ -66,7 +66,7 @@ struct MissingPlaceTests {
         return scratch
     }
 
-    @Test("What only prints works everywhere", arguments: Place.allCases)
+    @Test("Commands that only print work everywhere", arguments: Place.allCases)
     func simple(place: Place) throws {
         let scratch = try scratch()
         for words in Self.simple {
@@ -77,7 +77,7 @@ struct MissingPlaceTests {
     }
 
     @Test(
-        "The others do the same, or say what is missing",
+        "The other commands give the same result, or report what is missing",
         arguments: Place.allCases.filter { $0 != .procWithoutSystem })
     func others(place: Place) throws {
         let (scratch, other) = (try scratch(), try scratch())
@@ -99,7 +99,7 @@ struct MissingPlaceTests {
     }
 
     @Test(
-        "doctor names a missing /proc, and tells programs that are missing from those that cannot be started")
+        "doctor names a missing /proc, and distinguishes missing programs from those that cannot be started")
     func doctor() throws {
         let scratch = try scratch()
         let without = try run(["unpack", "doctor"], in: scratch.path, without: .proc)
@@ -119,7 +119,7 @@ struct MissingPlaceTests {
         #expect(run.errorText.hasSuffix("hint: mount it: mount -t proc proc /proc\n"), "\(run.report)")
     }
 
-    /// Standard streams that are closed: no file of the store may get their numbers, also where /dev/null is missing.
+    /// With closed standard streams, no file of the store may get their descriptors, also if /dev/null is missing.
     @Test("Closed streams, with and without /dev", arguments: [nil, Place.dev])
     func closedStreams(place: Place?) throws {
         let scratch = try scratch()
@@ -135,7 +135,7 @@ struct MissingPlaceTests {
         #expect(integrity.text == "ok\n1\n")
     }
 
-    @Test("Output that cannot be written is no success", arguments: [">/dev/full", ">&-"])
+    @Test("Output that cannot be written is an error", arguments: [">/dev/full", ">&-"])
     func output(redirection: String) throws {
         let scratch = try scratch()
         for words in Self.simple
@@ -155,7 +155,7 @@ struct MissingPlaceTests {
         }
     }
 
-    /// The parser takes text, which would make another path of it.
+    /// ArgumentParser takes text: with its bytes replaced, a path would be another path.
     @Test("Bytes that are not UTF-8 are refused, not replaced", arguments: ["argument", "variable", "home"])
     func otherBytes(place: String) throws {
         let scratch = try scratch()

@@ -4,9 +4,9 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// The program as somebody runs it who is not root, with a home of their own.
+/// Runs the program as a user other than root, with a home directory and a mount namespace of its own.
 struct OrdinaryUser {
-    /// The ids that they may use.
+    /// The IDs that the user can map: a range in /etc/subuid and /etc/subgid, or only its own.
     enum IDs: String, CaseIterable {
         case subordinate, single
     }
@@ -17,15 +17,15 @@ struct OrdinaryUser {
     let ids: IDs
     let home: FilePath
     private let scratch: TemporaryDirectory
-    /// What the shell does first, as root, where nobody else sees it.
+    /// A script that runs first, as root, in the mount namespace.
     private let prelude: String
 
-    /// - Parameter prelude: more of that.
+    /// - Parameter prelude: additional commands of the script.
     init(_ ids: IDs, prelude: String = "") throws {
         self.ids = ids
         scratch = try TemporaryDirectory(in: #require(Ability.scratch))
         home = try scratch.makeDirectory("home")
-        // Their own, because the folder that the program is built in may be nobody else's.
+        // A copy, because other users may not be able to read the build directory.
         try Command.run("cp", Program.path.string, scratch.path.appending("unpack").string).succeed()
         try Command.run("cp", "-r", Program.fixtures.appending("busybox").string, home.string).succeed()
         let line = "\(Self.name):x:\(Self.uid):\(Self.uid)::\(home):/bin/sh\n"
@@ -42,11 +42,11 @@ struct OrdinaryUser {
             """
     }
 
-    /// A prelude that takes the right to have user namespaces from them: one around them has none left.
+    /// A prelude that forbids user namespaces to the user, by an enclosing user namespace with a limit of 0.
     static let withoutNamespaces = """
         go=$(mktemp -u); mkfifo $go
         inside='echo 0 > /proc/sys/user/max_user_namespaces; exec env -i "$@"'
-        # Root of the namespace is who executes something once its ids are there.
+        # A process is root in the namespace if it calls exec after the maps are written.
         unshare --user sh -ec 'read x < $0; exec sh -ec "$@"' $go "$inside" sh "$@" &
         until [ "$(readlink /proc/$!/ns/user)" != "$(readlink /proc/self/ns/user)" ]; do sleep 0.01; done
         for map in uid_map gid_map; do echo 0 0 100000 > /proc/$!/$map; done
@@ -63,7 +63,7 @@ struct OrdinaryUser {
             + arguments
     }
 
-    /// Runs anything as them, `unpack` in PATH.
+    /// Runs a command as the user, with `unpack` in PATH.
     func run(_ arguments: String..., input: [UInt8] = []) throws -> Command {
         try run(arguments, input: input)
     }
@@ -76,7 +76,7 @@ struct OrdinaryUser {
         try RunningCommand(words(arguments), in: home)
     }
 
-    /// Runs a script in their namespace.
+    /// Runs a script in the user's namespace.
     func inNamespace(_ script: String) throws -> Command {
         try run("unpack", "run-in-namespace", "--", "sh", "-ec", script)
     }
@@ -91,10 +91,10 @@ struct OrdinaryUser {
 }
 
 extension Ability {
-    /// Whether ordinary users may have namespaces on this machine, and can be tried as.
+    /// Whether ordinary users can create namespaces on this machine, and tests can run as one.
     ///
-    /// Not under ThreadSanitizer: it has a thread before a program begins, and who has more than one can enter no user
-    /// namespace (unshare(2)).
+    /// False under ThreadSanitizer: it starts a thread before `main`, and a process with several threads cannot enter a
+    /// user namespace (unshare(2)).
     static let canBeOrdinary: Bool = {
         guard dlsym(nil, "__tsan_init") == nil else { return false }
         let tools = ["setpriv", "newuidmap", "unshare"].allSatisfy {

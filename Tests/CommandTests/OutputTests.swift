@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Every form of the result, given to the program that it is for.
+/// Every format of the result, used by the program that it is made for.
 @Suite(.enabled(if: Ability.canMountOverlay, "it needs to mount an overlay")) struct OutputTests {
     private let program: Program
     private let image: String
@@ -16,18 +16,18 @@ import Testing
         image = Self.fixture
     }
 
-    /// One layer, which is a bind mount, and several.
+    /// Images with one layer, which is a bind mount, and with several.
     private func images() throws -> [String] {
         [image, try program.image([LayerBuilder(.file("only", "one"))]).path.string]
     }
 
-    /// What is on the target, and unmounts it.
+    /// Dumps the tree that is mounted on the target, and unmounts it.
     private func takeTree() throws -> TreeDump {
         defer { try? unmountWhenFree(program.target) }
         return try TreeDump(of: try Directory(opening: program.target))
     }
 
-    @Test("shell: a script for sh -e, whose argument is the target unless that is known")
+    @Test("shell: a script for sh -e, whose argument is the target unless --target is given")
     func shell() throws {
         for image in try images() {
             let expected = try program.tree(try program.line(image))
@@ -55,7 +55,7 @@ import Testing
         }
     }
 
-    @Test("systemd: a unit that systemd-analyze verify has nothing to say about, and whose options mount")
+    @Test("systemd: a unit that systemd-analyze verify accepts, and whose options mount")
     func systemd() throws {
         for image in try images() {
             let text = try program.run(
@@ -66,7 +66,7 @@ import Testing
             let unit = try program.scratch.write(String(name), Array(text.utf8))
             try Command.run("chmod", "644", unit.string).succeed()
             let verdict = try Command.run("systemd-analyze", "verify", "--man=no", unit.string)
-            // What the machine's own units make it say is not about this one.
+            // Messages about the machine's other units are ignored.
             let remarks = verdict.errorText.split(separator: "\n").filter { $0.contains(name) }
             #expect(remarks.isEmpty, "\(verdict.report)")
             func value(_ key: String) -> String {
@@ -75,7 +75,7 @@ import Testing
                 } ?? ""
             }
             let expected = try program.tree(try program.line(image))
-            // As systemd does.
+            // The same call as systemd's.
             try Command.run(
                 "mount", value("What"), value("Where"), "-t", value("Type"), "-o", value("Options")
             ).succeed()
@@ -83,7 +83,7 @@ import Testing
         }
     }
 
-    @Test("json: one line for jq, with all that the line of the mount has")
+    @Test("json: one line for jq, with everything that the mount line has")
     func json() throws {
         let output = try program.run(image, "--format", "json").succeed().output
         #expect(output.filter { $0 == 0x0A }.count == 1)
@@ -93,7 +93,7 @@ import Testing
         #expect(try program.tree(String(line.dropLast())) == (try program.tree(try program.line(image))))
     }
 
-    @Test("path: the layers' directories, topmost first, for whoever mounts them")
+    @Test("path: the layers' directories, topmost first")
     func path() throws {
         let paths = try program.run(image, "--format", "path").succeed().text.split(separator: "\n")
         #expect(paths.count == 5)
@@ -102,7 +102,7 @@ import Testing
         #expect(try program.tree("mount -t overlay overlay -o \(options)") == expected)
     }
 
-    @Test("A line that mount(8) would cut is refused for files, and performed by the script")
+    @Test("A line that mount(8) would truncate is refused in files, and the script runs unpack mount instead")
     func long() throws {
         let layers = (0..<130).map { LayerBuilder(.file(Bytes("f\($0)"))) }
         let image = try program.image(layers).path.string
@@ -155,12 +155,13 @@ import Testing
 
     // MARK: Bundles
 
-    @Test("A bundle is run by runc and crun, read-write, with the image's command, environment and folder")
+    @Test(
+        "runc and crun run a bundle, read-write, with the image's command, environment and working directory")
     func bundle() throws {
         let bundle = program.scratch.path.appending("bundle")
         let line = try program.line(image, "--bundle", bundle.string)
         #expect(line.hasSuffix(" \(bundle)/rootfs"))
-        // The same again, with the same snapshot.
+        // The second run gives the same line and uses the same snapshot.
         #expect(try program.line(image, "--bundle", bundle.string) == line)
         try Command.run("sh", "-ec", line).succeed()
         defer { try? unmountWhenFree(bundle.appending("rootfs")) }
@@ -172,7 +173,7 @@ import Testing
         }
     }
 
-    /// Where both hierarchies of control groups are mounted, crun wants to see the second alone.
+    /// If both cgroup hierarchies are mounted, crun must see only the second one.
     private static let runtimes = [
         ("runc", "true"),
         (
@@ -181,7 +182,7 @@ import Testing
         ),
     ]
 
-    @Test("An image whose user does not exist makes no bundle, and leaves no snapshot of it")
+    @Test("An image whose user does not exist gives no bundle, and leaves no snapshot")
     func missingUser() throws {
         let builder = try ImageBuilder(at: program.scratch.path.appending("image"))
         let layer = LayerBuilder(.directory("etc"), .file("etc/passwd", "root:x:0:0::/:/bin/sh\n"))
@@ -198,7 +199,7 @@ import Testing
         #expect(try !FileManager.default.contentsOfDirectory(atPath: bundle.string).contains("config.json"))
     }
 
-    @Test("No two bundles have one snapshot, however their paths look alike")
+    @Test("Two bundles never share a snapshot, even if their paths are similar")
     func keys() throws {
         var keys = Set<String>()
         let paths = ["a-b/c", "a/b-c", "a/b/c", "a_/-b", "a/__b", "a_-b"]
@@ -210,7 +211,7 @@ import Testing
         #expect(keys.count == paths.count)
     }
 
-    @Test("A config that somebody has changed is kept, and a bundle of another image is refused")
+    @Test("A changed config.json is kept, and a bundle of another image is refused")
     func keptConfig() throws {
         let bundle = program.scratch.path.appending("bundle")
         _ = try program.line(image, "--bundle", bundle.string)
@@ -224,7 +225,7 @@ import Testing
         #expect(other.errorText.contains("the snapshot 'bundle-"))
     }
 
-    /// An image with labels that runtimes act on, and others.
+    /// An image with these labels.
     private func labelled(_ labels: [String: String]) throws -> String {
         let builder = try ImageBuilder(at: program.scratch.path.appending("labelled"))
         let layer = LayerBuilder(.directory("etc"), .file("etc/passwd", "root:x:0:0::/:/bin/sh\n"))
@@ -238,7 +239,7 @@ import Testing
     }
 
     @Test(
-        "Labels that a runtime acts on stay out of a bundle's annotations unless they are asked for, and a warning names them",
+        "Labels that a runtime acts on do not become annotations by default, and a warning names them",
         arguments: [
             ([], [:], ["maintainer", "org.opencontainers.image.title"]),
             (["--annotation-labels", "all"], [:], nil),
@@ -279,7 +280,7 @@ import Testing
         }
     }
 
-    @Test("A warning names no more labels than fit, and --quiet has none")
+    @Test("A warning names a limited number of labels, and --quiet prints none")
     func manyLabels() throws {
         let labels = Dictionary(
             uniqueKeysWithValues: (0..<50).map { ("run.oci.\($0)" + String(repeating: "x", count: 900), "") })
@@ -309,7 +310,7 @@ import Testing
         }
     }
 
-    @Test("--output leaves nothing of an image that is damaged, and what was there before")
+    @Test("--output leaves nothing of a damaged image, and keeps the directory that was there before")
     func damagedOutput() throws {
         let layer = LayerBuilder(.file("c", Bytes.noise(100_000)))
         let builder = try program.image([LayerBuilder(.file("a")), layer])
@@ -335,7 +336,7 @@ import Testing
     }
 
     @Test(
-        "--output FILE.tar and -: the mounted tree again for who extracts it as root, the same bytes every time"
+        "--output FILE.tar and -: extracted as root, it is the mounted tree, and its bytes are the same every time"
     )
     func tar() throws {
         for image in try images() {
@@ -359,7 +360,7 @@ import Testing
         }
     }
 
-    @Test("A tar that cannot be finished takes no place, and leaves nothing")
+    @Test("A tar that cannot be finished does not replace a file, and leaves nothing")
     func cutTar() throws {
         let layer = LayerBuilder(.file("c", Bytes.noise(100_000)))
         let builder = try ImageBuilder(at: program.scratch.path.appending("damaged"))
@@ -389,16 +390,16 @@ import Testing
             environment: ["SOURCE_DATE_EPOCH": "86400"])
         let days = Set(
             run.text.split(separator: "\n").compactMap { $0.split(separator: " ").dropFirst(3).first })
-        // Older ones stay.
+        // Older times are kept.
         #expect(days == ["1970-01-02", "1970-01-01", "1969-12-31"], "\(days)")
         let wrong = try Command.run(
             Program.path.string, image, "-o", "-", environment: ["SOURCE_DATE_EPOCH": "yesterday"])
         #expect(wrong.status == 64 && wrong.errorText.contains("hint: "))
     }
 
-    /// A script that has an image come slowly through a pipe.
+    /// Runs a script in which `slow` writes an image slowly.
     private func slowly(_ script: String) throws -> Command {
-        // The layer at the end: it is applied while it comes.
+        // The layer is last, so that it is applied while it arrives.
         let members = try program.image([LayerBuilder(.file("a", Bytes.noise(3_000_000)))]).members().sorted {
             $0.contents.array.count < $1.contents.array.count
         }
@@ -417,7 +418,8 @@ import Testing
         #expect(!tar.text.contains(".unpack-") && !tar.text.contains("x.tar"), "\(tar.report)")
     }
 
-    @Test("What somebody else has put into the directory meanwhile stays, and of two who fill it one fails")
+    @Test(
+        "Files that another process adds to the directory stay, and of two runs into one directory one fails")
     func notAlone() throws {
         let kept = try slowly(
             "mkdir D; (sleep 1; echo mine >D/a) & slow | $U -q --output D -; echo $?; wait; ls -A D; cat D/a")
@@ -429,7 +431,7 @@ import Testing
         #expect(["1 0\nb\n", "0 1\nb\n"].contains(both.text), "\(both.report)")
     }
 
-    @Test("Modes of what is written beside the store are the shell's, and what is no file is not replaced")
+    @Test("Output files have the modes of the umask, and only regular files are replaced")
     func modes() throws {
         let run = try slowly(
             "umask 077; $U -q \(image) -o m.tar; $U -q \(image) -o d/sub; stat -c %a m.tar d; umask 022; $U -q \(image) -o m.tar; stat -c %a m.tar; mkfifo p.tar; $U -q \(image) -o p.tar; echo $?; ln -s m.tar l.tar; echo precious >v; ln -s v w.tar; $U -q \(image) -o w.tar; echo $?; cat v"
@@ -438,7 +440,7 @@ import Testing
     }
 
     @Test(
-        "Options that exclude each other are told as such",
+        "Options that exclude each other are reported",
         arguments: [
             (["--target", "/a", "--bundle", "/b"], "--target and --bundle exclude"),
             (["--bundle", "/b", "--output", "/c"], "--bundle and --output exclude"),

@@ -5,13 +5,13 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// What may keep the layers, as `--snapshotter` has it.
+/// The values of `--snapshotter`.
 enum Snapshotter: String, CaseIterable, CustomTestStringConvertible {
     case overlayfs, native, btrfs, loop
 
     var testDescription: String { rawValue }
 
-    /// Those that this machine has what it takes for.
+    /// The snapshotters that work on this machine, of those in `UNPACK_TEST_SNAPSHOTTERS` if it is set.
     static let possible = allCases.filter { snapshotter in
         let chosen = ProcessInfo.processInfo.environment["UNPACK_TEST_SNAPSHOTTERS"]
         guard chosen?.split(separator: ",").contains(Substring(snapshotter.rawValue)) ?? true else {
@@ -26,30 +26,30 @@ enum Snapshotter: String, CaseIterable, CustomTestStringConvertible {
     }
 }
 
-/// The built program, run as a user runs it.
+/// The built program, with a store and a target of its own.
 struct Program {
     static let path = Built.program("unpack")
 
     static let fixtures = Built.repository.appending("Fixtures")
 
-    /// A store, a place to mount it, and images, all of one test's own.
+    /// A directory for the store, the target and the images of one test.
     let scratch: TemporaryDirectory
     let root: FilePath
     let target: FilePath
-    /// What keeps the store's snapshots.
+    /// The snapshotter of the store.
     let snapshotter: Snapshotter
     private let fileSystem: LoopFileSystem?
 
     init(_ snapshotter: Snapshotter = .overlayfs) throws {
         self.snapshotter = snapshotter
         fileSystem = snapshotter == .btrfs ? try LoopFileSystem(type: "btrfs", megabytes: 1000) : nil
-        // Short: a path of a layer stands in every mount line.
+        // Short names, because mount lines have the path of every layer.
         scratch = try TemporaryDirectory(in: try fileSystem?.path ?? #require(Ability.scratch))
         root = scratch.path.appending("s")
         target = try scratch.makeDirectory("m")
     }
 
-    /// With its store and images in a directory of a file system that lives as long as the test needs it.
+    /// - Parameter place: a directory for the scratch directory. It must exist for as long as the instance.
     init(_ snapshotter: Snapshotter, in place: FilePath) throws {
         self.snapshotter = snapshotter
         fileSystem = nil
@@ -66,7 +66,7 @@ struct Program {
         try Command.run([Self.path.string] + arguments, environment: environment, timeout: timeout)
     }
 
-    /// Starts it, and goes on.
+    /// Starts the program without waiting for its end.
     func start(_ arguments: String...) throws -> RunningCommand { try start(arguments) }
 
     func start(_ arguments: [String]) throws -> RunningCommand {
@@ -75,20 +75,20 @@ struct Program {
 
     private var environment: [String: String] {
         var environment = ["UNPACK_ROOT": root.string, "UNPACK_SNAPSHOTTER": snapshotter.rawValue]
-        // The machine's own settings are not the tests'.
+        // The machine's configuration file does not affect tests.
         environment["UNPACK_CONFIG"] = ""
         environment["UNPACK_JOBS"] = ProcessInfo.processInfo.environment["UNPACK_TEST_JOBS"]
         return environment
     }
 
-    /// What the program prints for an image: one line.
+    /// Runs the program, and returns the one line that it prints.
     func line(_ arguments: String...) throws -> String {
         let text = try run(arguments).succeed().text
         #expect(text.hasSuffix("\n") && text.filter { $0 == "\n" }.count == 1, "not one line: \(text)")
         return String(text.dropLast())
     }
 
-    /// Mounts a line as a shell would, unquoted, and looks at it.
+    /// Runs a mount line in a shell, unquoted, and calls `body` with the mounted directory.
     func mounted<Value>(_ line: String, _ body: (Directory) throws -> Value) throws -> Value {
         try Command.run("sh", "-ec", "\(line) \(target)").succeed()
         defer { try? unmountWhenFree(target) }
@@ -97,10 +97,10 @@ struct Program {
 
     func tree(_ line: String) throws -> TreeDump { try mounted(line) { try TreeDump(of: $0) } }
 
-    /// Where its snapshots lie.
+    /// The directory with the snapshots.
     var folder: FilePath { root.appending(snapshotter.rawValue) }
 
-    /// Everything in the store but the database's own files, to see whether a run has changed it.
+    /// A text of everything in the store but the database's files, to detect changes.
     func storeDump() throws -> String {
         try TreeDump(of: try Directory(opening: folder)).text
     }
@@ -109,17 +109,17 @@ struct Program {
         try Command.run("sqlite3", root.appending("metadata.db").string, query).succeed().text
     }
 
-    /// Whether a failed run left anything that only an unfinished one may have.
+    /// Expects that a failed run has left no unfinished snapshot.
     func expectClean() throws {
         #expect(try rows("SELECT count(*) FROM snapshot WHERE kind != 'committed'") == "0\n")
         #expect(try rows("SELECT count(*) FROM image") == "0\n")
         try expectNothingLeftOver()
     }
 
-    /// Each snapshot has its directory, and there is nothing else: no process left anything behind.
+    /// Expects that each snapshot has a directory, and that there are no other directories.
     func expectNothingLeftOver() throws {
         let names = try Directory(opening: folder).names().map(\.description).filter {
-            // loop keeps an empty file system in a file.
+            // loop has a template of an empty file system in a file.
             Int($0) != nil || $0.hasPrefix(".")
         }
         let ids = try rows(
@@ -131,7 +131,7 @@ struct Program {
         #expect(try Directory(opening: root.appending("runs")).names().isEmpty)
     }
 
-    /// An image made in code, as the only one of its layout.
+    /// Builds a layout with one image.
     func image(_ layers: [LayerBuilder], packing: Packing = .gzip) throws -> ImageBuilder {
         let builder = try ImageBuilder(at: scratch.path.appending("i-\(UInt32.random(in: .min ... .max))"))
         try builder.writeIndex([try builder.image(layers, packing: packing)])
@@ -140,7 +140,7 @@ struct Program {
 }
 
 extension String {
-    /// Whether it is all of a pattern's, in which `*` stands for anything within a line.
+    /// Whether the whole text matches a pattern, in which `*` stands for any text within a line.
     func matches(_ pattern: String) -> Bool {
         let expression = pattern.components(separatedBy: "*").map(NSRegularExpression.escapedPattern(for:))
             .joined(separator: "[^\\n]*")
@@ -149,7 +149,7 @@ extension String {
 }
 
 extension TreeDump {
-    /// Lines that only one of two trees has, for a test that fails.
+    /// The lines that only one of two trees has, for failure messages.
     func difference(from other: TreeDump) -> String {
         let own = Set(lines)
         let others = Set(other.lines)

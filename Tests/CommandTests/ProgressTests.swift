@@ -6,7 +6,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// What is said on stderr meanwhile, as events and lines. What a terminal shows is `TerminalTests`' affair.
+/// Progress on stderr, as events and lines. `TerminalTests` tests bars.
 @Suite("Progress", .enabled(if: Ability.canApplyLayers, "needs root and a file system for layers"))
 struct ProgressTests {
     private static let layers = [
@@ -25,7 +25,7 @@ struct ProgressTests {
 
     private static func names(_ events: [Fields]) -> [String] { events.compactMap { $0["event"] as? String } }
 
-    /// What `docs/progress.md` says that each event has, beside `event` and `time`, and which fields it explains.
+    /// The fields of each event in `docs/progress.md`, without `event` and `time`, and the fields that it documents.
     private static func documented() throws -> (events: [String: Set<String>], fields: Set<String>) {
         let path = Program.fixtures.appending("../docs/progress.md").string
         let page = try String(contentsOfFile: path, encoding: .utf8)
@@ -42,13 +42,13 @@ struct ProgressTests {
         var fields = Set<String>()
         for row in rows(of: "Events") {
             let name = try #require(quoted(row[0]).first)
-            // The table of events has a column more than that of fields.
+            // The table of events has three columns, that of fields two.
             if row.count == 3 { events[name] = Set(quoted(row[2])) } else { fields.insert(name) }
         }
         return (events, fields)
     }
 
-    @Test("Each line of --progress json is an event with the fields that are documented, in their order")
+    @Test("Each line of --progress json is an event with the documented fields, and events are in order")
     func events() throws {
         let program = try Program()
         let image = try program.image(Self.layers).path.string
@@ -78,14 +78,14 @@ struct ProgressTests {
             #expect(event["bytes"] as? Int == sizes[layer - 1] && event["size"] as? Int == sizes[layer - 1])
         }
 
-        // Again: all is there.
+        // The second run reads no layer.
         let again = try Self.objects(try program.run(image, "--progress", "json").succeed().errorText)
         #expect(Self.names(again) == ["planned", "done"] && again[0]["size"] as? Int == 0)
         let cached = try #require(again[0]["layers"] as? [Fields])
         #expect(cached.allSatisfy { $0["cached"] as? Bool == true })
     }
 
-    @Test("Every field of every event is documented, and every documented one comes")
+    @Test("Every field of every event is documented, and every documented field occurs")
     func documentation() throws {
         let (documented, explained) = try Self.documented()
         #expect(
@@ -104,7 +104,7 @@ struct ProgressTests {
         try broken.damageBlob(blob) { $0[5] ^= 1 }
         let failed = try program.run(broken.path.string, "--progress", "json")
         #expect(failed.status == 65 && failed.text == "")
-        // The error itself stays what it is without events.
+        // The error message is the same as without events.
         let lines = failed.errorText.split(separator: "\n").map(String.init)
         #expect(lines.suffix(2).map { $0.prefix(6) } == ["unpack", "hint: "])
         let told = try Self.objects(lines.dropLast(2).joined(separator: "\n"))
@@ -124,7 +124,7 @@ struct ProgressTests {
         #expect(Set(Self.names(events)) == Set(documented.keys))
     }
 
-    /// What is told of an archive that comes slowly, and becomes a tar.
+    /// The events for an archive that arrives slowly, with a tar as output.
     private func piped(_ program: Program, _ image: ImageBuilder) throws -> [Fields] {
         let tar = try program.scratch.write("slow.tar", LayerBuilder(try image.members()).tar).string
         let script = #"""
@@ -140,7 +140,7 @@ struct ProgressTests {
         return try Self.objects(String(contentsOfFile: said, encoding: .utf8))
     }
 
-    /// What is told by a process that finds a layer in another's hands: in the test's own.
+    /// The events of a process that waits for a layer: the test holds the layer's lock.
     private func waiting() throws -> [Fields] {
         let program = try Program()
         try program.run(try program.image([LayerBuilder(.file("makes the store"))]).path.string).succeed()
@@ -156,13 +156,13 @@ struct ProgressTests {
     private func withLockedLayer<Value>(_ program: Program, _ body: () throws -> Value) throws -> Value {
         let locks = try Directory(opening: program.root.appending("locks"))
         let file = try locks.openOrCreateFile(FileName(literal: "chains"), mode: 0o600)
-        // docs/on-disk.md: a byte for each chain. The lowest chain is the lowest layer's diff ID.
+        // A byte of the lock file per chain (docs/on-disk.md). The lowest chain ID is the lowest diff ID.
         let offset = try #require(Int64(Self.layers[0].diffID.digest.hex.prefix(15), radix: 16))
         #expect(try file.tryLock(at: offset))
         return try body()
     }
 
-    @Test("Of one layer no more than ten events a second are told")
+    @Test("At most ten progress events per second are written for a layer")
     func pace() throws {
         let program = try Program()
         let content = (1...60).flatMap { _ in Bytes.noise(1 << 20).array }
@@ -174,15 +174,15 @@ struct ProgressTests {
         let times = try Self.objects(result.errorText).filter { $0["event"] as? String == "progressed" }
             .map { event in
                 let text = try #require(event["time"] as? String)
-                // Milliseconds are all that the formatter reads.
+                // The formatter reads milliseconds only.
                 return try #require(clock.date(from: text.prefix(23) + "Z"))
             }
-        // When a line is written depends on the machine a little; without a limit there would be 240 of them.
+        // With a margin for a slow machine. Without a limit there would be 240 events.
         let seconds = try #require(times.last).timeIntervalSince(try #require(times.first))
         #expect(Double(times.count) <= seconds * 10 + 3, "\(times.count) in \(seconds) s")
     }
 
-    @Test("With --log-format json every line on stderr is an object, whatever it says")
+    @Test("With --log-format json every line on stderr is a JSON object")
     func remarks() throws {
         let program = try Program()
         let image = try program.image(Self.layers).path.string
@@ -215,7 +215,7 @@ struct ProgressTests {
         #expect(wrong.status == 64 && wrong.errorText == "unpack: --log-format is text or json, not xml\n")
     }
 
-    @Test("Lines, warnings alone, or nothing: what --progress and --quiet leave")
+    @Test("--progress and --quiet reduce the output to lines, warnings or nothing")
     func styles() throws {
         func said(_ arguments: String...) throws -> [String] {
             let program = try Program()

@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// A layer whose blob is what its digest says and which is refused all the same, and the words for it.
+/// A layer that is refused although its blob matches its digest, and the expected message.
 struct RefusedLayer: Sendable, CustomStringConvertible {
     let message: String
     let blob: [UInt8]
@@ -15,7 +15,7 @@ struct RefusedLayer: Sendable, CustomStringConvertible {
         self.blob = blob
     }
 
-    /// One right entry of 1024 bytes before the wrong ones.
+    /// A layer with one valid entry of 1024 bytes before the given ones.
     init(_ message: String, _ entries: TarEntry..., end: LayerBuilder.End = .twoZeroBlocks, cut: Int = .max) {
         let layer = LayerBuilder([.file("before", "x")] + entries, end: end)
         self.init(message, blob: Array(layer.tar.prefix(cut)))
@@ -57,7 +57,7 @@ private let archives = [
     RefusedLayer("entry 'f', byte 1024 of the tar: unknown type 'Z'", .file("f").type(UInt8(ascii: "Z"))),
     RefusedLayer(#"entry 'f', byte 1024 of the tar: unknown type '\xff'"#, .file("f").type(0xFF)),
     RefusedLayer(
-        "entry 'd/l', byte 2560 of the tar: an entry that has no content comes with 3 bytes", .directory("d"),
+        "entry 'd/l', byte 2560 of the tar: an entry without content has a body of 3 bytes", .directory("d"),
         .hardLink("d/l", to: "x").pax("size", "3")),
     RefusedLayer(
         "entry 'f', byte 1024 of the tar: owner 4294967295 is out of range", .file("f").owned(-1 + 1 << 32, 0)
@@ -76,25 +76,25 @@ private let archives = [
         #"entry 'a\x0a\x1bb', byte 1024 of the tar: unknown type 'V'"#,
         .file("a\n\u{1B}b").type(UInt8(ascii: "V"))),
     RefusedLayer(
-        "entry 'd/', byte 1024 of the tar: a directory comes with 1024 bytes", .file("d/", kilobyte)),
+        "entry 'd/', byte 1024 of the tar: a directory with a body of 1024 bytes", .file("d/", kilobyte)),
     RefusedLayer(
         "entry 'f', byte 2048 of the tar: a sparse map of 7 bytes for 3 bytes of data",
         .file("f", "abc").pax("GNU.sparse.size", "9").pax("GNU.sparse.map", "0,7")),
     RefusedLayer(
-        "entry 'f', byte 1024 of the tar: a sparse map where none can be, or none where one must be",
+        "entry 'f', byte 1024 of the tar: an unexpected sparse map, or a missing one",
         .file("f").type(UInt8(ascii: "S"))),
-    RefusedLayer("byte 1224 of the tar: the tar ends here, too early", .file("f", kilobyte), cut: 1224),
+    RefusedLayer("byte 1224 of the tar: unexpected end of the tar", .file("f", kilobyte), cut: 1224),
     RefusedLayer(
-        "entry 'f', byte 1536 of the tar: the tar ends here, too early", .file("f", kilobyte), cut: 1536),
+        "entry 'f', byte 1536 of the tar: unexpected end of the tar", .file("f", kilobyte), cut: 1536),
     RefusedLayer(
-        "entry 'f', byte 1800 of the tar: the tar ends here, too early", .file("f", kilobyte), cut: 1800),
-    RefusedLayer("byte 1600 of the tar: the tar ends here, too early", .file("f").pax("a", "b"), cut: 1600),
-    RefusedLayer("byte 2048 of the tar: the tar ends here, too early", .file("f").pax("a", "b"), cut: 2048),
+        "entry 'f', byte 1800 of the tar: unexpected end of the tar", .file("f", kilobyte), cut: 1800),
+    RefusedLayer("byte 1600 of the tar: unexpected end of the tar", .file("f").pax("a", "b"), cut: 1600),
+    RefusedLayer("byte 2048 of the tar: unexpected end of the tar", .file("f").pax("a", "b"), cut: 2048),
     RefusedLayer(
         "entry 'nnn*n…', byte 101888 of the tar: a component is over 255 bytes long",
         .file(Bytes(String(repeating: "n", count: 100_000)))),
     RefusedLayer(
-        "byte 1536 of the tar: data behind a lone zero block",
+        "byte 1536 of the tar: data after a single zero block",
         blob: LayerBuilder([.file("a", "x")], end: .oneZeroBlock, trailer: Bytes.noise(512).array).tar),
 ]
 
@@ -113,7 +113,7 @@ private let streams: [RefusedLayer] = {
             "corrupt gzip stream at byte * of the blob: wrong CRC", blob: damaged(gzip, at: gzip.count - 1)),
         RefusedLayer(
             "the gzip stream ends too early, at byte 1000 of the blob", blob: Array(gzip.prefix(1000))),
-        RefusedLayer("garbage behind the gzip stream at byte \(gzip.count) of the blob", blob: gzip + [7]),
+        RefusedLayer("garbage after the gzip stream at byte \(gzip.count) of the blob", blob: gzip + [7]),
         RefusedLayer("corrupt zstd stream at byte * of the blob: *", blob: damaged(zstd, at: 4)),
         RefusedLayer("corrupt zstd stream at byte * of the blob: *", blob: damaged(zstd, at: 6)),
         RefusedLayer(
@@ -123,7 +123,7 @@ private let streams: [RefusedLayer] = {
             blob: zstd + [7, 7, 7, 7, 7]),
         RefusedLayer("it is neither gzip nor zstd nor tar", blob: Bytes.noise(2000).array),
         RefusedLayer(
-            "it is compressed with xz; gzip, zstd and plain tar are read",
+            "it is compressed with xz; gzip, zstd and plain tar are supported",
             blob: [0xFD, 0x37, 0x7A, 0x58, 0x5A, 0]),
     ]
 }()
@@ -131,7 +131,7 @@ private let streams: [RefusedLayer] = {
 @Suite("Refusals", .enabled(if: Ability.canApplyLayers, "needs root and a file system for layers"))
 struct RefusalTests {
     @Test(
-        "What is refused is told by layer, entry and byte, and leaves no trace in the store",
+        "A refused layer is reported with layer, entry and byte, and leaves nothing in the store",
         arguments: archives + streams)
     func message(refused: RefusedLayer) throws {
         let program = try Program()

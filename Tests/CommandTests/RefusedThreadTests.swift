@@ -4,17 +4,17 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Every command ends by itself, and soon, where the system gives it few threads and processes or none.
+/// Every command exits within a limited time if the system allows it few threads and processes, or none.
 @Suite(
     "Threads and processes are refused",
     .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
 struct RefusedThreadTests {
-    /// Seconds, on a machine that does other work too. Before, a wait had no end.
+    /// In seconds, with a margin for a loaded machine. The defect was a wait without end.
     private static let patience = 30.0
 
     private static let busybox = Program.fixtures.appending("busybox").string
 
-    /// Runs the commands of a store's life one after another, each under the limit.
+    /// Runs commands from unpacking to removal one after another, each under the limit.
     private func live(_ program: Program, _ limited: ([String]) -> [String]) throws {
         let output = program.scratch.path.appending("o-\(UInt32.random(in: .min ... .max))")
         let commands = [
@@ -28,7 +28,7 @@ struct RefusedThreadTests {
                 limited([Program.path.string] + command),
                 environment: ["UNPACK_ROOT": program.root.string, "UNPACK_CONFIG": "", "UNPACK_JOBS": "2"],
                 timeout: Self.patience)
-            // 66 is about what an earlier command was refused, 64 about what one has made already.
+            // 66: an earlier command failed to create it. 64: an earlier command has created it already.
             let refused: Int32 = command == ["verify"] ? 8 : 69
             #expect([0, 64, 66, refused].contains(run.status), "\(run.report)")
             if run.errorText.contains("pthread_create") {
@@ -48,13 +48,14 @@ struct RefusedThreadTests {
     }
 
     @Test(
-        "A cgroup of few processes", .enabled(if: PidsGroup.isPossible, "needs a cgroup with pids.max"),
+        "A cgroup with a low process limit",
+        .enabled(if: PidsGroup.isPossible, "needs a cgroup with pids.max"),
         arguments: [1, 2, 3, 5, 7])
     func fewProcesses(max: Int) throws {
         let program = try Program()
         let group = try PidsGroup(max: max)
         try live(program, group.words)
-        // And with a store that has everything: what only reads it works with one thread.
+        // With a complete store, commands that only read it work with one thread.
         try program.run("-q", Self.busybox).succeed()
         try live(program, group.words)
         let images = try Command.run(
@@ -70,9 +71,9 @@ struct RefusedThreadTests {
         try live(program) { refusingThreads(errno, $0) }
     }
 
-    /// Others of the same user are counted, so that any of them may be refused anything.
+    /// The limit counts all processes of the user, so any of the commands may be refused.
     @Test(
-        "A user with few processes", .enabled(if: Ability.canBeOrdinary, "needs user namespaces"),
+        "A user with a low process limit", .enabled(if: Ability.canBeOrdinary, "needs user namespaces"),
         arguments: [1, 2, 4, 8])
     func user(limit: Int) throws {
         let user = try OrdinaryUser(.single)

@@ -8,10 +8,10 @@ import Testing
 @Suite(
     .enabled(if: Ability.canBeOrdinary, "it needs user namespaces for ordinary users, setpriv and newuidmap"))
 struct RootlessTests {
-    /// Everything about a tree but its devices, which nobody but root can make.
+    /// A listing of a tree without /dev, because only root can create devices.
     private static let listing = #"find . -path ./dev -prune -o -printf '%y %m %U:%G %s %T@ %p %l\n' | sort"#
 
-    /// As root sees the fixture.
+    /// The listing of the fixture that root unpacked.
     private func expected() throws -> [Substring] {
         let program = try Program()
         let line = try program.line(Program.fixtures.appending("busybox").string)
@@ -27,11 +27,11 @@ struct RootlessTests {
         #expect(own == root, "\(difference)")
     }
 
-    /// Without the owners that one id cannot have, and without the sizes of directories, which are the file system's.
+    /// Drops owners that a single ID cannot represent, and sizes of directories, which depend on the file system.
     private func comparable(_ lines: [Substring], _ ids: OrdinaryUser.IDs) -> [String] {
         lines.map { line in
             var fields = line.split(separator: " ", omittingEmptySubsequences: false).map(String.init)
-            // A name may have a newline in it.
+            // A name may contain a newline.
             guard fields.count > 4 else { return String(line) }
             let owner = fields[2].split(separator: ":").compactMap { Int($0) }
             if ids == .single || owner.contains(where: { $0 > 65536 }) { fields[2] = "0:0" }
@@ -41,7 +41,7 @@ struct RootlessTests {
     }
 
     @Test(
-        "What is printed mounts in the same namespace, and shows the image",
+        "The printed line mounts the image in the same namespace",
         arguments: OrdinaryUser.IDs.allCases)
     func line(ids: OrdinaryUser.IDs) throws {
         let user = try OrdinaryUser(ids)
@@ -55,7 +55,7 @@ struct RootlessTests {
         try expectSame(listed, ids)
         let again = try user.run("unpack", "-q", "busybox", "--target", target.string).succeed()
         #expect(again.text == run.text)
-        // One line a kind, and the same in the JSON.
+        // One warning per kind, and the same in the JSON.
         let kinds = ["the device cannot be made in a user namespace", "is no id of this user namespace"]
         for kind in kinds { #expect(run.errorText.ranges(of: kind).count == 1, "\(run.errorText)") }
         let performed = try user.inNamespace(
@@ -65,7 +65,7 @@ struct RootlessTests {
     }
 
     @Test(
-        "Owners that cannot be set are kept where umoci and others find them",
+        "Owners that cannot be set are stored in user.rootlesscontainers, where umoci finds them",
         arguments: OrdinaryUser.IDs.allCases)
     func owners(ids: OrdinaryUser.IDs) throws {
         let user = try OrdinaryUser(ids)
@@ -85,7 +85,7 @@ struct RootlessTests {
         try user.inNamespace("rm -rf \(target)").succeed()
     }
 
-    @Test("What an image itself says in the attribute for owners is left out")
+    @Test("The image's own values of the attribute for owners are omitted")
     func forged() throws {
         let user = try OrdinaryUser(.single)
         let builder = try ImageBuilder(at: user.home.appending("forged"))
@@ -111,7 +111,7 @@ struct RootlessTests {
     }
 
     @Test(
-        "A writable snapshot keeps what was written, and what was removed",
+        "A writable snapshot keeps written and removed files",
         arguments: OrdinaryUser.IDs.allCases)
     func writable(ids: OrdinaryUser.IDs) throws {
         let user = try OrdinaryUser(ids)
@@ -133,14 +133,15 @@ struct RootlessTests {
         #expect(try user.run("unpack", "snapshot", "ls").succeed().text.split(separator: "\n").count == 1)
     }
 
-    @Test("A store is of one kind: root's is not an ordinary user's", arguments: [OrdinaryUser.IDs.single])
+    @Test(
+        "A store has one mode: an ordinary user cannot use one of root", arguments: [OrdinaryUser.IDs.single])
     func kinds(ids: OrdinaryUser.IDs) throws {
         let user = try OrdinaryUser(ids)
         try user.run("unpack", "-q", "busybox").succeed()
         let program = try Program()
         let foreign = try program.run("images", "--root", user.store.string)
         #expect(foreign.status == 77 && foreign.errorText.contains("belongs to another user"))
-        // What belongs to root is another kind in a namespace of root's.
+        // A store of root has another mode than a run in a user namespace.
         try program.run("-q", Program.fixtures.appending("busybox").string).succeed()
         let refused = try Command.run(
             "unshare", "-Ur", Program.path.string, "images", "--root", program.root.string)
@@ -150,17 +151,17 @@ struct RootlessTests {
                 "was made with mode 'root', and this is 'user namespace of one id'\nhint: "))
     }
 
-    @Test("A mount that would go with its namespace at once is refused")
+    @Test("A mount that would end with its namespace at once is refused")
     func mount() throws {
         let user = try OrdinaryUser(.single)
         let target = try user.makeDirectory("rootfs")
         let refused = try user.run("unpack", "mount", "busybox", target.string)
         #expect(refused.status == 77)
         #expect(
-            refused.errorText.contains("hint: run it as root, or inside of 'unpack run-in-namespace -- sh'"))
+            refused.errorText.contains("hint: run it as root, or inside 'unpack run-in-namespace -- sh'"))
     }
 
-    @Test("Where namespaces are forbidden, what forbids them is told, and how to change it")
+    @Test("If namespaces are forbidden, the error says what forbids them and how to change it")
     func forbidden() throws {
         let user = try OrdinaryUser(.subordinate, prelude: OrdinaryUser.withoutNamespaces)
         let refused = try user.run("unpack", "busybox")
@@ -169,7 +170,7 @@ struct RootlessTests {
         #expect(refused.errorText.contains("hint: sudo sysctl -w user.max_user_namespaces="))
     }
 
-    @Test("A program runs in the namespace with its words, its input and its status")
+    @Test("A program runs in the namespace with its arguments, its input and its status")
     func program() throws {
         let user = try OrdinaryUser(.single)
         let run = try user.run(
@@ -179,13 +180,13 @@ struct RootlessTests {
         #expect(run.status == 7 && run.text == "0\nin\na b|--|-x|", "\(run.report)")
         let missing = try user.run("unpack", "run-in-namespace", "no-such-program")
         #expect(missing.status == 66)
-        // Root needs none.
+        // Root gets no new namespace.
         let root = try Command.run(
             Program.path.string, "run-in-namespace", "--", "readlink", "/proc/self/ns/user")
         #expect(root.text == (try Command.run("readlink", "/proc/self/ns/user").text))
     }
 
-    @Test("A program gets the umask and the limits that the shell has, also as root")
+    @Test("A program has the umask and the limits of the shell, also as root")
     func handedBack() throws {
         let user = try OrdinaryUser(.single)
         let script = "umask 027; ulimit -Sn 100; unpack run-in-namespace -- sh -c 'umask; ulimit -Sn'"
@@ -194,7 +195,7 @@ struct RootlessTests {
         #expect(try Command.run("sh", "-c", root).succeed().text == "0027\n100\n")
     }
 
-    @Test("Who ignores the ends of children starts a program that does not")
+    @Test("A caller that ignores SIGCHLD starts a program that does not")
     func ignoredChildren() throws {
         let user = try OrdinaryUser(.single)
         let run = try user.run(
@@ -205,7 +206,7 @@ struct RootlessTests {
                 "mount "))
     }
 
-    @Test("A signal to the program reaches what runs in the namespace, and leaves a clean store")
+    @Test("A signal reaches the process in the namespace, and leaves a clean store")
     func signals() throws {
         let user = try OrdinaryUser(.single)
         try user.run("mkfifo", "pipe").succeed()

@@ -8,7 +8,7 @@ import Testing
 @Suite("unpack snapshot", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
 struct SnapshotCommandTests {
     private let program: Program
-    /// Of the image that the store holds.
+    /// The chain IDs of the two layers of the image in the store.
     private let chain: String
     private let below: String
 
@@ -25,7 +25,7 @@ struct SnapshotCommandTests {
         below = try #require(layers[0]["chainID"] as? String)
     }
 
-    /// What a command of `unpack snapshot` prints, without the end of the last line.
+    /// Runs a command of `unpack snapshot`, and returns its output without the final newline.
     @discardableResult
     private func snapshot(_ arguments: String...) throws -> String {
         try String(program.run(["snapshot"] + arguments).succeed().text.dropLast())
@@ -41,9 +41,9 @@ struct SnapshotCommandTests {
         return try #require(try JSONSerialization.jsonObject(with: Data(output)) as? [String: Any])
     }
 
-    // MARK: The story
+    // MARK: A whole session
 
-    @Test("Prepare, mount, write, commit, view, mount, remove: as somebody types it")
+    @Test("Prepare, mount, write, commit, view, mount, remove: a whole session")
     func story() throws {
         let line = try snapshot("prepare", "work", chain, "--label", "team=blue")
         try program.mounted(line) { directory in
@@ -57,7 +57,7 @@ struct SnapshotCommandTests {
         #expect(try program.run("snapshot", "stat", "work").status == 66)
         let info = try object("stat", "mine")
         #expect(info["Kind"] as? String == "Committed" && info["Parent"] as? String == chain)
-        // They are given anew, and not taken over.
+        // The committed snapshot has the given labels only.
         #expect(info["Labels"] as? [String: String] == ["stage": "1"])
 
         let view = try snapshot("view", "look", "mine")
@@ -71,7 +71,7 @@ struct SnapshotCommandTests {
         #expect(names == ["a", "d", "new"])
         #expect(try snapshot("usage", "look", "-b").hasSuffix(" 0    0"))
 
-        // The image may go: its layers stay, for what stands on them.
+        // The image is removed; its layers stay, because a snapshot is based on them.
         _ = try program.run("rm", try program.rows("SELECT manifest FROM image").trimmed).succeed()
         _ = try program.run("prune").succeed()
         #expect(try program.mounted(view) { Set(try $0.names().map(\.description)) } == names)
@@ -86,7 +86,7 @@ struct SnapshotCommandTests {
         try program.expectNothingLeftOver()
     }
 
-    @Test("What is printed mounts with the target appended, and with --target as it is")
+    @Test("The printed line mounts with the target appended, and with --target as it is")
     func targets() throws {
         let script = #"""
             $($0 snapshot prepare one $1) $2
@@ -102,9 +102,9 @@ struct SnapshotCommandTests {
         #expect(result.status == 0, "\(result.report)")
     }
 
-    // MARK: What is printed
+    // MARK: Output
 
-    @Test("A snapshot in JSON is what containerd writes of one")
+    @Test("The JSON of a snapshot is the same as containerd's")
     func statShape() throws {
         try snapshot("prepare", "k", chain, "--label", "b=2=3", "--label", "a/b.c=1")
         let info = try object("stat", "k")
@@ -115,7 +115,7 @@ struct SnapshotCommandTests {
         let created = try #require(info["Created"] as? String)
         #expect(created.range(of: time, options: .regularExpression) != nil, "\(created)")
         #expect(info["Updated"] as? String == created)
-        // Without a parent and without labels there is neither.
+        // A snapshot without parent and labels has neither field.
         try snapshot("view", "v")
         #expect(try Set(object("stat", "v", "--json").keys) == ["Kind", "Name", "Created", "Updated"])
         let all = try #require(try json("ls", "--json") as? [[String: Any]])
@@ -125,7 +125,7 @@ struct SnapshotCommandTests {
     }
 
     /// As `ctr snapshots prepare --mounts` of containerd 2 prints them.
-    @Test("Mounts in JSON are what containerd writes of them")
+    @Test("The JSON of mounts is the same as containerd's")
     func mountsShape() throws {
         let made = try #require(try json("prepare", "k", chain, "--json") as? [[String: Any]])
         #expect(made.count == 1)
@@ -144,7 +144,7 @@ struct SnapshotCommandTests {
         #expect(bind[0]["Options"] as? [String] == ["ro", "rbind"])
     }
 
-    @Test("ls and tree show what is based on what")
+    @Test("ls and tree show parents")
     func listing() throws {
         try snapshot("prepare", "k", chain)
         try snapshot("prepare", "other", below)
@@ -181,7 +181,7 @@ struct SnapshotCommandTests {
         #expect(try names("name==k", "name==empty") == ["k", "empty"])
         #expect(try names(#"labels."containerd.io/x"==1"#) == ["k"])
         #expect(try names("name~=^sha256:") == [below, chain])
-        #expect(try names("name==nobody") == [])
+        #expect(try names("name==missing") == [])
     }
 
     @Test("Labels are set, replaced, deleted and shown")
@@ -195,13 +195,13 @@ struct SnapshotCommandTests {
         #expect(try program.run("snapshot", "label", "k").succeed().text == "")
         let info = try object("stat", "k")
         #expect(info["Labels"] == nil && info["Updated"] as? String != info["Created"] as? String)
-        // Of a committed one, too, and what was there stays.
+        // Labels of a committed snapshot can be set, and its other labels stay.
         #expect(try snapshot("label", chain, "x=y") == "containerd.io/snapshot.ref=\(chain)\nx=y")
         // A control character does not reach the terminal.
         #expect(try snapshot("label", "k", "e=\u{1B}[31m") == #"e=\x1b[31m"#)
     }
 
-    @Test("usage tells bytes and inodes of the snapshot alone")
+    @Test("usage prints the bytes and inodes of the snapshot without its parents")
     func usage() throws {
         try snapshot("prepare", "k", chain)
         let line = try snapshot("mounts", "k")
@@ -219,34 +219,34 @@ struct SnapshotCommandTests {
         #expect(du.hasPrefix("\(size)\t"))
     }
 
-    // MARK: What is refused
+    // MARK: Refusals
 
     @Test(
-        "Misuse is said in one line with a hint, with the status of its kind",
+        "Misuse gives one line with a hint, and the matching exit status",
         arguments: [
             ("prepare work CHAIN", 64, "there is a snapshot 'work' already", "choose another key*"),
             ("view work", 64, "there is a snapshot 'work' already", "choose another key*"),
-            ("prepare new nobody", 66, "there is no parent 'nobody'", "*'unpack snapshot ls --filter*'"),
+            ("prepare new missing", 66, "there is no parent 'missing'", "*'unpack snapshot ls --filter*'"),
             ("prepare new work", 64, "the parent 'work' is not committed", "*'unpack snapshot commit'"),
-            ("prepare CHAIN", 64, "'sha256:*' is the name of a chain,*", "choose another name"),
-            ("prepare a;b", 64, "'a;b' is no name for a snapshot", "use letters*"),
-            ("prepare a:$b", 64, "'a:$b' is no name for a snapshot", "use letters*"),
-            ("prepare new --label x", 64, "'x' is no label", "write it as KEY=VALUE"),
-            ("prepare new --label =x", 64, "'=x' is no label", "write it as KEY=VALUE"),
-            ("commit new nobody", 66, "there is no snapshot 'nobody'", "*'unpack snapshot ls'"),
+            ("prepare CHAIN", 64, "'sha256:*' is a chain ID,*", "choose another name"),
+            ("prepare a;b", 64, "'a;b' is not a valid snapshot name", "use letters*"),
+            ("prepare a:$b", 64, "'a:$b' is not a valid snapshot name", "use letters*"),
+            ("prepare new --label x", 64, "'x' is not a label", "write it as KEY=VALUE"),
+            ("prepare new --label =x", 64, "'=x' is not a label", "write it as KEY=VALUE"),
+            ("commit new missing", 66, "there is no snapshot 'missing'", "*'unpack snapshot ls'"),
             ("commit new look", 69, "the snapshot 'look' is view, not active", "only what*"),
             ("commit new CHAIN", 69, "the snapshot 'sha256:*' is committed, not active", "only what*"),
             ("commit done work", 64, "there is a snapshot 'done' already", "choose another name*"),
             ("commit look work", 64, "there is a snapshot 'look' already", "choose another name*"),
-            ("commit CHAIN work", 64, "'sha256:*' is the name of a chain,*", "choose another name"),
-            ("rm nobody", 66, "there is no snapshot 'nobody'", "*'unpack snapshot ls'"),
+            ("commit CHAIN work", 64, "'sha256:*' is a chain ID,*", "choose another name"),
+            ("rm missing", 66, "there is no snapshot 'missing'", "*'unpack snapshot ls'"),
             ("rm CHAIN", 69, "cannot remove 'sha256:*': other snapshots are based on it", "*tree*"),
-            ("stat nobody", 66, "there is no snapshot 'nobody'", "*'unpack snapshot ls'"),
-            ("usage nobody", 66, "there is no snapshot 'nobody'", "*'unpack snapshot ls'"),
-            ("mounts nobody", 66, "there is no snapshot 'nobody'", "*'unpack snapshot ls'"),
+            ("stat missing", 66, "there is no snapshot 'missing'", "*'unpack snapshot ls'"),
+            ("usage missing", 66, "there is no snapshot 'missing'", "*'unpack snapshot ls'"),
+            ("mounts missing", 66, "there is no snapshot 'missing'", "*'unpack snapshot ls'"),
             ("mounts done", 69, "the snapshot 'done' is committed", "make a view of it"),
-            ("label nobody a=b", 66, "there is no snapshot 'nobody'", "*'unpack snapshot ls'"),
-            ("label work a", 64, "'a' is no label", "write it as KEY=VALUE"),
+            ("label missing a=b", 66, "there is no snapshot 'missing'", "*'unpack snapshot ls'"),
+            ("label work a", 64, "'a' is not a label", "write it as KEY=VALUE"),
             ("stat work --snapshotter zfs", 64, "there is no snapshotter 'zfs'", "there is: overlayfs,*"),
         ] as [(String, Int32, String, String)])
     func misuse(command: String, status: Int32, message: String, hint: String) throws {
@@ -264,7 +264,7 @@ struct SnapshotCommandTests {
     }
 
     @Test(
-        "A filter that is none says where it goes wrong, a label that is too long by how much",
+        "An invalid filter is reported with the position, and a label that is too long with its length",
         arguments: [
             (["ls", "--filter", "kind==="], "the filter 'kind===' is malformed at byte *"),
             (
@@ -278,7 +278,7 @@ struct SnapshotCommandTests {
         #expect(result.errorText.matches("unpack: \(message)\n"), "\(result.report)")
     }
 
-    @Test("A top layer that an image needs goes with the image alone")
+    @Test("The top layer of an image cannot be removed without the image")
     func neededByImage() throws {
         let result = try program.run("snapshot", "rm", chain)
         #expect(result.status == 69)
@@ -288,7 +288,7 @@ struct SnapshotCommandTests {
             ))
     }
 
-    @Test("Looking at a store that is not there makes none", arguments: [true, false])
+    @Test("Commands that only read do not create a store", arguments: [true, false])
     func noStore(isJSON: Bool) throws {
         let root = program.scratch.path.appending("nowhere").string
         let json = isJSON ? ["--json"] : []
@@ -316,7 +316,7 @@ struct SnapshotCommandTests {
         #expect(!FileManager.default.fileExists(atPath: root))
     }
 
-    @Test("Every command tells what it does, and where a command's options go")
+    @Test("Every command has help, and options before a command are reported")
     func help() throws {
         let all = try program.run("snapshot", "--help").succeed().text
         let commands = ["prepare", "view", "commit", "rm", "ls", "tree", "stat", "usage", "mounts", "label"]
@@ -329,7 +329,7 @@ struct SnapshotCommandTests {
         #expect(result.status == 64)
         #expect(
             result.errorText
-                == "unpack: 'images' is a command, and stands before its options\nhint: unpack images [options]; "
+                == "unpack: 'images' is a command, and must come before its options\nhint: unpack images [options]; "
                 + "an image of this name is ./images\n")
     }
 }

@@ -7,7 +7,7 @@ import Testing
 
 @Suite("Snapshotters", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
 struct SnapshotterTests {
-    /// All that a layer can do to the layers below, and all that a file can be.
+    /// Every operation on lower layers, and every type of file.
     private static let layers = [
         LayerBuilder(
             .directory(".", mode: 0o751).owned(3, 4).at(1_000_000_000, 7),
@@ -38,13 +38,15 @@ struct SnapshotterTests {
         1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     ]
 
-    /// What overlay shows of an image.
+    /// The tree of an image with overlayfs.
     private func expected(_ image: String) throws -> TreeDump {
         let program = try Program()
         return try program.tree(try program.line(image, "-q"))
     }
 
-    @Test("The fixture is the same tree as on overlay, and its program runs", arguments: Snapshotter.possible)
+    @Test(
+        "The fixture is the same tree as with overlayfs, and its program runs",
+        arguments: Snapshotter.possible)
     func fixture(snapshotter: Snapshotter) throws {
         let program = try Program(snapshotter)
         let image = "\(Program.fixtures)/busybox"
@@ -59,7 +61,7 @@ struct SnapshotterTests {
     }
 
     @Test(
-        "An image with everything is the same tree as on overlay, by one job and by four",
+        "An image with all kinds of entries is the same tree as with overlayfs, with one job and with four",
         arguments: Snapshotter.possible, [1, 4])
     func everything(snapshotter: Snapshotter, jobs: Int) throws {
         let program = try Program(snapshotter)
@@ -72,7 +74,7 @@ struct SnapshotterTests {
         try program.mounted(line) { directory in
             let tree = try TreeDump(of: directory)
             #expect(tree == expected, "\(tree.difference(from: expected))")
-            // Holes stay holes, and what has several names is one file.
+            // Holes are kept, and hard links are one file.
             let sparse = try #require(try directory.status(of: FileName(literal: "sparse")))
             #expect(sparse.size == 8_000_000 && sparse.blocks * 512 < 100_000)
             let usr = try directory.open(FileName(literal: "usr"))
@@ -87,7 +89,8 @@ struct SnapshotterTests {
         try program.expectNothingLeftOver()
     }
 
-    @Test("Each form of the result mounts, and says the same again", arguments: Snapshotter.possible)
+    @Test(
+        "Each format of the result mounts, and is the same the second time", arguments: Snapshotter.possible)
     func forms(snapshotter: Snapshotter) throws {
         let program = try Program(snapshotter)
         let image = try program.image(Self.layers).path.string
@@ -108,7 +111,7 @@ struct SnapshotterTests {
         #expect(paths.map(String.init) == layers.reversed().compactMap { $0["path"] as? String })
         for path in paths { #expect(FileManager.default.fileExists(atPath: String(path)), "\(path)") }
 
-        // The program mounts by itself what it tells how to mount.
+        // unpack mount mounts the same tree.
         let chain = try #require(result["chainID"] as? String)
         #expect(
             try program.tree(
@@ -121,7 +124,7 @@ struct SnapshotterTests {
     }
 
     @Test(
-        "A writable snapshot keeps what is written, and leaves the image alone",
+        "A writable snapshot keeps written files, and does not change the image",
         arguments: Snapshotter.possible)
     func writable(snapshotter: Snapshotter) throws {
         let program = try Program(snapshotter)
@@ -136,7 +139,7 @@ struct SnapshotterTests {
             try Data("longer than before".utf8).write(
                 to: URL(fileURLWithPath: program.target.appending("su").string))
         }
-        // Mounted again, by the same key and by the program itself.
+        // Mounted again, with the same line and with unpack mount.
         #expect(try program.line(image, "-q", "--rw", "key") == line)
         for line in [line, "\(Program.path) mount --root \(program.root) --snapshotter \(snapshotter) key"] {
             let names = try program.mounted(line) { Set(try $0.names().map(\.description)) }
@@ -152,7 +155,7 @@ struct SnapshotterTests {
         }
         #expect(names.contains("new"))
         #expect(try program.tree(try program.line(image, "-q")) == expected)
-        // As a layer of its own.
+        // Committed as a layer.
         _ = try program.run("snapshot", "commit", "mine", "key").succeed()
         let view = try program.run("snapshot", "view", "look", "mine").succeed().text
         try program.mounted(view.trimmingCharacters(in: .newlines)) { directory throws in
@@ -165,9 +168,9 @@ struct SnapshotterTests {
         try program.expectNothingLeftOver()
     }
 
-    // MARK: What cannot work
+    // MARK: Refusals
 
-    @Test("btrfs on another file system is refused with what to do, and nothing is left")
+    @Test("btrfs on another file system is refused with a hint, and leaves nothing")
     func notBtrfs() throws {
         let program = try Program()
         let image = try program.image(Self.layers).path.string
@@ -184,12 +187,12 @@ struct SnapshotterTests {
             #expect(try Directory(opening: program.root.appending("btrfs")).names().isEmpty)
             #expect(try Directory(opening: program.root.appending("runs")).names().isEmpty)
         }
-        // The same ROOT serves another one.
+        // Another snapshotter works in the same root.
         _ = try program.line(image, "-q")
     }
 
     @Test(
-        "loop without mkfs.ext4 is refused with what to do, and nothing is left",
+        "loop without mkfs.ext4 is refused with a hint, and leaves nothing",
         .enabled(if: Ability.canMakeLoopDevices, "needs loop devices"))
     func noMkfs() throws {
         let program = try Program(.loop)
@@ -210,7 +213,7 @@ struct SnapshotterTests {
         #expect(try Directory(opening: program.root.appending("runs")).names().isEmpty)
     }
 
-    @Test("An unknown snapshotter is refused, those that there are are listed, and no store is made")
+    @Test("An unknown snapshotter is refused with a list of the known ones, and no store is created")
     func unknown() throws {
         let program = try Program()
         let image = try program.image(Self.layers).path.string
@@ -227,7 +230,7 @@ struct SnapshotterTests {
 }
 
 extension Program {
-    /// The words of mount(8) for one mount that was printed as JSON.
+    /// The mount(8) command for a mount in JSON.
     fileprivate func mountLine(of mounts: Any?) throws -> String {
         let all = try #require(mounts as? [[String: Any]])
         #expect(all.count == 1)

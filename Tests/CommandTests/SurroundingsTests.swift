@@ -4,15 +4,15 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// A tree is a function of its layers: nothing comes from the directory that a store or an output lies in, from the umask or from the
-/// group of the process.
+/// A tree depends on its layers only: it inherits nothing from the directory of the store or the output, from the umask
+/// or from the group of the process.
 @Suite(
     "Surroundings", .serialized,
     .enabled(
         if: Ability.canMountOverlay && Ability.has("setfacl") && Ability.has("setpriv"),
         "it needs to mount an overlay, setfacl and setpriv"))
 struct SurroundingsTests {
-    /// Every kind of file; of group 0, and of others.
+    /// Every type of file, with group 0 and with other groups.
     static let layers = [
         LayerBuilder(
             .directory("d", mode: 0o2775).owned(0, 7).at(5, 6), .file("d/f", "1"),
@@ -33,7 +33,7 @@ struct SurroundingsTests {
             .symlink("d/s", to: "f"), .fifo("d/p")),
     ]
 
-    /// A run of the program by root in a shell, with a umask and a group.
+    /// Runs the program as root with a umask and a group.
     private struct Caller: CustomTestStringConvertible {
         let umask: String
         let group: String
@@ -52,14 +52,14 @@ struct SurroundingsTests {
         }
     }
 
-    /// Pairs of a file system and what keeps snapshots on it. The trees of loop have a file system of their own.
+    /// Pairs of a file system and a snapshotter on it. Snapshots of loop have a file system of their own.
     private static let stores = TestFileSystem.available.flatMap { system in
         Snapshotter.possible.filter { $0 != .btrfs || system == .btrfs }
             .filter { $0 != .loop || system == .ext4WithGroups }.map { (system, $0) }
     }
 
-    /// What a store shows: of the image, of a writable snapshot on it, of one that was prepared of nothing, and of a view; and
-    /// the trees that it keeps, without times.
+    /// The mounted trees of the image, of a writable snapshot on it, of an empty snapshot and of a view, and the
+    /// directories of the store without times.
     private func dumps(
         _ image: String, in store: FilePath, _ snapshotter: Snapshotter, at target: FilePath,
         by caller: Caller
@@ -90,13 +90,13 @@ struct SurroundingsTests {
         let lines = try TreeDump(of: try Directory(opening: path), showsMarks: true).lines
         return lines.map { line in
             var fields = line.split(separator: " ")
-            // Path, type, mode, owner, time. The kernel marks an upper directory with a random UUID.
+            // Fields: path, type, mode, owner, time. The kernel sets a random UUID on an upper directory.
             if !keepsTimes { fields.remove(at: 4) }
             return fields.filter { !$0.hasPrefix("trusted.overlay.uuid=") }.joined(separator: " ")
         }
     }
 
-    @Test("A store passes nothing of its surroundings on to a snapshot", arguments: stores)
+    @Test("A snapshot inherits nothing from the store's directory", arguments: stores)
     private func snapshots(system: TestFileSystem, snapshotter: Snapshotter) throws {
         try system.with { place in
             let program = try Program(snapshotter, in: try #require(Ability.scratch))
@@ -124,7 +124,7 @@ struct SurroundingsTests {
     }
 
     @Test(
-        "An output directory passes on nothing of its surroundings, and nothing that it had",
+        "An output inherits nothing from its directory or from the directories above it",
         arguments: TestFileSystem.available)
     private func outputs(system: TestFileSystem) throws {
         try system.with { place in
@@ -145,7 +145,7 @@ struct SurroundingsTests {
         }
     }
 
-    @Test("An output that fails leaves the directory as it was", arguments: TestFileSystem.available)
+    @Test("A failed output leaves the directory unchanged", arguments: TestFileSystem.available)
     private func failedOutput(system: TestFileSystem) throws {
         try system.with { place in
             let program = try Program(.overlayfs, in: try #require(Ability.scratch))
@@ -160,7 +160,7 @@ struct SurroundingsTests {
         }
     }
 
-    @Test("A bundle passes nothing of its surroundings on to its root file system")
+    @Test("The root file system of a bundle inherits nothing from the bundle's directory")
     func bundle() throws {
         let program = try Program()
         let image = try program.image(Self.layers).path.string
@@ -180,11 +180,12 @@ struct SurroundingsTests {
     }
 
     @Test(
-        "Nor does a store of an ordinary user", .enabled(if: Ability.canBeOrdinary),
+        "A snapshot of an ordinary user inherits nothing from the store's directory",
+        .enabled(if: Ability.canBeOrdinary),
         arguments: OrdinaryUser.IDs.allCases)
     func rootless(ids: OrdinaryUser.IDs) throws {
         let user = try OrdinaryUser(ids)
-        // Of a group that the user's namespace does not have.
+        // The directory has a group that the user's namespace does not map.
         let hostile = try user.makeDirectory("hostile")
         try Surroundings.makeHostile(hostile, mode: "2777")
         let plain = try user.makeDirectory("plain")
@@ -206,20 +207,20 @@ struct SurroundingsTests {
     }
 
     @Test(
-        "A layer that an earlier version let inherit is unpacked again",
+        "A layer that inherited attributes in an earlier version is unpacked again",
         arguments: [Snapshotter.overlayfs, .native])
     func olderStore(snapshotter: Snapshotter) throws {
         let program = try Program(snapshotter)
         let image = try program.image(Self.layers).path.string
         let tree = try program.tree(try program.line(image, "-q"))
-        // As a store that was made in a setgid directory.
+        // Like a store that was created in a setgid directory.
         try Command.run("sh", "-c", "cd \(program.folder); chgrp 50 1 2 */fs/g").succeed()
         #expect(try program.tree(try program.line(image, "-q")) != tree)
         _ = try program.rows("DELETE FROM grdb_migrations WHERE identifier = '5'")
         #expect(try program.tree(try program.line(image, "-q")) == tree)
         #expect(try program.rows("SELECT count(*) FROM snapshot") == "2\n")
         try program.expectNothingLeftOver()
-        // What did not inherit stays.
+        // Layers that inherited nothing stay.
         let before = try program.rows("SELECT id FROM snapshot")
         _ = try program.rows("DELETE FROM grdb_migrations WHERE identifier = '5'")
         _ = try program.line(image, "-q")

@@ -5,10 +5,10 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// What a person sees on a terminal.
+/// The content of a terminal while the program runs.
 @Suite("Terminal", .enabled(if: Ability.canApplyLayers, "needs root and a file system for layers"))
 struct TerminalTests {
-    /// Large enough to be watched.
+    /// An image that is large enough for several frames.
     private static func image(_ program: Program, layers: Int = 4, megabytes: Int = 24) throws -> String {
         let megabyte = Bytes.noise(1 << 20).array
         let layers = (1...layers).map { layer in
@@ -28,7 +28,7 @@ struct TerminalTests {
             environment: ["UNPACK_CONFIG": ""].merging(environment) { $1 }, columns: columns, rows: rows)
     }
 
-    /// Each state of the screen that somebody may have seen: after each frame, which ends with the erasing of what is below.
+    /// The screen after each frame. A frame ends with the sequence that erases everything below.
     private func frames(_ result: Command, columns: Int, rows: Int) -> [TerminalScreen] {
         let ends = result.errors.indices.filter {
             result.errors[..<$0].suffix(3) == Array("\u{1B}[J".utf8)[...]
@@ -37,7 +37,7 @@ struct TerminalTests {
     }
 
     @Test(
-        "Bars fit the terminal, whatever its size, and only the sum stays",
+        "Bars fit a terminal of any size, and only the summary remains",
         arguments: [(80, 24), (40, 10), (120, 5), (24, 3), (12, 2), (5, 1)])
     func bars(columns: Int, rows: Int) throws {
         let program = try Program()
@@ -69,13 +69,13 @@ struct TerminalTests {
         #expect(
             end.lines.count == 1 && end.lines[0].matches("unpack: 4 layers, 100.7 MB in * s"), "\(end.lines)")
         #expect(end.isAtPrompt)
-        // What is printed does not depend on the terminal, and there is nothing to show the second time.
+        // stdout is the same on a terminal, and the second run has no progress to show.
         let again = try program.run(arguments).succeed()
         #expect(again.text == result.text)
         #expect(try start(program, arguments).finish().errors == [])
     }
 
-    @Test("Lines are said above the bars")
+    @Test("Lines are printed above the bars")
     func lines() throws {
         let program = try Program()
         let session = try start(program, [try Self.image(program), "--verbose", "--jobs", "2"], columns: 100)
@@ -88,7 +88,7 @@ struct TerminalTests {
     }
 
     @Test(
-        "Where nobody looks at bars there are lines",
+        "Without an interactive terminal, lines are printed instead of bars",
         arguments: [["NO_COLOR": "1"], ["CI": "true"], ["TERM": "dumb"], ["UNPACK_PROGRESS": "plain"]])
     func noBars(environment: [String: String]) throws {
         let program = try Program()
@@ -100,7 +100,7 @@ struct TerminalTests {
             "\(result.report)")
     }
 
-    @Test("--quiet and JSON draw nothing either")
+    @Test("--quiet and JSON draw no bars")
     func noBarsByOptions() throws {
         for (options, begin) in [
             (["--quiet"], ""), (["--progress", "none"], ""),
@@ -115,7 +115,7 @@ struct TerminalTests {
         }
     }
 
-    @Test("Ctrl-C and SIGTERM end it with a clean store and a clean terminal", arguments: [SIGINT, SIGTERM])
+    @Test("Ctrl-C and SIGTERM leave a clean store and a clean terminal", arguments: [SIGINT, SIGTERM])
     func interrupted(signal: Int32) throws {
         let program = try Program()
         let session = try start(program, [try Self.image(program, layers: 4, megabytes: 60), "--jobs", "2"])

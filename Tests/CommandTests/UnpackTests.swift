@@ -19,7 +19,7 @@ struct UnpackTests {
         #expect(trees[0]["."]?.contains("711") == true)
     }
 
-    @Test("The tree is the one that umoci makes", .enabled(if: Ability.has("umoci"), "needs umoci"))
+    @Test("The tree is the same as umoci's", .enabled(if: Ability.has("umoci"), "needs umoci"))
     func sameTreeAsUmoci() throws {
         let program = try Program()
         let ours = try program.tree(try program.line("\(Program.fixtures)/busybox"))
@@ -29,7 +29,7 @@ struct UnpackTests {
         )
         .succeed()
         let theirs = try TreeDump(of: try Directory(opening: program.scratch.path.appending("u/rootfs")))
-        // umoci gives the time of the unpacking to directories that no entry lists, and to where it makes
+        // umoci gives the current time to directories that no entry lists, and to the directories in which it creates
         // them.
         let without = ["usr/share ", "usr/share/implicit ", "usr/share/implicit/deep "]
         func comparable(_ dump: TreeDump) -> [String] {
@@ -49,7 +49,7 @@ struct UnpackTests {
         #expect(said == "hello\n")
     }
 
-    @Test("Any number of layers mounts, and every layer is there", arguments: [1, 2, 3, 127, 300])
+    @Test("Any number of layers mounts, and every layer is present", arguments: [1, 2, 3, 127, 300])
     func layerCounts(count: Int) throws {
         let program = try Program()
         let image = try program.image((1...count).map { LayerBuilder(.file("marker-\($0)", "\($0)")) })
@@ -57,7 +57,7 @@ struct UnpackTests {
         #expect(line.split(separator: " ").allSatisfy { $0.utf8.count <= 4095 + "lowerdir".utf8.count })
         if count == 1 { #expect(line.hasPrefix("mount -o bind,ro ")) }
         let names = try program.mounted(line) { directory in
-            // Read-only, whatever the number of layers.
+            // The mount is read-only for any number of layers.
             #expect(throws: (any Error).self) {
                 try directory.makeDirectory(FileName(literal: "new"), mode: 0o755)
             }
@@ -66,7 +66,7 @@ struct UnpackTests {
         #expect(names == Set((1...count).map { "marker-\($0)" }))
     }
 
-    @Test("A line that mount(8) would cut is never printed: the program mounts by itself")
+    @Test("A line that mount(8) would truncate is never printed: unpack mount performs the mount")
     func longLine() throws {
         let program = try Program()
         let image = try program.image((1...127).map { LayerBuilder(.file("marker-\($0)", "")) })
@@ -76,7 +76,7 @@ struct UnpackTests {
         #expect(chain.contains(try #require(line.split(separator: " ").last)))
     }
 
-    @Test("An image of sha512 digests is unpacked, one that is embedded in its index too")
+    @Test("An image with sha512 digests is unpacked, also one that is embedded in its index")
     func longDigests() throws {
         let program = try Program()
         let builder = try ImageBuilder(at: program.scratch.path.appending("i"), .sha512)
@@ -90,7 +90,7 @@ struct UnpackTests {
         #expect(chains == "sha512|sha512\nsha512|sha256\n")
     }
 
-    @Test("With --rw the root is the image's, writes go to the upper, and the same key gives the same line")
+    @Test("With --rw writes go to the upper directory, and the same key gives the same line")
     func writable() throws {
         let program = try Program()
         let image = try program.image([
@@ -109,7 +109,7 @@ struct UnpackTests {
         #expect(try program.tree(line)["file"] == nil)
     }
 
-    @Test("A key that stands on another chain is refused, naming both")
+    @Test("A key of a snapshot on another chain is refused, and both chains are named")
     func keyTaken() throws {
         let program = try Program()
         let first = try program.image([LayerBuilder(.file("one", ""))])
@@ -131,7 +131,7 @@ struct UnpackTests {
         let trace = program.scratch.path.appending("trace").string
         let again = try Command.run(
             "strace", "-f", "-e", "trace=openat,openat2,open", "-o", trace, Program.path.string, image,
-            // LeakSanitizer, where the program is built with it, cannot work in a process that is traced.
+            // LeakSanitizer does not work in a traced process.
             environment: ["UNPACK_ROOT": program.root.string, "ASAN_OPTIONS": "detect_leaks=0"]
         ).succeed()
         #expect(again.text == line + "\n")
@@ -144,7 +144,7 @@ struct UnpackTests {
         for layer in layers { #expect(!opened.contains(layer.dropFirst("sha256:".count))) }
     }
 
-    @Test("--target stands in the line, so that it can be piped into a shell")
+    @Test("--target is part of the line, so that the line can be piped into a shell")
     func target() throws {
         let program = try Program()
         let line = try program.line("\(Program.fixtures)/busybox", "--target", program.target.string)
@@ -154,7 +154,7 @@ struct UnpackTests {
         #expect(FileManager.default.isExecutableFile(atPath: "\(program.target)/bin/busybox"))
     }
 
-    @Test("--format json is one line with everything in it, --format path the layers topmost first")
+    @Test("--format json is one line with the complete result, --format path lists the layers topmost first")
     func formats() throws {
         let program = try Program()
         let image = "\(Program.fixtures)/busybox"
@@ -176,7 +176,7 @@ struct UnpackTests {
         #expect(paths == layers.reversed().compactMap { $0["path"] as? String })
     }
 
-    @Test("unpack mount mounts an image, a chain and a key, and counts the layers")
+    @Test("unpack mount mounts an image, a chain and a key, and checks the number of layers")
     func mountCommand() throws {
         let program = try Program()
         let image = try program.image((1...30).map { LayerBuilder(.file("marker-\($0)", "")) })
@@ -192,7 +192,7 @@ struct UnpackTests {
         #expect(try program.run("umount", target).status == 64)
         let refused = try program.run("mount", chain, target, "--rw", "key")
         #expect(refused.status == 64, "\(refused.report)")
-        // Two mounts of one upper directory would damage it.
+        // Two mounts of one upper directory would corrupt it.
         try program.run("mount", "key", target).succeed()
         let twice = try program.run("mount", "key", try program.scratch.makeDirectory("other").string)
         #expect(twice.status == 69 && twice.errorText.contains(target), "\(twice.report)")
@@ -200,7 +200,7 @@ struct UnpackTests {
         #expect(try program.run("mount", "sha256:" + String(repeating: "0", count: 64), target).status == 66)
     }
 
-    @Test("Two processes at once unpack each layer once, and print the same line")
+    @Test("Two concurrent processes unpack each layer once, and print the same line")
     func twoAtOnce() throws {
         let program = try Program()
         let layers = (1...6).map { layer in
@@ -219,7 +219,7 @@ struct UnpackTests {
         #expect(try program.tree(String(lines[0])).lines.count == 6 * 401 + 1)
     }
 
-    @Test("A store on an overlay file system shows the same tree, and refuses to be written to")
+    @Test("A store on an overlay file system shows the same tree, and refuses writable snapshots")
     func storeOnOverlay() throws {
         let program = try Program()
         let image = try program.image([
@@ -251,7 +251,7 @@ struct UnpackTests {
     }
 
     @Test(
-        "The disk begins to write while a large image is unpacked, and one sync is enough for a small one",
+        "Writeback begins while a large image is unpacked, and one sync is enough for a small one",
         .enabled(if: Ability.has("strace"), "needs strace"),
         arguments: [("fs", 1, 1...1), ("fs", 160, 2...20), ("none", 80, 0...0)]
             as [(String, Int, ClosedRange<Int>)])
@@ -274,7 +274,7 @@ struct UnpackTests {
     }
 
     @Test(
-        "Each thread that applies entries confines itself first",
+        "Each thread that applies entries restricts itself with Landlock first",
         .enabled(if: Ability.has("strace") && Landlock.isAvailable, "needs strace and Landlock"))
     func confined() throws {
         let program = try Program()

@@ -6,7 +6,7 @@ import Testing
 
 @Suite("Stores of other versions", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
 struct UpgradeTests {
-    /// What the first version wrote, word for word. It is never edited: there are stores like this.
+    /// The schema of the first version, verbatim. It is never edited, because such stores exist.
     private static let firstSchema = """
         CREATE TABLE store (
             name TEXT PRIMARY KEY NOT NULL,
@@ -75,7 +75,7 @@ struct UpgradeTests {
     private let line: String
     private let tree: TreeDump
 
-    /// An image and a user's snapshot on it, as the first version would have left them.
+    /// A store of the first version with an image and a user's snapshot on it.
     init() throws {
         program = try Program()
         image = try program.image([
@@ -98,7 +98,7 @@ struct UpgradeTests {
             try? FileManager.default.removeItem(atPath: database.string + suffix)
         }
         try FileManager.default.moveItem(atPath: old.string, toPath: database.string)
-        // It had no records of trees.
+        // The first version had no records of trees.
         for id in ["1", "2"] {
             let snapshot = program.folder.appending(id)
             for name in try Directory(opening: snapshot).names() where name != FileName(literal: "fs") {
@@ -109,7 +109,7 @@ struct UpgradeTests {
         #expect(try program.rows("SELECT count(*) FROM pragma_table_info('snapshot')") == "11\n")
     }
 
-    @Test("A store of the first version opens, keeps what it has, and measures what it is asked for")
+    @Test("A store of the first version opens, keeps its content, and measures sizes on demand")
     func first() throws {
         let result = try #require(
             try JSONSerialization.jsonObject(
@@ -126,11 +126,11 @@ struct UpgradeTests {
         let du = try Command.run("du", "-s", "-B1", "\(program.folder)/1/fs").succeed().text
         let usage = try program.run("snapshot", "usage", "-b").succeed().text.split(separator: "\n")
         #expect(usage[1].split(separator: " ")[1] == du.split(separator: "\t")[0])
-        // Measured once, and remembered of what does not change.
+        // Sizes are measured once, and stored for snapshots that do not change.
         #expect(try program.rows("SELECT count(*) FROM snapshot WHERE size IS NOT NULL") == "2\n")
         #expect(try program.run("images").succeed().text.split(separator: "\n").count == 2)
 
-        // What is made now stands on what was there, and goes with it.
+        // New snapshots are based on the old layers.
         #expect(try program.run("snapshot", "tree").succeed().text.hasSuffix("    \\_ mine\n"))
         _ = try program.run("prune").succeed()
         #expect(try program.tree(line) == tree)
@@ -138,12 +138,12 @@ struct UpgradeTests {
         let manifest = try program.rows("SELECT manifest FROM image").split(separator: "\n")
         #expect(try program.run("rm", String(manifest[0])).succeed().text.contains(": 2 layers removed, "))
         #expect(try Directory(opening: program.folder).names().isEmpty)
-        // An id that was ever committed is not used again.
+        // IDs of committed snapshots are never reused.
         _ = try program.line(image, "-q")
         #expect(try program.rows("SELECT min(id) FROM snapshot") == "4\n")
     }
 
-    @Test("Processes that open it at once upgrade it once, and all go on")
+    @Test("Processes that open it concurrently upgrade it once, and all succeed")
     func atOnce() throws {
         let all =
             try (1...4).map { _ in try program.start(image, "-q") }
@@ -154,7 +154,7 @@ struct UpgradeTests {
     }
 
     @Test(
-        "A store of a later version is refused, and stays as it is",
+        "A store of a later version is refused and not changed",
         arguments: [
             ["IMAGE", "-q"], ["images"], ["prune"], ["rm", "x"], ["snapshot", "ls"],
             ["snapshot", "rm", "mine"],
@@ -166,7 +166,7 @@ struct UpgradeTests {
         let database = program.root.appending("metadata.db")
         let before = (try File.contents(of: database), try program.storeDump())
         let result = try program.run(command.map { $0 == "IMAGE" ? image : $0 })
-        // verify has statuses of its own, as fsck(8) has.
+        // verify has the exit statuses of fsck(8).
         #expect(result.status == (command == ["verify"] ? 8 : 69) && result.text == "", "\(result.report)")
         #expect(
             result.errorText

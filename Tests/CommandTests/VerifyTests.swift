@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("Verifying", .enabled(if: Ability.canApplyLayers, "needs root and a file system for layers"))
+@Suite("Verification", .enabled(if: Ability.canApplyLayers, "needs root and a file system for layers"))
 struct VerifyTests {
     private let program: Program
     private let image: ImageBuilder
@@ -23,12 +23,12 @@ struct VerifyTests {
         try program.run([image.path.string, "-q"] + options).succeed()
     }
 
-    /// A file of a layer's own directory, by the layer's number.
+    /// The path of a file in a layer's directory, by the layer's number.
     private func path(_ name: String, ofLayer number: Int, _ snapshotter: String = "overlayfs") -> FilePath {
         program.root.appending(snapshotter).appending("\(number)").appending("fs").appending(name)
     }
 
-    /// Changes one bit and restores the times, as a bad disk would.
+    /// Flips one bit and restores the times, like a defective disk.
     private func flip(_ path: FilePath) throws {
         var status = stat()
         #expect(stat(path.string, &status) == 0)
@@ -55,7 +55,7 @@ struct VerifyTests {
         }
     }
 
-    @Test("What is as it was recorded is intact, and says nothing")
+    @Test("An undamaged snapshot is intact, and prints nothing")
     func intact() throws {
         try unpack()
         try expect(0, lines: [])
@@ -63,14 +63,14 @@ struct VerifyTests {
         #expect(result.text.isEmpty && result.errorText.contains("as recorded"))
     }
 
-    @Test("One flipped bit of one file is named, with both digests, and the exit status is fsck's")
+    @Test("One flipped bit of one file is reported with both digests, and the exit status is that of fsck")
     func flipped() throws {
         try unpack()
         try flip(path("bin/tool", ofLayer: 1))
         try expect(4, lines: ["sha256:*: bin/tool: the content's digest is *, recorded as *"])
     }
 
-    @Test("What is missing, added or of another mode is named, each on a line")
+    @Test("Missing, added and changed files are reported, one per line")
     func changed() throws {
         try unpack()
         #expect(chmod(path("top", ofLayer: 3).string, 0o755) == 0)
@@ -85,7 +85,7 @@ struct VerifyTests {
         }
     }
 
-    @Test("Damaged layers are unpacked again in their places, and what stands on them shows it")
+    @Test("Damaged layers are repaired in place, and the snapshots on top of them show the repaired content")
     func repair() throws {
         let line = try program.line(image.path.string, "-q", "--rw", "mine")
         let good = try program.tree(try program.line(image.path.string, "-q"))
@@ -96,7 +96,7 @@ struct VerifyTests {
         #expect(result.status == 1, "\(result.errorText)")
         try expect(0, lines: [])
         #expect(try program.tree(try program.line(image.path.string, "-q")) == good)
-        // The writable snapshot kept what was written, and sees the mended layers.
+        // The writable snapshot has kept its files, and shows the repaired layers.
         let mine = try program.line(image.path.string, "-q", "--rw", "mine")
         #expect(mine == line)
         let written = try program.mounted(mine) { root in
@@ -108,7 +108,7 @@ struct VerifyTests {
         #expect(try Directory(opening: program.root.appending("overlayfs")).names().count == 4)
     }
 
-    @Test("Whole trees are verified and repaired, too")
+    @Test("Snapshots of a full-copy backend are verified and repaired")
     func wholeTree() throws {
         try unpack("--snapshotter", "native")
         try flip(path("bin/tool", ofLayer: 3, "native"))
@@ -119,7 +119,7 @@ struct VerifyTests {
         try expect(0, native, lines: [])
     }
 
-    @Test("A whole tree takes no damage from the one that it begins as")
+    @Test("A layer of a full-copy backend is repaired without the damage of its parent")
     func damageBelow() throws {
         let native = ["--snapshotter", "native"]
         try unpack("--snapshotter", "native")
@@ -131,7 +131,7 @@ struct VerifyTests {
         #expect(try TreeDump(of: try Directory(opening: path(".", ofLayer: 3, "native"))) == good)
     }
 
-    @Test("A layer that is mounted is not changed under its users")
+    @Test("A mounted layer is not repaired")
     func mounted() throws {
         let line = try program.line(image.path.string, "-q")
         try flip(path("bin/tool", ofLayer: 1))
@@ -149,7 +149,7 @@ struct VerifyTests {
         #expect(try program.run("verify", "-q", "--repair", image.path.string).status == 1)
     }
 
-    @Test("An image that has not the damaged layer cannot repair it")
+    @Test("An image without the damaged layer cannot repair it")
     func otherImage() throws {
         try unpack()
         let other = try program.image([LayerBuilder(.file("x"))])
@@ -161,7 +161,7 @@ struct VerifyTests {
     }
 
     @Test(
-        "A layer is not repaired with the damage of one below, even if nobody asked for that one",
+        "A layer is not repaired on top of a damaged layer, even if the lower one was not selected",
         arguments: ["overlayfs", "native"])
     func damageBelow(snapshotter: String) throws {
         let text = String(repeating: "x", count: 10_000)
@@ -189,7 +189,7 @@ struct VerifyTests {
         #expect(contents == Data(text.utf8))
     }
 
-    @Test("A damaged record is told from a damaged tree")
+    @Test("A damaged record is distinguished from a damaged tree")
     func record() throws {
         try unpack()
         try flip(program.root.appending("overlayfs/3/mtree"))
@@ -198,7 +198,7 @@ struct VerifyTests {
         try expect(0, lines: [])
     }
 
-    @Test("What was unpacked without --sync fs is recorded by the first verification")
+    @Test("A layer that was unpacked without --sync fs is recorded by its first verification")
     func recordedLater() throws {
         try unpack("--sync", "none")
         #expect(!FileManager.default.fileExists(atPath: program.root.appending("overlayfs/1/mtree").string))
@@ -209,7 +209,8 @@ struct VerifyTests {
         try expect(4, lines: ["sha256:*: top: the content's digest is *"])
     }
 
-    @Test("An image's chain or one snapshot can be chosen; what is not there is 8, a wrong command line 16")
+    @Test(
+        "An image's chain or one snapshot can be selected; a missing one exits with 8, a usage error with 16")
     func chosen() throws {
         try unpack()
         let chain = try program.rows("SELECT name FROM snapshot WHERE id = 3").split(separator: "\n")[0]

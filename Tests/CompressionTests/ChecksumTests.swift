@@ -3,9 +3,9 @@ import TestSupport
 import Testing
 
 struct ChecksumTests {
-    /// What cksum(1) of GNU coreutils prints.
+    /// Expected values from cksum(1) of GNU coreutils.
     @Test(
-        "The checksum is cksum(1)'s",
+        "The checksum is that of cksum(1)",
         arguments: [("", 4_294_967_295), ("hello", 3_287_646_509), ("a", 1_220_704_766)] as [(String, UInt32)]
     )
     func known(text: String, expected: UInt32) {
@@ -14,7 +14,9 @@ struct ChecksumTests {
         #expect(checksum.finish() == expected)
     }
 
-    @Test("It is the same in whatever pieces the bytes come", .enabled(if: Ability.has("cksum"), "no cksum"))
+    @Test(
+        "The checksum does not depend on the length of the pieces",
+        .enabled(if: Ability.has("cksum"), "no cksum"))
     func pieces() throws {
         let bytes = Bytes.noise(100_000).array
         let expected = try Command.run("cksum", input: bytes).succeed().text.split(separator: " ")[0]
@@ -28,7 +30,7 @@ struct ChecksumTests {
     }
 
     @Test(
-        "Zeros that are not there count like those that are", arguments: [0, 1, 7, 255, 256, 4096, 100_003])
+        "Zeros of a hole count like written zeros", arguments: [0, 1, 7, 255, 256, 4096, 100_003])
     func zeros(count: Int) {
         var short = Checksum()
         short.update([1, 2, 3].span.bytes)
@@ -42,7 +44,7 @@ struct ChecksumTests {
         }
     }
 
-    @Test("So do very many")
+    @Test("A hole of the largest size counts like two smaller ones")
     func manyZeros() {
         var atOnce = Checksum()
         var inTwo = Checksum()

@@ -19,8 +19,8 @@ private func compress(_ bytes: [UInt8], _ format: CompressionFormat, pieces: Int
 
 private let text = (0..<100_000).flatMap { Array("line \($0 % 977)\n".utf8) }
 
-@Suite("Making streams") struct CompressorTests {
-    @Test("What is packed is unpacked", arguments: [CompressionFormat.none, .gzip, .zstd])
+@Suite("Compression of streams") struct CompressorTests {
+    @Test("Compressed bytes decompress to the same bytes", arguments: [CompressionFormat.none, .gzip, .zstd])
     func roundTrip(format: CompressionFormat) throws {
         let contents = [
             [], [7], Bytes.noise(1 << 18).array, Bytes.noise((1 << 18) + 1).array, text,
@@ -34,14 +34,17 @@ private let text = (0..<100_000).flatMap { Array("line \($0 % 977)\n".utf8) }
         if format != .none { #expect(try compress(text, format).count < text.count / 4) }
     }
 
-    @Test("Others read it too", arguments: [("gzip", CompressionFormat.gzip), ("zstd", .zstd)])
+    @Test(
+        "gzip(1) and zstd(1) decompress the streams",
+        arguments: [("gzip", CompressionFormat.gzip), ("zstd", .zstd)])
     func others(program: String, format: CompressionFormat) throws {
         guard Ability.has(program) else { return }
         let bytes = text + Bytes.noise(300_000).array
         #expect(try Command.run(program, "-dc", input: compress(bytes, format)).succeed().output == bytes)
     }
 
-    @Test("The pieces in which bytes come change nothing", arguments: [CompressionFormat.gzip, .zstd])
+    @Test(
+        "The stream does not depend on the length of the pieces", arguments: [CompressionFormat.gzip, .zstd])
     func pieces(format: CompressionFormat) throws {
         let bytes = Array(text.prefix(600_000)) + Bytes.noise(100_000).array
         let packed = try compress(bytes, format)

@@ -2,9 +2,9 @@ import Compression
 import TestSupport
 import Testing
 
-@Suite("The format of a blob") struct SniffingTests {
+@Suite("Detection of a blob's format") struct SniffingTests {
     @Test(
-        "It is told by the first bytes",
+        "The format is detected from the first bytes",
         arguments: [
             ([], .none),
             ([UInt8](repeating: 0, count: 512), .none),
@@ -23,7 +23,7 @@ import Testing
     }
 
     @Test(
-        "What is not read is refused by its name",
+        "An unsupported format is rejected with its name",
         arguments: [
             ([0xFD, 0x37, 0x7A, 0x58, 0x5A, 0x00, 1], "xz"),
             (Array("BZh91AY".utf8), "bzip2"),
@@ -40,7 +40,7 @@ import Testing
     }
 }
 
-/// A header whose name is Latin-1, with its checksum over signed bytes as some old tars wrote it.
+/// A header with a Latin-1 name and its checksum over signed bytes, as some old tar programs wrote it.
 private let signedTar: [UInt8] = {
     var tar = LayerBuilder(.file("caf")).tar
     tar[3] = 0xE9

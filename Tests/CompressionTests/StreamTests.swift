@@ -2,7 +2,7 @@ import Compression
 import TestSupport
 import Testing
 
-/// Half of it shrinks and half does not.
+/// Content that is half compressible and half not.
 private let content: [UInt8] =
     (0..<40_000).flatMap { Array("line \($0 % 50)\n".utf8) } + Bytes.noise(300_000).array
 
@@ -19,9 +19,9 @@ private let hasZstd = Ability.has("zstd")
 /// A skippable frame (RFC 8878, section 3.1.2).
 private let skippable: [UInt8] = [0x53, 0x2A, 0x4D, 0x18, 3, 0, 0, 0, 7, 8, 9]
 
-@Suite("Streams of a blob") struct StreamTests {
+@Suite("Decompression of streams") struct StreamTests {
     @Test(
-        "Any size of input and output gives the same bytes",
+        "The output does not depend on the sizes of input and output buffers",
         arguments: [(1 << 18, 1 << 20), (1 << 18, 100), (1, 1000), (7, 13), (4096, 4096), (100, 1 << 20)])
     func sizes(input: Int, output: Int) throws {
         let bytes = Array(content.suffix(310_000))
@@ -31,22 +31,22 @@ private let skippable: [UInt8] = [0x53, 0x2A, 0x4D, 0x18, 3, 0, 0, 0, 7, 8, 9]
         #expect(try decompress(storedZstd(bytes), .zstd, inputSize: input, outputSize: output) == bytes)
     }
 
-    @Test("What zstd packs is unpacked", .enabled(if: hasZstd, "the tool zstd is not installed"))
+    @Test("Streams of zstd(1) are decompressed", .enabled(if: hasZstd, "the tool zstd is not installed"))
     func zstdTool() throws {
         #expect(try decompress(try zstd(content), .zstd) == content)
         #expect(try decompress(try zstd(content), .zstd, inputSize: 1000, outputSize: 100) == content)
     }
 
     @Test(
-        "Several members or frames are one stream",
+        "Several members or frames form one stream",
         arguments: [
             ("two members", .gzip, storedGzip([1, 2]) + storedGzip([3])),
             ("an empty member", .gzip, storedGzip([1, 2]) + storedGzip([]) + storedGzip([3])),
-            ("zeros behind", .gzip, storedGzip([1, 2, 3]) + [UInt8](repeating: 0, count: 700)),
+            ("zeros after the end", .gzip, storedGzip([1, 2, 3]) + [UInt8](repeating: 0, count: 700)),
             ("two frames", .zstd, storedZstd([1, 2]) + storedZstd([3])),
             ("a skippable frame first", .zstd, skippable + storedZstd([1, 2, 3])),
-            ("one between", .zstd, storedZstd([1, 2]) + skippable + storedZstd([3])),
-            ("one behind", .zstd, storedZstd([1, 2, 3]) + skippable),
+            ("a skippable frame between", .zstd, storedZstd([1, 2]) + skippable + storedZstd([3])),
+            ("a skippable frame last", .zstd, storedZstd([1, 2, 3]) + skippable),
         ] as [(String, CompressionFormat, [UInt8])])
     func members(name: String, format: CompressionFormat, blob: [UInt8]) throws {
         for inputSize in [1, 2, 3, 7, 25, 1000] {
@@ -59,7 +59,7 @@ private let skippable: [UInt8] = [0x53, 0x2A, 0x4D, 0x18, 3, 0, 0, 0, 7, 8, 9]
     }
 
     @Test(
-        "Garbage behind the end is refused",
+        "Garbage after the end is rejected",
         arguments: [
             (.gzip, storedGzip([1]) + [7], 24), (.gzip, storedGzip([1]) + [0, 0, 7], 26),
             (.gzip, storedGzip([1]) + [0] + storedGzip([1]), 25),
@@ -74,7 +74,7 @@ private let skippable: [UInt8] = [0x53, 0x2A, 0x4D, 0x18, 3, 0, 0, 0, 7, 8, 9]
     }
 
     @Test(
-        "Reserved flags in a gzip header are refused, in each member, wherever the input is cut",
+        "Reserved flags in the gzip header of any member are rejected, wherever the input is split",
         arguments: [0x20, 0x40, 0x80, 0xE0, 0xE8] as [UInt8])
     func reservedFlags(flags: UInt8) throws {
         let member = storedGzip([1, 2, 3])
@@ -94,7 +94,7 @@ private let skippable: [UInt8] = [0x53, 0x2A, 0x4D, 0x18, 3, 0, 0, 0, 7, 8, 9]
 
     /// RFC 1952, section 2.3.1: an extra field, a name, a comment, and a CRC of the header.
     @Test(
-        "A gzip header with every field is read, wherever the input is cut",
+        "A gzip header with every field is parsed, wherever the input is split",
         arguments: [0x04, 0x08, 0x10, 0x02, 0x1E] as [UInt8])
     func headerFields(flags: UInt8) throws {
         func blob(sum: [UInt8]) -> [UInt8] {
@@ -115,12 +115,13 @@ private let skippable: [UInt8] = [0x53, 0x2A, 0x4D, 0x18, 3, 0, 0, 0, 7, 8, 9]
         }
     }
 
-    /// The lower half of its CRC-32, which stands behind an empty member's data.
+    /// The CRC-16 of a header: the lower half of its CRC-32, taken from the trailer of a gzip member with the same
+    /// bytes.
     private func headerChecksum(_ header: [UInt8]) -> ArraySlice<UInt8> {
         storedGzip(header).suffix(8).prefix(2)
     }
 
-    @Test("A stream cut anywhere is refused", arguments: [CompressionFormat.gzip, .zstd])
+    @Test("A stream that is truncated anywhere is rejected", arguments: [CompressionFormat.gzip, .zstd])
     func truncated(format: CompressionFormat) throws {
         let bytes = Array(content.suffix(20_000))
         let packed =
@@ -137,8 +138,9 @@ private let skippable: [UInt8] = [0x53, 0x2A, 0x4D, 0x18, 3, 0, 0, 0, 7, 8, 9]
         }
     }
 
-    /// A flipped bit in a header may mean nothing (a time, a flag), but never passes as other content of a checked stream.
-    @Test("A flipped byte is refused or changes nothing")
+    /// A flipped bit in a header may be insignificant (a time, a flag), but must not change the content of a stream
+    /// with a checksum.
+    @Test("A flipped byte is rejected or changes nothing")
     func flipped() throws {
         let bytes = Array(content.prefix(20_000))
         let packed = try gzip(bytes)
@@ -152,7 +154,7 @@ private let skippable: [UInt8] = [0x53, 0x2A, 0x4D, 0x18, 3, 0, 0, 0, 7, 8, 9]
     }
 
     @Test(
-        "A damaged zstd stream is refused or gives other bytes",
+        "A damaged zstd stream is rejected or yields other bytes",
         .enabled(if: hasZstd, "the tool zstd is not installed"))
     func flippedZstd() throws {
         let bytes = Array(content.prefix(20_000))

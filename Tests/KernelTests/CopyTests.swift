@@ -6,7 +6,7 @@ import Testing
 private func name(_ text: String) -> FileName { FileName(literal: text) }
 private func attribute(_ text: String) -> AttributeName { AttributeName(literal: text) }
 
-/// Where a tree is copied from, or to.
+/// A file system that a tree is copied from or to.
 private enum Place: String, CaseIterable, CustomTestStringConvertible {
     case tmpfs, ext4, btrfs, xfs
 
@@ -21,7 +21,7 @@ private enum Place: String, CaseIterable, CustomTestStringConvertible {
         }
     }
 
-    /// Whether a copy shares its blocks.
+    /// Whether copies share blocks on it.
     var shares: Bool { self == .btrfs || self == .xfs }
 
     func with<Result>(_ body: (Directory) throws -> Result) throws -> Result {
@@ -36,7 +36,7 @@ private enum Place: String, CaseIterable, CustomTestStringConvertible {
     }
 }
 
-@Suite("Copies of trees", .enabled(if: Ability.canApplyLayers, "files cannot have all metadata here"))
+@Suite("Copies of trees", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
 struct CopyTests {
     private func makeFile(_ directory: Directory, _ text: String, _ bytes: [UInt8]) throws {
         guard let file = try directory.createFile(name(text), mode: 0o640) else {
@@ -47,7 +47,7 @@ struct CopyTests {
         try file.close()
     }
 
-    /// `u::rwx,g::r-x,g:7:rwx,m::rwx,o::---` as acl(5) keeps it.
+    /// `u::rwx,g::r-x,g:7:rwx,m::rwx,o::---` in the format of acl(5).
     private static let list: [UInt8] =
         [2, 0, 0, 0]
         + [(1, 7, UInt32.max), (4, 5, .max), (8, 7, 7), (16, 7, .max), (32, 0, .max)].flatMap {
@@ -55,7 +55,7 @@ struct CopyTests {
             [tag, 0, bits, 0] + (0..<4).map { UInt8(truncatingIfNeeded: id >> ($0 * 8)) }
         }
 
-    /// A bit of everything that a layer may have.
+    /// Makes a tree with every kind of entry and metadata that a layer may have.
     private func makeTree(_ root: Directory) throws {
         try root.makeDirectory(name("d"), mode: 0o700)
         let d = try root.open(name("d"))
@@ -72,7 +72,7 @@ struct CopyTests {
             of: name("f"))
         try makeFile(d, "empty", [])
         try d.setMode(of: name("empty"), 0)
-        // Three names, two of them deep; and of a symlink and a node two.
+        // Three hard links to a file, two of them deep; two to a symlink and to a node.
         try d.link(name("f"), of: root, as: name("f2"))
         try e.link(name("f"), of: root, as: name("f3"))
         try e.makeSymlink(name("l"), target: [0xFF, 0x2F, 0x2E])
@@ -90,7 +90,7 @@ struct CopyTests {
         let odd = try #require(FileName([0xE9, 0x0A]))
         try d.makeDirectory(odd, mode: 0)
         try d.setOwner(of: odd, uid: 1234, gid: 5678)
-        // What else would be inherited by what is made below.
+        // Set last: entries made later would inherit these.
         try d.file.setOwner(uid: 0, gid: 77)
         try d.setExtendedAttribute(attribute("system.posix_acl_default"), Self.list, of: name("e"))
         try d.file.setExtendedAttribute(attribute("system.posix_acl_default"), Self.list)
@@ -120,7 +120,7 @@ struct CopyTests {
         try root.file.setTimes(access: times[29], modification: times[28])
     }
 
-    /// What a dump leaves out: access times, overlay's own attributes, and whether link counts are right.
+    /// What `TreeDump` leaves out: access times, attributes of overlayfs, and link counts.
     private func details(_ root: Directory) throws -> [String] {
         var lines = [String]()
         var pending = [(directory: root, path: "")]
@@ -142,7 +142,7 @@ struct CopyTests {
         return lines.sorted()
     }
 
-    /// Without the host's label, and without what xfs adds.
+    /// Names without the SELinux label of the host and the attributes that XFS adds.
     private static func comparable(_ names: [AttributeName]) -> [AttributeName] {
         names.filter { $0 != attribute("security.selinux") && !$0.hasPrefix("trusted.SGI_ACL_") }.sorted()
     }
@@ -152,20 +152,20 @@ struct CopyTests {
             [(place, place), (place, .tmpfs), (.tmpfs, place)]
         }
 
-    @Test("A copy is what it is a copy of, on and between all file systems", arguments: pairs)
+    @Test("A copy equals its source, on and between all file systems", arguments: pairs)
     private func copies(from: Place, to: Place) throws {
         func check(_ here: Directory, _ there: Directory) throws {
             try here.makeDirectory(name("source"), mode: 0o755)
             let source = try here.open(name("source"))
             try makeTree(source)
-            // Whatever it has from above.
+            // What the target inherits from its parent must not reach the copy.
             try there.file.setExtendedAttribute(attribute("system.posix_acl_default"), Self.list)
             try there.file.setOwner(uid: 0, gid: 55)
             try there.file.setMode(0o2777)
             try there.makeDirectory(name("target"), mode: 0o755)
             let target = try there.open(name("target"))
             let expected = try details(source)
-            // Reading has changed access times.
+            // `details` has changed access times.
             try setTimes(source)
             try source.copyContents(to: target)
             let copied = try details(target)
@@ -179,7 +179,9 @@ struct CopyTests {
         }
     }
 
-    @Test("A large file keeps its holes, and shares its blocks where it can", arguments: Place.allCases)
+    @Test(
+        "A copied file keeps its holes, and shares its blocks if the file system can",
+        arguments: Place.allCases)
     private func shares(place: Place) throws {
         guard place.isAvailable else { return }
         try place.with { top in
@@ -202,7 +204,7 @@ struct CopyTests {
             let status = try #require(try top.open(name("b")).status(of: name("f")))
             #expect(status.size == 3 << 30)
             #expect(status.blocks * 512 < 50 << 20)
-            // tmpfs is shared with whoever else uses this machine.
+            // Other processes of this machine use the same tmpfs.
             if place != .tmpfs {
                 let used = before - (try top.file.freeBytes())
                 #expect(place.shares ? used < 10 << 20 : used > 30 << 20)
@@ -210,7 +212,7 @@ struct CopyTests {
         }
     }
 
-    @Test("A copy that is no longer wanted ends at the next file")
+    @Test("A cancelled copy ends at the next file")
     func unwanted() throws {
         let temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
         let top = try Directory(opening: temporary.path)
@@ -224,7 +226,7 @@ struct CopyTests {
         #expect(try b.names().count == 4)
     }
 
-    @Test("A tree of any depth is copied, and links between its ends")
+    @Test("A tree of any depth is copied, with hard links between top and bottom")
     func deep() throws {
         let temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
         let top = try Directory(opening: temporary.path)
@@ -239,7 +241,7 @@ struct CopyTests {
         }
         try inner.link(name("f"), of: a, as: name("f"))
         try a.copyContents(to: b)
-        #expect(try b.names().count == 2, "what held the links is gone")
+        #expect(try b.names().count == 2, "the helper directory of the links is removed")
         var copy = b
         for _ in 0..<depth { copy = try copy.open(name("d")) }
         let identity = try #require(try b.status(of: name("f"))).identity
@@ -247,9 +249,9 @@ struct CopyTests {
         #expect(try copy.status(of: name("f"))?.linkCount == 2)
     }
 
-    /// ext4 has 65,000 links at most: one more would fail.
+    /// ext4 allows 65,000 links to a file: an extra one would fail.
     @Test(
-        "A file with as many links as the file system has is copied",
+        "A file with the maximum number of links is copied",
         .enabled(if: Ability.canMountExt4, "ext4 cannot be made and mounted here"))
     func manyLinks() throws {
         try Place.ext4.with { top in
@@ -263,7 +265,7 @@ struct CopyTests {
         }
     }
 
-    @Test("A file that has more names elsewhere is copied with those it has here")
+    @Test("A file with hard links outside the tree is copied with the links inside")
     func linksOutside() throws {
         let temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
         let top = try Directory(opening: temporary.path)
@@ -277,7 +279,7 @@ struct CopyTests {
         #expect(try b.status(of: name("g"))?.linkCount == 2)
     }
 
-    @Test("What cannot be copied is told: the target has the name, or no space")
+    @Test("A name that exists in the target is reported")
     func failing() throws {
         let temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
         let top = try Directory(opening: temporary.path)

@@ -21,7 +21,7 @@ struct DetachedMountTests {
         return try DetachedMount(type: "ext4", source: device.path, readOnly: readOnly, options: options)
     }
 
-    /// Mounts it writable, and returns when it is not mounted any more.
+    /// Mounts the image writable, and returns after it is unmounted.
     private func writing(
         _ options: [(String, String?)] = [], _ body: (DetachedMount) throws -> Void
     ) throws {
@@ -35,7 +35,7 @@ struct DetachedMountTests {
         #expect(try LoopDevice.isFreed(device, of: image))
     }
 
-    @Test("It is a file system like any other, and no path leads there")
+    @Test("A detached file system can be written, and appears in no mount table")
     func writes() throws {
         try writing([("nodelalloc", nil), ("commit", "30")]) { mount in
             #expect(try mount.root.names() == [name("lost+found")])
@@ -58,7 +58,7 @@ struct DetachedMountTests {
         #expect(failure?.errno == .readOnlyFileSystem)
     }
 
-    @Test("What was opened below keeps it after the object has gone")
+    @Test("Open files keep a detached mount alive after its object is destroyed")
     func outlives() throws {
         let inner: Directory
         do {
@@ -70,7 +70,7 @@ struct DetachedMountTests {
         #expect(try inner.names() == [name("e")])
     }
 
-    @Test("Many in a row leave the image clean, and as it was where they are read-only")
+    @Test("Repeated mounts leave the image clean; read-only ones do not change it")
     func reads() throws {
         for _ in 0..<5 { try writing { try $0.root.file.sync() } }
         let before = try File.contents(of: image)
@@ -78,7 +78,7 @@ struct DetachedMountTests {
         #expect(try File.contents(of: image) == before)
     }
 
-    @Test("What cannot be mounted is told")
+    @Test("A wrong option, type or device is reported")
     func failing() throws {
         let option = #expect(throws: SyscallFailure.self) { try mount(readOnly: true, [("no-such", "x")]) }
         #expect(option?.errno == .invalidArgument)

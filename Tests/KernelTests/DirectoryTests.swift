@@ -15,19 +15,19 @@ private func name(_ text: Bytes) -> FileName { FileName(text.array) ?? FileName(
     }
 
     @Test(
-        "Names of any bytes are made, listed and removed",
+        "Entries with any bytes as names are made, listed and removed",
         arguments: ["a", [0xFF, 0xE9], "new\nline", "..."] as [Bytes])
     func names(bytes: Bytes) throws {
         try directory.makeDirectory(name(bytes), mode: 0o700)
         #expect(try directory.names() == [name(bytes)])
-        #expect(try directory.names() == [name(bytes)], "listing again starts anew")
+        #expect(try directory.names() == [name(bytes)], "each listing starts at the first name")
         #expect(try directory.status(of: name(bytes))?.kind == .directory)
         try directory.removeEmptyDirectory(name(bytes))
         #expect(try directory.names() == [])
         #expect(try directory.status(of: name(bytes)) == nil)
     }
 
-    @Test("A file is created once")
+    @Test("A file is created only if the name is free")
     func creates() throws {
         func isCreated(_ name: FileName) throws -> Bool {
             switch try directory.createFile(name, mode: 0o600) {
@@ -38,10 +38,10 @@ private func name(_ text: Bytes) -> FileName { FileName(text.array) ?? FileName(
         #expect(try isCreated(name("f")))
         #expect(try !isCreated(name("f")))
         try directory.makeSymlink(name("l"), target: Array("missing".utf8))
-        #expect(try !isCreated(name("l")), "a dangling link is in the way too")
+        #expect(try !isCreated(name("l")), "a dangling symlink occupies the name")
     }
 
-    @Test("The last symlink is never followed")
+    @Test("A symlink as the last component is never followed")
     func noFollow() throws {
         try directory.makeDirectory(name("d"), mode: 0o700)
         try directory.makeSymlink(name("l"), target: Array("d".utf8))
@@ -66,7 +66,7 @@ private func name(_ text: Bytes) -> FileName { FileName(text.array) ?? FileName(
         #expect(failure?.errno == .noSuchAddressOrDevice)
     }
 
-    @Test("A link is another name of the file, or of the symlink itself")
+    @Test("A hard link refers to the file, or to the symlink itself")
     func links() throws {
         _ = try directory.createFile(name("f"), mode: 0o600)
         try directory.makeSymlink(name("l"), target: Array("f".utf8))
@@ -79,7 +79,7 @@ private func name(_ text: Bytes) -> FileName { FileName(text.array) ?? FileName(
         }
     }
 
-    @Test("Two names are exchanged in one step, whatever they are")
+    @Test("Entries of any type are exchanged")
     func exchanges() throws {
         try directory.makeDirectory(name("d"), mode: 0o700)
         try directory.makeSymlink(name("l"), target: Array("d".utf8))
@@ -91,14 +91,14 @@ private func name(_ text: Bytes) -> FileName { FileName(text.array) ?? FileName(
         try directory.file.sync()
     }
 
-    @Test("Whatever a name is, its tree is removed; what links in it point to is not")
+    @Test("A tree is removed, and the targets of its symlinks stay")
     func removesTree() throws {
         let canary = try TemporaryDirectory()
         try canary.write("file", [1])
         try directory.makeDirectory(name("t"), mode: 0o700)
         let tree = try directory.open(name("t"))
         try tree.makeSymlink(name("out"), target: Array(canary.path.string.utf8))
-        // Names that the removal itself might choose.
+        // Names like those that the removal uses itself.
         for text in [".removing-1", ".removing-2", "d"] as [Bytes] {
             try tree.makeDirectory(name(text), mode: 0o700)
             let inner = try tree.open(name(text))
@@ -124,7 +124,7 @@ private func name(_ text: Bytes) -> FileName { FileName(text.array) ?? FileName(
         #expect(try directory.names() == [])
     }
 
-    @Test("A failure tells the call, the name and the reason")
+    @Test("A failure names the call, the file and the reason")
     func failures() {
         let failure = #expect(throws: SyscallFailure.self) { try directory.removeFile(name("a\nb")) }
         #expect(failure == SyscallFailure("unlinkat", path: #"a\x0ab"#, errno: .noSuchFileOrDirectory))

@@ -17,7 +17,7 @@ import Testing
         try File.contents(of: temporary.path.appending(name.description))
     }
 
-    @Test("Bytes are written where they belong, and holes cost nothing")
+    @Test("Bytes are written at their offsets, and holes take no blocks")
     func writes() throws {
         guard let file = try directory.createFile(name, mode: 0o600) else {
             Issue.record("the name is taken")
@@ -36,9 +36,9 @@ import Testing
         #expect(status.blocks < 100)
     }
 
-    /// Data and zeros by turns: how many bytes of each. Written at once, and in pieces that end anywhere.
+    /// Lengths of alternating runs of data and zeros. They are written at once, and in pieces that end anywhere.
     @Test(
-        "Long zeros are left out, and nothing else",
+        "Only long runs of zeros become holes",
         arguments: [
             [5], [0, 200_000], [0, 200_000, 1], [1, 200_000],
             [100_000, 300_000, 7, 65_536, 131_072, 1 << 20],
@@ -66,7 +66,7 @@ import Testing
         #expect(try content(name) == bytes)
         let data = Int64(bytes.count { $0 != 0 })
         #expect(written >= data)
-        // Each run of zeros may lose what it has of two pieces of a hole's size.
+        // At each end of a run, up to one hole size of zeros may be written.
         #expect(written <= data + Int64(runs.count / 2) * 131_072)
         #expect(data > 0 || written == 0)
     }
@@ -91,7 +91,7 @@ import Testing
         #expect(blocks < 100)
     }
 
-    @Test("A file is read in pieces, to its end")
+    @Test("A file is read in pieces until its end")
     func reads() throws {
         let bytes = Bytes.noise(10_000).array
         let path = try temporary.write("f", bytes)
@@ -105,7 +105,7 @@ import Testing
         #expect(all == bytes)
     }
 
-    @Test("Mode, times and attributes are what was set")
+    @Test("Mode and times are set exactly")
     func metadata() throws {
         let path = try temporary.write("f", [1])
         let file = try File.open(path, .read)
@@ -121,7 +121,7 @@ import Testing
     }
 
     @Test(
-        "Attributes of any size that the kernel takes", .enabled(if: Ability.canApplyLayers),
+        "Attributes of all sizes are set and read", .enabled(if: Ability.canApplyLayers),
         arguments: [0, 1, 256, 257, 2000])
     func attributes(size: Int) throws {
         let place = try TemporaryDirectory(in: try #require(Ability.scratch))
@@ -133,7 +133,7 @@ import Testing
         #expect(try file.extendedAttribute(attribute) == value)
         let parent = try Directory(opening: place.path)
         #expect(try parent.extendedAttribute(attribute, of: name) == value)
-        // More names than the first guess at their length.
+        // More names than fit into the first buffer.
         let many = (10..<60).map { AttributeName(literal: "user.a-name-of-some-length-\($0)") }
         for other in many { try file.setExtendedAttribute(other, []) }
         #expect(try file.extendedAttributeNames().sorted() == many + [attribute])
@@ -142,7 +142,7 @@ import Testing
         #expect(try file.extendedAttribute(attribute) == nil)
     }
 
-    @Test("What the kernel refuses is told with its reason")
+    @Test("A refused call is reported with its reason")
     func failures() throws {
         let missing = temporary.path.appending("missing")
         let failure = #expect(throws: SyscallFailure.self) { _ = try File.open(missing, .read) }
@@ -157,7 +157,7 @@ import Testing
         #expect(failed?.isOutOfSpace == true)
     }
 
-    @Test("A path is resolved to the real one")
+    @Test("A path is resolved through symlinks")
     func resolves() throws {
         try directory.makeSymlink(FileName(literal: "l"), target: Array("d/../d".utf8))
         _ = try temporary.makeDirectory("d")

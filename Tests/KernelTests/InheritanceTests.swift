@@ -6,11 +6,11 @@ import Testing
 private let name = FileName(literal: "d")
 
 @Suite(
-    "What directories pass on",
-    .enabled(if: Ability.canApplyLayers && Ability.has("setfacl"), "it needs root, and setfacl"))
+    "Inheritance from directories",
+    .enabled(if: Ability.canApplyLayers && Ability.has("setfacl"), "needs root and setfacl"))
 struct InheritanceTests {
     @Test(
-        "A directory that is taken over passes nothing on, and can be given back",
+        "With exclusive access new entries inherit nothing, and it can be reverted",
         arguments: TestFileSystem.available)
     func takenOver(system: TestFileSystem) throws {
         try system.with { place in
@@ -37,7 +37,7 @@ struct InheritanceTests {
         }
     }
 
-    @Test("Settings that are not inherited stay", .enabled(if: Ability.canMountExt4))
+    @Test("Settings that are not inherited are kept", .enabled(if: Ability.canMountExt4))
     func kept() throws {
         try TestFileSystem.ext4.with { place in
             let directory = try Directory(opening: place)
@@ -50,7 +50,7 @@ struct InheritanceTests {
         }
     }
 
-    @Test("A new subvolume has no property of the one around it", .enabled(if: Ability.canMountBtrfs))
+    @Test("A new subvolume inherits no property of the surrounding one", .enabled(if: Ability.canMountBtrfs))
     func subvolume() throws {
         let system = try LoopFileSystem(type: "btrfs", megabytes: 128)
         try Command.run("btrfs", "property", "set", system.path.string, "compression", "zstd").succeed()
@@ -62,7 +62,9 @@ struct InheritanceTests {
         #expect(try subvolume.file.status().mode == 0o755)
     }
 
-    @Test("Whether a file system records the types of entries is seen", .enabled(if: Ability.canMountExt4))
+    @Test(
+        "The probe detects whether a file system records the types of entries",
+        .enabled(if: Ability.canMountExt4))
     func types() throws {
         for (options, expected) in [([], true), (["-O", "^filetype"], false)] {
             let system = try LoopFileSystem(type: "ext4", megabytes: 16, options: options)
@@ -72,9 +74,9 @@ struct InheritanceTests {
     }
 }
 
-@Suite("Attributes that are a file's own") struct FileAttributeTests {
+@Suite("Attributes that belong to a file") struct FileAttributeTests {
     @Test(
-        "Attributes are a file's or the kernel's",
+        "Attributes belong to the file or to the kernel",
         arguments: [
             ("user.x", "", true), ("user.overlay.opaque", "y", true), ("trusted.x", "", true),
             ("trusted.overlay.opaque", "y", true), ("security.capability", "", true),
@@ -84,7 +86,7 @@ struct InheritanceTests {
             ("trusted.SGI_ACL_FILE", "x", false), ("trusted.SGI_ACL_DEFAULT", "x", false),
             ("btrfs.compression", "zstd", false), ("bcachefs_effective.compression", "", false),
             ("system.nfs4_acl", "", false), ("com.apple.quarantine", "", false), ("user", "", false),
-            // Signatures, and what the kernel calculates.
+            // Signatures, and hashes that the kernel computes.
             ("security.ima", "\u{3}\u{2}", true), ("security.ima", "\u{6}", true),
             ("security.ima", "\u{1}x", false),
             ("security.ima", "\u{4}\u{4}", false), ("security.ima", "", false),
@@ -96,7 +98,7 @@ struct InheritanceTests {
     }
 
     @Test(
-        "XFS and btrfs list attributes that are not the file's, which are neither read nor removed",
+        "Attributes that XFS and btrfs add are neither read nor removed",
         .enabled(if: Ability.canMountXFS && Ability.canMountBtrfs && Ability.has("setfacl")),
         arguments: [TestFileSystem.xfs, .btrfs])
     func listed(system: TestFileSystem) throws {
@@ -120,7 +122,7 @@ struct InheritanceTests {
 
 @Suite("Times as text") struct TimestampTests {
     @Test(
-        "A time is written as date(1) takes it",
+        "A time is printed as date(1) accepts it",
         arguments: [
             (0, 0, "0"), (1, 500_000_000, "1.5"), (-2, 500_000_000, "-1.5"), (-1, 1, "-0.999999999"),
             (-7, 0, "-7"),

@@ -19,7 +19,7 @@ struct LandlockTests {
         try temporary.write("outside/file", [1])
     }
 
-    /// Runs work on a thread of its own that has confined itself.
+    /// Runs `body` on a new thread that has confined itself.
     private func confined<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) throws -> Value {
         let inside = try Directory(opening: temporary.path.appending("inside"))
         return try WorkerThread {
@@ -28,7 +28,7 @@ struct LandlockTests {
         }.join()
     }
 
-    @Test("A confined thread changes nothing outside, whatever descriptor it holds")
+    @Test("A confined thread changes nothing outside, even through open descriptors")
     func fence() throws {
         let attempts: [@Sendable (Directory, Directory) throws -> Void] = [
             { outside, _ in _ = try outside.createFile(other, mode: 0o600) },
@@ -51,7 +51,7 @@ struct LandlockTests {
         #expect(try inside.names().isEmpty)
     }
 
-    @Test("Inside everything goes on, links between directories too, and reading anywhere")
+    @Test("A confined thread can write inside, link between directories, and read anywhere")
     func freedom() throws {
         try confined { [inside, outside, file, other] in
             try inside.createFile(file, mode: 0o600)?.close()
@@ -67,7 +67,7 @@ struct LandlockTests {
         #expect(try inside.open(other).names().count == 3)
     }
 
-    @Test("Only the thread that asked for it is confined")
+    @Test("Only the calling thread is confined")
     func others() throws {
         try confined {}
         try outside.createFile(other, mode: 0o600)?.close()

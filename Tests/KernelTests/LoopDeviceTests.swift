@@ -13,7 +13,7 @@ struct LoopDeviceTests {
         file = try temporary.write("image", Bytes.noise(1 << 20).array)
     }
 
-    @Test("A file is a device for as long as somebody has it", arguments: [true, false])
+    @Test("A loop device exists until its last user closes it", arguments: [true, false])
     func lives(readOnly: Bool) throws {
         var device: LoopDevice? = try LoopDevice(of: file, readOnly: readOnly)
         let path = try #require(device?.path)
@@ -26,7 +26,7 @@ struct LoopDeviceTests {
         #expect(try LoopDevice.isFreed(path, of: file))
     }
 
-    @Test("Many are made at the same time, each of its own file")
+    @Test("Devices that are made concurrently have different files")
     func many() async throws {
         let paths = try await withThrowingTaskGroup(of: FilePath.self) { group in
             for number in 0..<12 {
@@ -43,7 +43,7 @@ struct LoopDeviceTests {
         #expect(paths.count == 12)
     }
 
-    @Test("What cannot be one is told")
+    @Test("A file that cannot be a loop device is reported")
     func failing() throws {
         let missing = #expect(throws: SyscallFailure.self) {
             try LoopDevice(of: temporary.path.appending("missing"), readOnly: true)
@@ -58,15 +58,15 @@ struct LoopDeviceTests {
 }
 
 extension LoopDevice {
-    /// What the kernel says a device is made of.
+    /// Path of the backing file, as the kernel reports it.
     static func backing(_ device: FilePath) throws -> String? {
         let name = try #require(device.lastComponent).string
         let path = FilePath("/sys/block/\(name)/loop/backing_file")
         return (try? File.contents(of: path)).map { String(decoding: $0.dropLast(), as: UTF8.self) }
     }
 
-    /// Whether a device goes, and with it what was mounted from it: until it is another program, a child that another test is
-    /// just starting has all that is open here.
+    /// Waits until a device, and the mounts from it, are freed. A child of a concurrent test holds all descriptors of
+    /// this process until it has executed its program.
     static func isFreed(_ device: FilePath, of file: FilePath) throws -> Bool {
         for _ in 1...1500 where try backing(device) == file.string { Process.sleep(milliseconds: 20) }
         return try backing(device) != file.string

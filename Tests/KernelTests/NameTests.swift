@@ -18,7 +18,7 @@ import Testing
     }
 
     @Test(
-        "An attribute name is any text without NUL",
+        "An attribute name is 1 to 255 bytes without NUL",
         arguments: [
             ("user.a", true), ([0xFF], true), ("a/b", true), ("", false), ("a\0", false),
             (Bytes(String(repeating: "n", count: 255)), true),
@@ -37,14 +37,14 @@ import Testing
         #expect(!AttributeName(literal: "trusted.overlayx").hasPrefix("trusted.overlay."))
     }
 
-    @Test("Attribute names are in the order of their bytes")
+    @Test("Attribute names are ordered by their bytes")
     func order() {
         let names = ["user.b", "user.a", "user", "trusted.z", "user.a.b"].map { AttributeName(literal: $0) }
         #expect(names.sorted().map(\.description) == ["trusted.z", "user", "user.a", "user.a.b", "user.b"])
     }
 
     @Test(
-        "Bytes from outside are text that a terminal may see",
+        "Untrusted bytes are escaped for a terminal",
         arguments: [
             ("plain", "plain"), ("é日本", "é日本"), ("a\nb\t", #"a\x0ab\x09"#), ("\u{1B}[31m", #"\x1b[31m"#),
             ([0x80], #"\x80"#), ([0xC3, 0x28], #"\xc3("#), ([0xE2, 0x82], #"\xe2\x82"#), (#"\"#, #"\\"#),
@@ -57,7 +57,7 @@ import Testing
     }
 
     @Test(
-        "A text that is meant to be read loses what steers a terminal or breaks a line, once",
+        "Control characters and line breaks in text are escaped once",
         arguments: [
             ("plain", "plain"), ("é日本 😀", "é日本 😀"), (#"a\b\\"#, #"a\b\\"#),
             ("a\nhint: b\r\n", #"a\x0ahint: b\x0d\x0a"#),

@@ -3,11 +3,11 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("Ways down a tree")
+@Suite("Open directories of a walk")
 struct OpenPathTests {
     private final class Counter { var open = 0 }
 
-    /// A place that counts those that are open.
+    /// A place that counts how many are open.
     private final class Place {
         let depth: Int
         let counter: Counter
@@ -46,12 +46,12 @@ struct OpenPathTests {
             #expect(deepest() == level)
         }
         #expect(path.depth == 0)
-        // A deeper one has its open directories farther apart.
+        // The deeper the walk, the larger the distance between open directories.
         #expect(opened <= depth * (depth <= 4096 ? 3 : 40))
         #expect(most <= 64 + 64 + 64 + 2, "\(most)")
     }
 
-    @Test("A heavy place is open less often")
+    @Test("A larger weight keeps fewer places open")
     func weight() {
         let counter = Counter()
         var path = OpenPath(Place(0, counter), weight: 100)
@@ -60,7 +60,7 @@ struct OpenPathTests {
     }
 }
 
-@Suite("Long calls that are not wanted any more", .enabled(if: Ability.canApplyLayers, "no place for layers"))
+@Suite("Cancelled calls", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
 struct UnwantedCallTests {
     private let temporary: TemporaryDirectory
     private let folder: Directory
@@ -70,7 +70,7 @@ struct UnwantedCallTests {
         folder = try Directory(opening: temporary.path)
     }
 
-    /// True a number of times.
+    /// True for the first `count` calls.
     private func times(_ count: Int) -> () -> Bool {
         var left = count
         return {
@@ -79,7 +79,7 @@ struct UnwantedCallTests {
         }
     }
 
-    @Test("A removal ends after the piece that it is at, and can be repeated")
+    @Test("A cancelled removal ends after the current step, and can be repeated")
     func removal() throws {
         let name = FileName(literal: "a")
         let top = try folder.ensureDirectory("a")
@@ -92,10 +92,10 @@ struct UnwantedCallTests {
         #expect(try folder.status(of: name) == nil)
     }
 
-    @Test("A copy of one large file ends between two pieces")
+    @Test("A cancelled copy of a large file ends between two pieces")
     func copy() throws {
         let source = try folder.openOrCreateFile(FileName(literal: "a"), mode: 0o600)
-        // On a file system that does not share extents.
+        // On a file system that does not share extents, 40 MiB take several pieces.
         let piece = [UInt8](repeating: 1, count: 1 << 20)
         for index in 0..<40 {
             try source.write(piece.span.bytes, at: Int64(index) << 20)
@@ -104,7 +104,7 @@ struct UnwantedCallTests {
         let result = Result { () throws(SyscallFailure) in
             try copy.copyContent(of: source, isWanted: times(1))
         }
-        // Where extents are shared, one call makes the whole copy.
+        // If extents are shared, one call makes the whole copy, and it succeeds.
         if case .failure(let failure) = result {
             #expect(failure.isCancelled)
             #expect(try copy.status().blocks < source.status().blocks)
@@ -118,7 +118,7 @@ struct UnwantedCallTests {
         #expect(try Directory(opening: path).names() == [])
     }
 
-    @Test("Directories are made under the bytes of their names, through . and .. too")
+    @Test("Directories are made with any bytes as names, and through . and ..")
     func makingOfBytes() throws {
         let name = [0x61, 0xFF, 0xC3] as [UInt8]
         let path = FilePath(temporary.path.bytes + Array("/new/../".utf8) + name + Array("/./b".utf8))

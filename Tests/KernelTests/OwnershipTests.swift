@@ -4,10 +4,10 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Another user of the machine.
+/// User ID of another user.
 private let other: UInt32 = 4242
 
-@Suite("Ownership", .enabled(if: geteuid() == 0, "it gives files to other users"))
+@Suite("Ownership", .enabled(if: geteuid() == 0, "needs root to give files to other users"))
 struct OwnershipTests {
     private let temporary: TemporaryDirectory
     private let directory: Directory
@@ -30,7 +30,7 @@ struct OwnershipTests {
         }
     }
 
-    @Test("A directory is used only if it is one, is the user's own and no other user may write to it")
+    @Test("A directory is accepted only if the user owns it and no other user can write to it")
     func directories() throws {
         try run(
             """
@@ -55,7 +55,7 @@ struct OwnershipTests {
         #expect(open("file") == .wrongType(path: "\(path)/file", expected: "a directory"))
     }
 
-    @Test("A file is used only if it is one, is the user's own and no other user may write to it")
+    @Test("A regular file is accepted only if the user owns it and no other user can write to it")
     func files() throws {
         try run(
             """
@@ -77,7 +77,7 @@ struct OwnershipTests {
         }
     }
 
-    @Test("Who had a directory before it was taken over can do nothing in it, also by an old descriptor")
+    @Test("Exclusive access locks out the previous owner, even with an old descriptor")
     func takesOver() throws {
         try run(
             """
@@ -85,7 +85,7 @@ struct OwnershipTests {
             """)
         let taken = try directory.open(FileName(literal: "d"))
         let path = temporary.path.appending("d")
-        // It stands in the directory, and has it open, from before.
+        // The other user has the directory open, and as its working directory, from before.
         let attack = try RunningCommand(
             [
                 "setpriv", "--reuid=4242", "--regid=4242", "--clear-groups", "bash", "-c",
@@ -104,7 +104,7 @@ struct OwnershipTests {
         let status = try taken.file.status()
         #expect(status.uid == 0 && status.gid == 0 && status.mode == 0o700)
         #expect(try taken.file.extendedAttributeNames().isEmpty)
-        // What is made in it inherits nothing.
+        // New entries inherit nothing.
         try taken.makeDirectory(FileName(literal: "made"), mode: 0o755)
         let made = try taken.open(FileName(literal: "made"))
         #expect(try made.file.status().mode == 0o755 && made.file.status().gid == 0)
@@ -117,7 +117,7 @@ struct OwnershipTests {
             try Command.run("getfacl", "-cpn", path.string).succeed().text.contains("default:user:4242:rwx"))
     }
 
-    @Test("A default ACL that its owner adds at the last moment does not survive either")
+    @Test("A default ACL that the owner adds meanwhile does not survive exclusive access")
     func takesOverRacedLists() throws {
         for round in 0..<60 {
             let name = "d\(round)"
@@ -136,7 +136,7 @@ struct OwnershipTests {
         }
     }
 
-    @Test("A folder of root's that an ACL lets another user write to is no place for a socket")
+    @Test("A socket is refused in a directory that an ACL makes writable for another user")
     func folderWithList() throws {
         try run("mkdir f; setfacl -m u:4242:rwx f; mkdir s; chmod 1777 s")
         #expect(throws: ListeningSocket.Failure.self) {
@@ -146,7 +146,7 @@ struct OwnershipTests {
         _ = try ListeningSocket.listening(at: temporary.path.appending("s/socket"))
     }
 
-    @Test("A symlink is followed if it is the user's own, and to the end")
+    @Test("A symlink is followed only if every link of the chain belongs to the user")
     func links() throws {
         try run(
             "mkdir d; ln -s d own; ln -s own twice; ln -s d foreign; chown -h 4242 foreign; ln -s foreign deep"
@@ -165,7 +165,7 @@ struct OwnershipTests {
         #expect(failure { _ = try path.appending("a").followingOwnLinks() } != nil)
     }
 
-    @Test("Directories above are named in which another user could put something else in a path's place")
+    @Test("Directories above a path in which another user could replace it are listed")
     func ancestors() throws {
         try run(
             """
@@ -186,7 +186,7 @@ struct OwnershipTests {
     }
 }
 
-@Suite("Opening what another user may replace") struct OpeningTests {
+@Suite("Opening files that another user may replace") struct OpeningTests {
     private let temporary: TemporaryDirectory
     private let directory: Directory
 
@@ -195,7 +195,7 @@ struct OwnershipTests {
         directory = try Directory(opening: temporary.path)
     }
 
-    @Test("Only the regular file that was expected is opened")
+    @Test("Only the expected regular file is opened")
     func expected() throws {
         try Command.run(
             "sh", "-ec", "echo 1 > f; echo 2 > g; ln -s f l; mkdir d; mkfifo p", in: temporary.path
@@ -216,8 +216,8 @@ struct OwnershipTests {
         }
     }
 
-    /// A writer of a FIFO waits until a reader opens it, however shortly.
-    @Test("What is no file is not opened to find out", .timeLimit(.minutes(1)))
+    /// A writer of a FIFO blocks until a reader opens it, however shortly.
+    @Test("The type of a special file is found without opening it", .timeLimit(.minutes(1)))
     func notOpened() throws {
         try Command.run("sh", "-ec", "mkfifo p; ln -s p l", in: temporary.path).succeed()
         let writer = try RunningCommand(["sh", "-c", "echo > p; touch opened"], in: temporary.path)

@@ -1,7 +1,7 @@
 import Kernel
 import Testing
 
-@Suite("What a process may do") struct PrivilegesTests {
+@Suite("Privileges of a process") struct PrivilegesTests {
     private static let whole = "         0          0 4294967295\n"
 
     private func privileges(
@@ -12,7 +12,7 @@ import Testing
             namespace: namespace)
     }
 
-    @Test("The first namespace owns every id, and with CAP_SYS_ADMIN has trusted attributes")
+    @Test("The initial namespace maps every ID, and allows trusted attributes with CAP_SYS_ADMIN")
     func initial() {
         let root = privileges(Self.whole)
         #expect(root.isInitialNamespace && root.hasTrustedAttributes && root.canMount)
@@ -26,7 +26,7 @@ import Testing
     }
 
     @Test(
-        "A user namespace owns the ids of its map",
+        "A user namespace can own files as the IDs of its map",
         arguments: [
             (0, true), (1, true), (65536, true), (65537, false), (100_000, true), (100_009, true),
             (100_010, false),
@@ -41,7 +41,7 @@ import Testing
     }
 
     @Test(
-        "An owner is written down as PRoot and umoci do",
+        "An owner is encoded as PRoot and umoci do",
         arguments: [
             (1000, 100, [0x08, 0xE8, 0x07, 0x10, 0x64]), (0, 0, []), (0, 5, [0x10, 0x05]),
             (127, 0, [0x08, 0x7F]),
@@ -54,11 +54,11 @@ import Testing
     }
 
     @Test(
-        "What is no such message is none",
+        "A malformed owner message is rejected",
         arguments: [[0x08], [0x18, 1], [0x08, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F], [0x08, 0x80], [1]] as [[UInt8]])
     func malformed(bytes: [UInt8]) { #expect(FileOwner(bytes) == nil) }
 
-    @Test("Subordinate ids are given by name or by number")
+    @Test("Subordinate IDs are found by user name or number")
     func subordinate() {
         let text = "other:1:2\nann:100000:65536\n1000:300000:10\nann:x:1\nann:5\nann:7:0\n"
         #expect(

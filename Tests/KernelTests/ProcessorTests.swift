@@ -13,13 +13,13 @@ import Testing
     ]
 
     @Test(
-        "Its x86-64 level is the highest of which it has all that is asked for", arguments: processors)
+        "The x86-64 level is the highest one whose features are all present", arguments: processors)
     func level(flags: String, expected: Int) {
         let text =
             "processor\t: 0\nmodel name\t: CPU\nflags\t\t: fpu \(flags)\nbugs\t\t: none\n\nprocessor\t: 1\n"
         #expect(Processor.level(cpuinfo: Array(text.utf8)) == expected)
     }
 
-    @Test("Where the kernel lists no flags it is the lowest", arguments: ["", "Features : fp asimd\n"])
+    @Test("Without flags in cpuinfo the level is 1", arguments: ["", "Features : fp asimd\n"])
     func noFlags(text: String) { #expect(Processor.level(cpuinfo: Array(text.utf8)) == 1) }
 }

@@ -5,7 +5,7 @@ import Testing
 
 @Suite("Running programs") struct SpawnTests {
     @Test(
-        "The status and the errors are told, the output is not",
+        "Status and standard error are returned, output is discarded",
         arguments: [
             ("exit 0", 0, ""), ("echo out; echo wrong >&2; exit 3", 3, "wrong\n"), ("kill -9 $$", 137, ""),
             ("cat; exit 4", 4, ""), ("kill -PIPE $$", 141, ""),
@@ -16,15 +16,15 @@ import Testing
         #expect(result.errors == errors)
     }
 
-    @Test("Arguments arrive as they are")
+    @Test("Arguments are passed unchanged")
     func arguments() throws {
         let result = try Process.run("sh", ["-c", #"printf '%s|' "$@" >&2"#, "sh", "a b", "", "é*"])
         #expect(result.errors == "a b||é*|")
     }
 
-    /// A file that a child has open keeps its blocks when it is removed, and its file system mounted. Foundation opens its
-    /// files so that children get them.
-    @Test("No program gets what is open here")
+    /// A file that a child has open keeps its blocks after it is removed, and its file system mounted. Foundation opens
+    /// files without close-on-exec.
+    @Test("Started programs inherit no descriptors")
     func nothingIsInherited() throws {
         let descriptor = open("/dev/null", O_RDONLY)
         defer { close(descriptor) }
@@ -34,14 +34,16 @@ import Testing
         #expect(try TerminalSession(["sh", "-c", script], columns: 80, rows: 24).finish().status == 0)
     }
 
-    @Test("Of long errors the beginning is kept, and the program is not stopped", .timeLimit(.minutes(1)))
+    @Test(
+        "The beginning of a long standard error is kept, and the program is not blocked",
+        .timeLimit(.minutes(1)))
     func long() throws {
         let result = try Process.run("sh", ["-c", "head -c 1000000 /dev/zero | tr '\\0' x >&2; exit 5"])
         #expect(result.status == 5)
         #expect(result.errors.utf8.count == 65536)
     }
 
-    @Test("A program that is missing is told")
+    @Test("A program that is missing or not executable is reported")
     func missing() {
         let failure = #expect(throws: SyscallFailure.self) { try Process.run("no-such-program", []) }
         #expect(failure?.isMissing == true)

@@ -15,13 +15,13 @@ struct SubvolumeTests {
         top = try Directory(opening: system.path)
     }
 
-    @Test("Btrfs is told from others")
+    @Test("Btrfs is distinguished from other file systems")
     func isBtrfs() throws {
         #expect(try top.isBtrfs)
         #expect(try !Directory(opening: "/proc").isBtrfs)
     }
 
-    @Test("A subvolume is made, with a number of its own")
+    @Test("A new subvolume has an ID of its own")
     func makes() throws {
         try top.makeSubvolume(name("a"))
         try top.makeSubvolume(name("b"))
@@ -40,7 +40,9 @@ struct SubvolumeTests {
         try top.removeSubvolume(name(long))
     }
 
-    @Test("A snapshot has what its source had, and can be sealed and opened", arguments: [true, false])
+    @Test(
+        "A snapshot has the content of its source, and can be made read-only and writable",
+        arguments: [true, false])
     func snapshots(readOnly: Bool) throws {
         try top.makeSubvolume(name("a"))
         let a = try top.open(name("a"))
@@ -62,7 +64,7 @@ struct SubvolumeTests {
         #expect(other?.errno == .invalidArgument)
     }
 
-    @Test("A subvolume is removed, sealed or not; a missing one is no error", arguments: [true, false])
+    @Test("A subvolume is removed, read-only or not; a missing one is no error", arguments: [true, false])
     func removes(readOnly: Bool) throws {
         try top.makeSubvolume(name("a"))
         let a = try top.open(name("a"))
@@ -76,8 +78,10 @@ struct SubvolumeTests {
         #expect(try top.names() == [name("plain")])
     }
 
-    /// By either way of removing: as a subvolume, and as a tree that happens to be or to hold some.
-    @Test("Subvolumes in a subvolume go with it, sealed and nested as they are", arguments: [true, false])
+    /// Removed as a subvolume, and as part of a directory tree.
+    @Test(
+        "Nested subvolumes are removed with the outer one, even if they are read-only",
+        arguments: [true, false])
     func removesNested(asTree: Bool) throws {
         try top.makeSubvolume(name("a"))
         let outer = try top.open(name("a"))

@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("Where archives of images end") struct ArchiveEndTests {
+@Suite("The end of image archives") struct ArchiveEndTests {
     private enum Way: CaseIterable { case inPlace, gzip, stream }
 
     private let scratch: TemporaryDirectory
@@ -16,7 +16,7 @@ import Testing
         let builder = try ImageBuilder(at: scratch.path.appending("layout"))
         try builder.writeIndex([try builder.image([LayerBuilder(.file("a", "content"))])])
         let members = try builder.members()
-        // The document that every reader needs comes last.
+        // The document that every reader needs is moved to the end.
         self.members = members.filter { $0.path != "index.json" } + members.filter { $0.path == "index.json" }
     }
 
@@ -42,7 +42,7 @@ import Testing
     }
 
     @Test(
-        "An archive that lacks only what fills up its last block is whole, one that lacks a byte of data is not",
+        "An archive without the padding of its last block is complete, one without a byte of data is not",
         arguments: Way.allCases)
     private func missingPadding(way: Way) throws {
         let tar = LayerBuilder(members, end: .nothing).tar

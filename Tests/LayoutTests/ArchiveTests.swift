@@ -7,7 +7,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// How a tar reaches the program.
+/// How the tar is passed to the program.
 private enum Way: String, CaseIterable {
     case inPlace, gzip, zstd, stream
 }
@@ -26,7 +26,7 @@ private enum Way: String, CaseIterable {
         return builder
     }
 
-    /// Opens a tar in one of the ways.
+    /// Opens a tar of members in one of the ways.
     private func open(
         _ members: [TarEntry], _ way: Way = .inPlace, _ transport: ImageSource.Transport? = nil
     ) throws -> ImageLayout {
@@ -64,7 +64,8 @@ private enum Way: String, CaseIterable {
     }
 
     @Test(
-        "A layout reads the same from a directory and from a tar, however that comes", arguments: Way.allCases
+        "A layout has the same content in a directory and in a tar, however the tar is passed",
+        arguments: Way.allCases
     )
     fileprivate func sameBytes(way: Way) throws {
         let builder = try image()
@@ -75,7 +76,7 @@ private enum Way: String, CaseIterable {
         try layout.finish()
     }
 
-    @Test("Members may be called ./x, and what is none of the layout's is passed over")
+    @Test("Members may be named ./x, and other members are ignored")
     func names() throws {
         let builder = try image()
         let expected = try contents(try ImageLayout(opening: builder.path))
@@ -89,7 +90,7 @@ private enum Way: String, CaseIterable {
         #expect(try contents(try open(members)) == expected)
     }
 
-    @Test("Links in an archive are followed, and lead to nothing outside of it")
+    @Test("Links in an archive are followed, but not out of it")
     func links() throws {
         let builder = try image()
         let expected = try contents(try ImageLayout(opening: builder.path))
@@ -110,7 +111,7 @@ private enum Way: String, CaseIterable {
         #expect(kind(loop) == "unreadable")
     }
 
-    @Test("What is wrong with an archive is told as such", arguments: Way.allCases)
+    @Test("An invalid archive is reported with its failure", arguments: Way.allCases)
     fileprivate func wrong(way: Way) throws {
         let members = try image().members()
         func failure(_ members: [TarEntry], _ transport: ImageSource.Transport? = nil) -> String {
@@ -125,7 +126,7 @@ private enum Way: String, CaseIterable {
         #expect(failure(members + [.directory("index.json/")]) == "notALayout")
     }
 
-    @Test("An archive that was cut off anywhere is never taken for a whole one", arguments: Way.allCases)
+    @Test("An archive that is truncated anywhere is rejected", arguments: Way.allCases)
     fileprivate func cut(way: Way) throws {
         let tar = LayerBuilder(try image().members()).tar
         for count in [1, 511, 513, 1500, tar.count / 3, tar.count / 2, tar.count - 3000] {
@@ -155,7 +156,7 @@ private enum Way: String, CaseIterable {
     }
 
     @Test(
-        "Sizes that no archive has are refused, whatever they add up to", arguments: Way.allCases,
+        "Impossible sizes are rejected, also if their sum overflows", arguments: Way.allCases,
         [Int64.max, .max - 512, .max - 1024, .max - 2048, 1 << 62, (1 << 60) + 1] as [Int64])
     fileprivate func absurd(way: Way, size: Int64) throws {
         for place in [0, 1] {
@@ -167,7 +168,7 @@ private enum Way: String, CaseIterable {
         }
     }
 
-    @Test("A sparse member is no blob, also where it has no holes")
+    @Test("A sparse member is rejected, even without holes")
     func sparse() throws {
         let builder = try image()
         let members = try builder.members().map { member in
@@ -187,7 +188,7 @@ private enum Way: String, CaseIterable {
 
     // MARK: Streams
 
-    @Test("A document that comes once more is found out at the end of a stream, too")
+    @Test("A duplicate document at the end of a stream is detected")
     func lateRepetition() throws {
         let members = try image().members()
         let pipe = try Pipe(in: scratch)
@@ -195,7 +196,7 @@ private enum Way: String, CaseIterable {
         let large = TarEntry.file("padding", Bytes.noise(3_000_000))
         let writer = try pipe.writer([LayerBuilder(members + [large, index]).tar])
         defer { _ = try? writer.join() }
-        // By whoever comes upon it first.
+        // Either of the calls may find the duplicate first.
         let failure = #expect(throws: LayoutFailure.self) {
             let layout = try open(file: pipe.path, nil)
             _ = try contents(layout)
@@ -204,7 +205,7 @@ private enum Way: String, CaseIterable {
         #expect(kind(failure) == "notALayout")
     }
 
-    @Test("Where the documents come first, a layer is read before the archive has ended")
+    @Test("If the documents come first, a layer is read before the archive has ended")
     func early() throws {
         let builder = try image()
         let expected = try contents(try ImageLayout(opening: builder.path))
@@ -220,7 +221,7 @@ private enum Way: String, CaseIterable {
         let gate = Promise<Void>()
         let writer = try WorkerThread { [tar = LayerBuilder(first + rest).tar] in
             let file = try FileHandle(forWritingTo: URL(fileURLWithPath: pipe.path.string))
-            // All but the last bytes of the layers.
+            // Everything except the last bytes of the layers.
             let most = tar.count - 200_000
             try file.write(contentsOf: tar[..<most])
             gate.wait()
@@ -241,7 +242,7 @@ private enum Way: String, CaseIterable {
         try writer.join()
     }
 
-    @Test("A wish to stop ends the waiting for a stream")
+    @Test("A cancellation ends the wait for a stream")
     func cancelled() throws {
         let pipe = try Pipe(in: scratch)
         let gate = Promise<Void>()
@@ -287,7 +288,7 @@ private enum Way: String, CaseIterable {
         #expect(throws: LayoutFailure.self) { try open(members, way, .ociArchive) }
     }
 
-    @Test("Images of a docker-archive share layers, by name or by link; each is chosen by name or number")
+    @Test("Images of a docker-archive share layers by name or by link, and are selected by name or position")
     func several() throws {
         let one = DockerArchiveBuilder(["one:latest"], layers)
         let two = DockerArchiveBuilder(["two:latest"], [layers[0]])
@@ -307,7 +308,9 @@ private enum Way: String, CaseIterable {
                 == "noPosition")
     }
 
-    @Test("One image's claim to a layer does not break another's, and names are cleaned")
+    @Test(
+        "An image with the diff ID of another image's layer does not break that image, and member names are cleaned"
+    )
     func clash() throws {
         let one = DockerArchiveBuilder(["a:1"], [layers[1]])
         let liar = DockerArchiveBuilder(["b:1"], [layers[1]])
@@ -326,7 +329,7 @@ private enum Way: String, CaseIterable {
         #expect(kind(twice) == "notALayout")
     }
 
-    @Test("A layer that is not what the config says, or is not there, is refused")
+    @Test("A layer that does not match the config, or is missing, is rejected")
     func damaged() throws {
         let image = DockerArchiveBuilder(["x:1"], layers)
         var members = image.members + [try DockerArchiveBuilder.manifest([image])]
@@ -339,7 +342,7 @@ private enum Way: String, CaseIterable {
             kind(#expect(throws: LayoutFailure.self) { _ = try contents(try open(members)) }) == "notALayout")
     }
 
-    @Test("An archive with both forms is read as the OCI layout that it is, as Docker's own since version 25")
+    @Test("An archive with both forms, as Docker writes since version 25, is read as an OCI layout")
     func both() throws {
         let builder = try image()
         let other = DockerArchiveBuilder(["other:1"], [layers[1]])
@@ -352,7 +355,7 @@ private enum Way: String, CaseIterable {
     }
 
     @Test(
-        "A name of Docker's is completed as Docker does",
+        "A Docker name is normalized as in Docker",
         arguments: [
             ("busybox", "docker.io/library/busybox:latest"), ("busybox:1", "docker.io/library/busybox:1"),
             ("a/b", "docker.io/a/b:latest"), ("localhost/b:2", "localhost/b:2"),
@@ -363,18 +366,18 @@ private enum Way: String, CaseIterable {
     func normalized(text: String, full: String) { #expect(DockerReference.normalized(text) == full) }
 }
 
-/// A FIFO, and who writes into it.
+/// A FIFO and its writer.
 struct Pipe: Sendable {
     let path: FilePath
 
     init(in scratch: TemporaryDirectory) throws {
         path = scratch.path.appending("pipe-\(UInt32.random(in: .min ... .max))")
         try Command.run("mkfifo", path.string).succeed()
-        // Who reads may stop before the end.
+        // The reader may stop before the end.
         Kernel.Process.ignoreWriteSignals()
     }
 
-    /// Small pieces, so that a reader sees each boundary somewhere.
+    /// Starts a thread that writes in small pieces, so that each boundary falls between two reads.
     func writer(_ pieces: [[UInt8]]) throws -> WorkerThread<Void> {
         try WorkerThread { [path] in
             let file = try FileHandle(forWritingTo: URL(fileURLWithPath: path.string))

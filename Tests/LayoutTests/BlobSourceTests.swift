@@ -5,20 +5,20 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Gives so many bytes at a time of what it has.
+/// A stream that returns a few bytes at a time.
 private struct Trickle: BlobStream {
     let bytes: [UInt8]
     let step: Int
-    /// Where it fails instead of giving more.
+    /// The offset where the stream fails.
     var end = Int.max
 
     func read(into buffer: inout [UInt8], limit: Int, at position: Int64) throws(LayoutFailure) {
-        if position >= end { throw .blobUnreadable(sha256(of: bytes), reason: "no more comes") }
+        if position >= end { throw .blobUnreadable(sha256(of: bytes), reason: "the stream broke off") }
         buffer = Array(bytes[Int(position)...].prefix(min(limit, step)))
     }
 }
 
-@Suite("Blobs from elsewhere") struct BlobSourceTests {
+@Suite("Blob sources") struct BlobSourceTests {
     private let contents = Bytes.noise(3000).array
     private var blob: Descriptor {
         Descriptor(mediaType: Packing.none.mediaType, digest: sha256(of: contents), size: 3000)
@@ -39,7 +39,7 @@ private struct Trickle: BlobStream {
     }
 
     @Test(
-        "A stream is read whole and checked, and begins with enough to tell its format",
+        "A stream is read completely and verified, and its first read is long enough to detect the format",
         arguments: [1, 7, 600, 4096])
     func streams(step: Int) throws {
         let (all, first) = try read(VerifiedBlob(blob, from: Trickle(bytes: contents, step: step)))
@@ -49,14 +49,14 @@ private struct Trickle: BlobStream {
         #expect(few.all == contents && few.first == 100)
     }
 
-    @Test("A short blob is no end of the world")
+    @Test("A blob shorter than a block is read")
     func short() throws {
         let bytes: [UInt8] = [1, 2, 3]
         let blob = Descriptor(mediaType: Packing.none.mediaType, digest: sha256(of: bytes), size: 3)
         #expect(try read(VerifiedBlob(blob, from: Trickle(bytes: bytes, step: 2))).all == bytes)
     }
 
-    @Test("A stream that is not what its descriptor says is refused, and so is one that breaks off")
+    @Test("A stream that does not match its descriptor, or breaks off, is rejected")
     func wrong() {
         var other = contents
         other[2999] ^= 1
@@ -75,7 +75,7 @@ private struct Trickle: BlobStream {
         }
     }
 
-    @Test("A folder of blobs is enough")
+    @Test("Blobs are read from a directory without a layout")
     func folder() throws {
         let temporary = try TemporaryDirectory()
         let builder = try ImageBuilder(at: temporary.path.appending("layout"))

@@ -30,7 +30,7 @@ import Testing
         return bytes
     }
 
-    @Test("A blob is read whole and checked, through symlinks too")
+    @Test("A blob is read completely and verified, also through symlinks")
     func reads() throws {
         #expect(try read(blob) == contents)
         let path = builder.blobPath(blob.digest).string
@@ -39,7 +39,7 @@ import Testing
         #expect(try read(blob) == contents)
     }
 
-    @Test("What was not read is checked by the end as well")
+    @Test("Bytes that were not read are verified in finish")
     func unread() throws {
         try builder.damageBlob(blob) { $0[299_999] ^= 1 }
         let opened = try ImageLayout(opening: builder.path).open(blob)
@@ -52,7 +52,7 @@ import Testing
     }
 
     @Test(
-        "A blob that is not what its descriptor says is refused",
+        "A blob that does not match its descriptor is rejected",
         arguments: [
             ("nothing", "blobMissing"), ("a directory", "blobNotAFile"), ("a FIFO", "blobNotAFile"),
             ("a link to /dev/null", "blobNotAFile"), ("a link to nothing", "blobMissing"),
@@ -80,7 +80,7 @@ import Testing
         case "another byte": try builder.damageBlob(blob) { $0[150_000] ^= 1 }
         default: break
         }
-        // Only reading tells that a byte is another one.
+        // Only reading detects a changed byte.
         if !readsAll, what == "another byte" {
             return try ImageLayout(opening: builder.path).check(blob)
         }
@@ -90,7 +90,7 @@ import Testing
         #expect(kind(failure) == damage.failure)
     }
 
-    @Test("A blob that grows while it is read is refused")
+    @Test("A blob that grows while it is read is rejected")
     func grows() throws {
         var opened = try ImageLayout(opening: builder.path).open(blob)
         var chunk = [UInt8]()
@@ -106,7 +106,7 @@ import Testing
         }
     }
 
-    @Test("A document over its limit is refused unread")
+    @Test("A document over its size limit is rejected without being read")
     func tooLarge() throws {
         let layout = try ImageLayout(opening: builder.path)
         let large = Descriptor(
@@ -122,7 +122,7 @@ import Testing
             kind(#expect(throws: LayoutFailure.self) { try layout.readIndex(larger) }) == "documentTooLarge")
     }
 
-    @Test("A damaged manifest or config is told by its digest")
+    @Test("A damaged manifest or config is detected by its digest")
     func damagedDocument() throws {
         let image = try builder.image([LayerBuilder(.file("a"))])
         try builder.writeIndex([image])
@@ -134,7 +134,7 @@ import Testing
         #expect(kind(#expect(throws: LayoutFailure.self) { try layout.load(image) }) == "wrongDigest")
     }
 
-    @Test("What is no image is told when it is loaded")
+    @Test("A descriptor that is not an image is rejected when it is loaded")
     func artifacts() throws {
         let artifact = try builder.manifest(blob, [])
         let counts = try builder.image([LayerBuilder(.file("a"))], diffIDs: [])
@@ -150,7 +150,7 @@ import Testing
 }
 
 @Suite("Blobs named by sha512") struct LongDigestTests {
-    @Test("An image of sha512 digests is found, read and verified")
+    @Test("An image with sha512 digests is found, read and verified")
     func image() throws {
         let directory = try TemporaryDirectory()
         let builder = try ImageBuilder(at: directory.path.appending("layout"), .sha512)

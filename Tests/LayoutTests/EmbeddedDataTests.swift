@@ -14,14 +14,14 @@ import Testing
         builder = try ImageBuilder(at: directory.path.appending("layout"))
     }
 
-    /// Embeds what a blob file holds, and removes it.
+    /// Embeds the content of a blob file in its descriptor, and removes the file.
     private func embedded(_ descriptor: Descriptor) throws -> Descriptor {
         let bytes = try File.contents(of: builder.blobPath(descriptor.digest))
         try builder.removeBlob(descriptor)
         return descriptor.embedding(bytes)
     }
 
-    @Test("Indexes, manifests, configs and layers are read from their descriptors, without a file")
+    @Test("Embedded indexes, manifests, configs and layers are read without files")
     func wholeImage() throws {
         let layer = LayerBuilder(.file("a", Bytes.noise(100_000)))
         let blob = try embedded(try builder.layer(layer))
@@ -47,7 +47,7 @@ import Testing
     enum Part: CaseIterable { case index, manifest, config, layer }
 
     @Test(
-        "What is embedded and not what its descriptor says is refused, whatever the layout holds",
+        "Embedded data that does not match its descriptor is rejected, even if the layout contains the blob",
         arguments: Part.allCases, ["wrongSize", "wrongDigest"])
     func refuses(part: Part, failure: String) throws {
         func damaged(_ descriptor: Descriptor, if isDamaged: Bool) throws -> Descriptor {

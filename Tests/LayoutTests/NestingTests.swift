@@ -7,7 +7,7 @@ import Testing
 
 private let amd64 = Platform(os: "linux", architecture: "amd64")
 
-@Suite("Indexes in indexes") struct NestingTests {
+@Suite("Nested indexes") struct NestingTests {
     private let directory: TemporaryDirectory
     private let builder: ImageBuilder
     private let image: Descriptor
@@ -23,7 +23,7 @@ private let amd64 = Platform(os: "linux", architecture: "amd64")
         return try ImageLayout(opening: builder.path).candidates()
     }
 
-    @Test("A hundred indexes in each other are walked once each")
+    @Test("A hundred indexes that list each other twice are each read once")
     func doubled() throws {
         var index = image
         for _ in 0..<100 { index = try builder.index([index, index.annotated("x", "y")]) }
@@ -33,21 +33,21 @@ private let amd64 = Platform(os: "linux", architecture: "amd64")
         #expect(found.allSatisfy { $0.references == ["deep"] })
     }
 
-    /// Puts an index around it, as often as is said.
+    /// Wraps a descriptor in nested indexes.
     private func wrap(_ descriptor: Descriptor, times: Int) throws -> Descriptor {
         var descriptor = descriptor
         for _ in 0..<times { descriptor = try builder.index([descriptor]) }
         return descriptor
     }
 
-    @Test("A chain of indexes is walked to its end, with the name that it has at its beginning")
+    @Test("A chain of indexes is followed to its end, and the image inherits the name of the first")
     func chain() throws {
         let found = try candidates([try wrap(image, times: 2_000).named("deep")])
         #expect(found.map(\.references) == [["deep"]])
         #expect(found.map(\.descriptor.digest) == [image.digest])
     }
 
-    @Test("A layout of ten thousand documents is read, one of more is refused")
+    @Test("A layout with ten thousand documents is read, one with more is rejected")
     func manyDocuments() throws {
         let absent = Descriptor(mediaType: .ociIndex, digest: sha256(of: [1]), size: 7)
         let images = Array(repeating: image, count: 9_999)
@@ -62,7 +62,7 @@ private let amd64 = Platform(os: "linux", architecture: "amd64")
         }
     }
 
-    @Test("What an index is called, all that is in it is called, however it is reached")
+    @Test("Images inherit the names of all indexes that contain them, on any path")
     func names() throws {
         let inner = try builder.index([image.named("innermost")])
         let middle = try builder.index([inner.named("inner"), image])
@@ -86,7 +86,7 @@ private let amd64 = Platform(os: "linux", architecture: "amd64")
         }
     }
 
-    @Test("Names that multiply on their way down are refused")
+    @Test("Too many inherited names are rejected")
     func manyNames() throws {
         let inner = try wrap(image, times: 50)
         let outer = try (0..<3_000).map { try builder.index([inner]).named("name-\($0)") }
@@ -94,7 +94,7 @@ private let amd64 = Platform(os: "linux", architecture: "amd64")
         #expect(failure.map { "\($0)".contains("more than 100000 names") } == true)
     }
 
-    @Test("Documents that are too much together are refused")
+    @Test("Documents that are too large in total are rejected")
     func total() throws {
         let fill = String(repeating: "x", count: 15 << 20)
         let indexes = try (0..<5).map { number in

@@ -8,7 +8,7 @@ import Testing
 
 @Suite("Opening an image") struct OpeningTests {
     @Test(
-        "What is no layout is refused, and told why",
+        "An invalid layout is rejected with a reason",
         arguments: [
             ("oci-layout", nil, "it has no oci-layout"), ("index.json", nil, "it has no index.json"),
             ("oci-layout", "", "it is empty"), ("oci-layout", #"{"imageLayoutVersion": "2.0"}"#, "2.0"),
@@ -28,7 +28,7 @@ import Testing
         #expect(failure.map { "\($0)".contains(reason) } == true, "\(String(describing: failure))")
     }
 
-    @Test("A path that is missing, or not what its transport says, is told as such")
+    @Test("A missing path, or one that does not fit its transport, is reported")
     func paths() throws {
         let directory = try TemporaryDirectory()
         let file = try directory.write("file", [])
@@ -46,7 +46,7 @@ import Testing
         #expect(kind(folder) == "isADirectory")
     }
 
-    @Test("An index.json without end is refused at the limit")
+    @Test("An index.json over the size limit is rejected")
     func endless() throws {
         let directory = try TemporaryDirectory()
         let builder = try ImageBuilder(at: directory.path.appending("layout"))
@@ -58,11 +58,11 @@ import Testing
 
     private static let digest = "sha256:\(String(repeating: "0", count: 64))"
 
-    /// Only these paths are there.
+    /// The only existing paths.
     private static let present: Set<FilePath> = ["img", "a/b:c", "host:5000/img", "img@home", "x:y"]
 
     @Test(
-        "An argument is a path, perhaps with a reference or a digest",
+        "An argument is a path, optionally with a reference or a digest",
         arguments: [
             ("img", "img", nil, nil),
             ("img:1.0", "img", "1.0", nil),
@@ -89,7 +89,7 @@ import Testing
     }
 
     @Test(
-        "skopeo's spellings are understood, and the number of an image",
+        "Transports of skopeo and the position of an image are parsed",
         arguments: [
             ("oci:img", .oci, "img", nil, nil), ("oci:img:1.0", .oci, "img", "1.0", nil),
             ("oci:img:@2", .oci, "img", nil, 2), ("img@2", nil, "img", nil, 2),
@@ -111,7 +111,7 @@ import Testing
     }
 
     @Test(
-        "What only another program can fetch is told as such", arguments: ["docker://debian:12", "dir:img"])
+        "An unsupported transport is reported", arguments: ["docker://debian:12", "dir:img"])
     func foreign(text: String) throws {
         let foreign = #expect(throws: ForeignTransport.self) {
             try ImageArgument(parsing: text) { Self.present.contains($0) }
@@ -119,7 +119,7 @@ import Testing
         #expect(foreign?.text == text)
     }
 
-    @Test("A digest that is none is refused", arguments: ["img@sha256:12", "img@md5:00", "img@"])
+    @Test("A malformed digest is rejected", arguments: ["img@sha256:12", "img@md5:00", "img@"])
     func wrongDigest(text: String) {
         #expect(throws: Digest.ParseError.self) {
             try ImageArgument(parsing: text) { Self.present.contains($0) }

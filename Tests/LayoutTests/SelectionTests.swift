@@ -13,7 +13,7 @@ private func level(_ level: Int) -> Platform {
 }
 private let unknown = Platform(os: "unknown", architecture: "unknown")
 
-/// Several images in several forms, in one layout.
+/// A layout with several images in several forms.
 private final class Library: Sendable {
     let directory: TemporaryDirectory
     let layout: ImageLayout
@@ -63,12 +63,12 @@ private final class Library: Sendable {
     func name(of digest: Digest) -> String? { images.first { $0.value.digest == digest }?.key }
 }
 
-@Suite("Selection") struct SelectionTests {
+@Suite("Selection of an image") struct SelectionTests {
     private let library: Library
     init() throws { library = try Library() }
 
     @Test(
-        "A reference and a platform choose one image",
+        "A reference and a platform select one image",
         arguments: [
             ("single", amd64, "single"),
             ("docker.io/library/single:1.0", amd64, "single"),
@@ -85,7 +85,7 @@ private final class Library: Sendable {
     }
 
     @Test(
-        "A digest chooses a manifest, or an index around it",
+        "A digest selects a manifest, or an index that contains it",
         arguments: [
             ("single", amd64, "single"), ("two", arm64, "two"), ("multi", arm64, "two"),
             ("outer", arm6, "six"),
@@ -99,7 +99,7 @@ private final class Library: Sendable {
     enum Refusal: Sendable { case noReference, noDigest, noPlatform, ambiguous, blobMissing }
 
     @Test(
-        "What fits nothing or several is refused with the candidates",
+        "A selector that matches no image or several is rejected with the candidates",
         arguments: [
             (Selector(reference: "nothing", platform: amd64), .noReference),
             (Selector(reference: "sing", platform: amd64), .noReference),
@@ -129,7 +129,7 @@ private final class Library: Sendable {
         }
     }
 
-    @Test("A layout of one image needs no choice but the platform")
+    @Test("A layout with one image needs no selector")
     func only() throws {
         let directory = try TemporaryDirectory()
         let builder = try ImageBuilder(at: directory.path.appending("layout"))
@@ -163,7 +163,7 @@ private final class Library: Sendable {
     ]
 
     @Test(
-        "A machine gets the image for the highest level that it has, and none above it", arguments: machines)
+        "A machine gets the image for the highest architecture level up to its own", arguments: machines)
     func levels(_ images: [Int], machine: Int, expected: Int?) throws {
         let layout = try layout { builder in
             try images.map { try builder.image([LayerBuilder(.file(Bytes("\($0)")))], level($0)) }
@@ -179,7 +179,7 @@ private final class Library: Sendable {
         }
     }
 
-    @Test("A platform without a variant is the baseline's, and another only where nothing else fits")
+    @Test("A platform without a variant selects the lowest level that exists")
     func baseline() throws {
         for (images, expected) in [([1, 2, 3], 1), ([2, 3], 2), ([4], 4)] {
             let layout = try layout { builder in
@@ -191,7 +191,7 @@ private final class Library: Sendable {
         }
     }
 
-    @Test("A better level of one image is no reason to choose it among several")
+    @Test("A better architecture level of one image does not resolve an ambiguity")
     func levelsOfSeveralImages() throws {
         let layout = try layout { builder in
             let images = try (1...3).map {
@@ -215,7 +215,7 @@ private final class Library: Sendable {
         #expect(kind(refused) == "noPlatform")
     }
 
-    @Test("The machine's level is one of its architecture's")
+    @Test("The machine's platform matches the host platform")
     func machine() {
         #expect(Platform.machine.distance(to: .host, mayExceed: false) != nil)
         #expect(Platform.machine.os == "linux")

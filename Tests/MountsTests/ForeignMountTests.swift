@@ -2,7 +2,7 @@ import Mounts
 import SystemPackage
 import Testing
 
-/// `type source option,…`; a comma in an option is no case here.
+/// Parses `type source option,…`. Options must not contain a comma.
 private func mount(_ line: String) -> ForeignMount {
     let words = line.split(separator: " ", omittingEmptySubsequences: false).map(String.init)
     return ForeignMount(
@@ -12,7 +12,7 @@ private func mount(_ line: String) -> ForeignMount {
 
 @Suite("Mounts that containerd describes") struct ForeignMountTests {
     @Test(
-        "What containerd would mount is told by the kind of tree that it shows",
+        "Mounts of containerd are recognized by the kind of tree that they show",
         arguments: [
             ("bind /s/1/fs rw,rbind", .directory("/s/1/fs", isReadOnly: false)),
             ("bind /s/1/fs rbind,ro", .directory("/s/1/fs", isReadOnly: true)),
@@ -57,7 +57,7 @@ private func mount(_ line: String) -> ForeignMount {
         #expect(try ForeignTree([mount(line)]) == expected)
     }
 
-    @Test("What an option may hold is a path with any bytes of a name")
+    @Test("Paths in options may contain any byte of a file name")
     func commas() throws {
         let options = [#"lowerdir=/a\,b:/c"#, #"upperdir=/u\,v"#, "workdir=/w"]
         let mount = ForeignMount(type: "overlay", source: "overlay", options: options)
@@ -66,11 +66,11 @@ private func mount(_ line: String) -> ForeignMount {
                 == .overlay(lowers: ["/a,b", "/c"], upper: "/u,v", userAttributes: false))
     }
 
-    @Test("Nothing is a tree without anything")
+    @Test("No mounts are an empty tree")
     func nothing() throws { #expect(try ForeignTree([]) == .none) }
 
     @Test(
-        "A snapshot's own mounts are read back",
+        "The mounts of this program's snapshots are recognized",
         arguments: [
             .bind(source: "/s/1/fs", readOnly: false), .bind(source: "/s/1/fs", readOnly: true),
             .overlay(
@@ -95,7 +95,7 @@ private func mount(_ line: String) -> ForeignMount {
     }
 
     @Test(
-        "What only containerd can mount is for containerd",
+        "Mounts that only containerd can perform are unsupported",
         arguments: [
             "bind /s/1/fs rbind,uidmap=0:1000:10", "overlay overlay lowerdir=/a:/b,gidmap=0:1000:10",
             "format/overlay overlay lowerdir={{ overlay 0 1 }}",
@@ -111,7 +111,7 @@ private func mount(_ line: String) -> ForeignMount {
         #expect(failure([mount(line)])?.isUnsupported == true, "\(line)")
     }
 
-    @Test("Several mounts, and one with a target, are for containerd")
+    @Test("Several mounts, and a mount with a target, are unsupported")
     func stacked() {
         let one = mount("bind /a rbind,ro")
         #expect(failure([one, one])?.isUnsupported == true)
@@ -121,7 +121,7 @@ private func mount(_ line: String) -> ForeignMount {
     }
 
     @Test(
-        "What nobody can mount is refused",
+        "Invalid mounts are refused",
         arguments: [
             "bind relative rbind", "overlay overlay lowerdir=a:/b", "overlay overlay lowerdir=/a,lowerdir=/b",
             "overlay overlay lowerdir=/a,upperdir=,workdir=/w", "none /a ro", "bind /a bind,remount,ro",

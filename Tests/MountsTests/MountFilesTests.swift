@@ -8,7 +8,7 @@ private let stack = Mount.overlay(
     lowers: ["/s/2/fs", "/s/1/fs"], writable: nil, userAttributes: false, noIndex: true)
 private let single = Mount.bind(source: "/s/1/fs", readOnly: true)
 
-@Suite("Mounts in other programs' files") struct MountFilesTests {
+@Suite("Mounts in configuration files of other programs") struct MountFilesTests {
     @Test(
         "A line of fstab has six fields",
         arguments: [
@@ -24,7 +24,7 @@ private let single = Mount.bind(source: "/s/1/fs", readOnly: true)
         #expect(try FstabLine(mount, form: form, target: "/mnt/x").text == line)
     }
 
-    @Test("What mount(8) would cut, or read as something else, is refused")
+    @Test("Options that mount(8) would truncate or misread are refused")
     func refused() {
         let long = Mount.overlay(
             lowers: (0..<200).map { FilePath("/var/lib/unpack/overlayfs/\($0)/fs") }, writable: nil,
@@ -44,7 +44,7 @@ private let single = Mount.bind(source: "/s/1/fs", readOnly: true)
     }
 
     @Test(
-        "A unit is called as systemd-escape has it",
+        "The name of a unit is that of systemd-escape",
         arguments: ["/mnt/root-fs", "/", "/a.b/.c", "/.hidden/x", "/srv/x@y+z_0", "/mnt//x/"] as [FilePath])
     func names(path: FilePath) throws {
         let unit = try SystemdMountUnit(
@@ -56,7 +56,7 @@ private let single = Mount.bind(source: "/s/1/fs", readOnly: true)
     }
 
     @Test(
-        "A description stays on its line of a unit, and expands nothing",
+        "A description of a unit stays on its line, and no specifier in it is expanded",
         arguments: [
             ("a\nWhat=/etc\r\n", #"a\x0aWhat=/etc\x0d\x0a"#), ("%h $HOME", "%%h $HOME"),
             ("\u{202E}", #"\xe2\x80\xae"#),
@@ -73,7 +73,7 @@ private let single = Mount.bind(source: "/s/1/fs", readOnly: true)
         #expect(throws: MountLine.Failure.notPlain("/a\nb")) { try unit("x", "/a\nb") }
     }
 
-    @Test("An mstack is made of links, the lowest layer first, and never of one layer alone")
+    @Test("An mstack consists of symlinks, lowest layer first, and never has a single layer")
     func mstack() throws {
         let scratch = try TemporaryDirectory()
         for name in ["1", "2"] {
@@ -88,7 +88,7 @@ private let single = Mount.bind(source: "/s/1/fs", readOnly: true)
         #expect(try Command.run("ls", place.appending("layer@2/").string).succeed().text == "2\n")
         let one = scratch.path.appending("y.mstack")
         let script = try MountStackScript(.bind(source: layers[1], readOnly: true), target: one).text
-        // Again and again.
+        // The script is idempotent.
         for _ in 1...2 { try Command.run("sh", "-ec", script).succeed() }
         #expect(
             try Command.run("ls", one.string, one.appending("layer@0").string).succeed().text.contains(

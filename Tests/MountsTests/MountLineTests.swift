@@ -10,7 +10,7 @@ private func layers(_ count: Int, _ folder: FilePath = "/s") -> [FilePath] {
 
 private let writable = Mount.Writable(upper: "/s/u/fs", work: "/s/u/work")
 
-@Suite("Mounts as text") struct MountLineTests {
+@Suite("Mounts as lines of a shell") struct MountLineTests {
     @Test(
         "A mount has type, source and options",
         arguments: [
@@ -51,7 +51,7 @@ private let writable = Mount.Writable(upper: "/s/u/fs", work: "/s/u/work")
         #expect(mount.isReadOnly == isReadOnly)
     }
 
-    @Test("Appended layers come one by one, topmost first")
+    @Test("Each appended layer is an option of its own, topmost first")
     func appended() {
         let mount = Mount.overlay(lowers: layers(3), writable: writable, userAttributes: false, noIndex: true)
         #expect(
@@ -65,7 +65,7 @@ private let writable = Mount.Writable(upper: "/s/u/fs", work: "/s/u/work")
     private static let performed: [ShellWord] = ["unpack", "mount", "key"]
 
     @Test(
-        "A line that mount(8) takes is a mount, any other is performed by this program",
+        "A mount that mount(8) takes is a line for mount(8), any other a line for this program",
         arguments: [
             (.bind(source: "/s/0/fs", readOnly: true), .joined, "/mnt", "mount -o bind,ro /s/0/fs /mnt"),
             (.bind(source: "/s/0/fs", readOnly: false), .appended, nil, "mount -o bind /s/0/fs"),
@@ -79,7 +79,7 @@ private let writable = Mount.Writable(upper: "/s/u/fs", work: "/s/u/work")
                 nil,
                 "mount -t overlay overlay -o ro,lowerdir+=/s/1/fs,lowerdir+=/s/0/fs"
             ),
-            // 349 bytes in one value.
+            // A value of 349 bytes.
             (
                 .overlay(lowers: layers(40), writable: nil, userAttributes: false, noIndex: false), .joined,
                 "/mnt",
@@ -108,7 +108,7 @@ private let writable = Mount.Writable(upper: "/s/u/fs", work: "/s/u/work")
         #expect(try MountLine(mount, form: form, target: target, performed: Self.performed).text == expected)
     }
 
-    @Test("Several mounts are performed by this program, one is its own line")
+    @Test("Several mounts are performed by this program, a single one by mount(8)")
     func several() throws {
         let mount = Mount.bind(source: "/s/0/fs", readOnly: true)
         func text(_ mounts: [Mount]) throws -> String {
@@ -118,8 +118,8 @@ private let writable = Mount.Writable(upper: "/s/u/fs", work: "/s/u/work")
         #expect(try text([mount, mount]) == "unpack mount key /mnt")
     }
 
-    /// The lengths at which a kernel or mount(8) would cut or refuse.
-    @Test("The limits are exact", arguments: [(0, true), (1, false)])
+    /// The lengths at which the kernel or mount(8) would truncate or refuse options.
+    @Test("The limits of option lengths are exact", arguments: [(0, true), (1, false)])
     func limits(over: Int, isMount: Bool) throws {
         func path(_ length: Int) -> FilePath { FilePath("/" + String(repeating: "d", count: length - 1)) }
         func first(_ lowers: [FilePath], _ form: Mount.LowerForm) throws -> ShellWord? {
@@ -130,14 +130,14 @@ private let writable = Mount.Writable(upper: "/s/u/fs", work: "/s/u/work")
         // One value: 255 bytes.
         #expect(try first([path(127), path(127 + over)], .joined) == expected)
         #expect(try first([path(255 + over), path(10)], .appended) == expected)
-        // All options: "ro" and 40 of ",lowerdir+=" with a path of 91 bytes are 4082; the last path fills up 4095.
+        // All options: "ro", 39 times ",lowerdir+=" with a path of 91 bytes, and one more whose path fills 4095 bytes.
         let many = Array(repeating: path(91), count: 39)
         let used = 2 + 39 * (11 + 91) + 11
         #expect(try first(many + [path(4095 - used + over)], .appended) == expected)
     }
 
     @Test(
-        "A path that a shell or mount(8) would read otherwise is refused",
+        "A path that a shell or mount(8) would interpret is refused",
         arguments: [
             "/a b", "/a,b", "/a:b", "/a'b", "/a\"b", "/a\\b", "/a$b", "/a\nb", "/a;b", "/a*", "/é", "/a=b",
             "/~",

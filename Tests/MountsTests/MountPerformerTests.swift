@@ -36,7 +36,7 @@ struct MountPerformerTests {
     private static let forms: [Mount.LowerForm] =
         Mount.LowerForm.ofThisKernel == .appended ? [.joined, .appended] : [.joined]
 
-    @Test("Layers are mounted, all of them and in order", arguments: [2, 3, 127], forms)
+    @Test("All layers are mounted in order", arguments: [2, 3, 127], forms)
     func overlay(count: Int, form: Mount.LowerForm) throws {
         let mount = Mount.overlay(
             lowers: try layers(count), writable: nil, userAttributes: false, noIndex: false)
@@ -54,7 +54,7 @@ struct MountPerformerTests {
         #expect(try MountTable.read().lowers(of: target) == 0)
     }
 
-    @Test("A writable overlay writes to its upper directory alone", arguments: [1, 3], forms)
+    @Test("A writable overlay writes only to its upper directory", arguments: [1, 3], forms)
     func writable(count: Int, form: Mount.LowerForm) throws {
         let upper = Mount.Writable(upper: try store.makeDirectory("u"), work: try store.makeDirectory("w"))
         let lowers = try layers(count)
@@ -66,7 +66,7 @@ struct MountPerformerTests {
         #expect(try Directory(opening: lowers[0]).status(of: FileName(literal: "new")) == nil)
     }
 
-    @Test("Overlay can keep its marks in attributes of users", arguments: forms)
+    @Test("Overlay can mark opaque directories in user.overlay attributes", arguments: forms)
     func userAttributes(form: Mount.LowerForm) throws {
         let upper = Mount.Writable(upper: try store.makeDirectory("u"), work: try store.makeDirectory("w"))
         let lowers = try layers(1)
@@ -82,7 +82,7 @@ struct MountPerformerTests {
         #expect(try made.file.extendedAttributeNames() == [AttributeName(literal: "user.overlay.opaque")])
     }
 
-    @Test("A single layer is bound, for reading or for writing too", arguments: [true, false])
+    @Test("A single layer is bind-mounted, read-only or writable", arguments: [true, false])
     func bind(readOnly: Bool) throws {
         let layer = try #require(try layers(1).first)
         try mounted(.bind(source: layer, readOnly: readOnly), .joined) { tree in
@@ -100,7 +100,7 @@ struct MountPerformerTests {
         }
     }
 
-    @Test("More layers than mount(2) takes are refused, not cut", arguments: [1500])
+    @Test("More layers than mount(2) takes are refused, not truncated", arguments: [1500])
     func tooMany(count: Int) throws {
         let layer = try #require(try layers(1).first)
         let mount = Mount.overlay(
@@ -113,7 +113,7 @@ struct MountPerformerTests {
         }
     }
 
-    @Test("What cannot be mounted is told, and nothing stays mounted", arguments: forms)
+    @Test("A mount that fails is reported, and nothing stays mounted", arguments: forms)
     func failing(form: Mount.LowerForm) throws {
         let mount = Mount.overlay(
             lowers: [store.path.appending("x"), store.path.appending("y")], writable: nil,

@@ -4,7 +4,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("The table of mounts") struct MountTableTests {
+@Suite("The mount table") struct MountTableTests {
     @Test(
         "Layers are counted in either form",
         arguments: [
@@ -23,7 +23,7 @@ import Testing
         #expect(try MountTable(parsing: Array(text.utf8)).lowers(of: directory.path) == expected)
     }
 
-    @Test("The last mount on a directory counts, and escapes are read")
+    @Test("The last mount on a directory counts, and escapes are decoded")
     func last() throws {
         let directory = try TemporaryDirectory()
         let path = try directory.makeDirectory("sp ace\tand\\slash")
@@ -58,7 +58,7 @@ import Testing
             """#.utf8))
 
     @Test(
-        "The device that a path lies on is that of the last mount on the longest mount point",
+        "The device of a path is that of the last mount on the longest matching mount point",
         arguments: [
             ("/data", "/dev/sdb2"), ("/data/s/1", "/dev/sdb2"), ("/database", nil), ("/", nil),
             ("/data/tmp/x", nil), ("/m/bound/x", "/dev/sdb1"),
@@ -68,7 +68,7 @@ import Testing
     }
 
     @Test(
-        "Who uses a directory is told: overlays with a layer there, mounts of it or of what is below",
+        "The users of a directory are overlays with a layer in it, and mounts of it or of a directory below",
         arguments: [
             ("/data/s/1", ["/m/joined"]), ("/data/s/2", ["/m/joined", "/m/appended", "/m/bound"]),
             ("/data/s/2/fs", ["/m/joined", "/m/appended", "/m/bound"]), ("/data/s/2/fs/etc", []),
@@ -77,11 +77,11 @@ import Testing
             ("/old", ["/data"]), ("/elsewhere", []),
         ] as [(FilePath, [FilePath])])
     func users(directory: FilePath, expected: [FilePath]) {
-        // Once for each layer.
+        // A mount is listed once for each layer.
         let targets = Self.table.users(below: directory).map(\.target)
         #expect(targets.reduce(into: []) { if $0.last != $1 { $0.append($1) } } == expected)
     }
 
-    @Test("The kernel's own table is read")
+    @Test("The kernel's own table is parsed")
     func own() throws { #expect(try MountTable.read().lowers(of: "/proc") == 0) }
 }

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 @Suite("Words of shell commands") struct ShellWordTests {
-    /// Texts that a shell would take apart, expand or run.
+    /// Texts that a shell would split, expand or execute.
     static let texts = [
         "x;touch${IFS}/tmp/canary;echo", "$(touch canary)", "`touch canary`", "a b", "a'b'c", "'", #"a"b"#,
         "50%n",
@@ -11,13 +11,15 @@ import Testing
         "é", "(a)",
         "a^b", "\u{1F600}",
     ]
-    /// Texts that a terminal does not show as they are.
+    /// Texts that a terminal does not show unchanged.
     static let invisible = [
         "", "a\nb", "\u{1B}[31m", "a\u{9B}b", "a\u{202E}b", "a\u{2066}b", "a\u{FEFF}", "a\rb", "a\tb",
         "\u{7F}",
     ]
 
-    @Test("A plain word is letters, digits and some marks, and no option", arguments: texts + invisible)
+    @Test(
+        "A text with special characters, or one that looks like an option, is not a plain word",
+        arguments: texts + invisible)
     func refused(text: String) {
         #expect(throws: MountLine.Failure.notPlain(text)) { try ShellWord(plain: text) }
     }
@@ -35,7 +37,7 @@ import Testing
         }
     }
 
-    @Test("A quoted word is one argument to every shell", arguments: texts)
+    @Test("A quoted word is one argument for every shell", arguments: texts)
     func quoted(text: String) throws {
         let words: [ShellWord] = ["printf", "%s,", ShellWord(quoting: text, orElse: "X"), "end"]
         for shell in ["sh", "bash"] {
@@ -43,7 +45,7 @@ import Testing
         }
     }
 
-    @Test("What a terminal would not show as it is has a placeholder in a command", arguments: invisible)
+    @Test("A text that a terminal would not show unchanged becomes a placeholder", arguments: invisible)
     func placeholder(text: String) {
         #expect(ShellWord(quoting: text, orElse: "KEY").text == "KEY")
     }

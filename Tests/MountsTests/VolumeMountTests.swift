@@ -7,16 +7,16 @@ import Testing
 
 private func name(_ text: String) -> FileName { FileName(literal: text) }
 
-/// Who mounts it: this program, or mount(8) by the line.
-private enum Way: CaseIterable { case performed, byLine }
+/// Whether this program performs the mount, or mount(8) runs the printed line.
+private enum MountMethod: CaseIterable { case performed, mountCommand }
 
-/// Mounts, lends the tree and unmounts.
+/// Performs mounts, passes the tree to `body`, and unmounts it.
 private func mounted<Result>(
-    _ mounts: [Mount], _ way: Way, on target: FilePath, _ body: (Directory) throws -> Result
+    _ mounts: [Mount], _ method: MountMethod, on target: FilePath, _ body: (Directory) throws -> Result
 ) throws -> Result {
-    switch way {
+    switch method {
     case .performed: try MountPerformer.perform(mounts, form: .joined, folder: "/", on: target)
-    case .byLine:
+    case .mountCommand:
         let line = try MountLine(mounts, form: .joined, target: target, performed: ["false"])
         try Command.run(line.words.map(\.text)).succeed()
     }
@@ -53,24 +53,26 @@ struct SubvolumeMountTests {
         try top.open(name("a")).makeDirectory(name("d"), mode: 0o700)
     }
 
-    @Test("A subvolume is mounted alone, really read-only or not", arguments: [true, false], Way.allCases)
-    private func mounts(readOnly: Bool, way: Way) throws {
+    @Test(
+        "A single subvolume is mounted, read-only or writable", arguments: [true, false], MountMethod.allCases
+    )
+    private func mounts(readOnly: Bool, method: MountMethod) throws {
         let a = system.path.appending("a")
         let id = try Directory(opening: a).subvolumeID()
         let mount = Mount.subvolume(device: device, id: id, readOnly: readOnly)
         #expect(try MountTable.read().users(below: a).isEmpty)
-        try mounted([mount], way, on: target) { tree in
+        try mounted([mount], method, on: target) { tree in
             #expect(try tree.names() == [name("d")])
             #expect(try tree.subvolumeID() == id)
             try expectReadOnly(tree, readOnly)
             let place = try target.resolved()
             #expect(try MountTable.read().users(below: a).map(\.target) == [place])
         }
-        // Read-only was the mount, not the file system.
+        // The mount was read-only, not the file system.
         _ = try Directory(opening: a).createFile(name("after"), mode: 0o600)
     }
 
-    @Test("A subvolume that is not there is told")
+    @Test("A missing subvolume is reported")
     func missing() throws {
         #expect(throws: MountPerformer.Failure.self) {
             try mounted(
@@ -98,11 +100,12 @@ struct ImageMountTests {
     }
 
     @Test(
-        "An image is mounted, and not touched where it is read-only", arguments: [true, false], Way.allCases)
-    private func mounts(readOnly: Bool, way: Way) throws {
+        "An image is mounted, and does not change if it is read-only", arguments: [true, false],
+        MountMethod.allCases)
+    private func mounts(readOnly: Bool, method: MountMethod) throws {
         let before = try File.contents(of: image)
         let mounts = [mount(readOnly: readOnly, readOnly ? ["noload"] : ["commit=20"])]
-        try mounted(mounts, way, on: target) { tree in
+        try mounted(mounts, method, on: target) { tree in
             #expect(try tree.names() == [name("lost+found")])
             try expectReadOnly(tree, readOnly)
         }
@@ -110,7 +113,7 @@ struct ImageMountTests {
         #expect(isSame == readOnly)
     }
 
-    @Test("Of several mounts none stays when one fails")
+    @Test("If one of several mounts fails, none stays")
     func several() throws {
         let other = try temporary.makeDirectory("other")
         let bind = Mount.bind(source: other, readOnly: true)
@@ -129,8 +132,8 @@ struct ImageMountTests {
         }
     }
 
-    @Test("An image that somebody may write to is not mounted writable once more", arguments: Way.allCases)
-    private func inUse(way: Way) throws {
+    @Test("An image that is mounted writable is not mounted writable again", arguments: MountMethod.allCases)
+    private func inUse(method: MountMethod) throws {
         let second = try temporary.makeDirectory("second")
         func refusal() throws -> FilePath?? {
             let failure = #expect(throws: MountPerformer.Failure.self) {
@@ -140,7 +143,7 @@ struct ImageMountTests {
             guard case .inUse(let target) = failure else { return nil }
             return .some(target)
         }
-        try mounted([mount(readOnly: false)], way, on: target) { _ in
+        try mounted([mount(readOnly: false)], method, on: target) { _ in
             let place = try target.resolved()
             #expect(try refusal() == .some(place))
         }
@@ -148,23 +151,23 @@ struct ImageMountTests {
             let device = try LoopDevice(of: image, readOnly: false)
             let detached = try DetachedMount(
                 type: "ext4", source: device.path, readOnly: false, options: [])
-            #expect(try refusal() == .some(nil), "nobody sees where")
+            #expect(try refusal() == .some(nil), "a detached mount has no mount point")
             let devices = try LoopTable.read().devices(of: image, onlyWriters: true)
             #expect(devices == [device.path])
             try detached.sync()
         }
-        // A child that another test is just starting may hold the detached mount for a moment: until it is gone the
-        // journal is not empty.
+        // A child process that another test starts may hold the detached mount for a moment. The journal is not empty
+        // before that mount is gone.
         while try !LoopTable.read().devices(of: image, onlyWriters: true).isEmpty {
             Process.sleep(milliseconds: 5)
         }
-        try mounted([mount(readOnly: true)], way, on: target) { _ in
-            try mounted([mount(readOnly: true)], way, on: second) { _ in }
+        try mounted([mount(readOnly: true)], method, on: target) { _ in
+            try mounted([mount(readOnly: true)], method, on: second) { _ in }
         }
-        try mounted([mount(readOnly: false)], way, on: second) { _ in }
+        try mounted([mount(readOnly: false)], method, on: second) { _ in }
     }
 
-    @Test("What was unmounted a moment ago is waited for")
+    @Test("A mount waits for an image that was unmounted a moment ago")
     func lateRelease() throws {
         let isHeld = Promise<Bool>()
         let late = try WorkerThread { [image] in

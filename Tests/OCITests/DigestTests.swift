@@ -6,7 +6,7 @@ import Testing
     static let hex256 = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"
     static let hex512 = String(repeating: "0123456789abcdef", count: 8)
 
-    @Test("A digest is read and written as it is", arguments: [("sha256", hex256), ("sha512", hex512)])
+    @Test("A digest is parsed and written unchanged", arguments: [("sha256", hex256), ("sha512", hex512)])
     func reads(algorithm: String, hex: String) throws {
         let digest = try Digest(parsing: "\(algorithm):\(hex)")
         #expect(digest.algorithm.rawValue == algorithm)
@@ -16,7 +16,7 @@ import Testing
     }
 
     @Test(
-        "What is no digest is refused",
+        "An invalid digest is rejected",
         arguments: [
             ("", .noAlgorithm("")),
             (hex256, .noAlgorithm(hex256)),
@@ -41,8 +41,8 @@ import Testing
         #expect(digest.hex == "070f171f272f373f474f575f676f777f878f979fa7afb7bfc7cfd7dfe7eff7ff")
     }
 
-    /// Made by hand: printf 'sha256:… sha256:…' | sha256sum.
-    @Test("Chain IDs are those that sha256sum gives")
+    /// Computed by hand: printf 'sha256:… sha256:…' | sha256sum.
+    @Test("Chain IDs match those of sha256sum")
     func chain() throws {
         let hexes = [
             "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb",
@@ -61,8 +61,8 @@ import Testing
         }
     }
 
-    /// Made by hand, as above: only the lowest is a diff ID, and so a sha512.
-    @Test("Chain IDs of sha512 diff IDs are sha256, above the lowest")
+    /// Computed by hand, as above. The lowest chain ID is the diff ID, and so a sha512.
+    @Test("Chain IDs of sha512 diff IDs are sha256, except the lowest")
     func chainOfSha512() throws {
         let lower = ChainID(of: DiffID(Digest(.sha512, of: Array("a".utf8))), on: nil)
         #expect(lower.digest == Digest(.sha512, of: Array("a".utf8)))

@@ -12,7 +12,7 @@ private let config = descriptor("application/vnd.oci.image.config.v1+json")
 
 @Suite("Documents") struct DocumentTests {
     @Test(
-        "An index is read",
+        "An index is parsed",
         arguments: [
             (#"{"schemaVersion": 2, "manifests": []}"#, 0),
             (#"{"manifests": null}"#, 0),
@@ -30,7 +30,7 @@ private let config = descriptor("application/vnd.oci.image.config.v1+json")
     }
 
     @Test(
-        "A document that is no index is refused, and told why",
+        "A document that is not an index is rejected with a reason",
         arguments: [
             ("{]", "not valid JSON"), ("[]", "wrong type"), ("7", "wrong type"),
             (#"{"manifests": 7}"#, "wrong type"),
@@ -67,7 +67,7 @@ private let config = descriptor("application/vnd.oci.image.config.v1+json")
     }
 
     @Test(
-        "A manifest is read, Docker's too",
+        "OCI and Docker manifests are parsed",
         arguments: [
             #"{"config": \#(config), "layers": [\#(descriptor(layerType))]}"#,
             #"""
@@ -84,7 +84,7 @@ private let config = descriptor("application/vnd.oci.image.config.v1+json")
     }
 
     @Test(
-        "A document that is no manifest is refused, and told why",
+        "A document that is not a manifest is rejected with a reason",
         arguments: [
             (#"{"config": \#(config)}"#, ".layers is missing"),
             (#"{"layers": []}"#, ".config is missing"),
@@ -100,7 +100,7 @@ private let config = descriptor("application/vnd.oci.image.config.v1+json")
         #expect(error?.description.contains(reason) == true, "\(error?.description ?? "")")
     }
 
-    @Test("Of a config what unpacking needs is read, the rest is kept")
+    @Test("The fields of a config that unpacking needs are parsed, and its execution settings are preserved")
     func readsConfig() throws {
         let text = #"""
             {"os": "linux", "architecture": "arm", "variant": "v6", "created": "2024-01-01T00:00:00Z",
@@ -123,7 +123,7 @@ private let config = descriptor("application/vnd.oci.image.config.v1+json")
     }
 
     @Test(
-        "History steps are attributed to layers only if as many made one as there are layers",
+        "History steps are attributed to layers only if as many steps made a layer as there are layers",
         arguments: [
             (2, [("a", false), ("b", true), ("c", false)], ["a", "c"]),
             (1, [("a", false), ("b", true), ("c", false)], nil), (3, [("a", false), ("c", false)], nil),
@@ -143,7 +143,7 @@ private let config = descriptor("application/vnd.oci.image.config.v1+json")
         }
     }
 
-    @Test("An empty list of layers or diff IDs may be null, as Go writes it, and must be there")
+    @Test("A list of layers or diff IDs is required, and may be null, as Go writes an empty one")
     func nullLists() throws {
         let manifest = try ImageManifest(parsing: Array(#"{"config": \#(config), "layers": null}"#.utf8))
         #expect(manifest.layers.isEmpty)
@@ -155,7 +155,7 @@ private let config = descriptor("application/vnd.oci.image.config.v1+json")
     }
 
     @Test(
-        "A config without usable layers is refused",
+        "A config without a valid list of layers is rejected",
         arguments: [
             (#"{"rootfs": {"type": "disks", "diff_ids": []}}"#, "'disks'"),
             (#"{"rootfs": {"diff_ids": []}}"#, ".rootfs.type is missing"),
@@ -168,7 +168,7 @@ private let config = descriptor("application/vnd.oci.image.config.v1+json")
     }
 
     @Test(
-        "A layout marker says version 1",
+        "A layout marker must have version 1.x",
         arguments: [
             (#"{"imageLayoutVersion": "1.0.0"}"#, true), (#"{"imageLayoutVersion": "1.1.0"}"#, true),
             (#"{"imageLayoutVersion": "2.0.0"}"#, false), (#"{"imageLayoutVersion": "10"}"#, false),
@@ -179,7 +179,7 @@ private let config = descriptor("application/vnd.oci.image.config.v1+json")
     }
 
     @Test(
-        "Attestations are told by annotation and by platform",
+        "Attestations are recognized by annotation and by platform",
         arguments: [
             (descriptor("x"), false),
             (descriptor("x", extra: #", "platform": {"os": "linux", "architecture": "amd64"}"#), false),

@@ -4,7 +4,7 @@ import Testing
 
 private let digest = "sha256:\(String(repeating: "ab", count: 32))"
 
-/// A config that is right but for what stands in it.
+/// A config that is valid except for its `config` object.
 private func config(_ execution: String) -> [UInt8] {
     Array(#"{"rootfs": {"type": "layers", "diff_ids": []}, "config": \#(execution)}"#.utf8)
 }
@@ -13,9 +13,9 @@ private func reason(_ bytes: [UInt8]) -> String? {
     #expect(throws: DocumentError.self) { try ImageIndex(parsing: bytes) }?.description
 }
 
-@Suite("The text of a document") struct JSONTextTests {
+@Suite("JSON text of documents") struct JSONTextTests {
     @Test(
-        "What is no JSON text is refused, and told why",
+        "Invalid JSON is rejected with a reason",
         arguments: [
             ("", "it is empty"), (" \n\t", "it is empty"),
             ([0xEF, 0xBB, 0xBF] + "{}", "it begins with a byte order mark"),
@@ -23,28 +23,29 @@ private func reason(_ bytes: [UInt8]) -> String? {
             (#"{"a": ""# + [0xED, 0xA0, 0x80] + #""}"#, "not valid UTF-8"),
             ([0xFF, 0xFE, 0x7B, 0, 0x7D, 0], "not valid UTF-8"),
             ([0x7B, 0, 0x7D, 0], "not valid JSON, at byte 1"),
-            ("{} {}", "something follows its end, at byte 3"), ("{}x", "something follows its end"),
-            ("{}" + [0], "something follows its end"),
+            ("{} {}", "unexpected data after the document, at byte 3"),
+            ("{}x", "unexpected data after the document"),
+            ("{}" + [0], "unexpected data after the document"),
             ("{", "it ends too early"), (#"{"manifests": ["#, "it ends too early"),
             (#"{"a": ""#, "it ends too early"), (#"{"a": "\"#, "it ends too early"),
             (#"{"a": "\""#, "it ends too early"),
             ("{'a': 1}", "not valid JSON"),
             (#"{"\x": 1}"#, "not valid JSON, at byte 1"),
             (#"{"a": NaN}"#, "not valid JSON"), (#"{"a" 1}"#, "not valid JSON"), (",", "not valid JSON"),
-            ("{} // that was it", "something follows its end"), ("/* */ {}", "not valid JSON"),
+            ("{} // that was it", "unexpected data after the document"), ("/* */ {}", "not valid JSON"),
         ] as [(Bytes, String)])
     func refuses(text: Bytes, expected: String) {
         let reason = reason(text.array)
         #expect(reason?.contains(expected) == true, "\(reason ?? "nothing")")
     }
 
-    @Test("A document may be 100 levels deep, and no deeper", arguments: ["[", #"{"a":"#])
+    @Test("A document may be 100 levels deep, but not deeper", arguments: ["[", #"{"a":"#])
     func depth(opening: String) throws {
         func nested(_ depth: Int) -> String {
             let closing = opening == "[" ? "]" : "}"
             return String(repeating: opening, count: depth) + "1" + String(repeating: closing, count: depth)
         }
-        // The config is one level itself.
+        // The config adds one level.
         #expect(try ImageConfig(parsing: config(nested(99))).execution != nil)
         for depth in [100, 100_000] {
             #expect(throws: DocumentError("nested too deeply: more than 100 levels")) {
@@ -56,14 +57,14 @@ private func reason(_ bytes: [UInt8]) -> String? {
         }
     }
 
-    @Test("A document with a key twice in one object is refused: readers would differ")
+    @Test("A document with a duplicate key in an object is rejected, because readers disagree on it")
     func duplicateKeys() throws {
         let twice = [
             #"{"manifests": [], "manifests": []}"#,
             #"{"manifests": [{"digest": "\#(digest)", "size": 1, "digest": "\#(digest)"}]}"#,
             #"{"manifests": [], "m\u0061nifests" : []}"#, #"{"a": {"b": [1, {"c": 1, "c": 2}]}}"#,
         ]
-        for text in twice { #expect(reason(Array(text.utf8))?.contains("is there twice") == true, "\(text)") }
+        for text in twice { #expect(reason(Array(text.utf8))?.contains("occurs twice") == true, "\(text)") }
         let once =
             #"{"a": {"a": "a"}, "b": [{"a": "a"}, {"a": "a"}], "c": ["a", "a"], "\"a\"": "b:", "\\": 1}"#
         #expect(try ImageIndex(parsing: Array(once.utf8)).manifests.isEmpty)
@@ -76,9 +77,9 @@ private func reason(_ bytes: [UInt8]) -> String? {
     private static let description =
         #"{"mediaType": "application/vnd.oci.image.config.v1+json", "digest": "\#(digest)", "size": 7}"#
 
-    /// Of Go's encoding/json: ASCII letters, U+017F for s and U+212A for k.
+    /// The folding of Go's encoding/json: ASCII letters, U+017F for s and U+212A for k.
     @Test(
-        "Two keys of a document that differ in case are the same key twice",
+        "Two known keys that differ only in case are duplicates",
         arguments: [
             #"{"manifests": [], "Manifests": []}"#, #"{"Manifests": [], "MANIFESTS": []}"#,
             #"{"manifests": [], "manife\u017fts": []}"#, #"{"manifests": [], "manifeſts": []}"#,
@@ -89,10 +90,10 @@ private func reason(_ bytes: [UInt8]) -> String? {
     func sameKeys(text: String) {
         let reason = reason(Array(text.utf8))
         #expect(
-            reason?.contains("is there twice, regardless of case, at byte") == true, "\(reason ?? "nothing")")
+            reason?.contains("occurs twice, ignoring case, at byte") == true, "\(reason ?? "nothing")")
     }
 
-    @Test("A layer list under two keys is refused: Go reads the last one")
+    @Test("A layer list under two spellings of its key is rejected, because Go reads the last one")
     func twoLayerLists() {
         let text = #"{"config": \#(Self.description), "layers": [], "Layers": [\#(Self.layer)]}"#
         #expect(throws: DocumentError.self) { try ImageManifest(parsing: Array(text.utf8)) }
@@ -107,7 +108,7 @@ private func reason(_ bytes: [UInt8]) -> String? {
         #expect(throws: DocumentError.self) { try LayoutMarker(parsing: Array(marker.utf8)) }
     }
 
-    @Test("A known key in another case is read, as Go's readers do")
+    @Test("A known key is read in any case, as in Go")
     func otherCase() throws {
         let index = try ImageIndex(
             parsing: Array(
@@ -144,7 +145,7 @@ private func reason(_ bytes: [UInt8]) -> String? {
         #expect(marker.imageLayoutVersion == "1.0.0")
     }
 
-    @Test("The keys that make an index of a manifest are found in any case")
+    @Test("A document that is an index and a manifest is rejected in any case of its keys")
     func bothInAnyCase() {
         #expect(reason(Array(#"{"manifests": [], "LAYERS": []}"#.utf8))?.contains("at the same time") == true)
         let text = #"{"config": \#(Self.description), "layers": [], "Manifests": []}"#
@@ -160,15 +161,15 @@ private func reason(_ bytes: [UInt8]) -> String? {
         #expect(try ImageIndex(parsing: Array(text.utf8)).manifests.isEmpty)
     }
 
-    @Test("A document of too many values is refused, one of long values is read")
+    @Test("A document with too many values is rejected, one with long values is parsed")
     func values() throws {
         let limit = 1 << 18
         func list(_ count: Int) -> [UInt8] {
             Array((#"{"manifests": [], "x": [0"# + String(repeating: ",0", count: count - 1) + "]}").utf8)
         }
-        // Around the zeros: the object, two keys, two arrays.
+        // In addition to the zeros: the object, two keys, two arrays.
         #expect(try ImageIndex(parsing: list(limit - 5)).manifests.isEmpty)
-        #expect(reason(list(limit - 4)) == "more than 262144 keys and values, and no more are read")
+        #expect(reason(list(limit - 4)) == "more than 262144 keys and values, which is the limit")
         let long = config(#"{"a": "\#(String(repeating: #"\u00e9"#, count: 100_000))"}"#)
         #expect(
             try ImageConfig(parsing: long).execution

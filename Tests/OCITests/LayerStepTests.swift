@@ -2,7 +2,7 @@ import OCI
 import TestSupport
 import Testing
 
-@Suite("The plan") struct LayerStepTests {
+@Suite("The plan of layer steps") struct LayerStepTests {
     private func plan(layers: [MediaType], diffIDs: Int) throws -> [LayerStep] {
         func digest(_ number: Int) -> Digest { sha256(of: [UInt8(truncatingIfNeeded: number)]) }
         func json(_ type: String, _ number: Int) -> String {
@@ -16,7 +16,7 @@ import Testing
             ImageConfig(parsing: Array(#"{"rootfs": {"type": "layers", "diff_ids": [\#(ids)]}}"#.utf8)))
     }
 
-    @Test("Each step stands on the one before")
+    @Test("Each step has the chain ID of the step before as its parent")
     func steps() throws {
         let types = [Packing.gzip, .zstd, .none].map(\.mediaType)
         let steps = try plan(layers: types, diffIDs: 3)
@@ -30,7 +30,7 @@ import Testing
     }
 
     /// The digest of Docker's empty layer, uncompressed.
-    @Test("An image without layers is one with the empty layer")
+    @Test("An image without layers has one step for the empty layer")
     func noLayers() throws {
         let steps = try plan(layers: [], diffIDs: 0)
         let empty = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
@@ -41,7 +41,7 @@ import Testing
     }
 
     @Test(
-        "Every layer type of OCI and Docker is one",
+        "Every layer media type of OCI and Docker is accepted",
         arguments: [
             "application/vnd.oci.image.layer.v1.tar", "application/vnd.oci.image.layer.v1.tar+gzip",
             "application/vnd.oci.image.layer.v1.tar+zstd",
@@ -55,7 +55,7 @@ import Testing
     }
 
     @Test(
-        "An image that cannot be unpacked is refused at the plan",
+        "An image that cannot be unpacked is rejected when it is planned",
         arguments: [
             ([Packing.gzip.mediaType], 2, "the manifest has 1 layers, the config 2 diff IDs"),
             (

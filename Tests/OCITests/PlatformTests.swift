@@ -3,7 +3,7 @@ import Testing
 
 @Suite("Platforms") struct PlatformTests {
     @Test(
-        "A platform is normalised as containerd does",
+        "A platform is normalized as in containerd",
         arguments: [
             ("linux/amd64", "linux/amd64"), ("Linux/AMD64", "linux/amd64"), ("linux/x86_64", "linux/amd64"),
             ("linux/x86-64", "linux/amd64"), ("linux/amd64/v1", "linux/amd64"),
@@ -16,7 +16,7 @@ import Testing
             ("linux/armhf", "linux/arm/v7"),
             ("linux/i386", "linux/386"), ("linux/i686", "linux/386"), ("linux/riscv64", "linux/riscv64"),
             ("windows/amd64", "windows/amd64"),
-            // As containerd writes the version and the features of an operating system.
+            // The version and features of an operating system, in containerd's notation.
             ("windows(10.0.17763+win32k)/amd64", "windows(10.0.17763+win32k)/amd64"),
             ("linux(+b+a+b)/x86_64", "linux(+a+b)/amd64"), ("linux(5.10)/arm", "linux(5.10)/arm/v7"),
             ("linux(1%2F2+a%28b)/arm64", "linux(1%2F2+a%28b)/arm64"), ("any/any", "any/any"),
@@ -28,7 +28,7 @@ import Testing
     }
 
     @Test(
-        "What is no platform is refused",
+        "An invalid platform is rejected",
         arguments: [
             "", "linux", "linux/", "/amd64", "linux//v8", "a/b/c/d", "a/b/", "linux()/amd64",
             "linux(+)/amd64",
@@ -40,12 +40,12 @@ import Testing
     }
 
     @Test(
-        "Of the levels of an architecture the highest that is wanted fits best, then those below it",
+        "The best match is the requested architecture level, then the levels below it",
         arguments: [
             ("linux/amd64/v3", ["linux/amd64/v3", "linux/amd64/v2", "linux/amd64"]),
             ("linux/amd64/v2", ["linux/amd64/v2", "linux/amd64/v1"]),
             ("linux/amd64/v5", ["linux/amd64/v4", "linux/amd64/v3", "linux/amd64/v2", "linux/amd64"]),
-            // Without a variant nothing is said against any.
+            // Without a variant, any variant matches.
             ("linux/amd64", ["linux/amd64", "linux/amd64/v2", "linux/amd64/v3", "linux/amd64/v4"]),
             ("linux/arm/v8", ["linux/arm/v8", "linux/arm/v7", "linux/arm/v6", "linux/arm/v5"]),
             ("linux/arm", ["linux/arm/v7", "linux/arm/v6", "linux/arm/v5"]),
@@ -60,7 +60,7 @@ import Testing
         let fitting = try Self.all.shuffled().map(Platform.init(parsing:)).compactMap { candidate in
             wanted.distance(to: candidate, mayExceed: true).map { (candidate, $0) }
         }
-        // What is no known level comes last, where anything goes.
+        // An unknown level comes last if any level matches.
         let known = fitting.filter { $0.0.variant != "fast" || wanted.variant == "fast" }
         #expect(known.sorted { $0.1 < $1.1 }.map(\.0) == expected)
     }
@@ -72,7 +72,7 @@ import Testing
     ]
 
     @Test(
-        "A machine takes nothing above its level",
+        "A machine matches no level above its own",
         arguments: [("linux/amd64", 1), ("linux/amd64/v3", 3), ("linux/riscv64", 1), ("linux/arm64", 1)])
     func machine(machine: String, expected: Int) throws {
         let machine = try Platform(parsing: machine)
@@ -83,7 +83,7 @@ import Testing
     }
 
     @Test(
-        "Each feature of the operating system is mandatory, and the version is one that was asked for",
+        "Each OS feature is mandatory, and the OS version must be the requested one",
         arguments: [
             ("linux/amd64", ["linux/amd64", "linux(5.10)/amd64", "any/any"]),
             ("linux(+erofs)/amd64", ["linux(+erofs)/amd64", "linux/amd64", "linux(5.10)/amd64", "any/any"]),
@@ -113,7 +113,7 @@ import Testing
     }
 
     @Test(
-        "What one document does not say of a platform, the other does",
+        "Missing parts of a platform are taken from the other document",
         arguments: [
             ("any/any", "linux/arm/v6", "linux/arm/v6"), ("linux/any", "windows/arm/v6", "linux/arm/v6"),
             ("any/amd64", "linux/arm", "linux/amd64"), ("linux/amd64/v3", "any/any", "linux/amd64/v3"),
@@ -124,14 +124,14 @@ import Testing
         #expect(platform.description == expected)
     }
 
-    @Test("The host is a Linux whose architecture is known")
+    @Test("The host platform is Linux with a known architecture")
     func host() {
         #expect(Platform.host.os == "linux")
         #expect(Platform.host.architecture != "unsupported")
         #expect(!Platform.host.isUnknown)
     }
 
-    @Test("What a document says of a platform can be written and read again, or is refused")
+    @Test("A platform of a document can be written and parsed again, or is rejected")
     func roundTrip() throws {
         func config(_ os: String, _ architecture: String) throws -> Platform {
             let text = """
@@ -151,6 +151,6 @@ import Testing
             #expect(throws: DocumentError.self) { try config(os, "amd64") }
         }
         let error = #expect(throws: DocumentError.self) { try config("linux/amd64", "v2") }
-        #expect(error?.description == ".os: 'linux/amd64' is no part of a platform")
+        #expect(error?.description == ".os: 'linux/amd64' is not a valid part of a platform")
     }
 }

@@ -2,7 +2,7 @@ import Foundation
 import OCI
 import Testing
 
-@Suite("Configs for runtimes") struct RuntimeConfigTests {
+@Suite("Runtime configs") struct RuntimeConfigTests {
     private static let passwd = Array(
         """
         root:x:0:0:root:/root:/bin/sh
@@ -23,13 +23,13 @@ import Testing
             .utf8)
 
     @Test(
-        "A user is found in the image's own accounts",
+        "A user is resolved with the image's own accounts",
         arguments: [
             ("", 0, 0, []), ("root", 0, 0, [10]), ("0", 0, 0, [10]), ("app", 1000, 100, [10]),
             ("1000", 1000, 100, [10]), ("app:", 1000, 100, [10]), ("app:audio", 1000, 29, []),
             ("app:7", 1000, 7, []), ("5000", 5000, 0, []), ("5000:6000", 5000, 6000, []),
             ("5000:wheel", 5000, 10, []),
-            // Numbers are numbers, whatever the accounts call so.
+            // Digits are ids, even if an account has that name.
             ("4711", 4711, 0, []), ("app:29", 1000, 29, []), ("01000", 1000, 100, [10]),
             ("1001", 1001, 100, []),
             ("0000", 0, 0, [10]), ("2000", 2000, 0, []), ("2001", 2001, 0, []), ("2003", 2003, 100, []),
@@ -37,13 +37,13 @@ import Testing
         ] as [(String, UInt32, UInt32, [UInt32])])
     func users(text: String, uid: UInt32, gid: UInt32, groups: [UInt32]) throws {
         let user = try ContainerUser(text, passwd: Self.passwd, group: Self.group)
-        // root is named by an empty text too, and then has its groups.
+        // An empty text also means root, and then root's groups apply.
         let expected = text.isEmpty ? [10] : groups
         #expect(user.uid == uid && user.gid == gid && user.additionalGroups == expected)
     }
 
     @Test(
-        "A user or a group that the image does not have is refused by name",
+        "An unknown or invalid user or group is rejected",
         arguments: [
             "nobody", "app:nobody", "-1", "99999999999", "app:-1", "4294967295", "2147483648", "+5",
             "short", "long", "noid", "broken", "\u{E9}", "app:bad", "nogroup", "2002", "app:4294967295",
@@ -55,8 +55,8 @@ import Testing
         }
     }
 
-    /// A line of passwd(5) that makes a name of a number must not make root of it.
-    @Test("A numeric user is the one of that number, whatever an account is called")
+    /// A passwd(5) line whose account name is a number must not turn that id into root.
+    @Test("A numeric user is an id, even if an account has that name")
     func numericNames() throws {
         let passwd = Array("1000:x:0:0::/:\nx:x:1000:50::/:\n".utf8)
         let user = try ContainerUser("1000", passwd: passwd, group: Array("1000:x:0:\n50:x:0:1000,x\n".utf8))
@@ -65,7 +65,7 @@ import Testing
         #expect(group.uid == 1000 && group.gid == 1000 && group.additionalGroups == [])
     }
 
-    @Test("A malformed group ID is no group 0")
+    @Test("A malformed group ID does not become group 0")
     func malformedGroups() {
         #expect(throws: ContainerUser.Failure.malformedGroup(ofUser: "nogroup")) {
             try ContainerUser("nogroup", passwd: Self.passwd, group: Self.group)
@@ -85,7 +85,7 @@ import Testing
     }
 
     @Test(
-        "The command is the entrypoint with the arguments behind it",
+        "The command is the entrypoint followed by the arguments",
         arguments: [
             (#"{"Entrypoint": ["/e", "x"], "Cmd": ["a b"]}"#, ["/e", "x", "a b"]),
             (#"{"Entrypoint": ["/e"], "Cmd": null}"#, ["/e"]), (#"{"Cmd": ["c"]}"#, ["c"]), ("{}", ["sh"]),
@@ -94,7 +94,7 @@ import Testing
         #expect(try document(config)["process"]?["args"]?.texts == arguments)
     }
 
-    @Test("What the image says of its process stands in the config (image spec, conversion.md)")
+    @Test("Process settings of the image are converted to the runtime config (image spec, conversion.md)")
     func process() throws {
         let config = try document(
             """
@@ -109,7 +109,7 @@ import Testing
         #expect(config["root"] == ["path": "rootfs", "readonly": true])
         let annotations = try #require(config["annotations"])
         #expect(annotations["org.opencontainers.image.os"] == "mine")
-        // As the config has it: a converter does not normalise.
+        // As written in the config: conversion does not normalize.
         #expect(annotations["org.opencontainers.image.architecture"] == "aarch64")
         #expect(annotations["org.opencontainers.image.variant"] == nil)
         #expect(annotations["org.opencontainers.image.os.version"] == "1.2")
@@ -122,7 +122,7 @@ import Testing
     }
 
     @Test(
-        "A label that a runtime acts on becomes an annotation only where all do",
+        "A label that a runtime acts on becomes an annotation only with 'all'",
         arguments: [
             ("org.systemd.property.ExecStopPost", true), ("org.criu.config", true), ("bundle", true),
             ("run.oci.handler", true), ("run.oci.hooks.stdout", true), ("krun.ram_mib", true),
@@ -134,7 +134,7 @@ import Testing
             ("cdi.k8s.io/nvidia", true), ("nvidia.cdi.k8s.io/x", true), ("k8s.io/x", true),
             ("cpu-quota.crio.io", true),
             ("seccomp-profile.kubernetes.cri-o.io/POD", true), ("devices.noderesource.nri.io/a", true),
-            // As a runtime that is written in C has it, or that compares bytes.
+            // Names as seen by a runtime that is written in C or compares bytes.
             ("bundle\u{0}x", true), ("run.oci.\u{301}x", true), ("\u{0}x", true), ("", true),
             ("maintainer", false), ("org.opencontainers.image.title", false),
             ("com.docker.compose.project", false),
@@ -159,7 +159,7 @@ import Testing
         #expect(names == (steers ? [name] : []))
     }
 
-    @Test("An annotation of a field that the image does not have is not there")
+    @Test("A missing field of the image produces no annotation")
     func absentFields() throws {
         let text = #"{"os": "", "rootfs": {"type": "layers", "diff_ids": []}}"#
         let config = RuntimeConfig.document(
@@ -168,7 +168,7 @@ import Testing
         #expect(config["annotations"] == [:])
     }
 
-    @Test("Entries of Env that runc refuses are left out, and named")
+    @Test("Entries of Env that runc rejects are omitted and reported")
     func environment() throws {
         let config =
             #"{"Env": ["A=1", "NOVALUE", "=x", "B=", "N=a\u0000b", "", "PATH=\u0301/x", "C=\u0301=d"]}"#
@@ -179,7 +179,7 @@ import Testing
         #expect(omitted == ["NOVALUE", "=x", "N=a\0b", ""])
     }
 
-    @Test("An annotation is text, whatever type the image has given it")
+    @Test("Only strings of the image become annotations")
     func annotationTypes() throws {
         let config = try document(#"{"StopSignal": {"a": 1}, "Labels": {"a": 1, "b": null, "c": ["d"]}}"#)
         let annotations = try #require(config["annotations"]?.members)

@@ -9,12 +9,13 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Limits of HTTP/2 connections: a peer that sends many frames neither loses its connection nor takes the server's memory.
+/// Limits of HTTP/2 connections: a peer that sends many frames neither loses its connection nor exhausts the server's
+/// memory.
 @Suite("Connections", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
 struct ConnectionTests {
     private typealias Frame = HTTP2Peer.Frame
 
-    /// swift-nio-http2 ends a connection after 200 in 30 s.
+    /// More than the 200 in 30 s after which swift-nio-http2 ends a connection.
     private static let manyFrames: UInt64 = 2000
 
     @Test("The server answers every PING of a connection")
@@ -25,7 +26,7 @@ struct ConnectionTests {
         try Self.exchangePings(with: peer)
     }
 
-    @Test("The server answers a PING that comes in pieces, between other frames")
+    @Test("The server answers a PING that arrives in pieces between other frames")
     func pieces() throws {
         let server = try RunningServer()
         let peer = try HTTP2Peer(connectingTo: server.socket)
@@ -47,7 +48,7 @@ struct ConnectionTests {
         #expect(answers == [1, 2, 3])
     }
 
-    @Test("The first frame of the server is SETTINGS, whatever comes first")
+    @Test("The server's first frame is SETTINGS, whatever the client sends first")
     func preface() throws {
         let server = try RunningServer()
         let peer = try HTTP2Peer(connectingTo: server.socket)
@@ -70,7 +71,7 @@ struct ConnectionTests {
     }
 
     @Test(
-        "A connection that is ended for a flood names the newest call as processed",
+        "A connection that is closed for a flood names the newest call as processed",
         arguments: [Frame.settings, Frame.priority(of: 9)])
     func lastStream(flood: HTTP2Peer.Frame) async throws {
         let server = try RunningServer()
@@ -95,7 +96,7 @@ struct ConnectionTests {
             "/containerd.services.snapshots.v1.Snapshots/Prepare", try request.serializedBytes(), on: stream)
     }
 
-    @Test("Corrupt frames end no other connection than their own", .timeLimit(.minutes(5)))
+    @Test("Corrupt frames end only their own connection", .timeLimit(.minutes(5)))
     func corruptFrames() async throws {
         let server = try RunningServer()
         try await server.connected { client in
@@ -108,7 +109,7 @@ struct ConnectionTests {
                     let index = Int.random(in: 0..<bytes.count, using: &random)
                     bytes[index] = UInt8.random(in: 0...255, using: &random)
                 }
-                // The server may have ended it already.
+                // The server may have closed the connection already.
                 try? peer.send(bytes)
                 if round % 30 == 0 { _ = try await client.list() }
             }
@@ -167,7 +168,8 @@ struct ConnectionTests {
     )
     func cancellations() async throws {
         let server = try RunningServer()
-        // A containerd that takes connections and answers nothing: calls of the diff service last until they are cancelled.
+        // This containerd accepts connections and answers nothing: calls of the diff service last until they are
+        // cancelled.
         let containerd = try HTTP2Peer.listening(at: server.containerd)
         defer { close(containerd) }
         let target = try server.scratch.makeDirectory("target")
@@ -179,7 +181,7 @@ struct ConnectionTests {
             let calls = (1...500).map { _ in
                 Task { _ = try await diffs.apply(Self.blob, onto: target) }
             }
-            // They have been sent when calls that were made later have been answered.
+            // When later calls have been answered, the server has received these.
             for _ in 1...20 { _ = try await snapshots.stat("a") }
             let other = Task {
                 for number in 1...100 {
@@ -197,7 +199,8 @@ struct ConnectionTests {
     }
 
     @Test(
-        "A client that cancels calls in a loop is slowed down, and takes no memory", .timeLimit(.minutes(1))
+        "A client that cancels calls in a loop is slowed down, and does not use up memory",
+        .timeLimit(.minutes(1))
     )
     func resetFlood() async throws {
         let server = try RunningServer()
@@ -224,7 +227,7 @@ struct ConnectionTests {
         }
         #expect(.now - start > .seconds(1))
         #expect(try server.residentPeak() < before + 50_000)
-        // A connection of its own is as fast as ever.
+        // Another connection is not slowed down.
         try await server.connected { _ = try await $0.stat("a") }
     }
 

@@ -3,21 +3,20 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// With the real ones: Debian's own containerd and a later one, their own snapshotter beside ours.
+/// Tests with real containerds, Debian's and a later one, and their overlayfs snapshotter beside this one.
 @Suite("containerd", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
 struct ContainerdTests {
     typealias Release = ContainerdDaemon.Release
 
-    @Test("Every containerd can be tried here", arguments: Release.allCases)
+    @Test("Every containerd is available", arguments: Release.allCases)
     func present(release: Release) throws {
         if !Release.present.contains(release) { try Test.cancel("there is no \(release) containerd here") }
     }
 
-    @Test("An image is imported, looked at, run and removed, and nothing stays", arguments: Release.present)
+    @Test("An image is imported, inspected, run and removed, and nothing remains", arguments: Release.present)
     func life(release: Release) throws {
         let node = try Node(release)
         let image = try SharedImage(in: node.server.scratch.path, of: node.server)
-        // What the image was made from goes.
         try node.load(image.archive)
         let top = image.chains[2]
         #expect(try node.names() == Set(image.chains))
@@ -35,18 +34,18 @@ struct ContainerdTests {
         _ = try node.snapshots("commit", "theirs", "mine")
         _ = try node.snapshots("rm", "theirs")
 
-        // runc has one list of containers for all containerds.
-        let said = try node.containerd.ctr(
+        // All containerds share runc's list of containers.
+        let output = try node.containerd.ctr(
             "run", "--rm", "--snapshotter", "unpack", SharedImage.name, "life-\(release)", "/bin/sh", "-c",
             "cat /data/one; id -u; echo more >/data/one; ls /gone")
-        #expect(said == "changed\n0\nnew\n")
+        #expect(output == "changed\n0\nnew\n")
 
         try node.removeImages()
         #expect(try eventually { try node.server.names().isEmpty })
         #expect(try eventually { try node.server.directories().isEmpty })
     }
 
-    @Test("The tree is the one that containerd's own snapshotter and differ make", arguments: Release.present)
+    @Test("The tree equals that of containerd's own snapshotter and differ", arguments: Release.present)
     func tree(release: Release) throws {
         let node = try Node(release)
         let image = try SharedImage(in: node.server.scratch.path, of: node.server)
@@ -57,8 +56,9 @@ struct ContainerdTests {
         }
     }
 
-    /// Without what containerd's differ leaves to chance: the root, which it never takes from a layer, times of directories,
-    /// which are those of the unpacking where a later layer adds something, and times before 1970, of which it knows none.
+    /// Removes what containerd's differ does not define: the metadata of the root, which it never takes from a layer;
+    /// the times of directories to which a later layer adds something, which are those of the unpacking; and times
+    /// before 1970, which it does not support.
     private static func comparable(_ tree: TreeDump) -> [String] {
         tree.text.split(separator: "\n").compactMap { line in
             let fields = line.split(separator: " ")
@@ -68,12 +68,12 @@ struct ContainerdTests {
     }
 
     @Test(
-        "Layers are read as files where the content store can be seen",
-        .enabled(if: Release.present.contains(.later), "needs a containerd that knows differs as plugins"))
+        "Layers are read as files if the content store is accessible",
+        .enabled(if: Release.present.contains(.later), "needs a containerd with differ plugins"))
     func files() throws {
         let place = try TemporaryDirectory(in: "/dev/shm")
         let content = place.path.appending("content")
-        // Where there is no containerd to be asked.
+        // No containerd listens there.
         let node = try Node(.later, ["--content", content.string, "--containerd", "/nowhere"])
         let image = try SharedImage(in: node.server.scratch.path, of: node.server)
         try FileManager.default.createSymbolicLink(
@@ -99,12 +99,12 @@ struct ContainerdTests {
             "-n", "two", "snapshots", "--snapshotter", "unpack", "view", "look", image.chains[2])
     }
 
-    @Test("containerd publishes what happens to snapshots", arguments: Release.present)
+    @Test("containerd publishes snapshot events", arguments: Release.present)
     func events(release: Release) throws {
         let node = try Node(release)
         let events = try node.containerd.startCtr(["events"])
         defer { events.kill() }
-        // It hears what happens from then on that containerd knows of it.
+        // Events from before the subscription are not delivered.
         var count = 0
         let isListening = try eventually {
             count += 1
@@ -130,9 +130,9 @@ struct ContainerdTests {
         }
     }
 
-    /// The `ctr` of a containerd before 2.0 does not tell which chain a layer is, as its CRI plugin does.
+    /// Before 2.0, `ctr` does not name the chain of a layer when it prepares a snapshot, unlike the CRI plugin.
     @Test(
-        "What a plain unpack has is not unpacked again, and stays whoever lets go of it",
+        "An image that `unpack IMAGE` has unpacked is not unpacked again, and stays until both sides remove it",
         .enabled(if: Release.present.contains(.later) && Registry.isHere, "needs containerd 2, a registry"))
     func warm() throws {
         let node = try Node(.later)
@@ -141,7 +141,7 @@ struct ContainerdTests {
         let registry = try Registry()
         try registry.push(image.layout)
         try node.pull(registry)
-        // Each layer under its own name: nothing was prepared or applied.
+        // Each layer keeps its own name: containerd has neither prepared nor applied any.
         #expect(try node.server.names() == image.chains)
         let content = try node.containerd.ctr("content", "ls", "-q")
         #expect(!image.blobs.contains { content.contains($0) })
@@ -171,8 +171,8 @@ struct ContainerdTests {
     }
 
     @Test(
-        "A layer is made from what a container has changed, and the same twice",
-        .enabled(if: Release.present.contains(.later), "needs a containerd that knows differs as plugins"))
+        "The layer of a container's changes is correct and reproducible",
+        .enabled(if: Release.present.contains(.later), "needs a containerd with differ plugins"))
     func diff() throws {
         let node = try Node(.later)
         let image = try SharedImage(in: node.server.scratch.path, of: node.server)

@@ -5,7 +5,7 @@ import Serving
 import TestSupport
 import Testing
 
-/// `ControlFrameHandler` on random frames, in random pieces.
+/// Tests `ControlFrameHandler` with random frames in random pieces.
 @Suite("Control frames")
 struct ControlFrameTests {
     private typealias Frame = HTTP2Peer.Frame
@@ -13,7 +13,7 @@ struct ControlFrameTests {
     private static let rounds =
         ProcessInfo.processInfo.environment["UNPACK_ROUNDS"].flatMap(UInt64.init) ?? 500
 
-    @Test("PINGs are answered in order, and all other bytes go on as they came, however they are cut")
+    @Test("PINGs are answered in order and all other bytes are passed on, however the input is split")
     func cutFrames() throws {
         for seed in 0..<Self.rounds {
             var random = SplitMix64(state: seed)
@@ -28,7 +28,7 @@ struct ControlFrameTests {
         }
     }
 
-    @Test("Of corrupt frames no byte is lost and none comes twice, however they are cut")
+    @Test("No byte of corrupt frames is lost or duplicated, however the input is split")
     func corruptFrames() throws {
         for seed in 0..<Self.rounds {
             var random = SplitMix64(state: seed)
@@ -47,7 +47,7 @@ struct ControlFrameTests {
             let (passedOn, answers) = (try whole.passedOn(), try whole.answers())
             try #require(try pieces.passedOn() == passedOn, "seed \(seed)")
             try #require(try pieces.answers() == answers, "seed \(seed)")
-            // What is kept back is the start of a frame: fewer bytes than a PING has.
+            // The handler may hold back the beginning of a frame: fewer bytes than a PING frame has.
             let pings = 17 * answers.count
             try #require((0..<17).contains(bytes.count - passedOn.count - pings), "seed \(seed)")
             var rest = bytes[...]
@@ -69,7 +69,7 @@ struct ControlFrameTests {
         #expect(try connection.answers().isEmpty)
     }
 
-    @Test("Beyond 1,000 unread answers PINGs go on to the limit of swift-nio-http2")
+    @Test("PINGs beyond 1,000 unread answers are passed on to swift-nio-http2 and its limit")
     func unreadAnswers() throws {
         let connection = Connection()
         connection.holdsWrites = true
@@ -94,7 +94,7 @@ struct ControlFrameTests {
         #expect(try connection.answers().count == 20_001)
     }
 
-    @Test("Content of an answer that looks like a GOAWAY frame stays as it is")
+    @Test("A payload that looks like a GOAWAY frame is not changed")
     func contentLikeFrames() throws {
         let connection = Connection()
         let content = Frame(kind: Frame.Kind.goAway, payload: [0, 0, 0, 0, 0, 0, 0, 0]).bytes
@@ -104,7 +104,7 @@ struct ControlFrameTests {
     }
 }
 
-/// What a client sends, and what is to become of it.
+/// The bytes that a client sends, and the expected output of the handler.
 private struct Conversation {
     private typealias Frame = HTTP2Peer.Frame
 
@@ -123,12 +123,12 @@ private struct Conversation {
             switch Int.random(in: 0..<8, using: &random) {
             case 0, 1, 2: conversation.addPing(number)
             case 3:
-                // Content that looks like frames.
+                // A payload that looks like frames.
                 let content = Frame.ping(number).bytes + Frame.reset(stream).bytes
                 conversation.add(Frame(kind: Frame.Kind.data, stream: stream, payload: content))
             case 4: conversation.add(.answer(to: number))
             case 5: conversation.add(Frame(kind: Frame.Kind.ping, payload: [1, 2, 3]))
-            // No stream is registered: an RST_STREAM frame is an error of the connection.
+            // No stream is registered: the RST_STREAM frame is a connection error.
             case 6: conversation.add(.reset(stream))
             default:
                 // A PING between the frames of a field block.
@@ -152,7 +152,7 @@ private struct Conversation {
     }
 }
 
-/// A connection of a server that has only this handler.
+/// A server's connection whose pipeline has only this handler.
 private final class Connection {
     private let channel: EmbeddedChannel
     private let holder = WriteHolder()
@@ -167,13 +167,13 @@ private final class Connection {
 
     deinit { _ = try? channel.finish(acceptAlreadyClosed: true) }
 
-    /// Whether the socket takes nothing.
+    /// Whether the socket accepts no bytes.
     var holdsWrites: Bool {
         get { holder.isHolding }
         set { holder.isHolding = newValue }
     }
 
-    /// Whether a demand for more bytes reaches the socket.
+    /// Whether a read request reaches the socket.
     var reads: Bool {
         let before = holder.reads
         channel.read()
@@ -205,7 +205,7 @@ private final class Connection {
         return bytes
     }
 
-    /// Each write of this side after its SETTINGS frame.
+    /// The writes of this side after its SETTINGS frame.
     func answers() throws -> [[UInt8]] {
         var writes = [[UInt8]]()
         while let data = try channel.readOutbound(as: IOData.self) {
@@ -218,7 +218,7 @@ private final class Connection {
     func sent() throws -> [UInt8] { try answers().flatMap(\.self) }
 }
 
-/// Stands for a socket: one whose peer reads nothing, if it holds.
+/// Takes the place of the socket. While it holds, it behaves as if the peer read nothing.
 private final class WriteHolder: ChannelOutboundHandler {
     typealias OutboundIn = IOData
 

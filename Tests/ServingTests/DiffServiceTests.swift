@@ -12,12 +12,12 @@ import Testing
 
 typealias Diffs = Containerd_Services_Diff_V1_Diff.Client<HTTP2ClientTransport.Posix>
 
-/// Calls of the diff service, with a containerd behind it that is there, hangs, goes, or is not there.
+/// Tests the diff service with a containerd that is running, suspended, killed or missing.
 @Suite("The diff service", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
 struct DiffServiceTests {
     private static let release = ContainerdDaemon.Release.present.last ?? .installed
 
-    @Test("Snapshots are served however many layers wait for a containerd that hangs")
+    @Test("Snapshots are served while many layers wait for a suspended containerd")
     func hanging() async throws {
         let node = try Node(Self.release)
         let blob = try node.ingest(Self.layer)
@@ -50,7 +50,7 @@ struct DiffServiceTests {
         for target in targets { #expect(try Self.names(in: target) == ["data", "file"]) }
     }
 
-    @Test("A stop lets a layer be made for which containerd takes its time")
+    @Test("A stop waits for a layer that a slow containerd delays")
     func stopped() async throws {
         let node = try Node(Self.release)
         let folder = try node.server.scratch.makeDirectory("new")
@@ -80,7 +80,7 @@ struct DiffServiceTests {
         #expect(end.status == 0, "\(end.report)")
     }
 
-    @Test("Of a client that goes, nothing is left of its layer")
+    @Test("If the client disconnects, nothing of its layer is applied")
     func vanished() async throws {
         let node = try Node(Self.release)
         let blob = try node.ingest(Self.layer)
@@ -92,7 +92,7 @@ struct DiffServiceTests {
         let client = Task {
             try await RunningServer.diffing(on: socket) { _ = try await $0.apply(blob, onto: folder) }
         }
-        // Whether it can hold layers is tried out before anything is read.
+        // The server tests whether the directory can hold layers before it reads anything.
         let isBegun = try await soon { try Self.changeTime(of: folder) != before }
         #expect(isBegun)
         client.cancel()
@@ -108,7 +108,7 @@ struct DiffServiceTests {
         #expect(try Self.names(in: folder) == ["data", "file"])
     }
 
-    @Test("The log says of every call how it was answered", .timeLimit(.minutes(1)))
+    @Test("The log contains every call with its outcome", .timeLimit(.minutes(1)))
     func log() async throws {
         let node = try Node(Self.release, ["--log-format", "json"])
         let folder = try node.server.scratch.makeDirectory("new")
@@ -132,32 +132,34 @@ struct DiffServiceTests {
         let lines = try node.server.stop().errorText.split(separator: "\n").compactMap {
             try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any]
         }
-        let told = lines.compactMap { line -> String? in
+        let logged = lines.compactMap { line -> String? in
             guard let method = line["method"] as? String, ["Apply", "Diff"].contains(method) else {
                 return nil
             }
             return "\(method) \(line["code"] ?? "") \(line["digest"] ?? "")"
         }
         #expect(
-            told == [
+            logged == [
                 "Diff OK \(digest)", "Apply INVALID_ARGUMENT sha256:none",
                 "Apply INVALID_ARGUMENT \(blob.digest)", "Diff UNAVAILABLE ", "Apply INTERNAL \(blob.digest)",
             ])
     }
 
-    @Test("An error of the diff service has its own code and message, and nothing of containerd's response")
+    @Test(
+        "Errors of the diff service have their own code and message, and no metadata of containerd's response"
+    )
     func errors() async throws {
         let node = try Node(Self.release)
         let folder = try node.server.scratch.makeDirectory("new")
         try node.server.scratch.write("new/file", [1, 2, 3])
         try await RunningServer.diffing(on: node.server.socket) { client in
-            // containerd asks its next differ after UNIMPLEMENTED alone.
+            // containerd tries its next differ after UNIMPLEMENTED only.
             let unsupported = await failure { _ = try await client.diff(from: nil, to: folder, as: "fuse") }
             #expect(unsupported?.code == .unimplemented && unsupported?.message.contains("'fuse'") == true)
             let missing = node.server.scratch.path.appending("missing")
             let absent = await failure { _ = try await client.diff(from: nil, to: missing) }
             #expect(absent?.code == .notFound && absent?.message.contains("missing") == true)
-            // containerd's own refusals: of a call, and of a blob with a label that is too long.
+            // Errors of containerd itself: for a call, and for a blob with a label that is too long.
             let nowhere = await failure { _ = try await client.diff(from: nil, to: folder, in: nil) }
             #expect(nowhere?.code == .failedPrecondition, "\(String(describing: nowhere))")
             let long = ["l": String(repeating: "\u{E9}", count: 5000)]
@@ -172,12 +174,14 @@ struct DiffServiceTests {
         }
     }
 
-    @Test("A layer is made that takes containerd's connection far beyond 200 PINGs", .timeLimit(.minutes(2)))
+    @Test(
+        "A layer that needs far more than 200 PINGs of containerd's connection is made",
+        .timeLimit(.minutes(2)))
     func large() async throws {
         let node = try Node(Self.release)
         let scratch = try TemporaryDirectory(in: "/dev/shm")
         let folder = try scratch.makeDirectory("new")
-        // 300 MB that cannot be compressed.
+        // 300 MB of incompressible data.
         try Command.run("sh", "-c", #"head -c 300000000 /dev/urandom >"$0/file""#, folder.string).succeed()
         let made = try await RunningServer.diffing(on: node.server.socket) { client in
             try await client.diff(from: nil, to: folder)
@@ -200,7 +204,7 @@ struct DiffServiceTests {
 }
 
 extension RunningServer {
-    /// Lends a connection to the diff service.
+    /// Connects to the diff service.
     static func diffing<Result: Sendable>(
         on socket: FilePath, _ body: (Diffs) async throws -> Result
     ) async throws -> Result {
@@ -211,12 +215,12 @@ extension RunningServer {
 }
 
 extension Node {
-    /// Puts a layer into the content store.
+    /// Writes a layer to the content store.
     func ingest(_ layer: LayerBuilder) throws -> Containerd_Types_Descriptor {
         let bytes = layer.tar
         let digest = OCI.Digest(.sha256, of: bytes).description
         let file = try server.scratch.write("blob", bytes)
-        // Until something refers to it, it may be collected at any moment.
+        // containerd may collect the blob at any time until it has a label that keeps it.
         let isKept = try eventually {
             try Command.run(
                 "sh", "-c", #"exec "$@" <"$0""#, file.string, containerd.release.program("ctr"), "-a",
@@ -234,7 +238,7 @@ extension Node {
     }
 }
 
-/// The calls, in containerd's default namespace.
+/// Shortcuts for calls in containerd's default namespace.
 extension Diffs {
     private static var metadata: Metadata { ["containerd-namespace": "default"] }
 
@@ -250,8 +254,8 @@ extension Diffs {
     }
 
     /// - Parameters:
-    ///   - type: of the mount of `new`.
-    ///   - namespace: nil for a call without one.
+    ///   - type: the type of the mount of `new`.
+    ///   - namespace: nil for a call without a namespace.
     func diff(
         from old: FilePath?, to new: FilePath, as type: String = "bind", labels: [String: String] = [:],
         in namespace: String? = "default"

@@ -4,7 +4,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Clients that speak as containerd does: by Go's gRPC and containerd's own proxy of a snapshotter (`Tests/Go`).
+/// Tests with Go's gRPC and containerd's own snapshotter client (`Tests/Go`).
 @Suite(
     "Clients in Go",
     .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"),
@@ -15,8 +15,8 @@ struct GoClientTests {
     private static let rounds = environment["UNPACK_ROUNDS"].flatMap(Int.init) ?? 4
     private static let cycles = environment["UNPACK_CYCLES"].flatMap(Int.init) ?? 100
 
-    /// The way of the calls: to the server, or to containerd, which calls the server.
-    enum Way: CaseIterable, CustomTestStringConvertible {
+    /// The path of the calls: directly to the server, or to containerd, which calls the server.
+    enum Route: CaseIterable, CustomTestStringConvertible {
         case direct, throughContainerd
 
         var testDescription: String { self == .direct ? "direct" : "through containerd" }
@@ -25,15 +25,16 @@ struct GoClientTests {
     }
 
     @Test(
-        "containerd's own suite for snapshotters passes", arguments: ["overlayfs", "native", "btrfs", "loop"])
+        "containerd's test suite for snapshotters passes",
+        arguments: ["overlayfs", "native", "btrfs", "loop"])
     func suite(kind: String) throws {
         if kind == "loop", !Ability.canMountExt4 { try Test.cancel("needs loop devices and ext4") }
         if kind == "btrfs", !Ability.canMountBtrfs { try Test.cancel("needs loop devices and btrfs") }
         let disk = kind == "btrfs" ? try LoopFileSystem(type: "btrfs", megabytes: 1000) : nil
-        // A snapshotter for each case: they run at the same time, and some use the same keys.
+        // Each case has a snapshotter of its own: the cases run in parallel, and some use the same keys.
         let snapshotters = (1...30).flatMap { ["--snapshotter", "\(kind)-\($0)=\(kind)"] }
         let server = try RunningServer(snapshotters, storeIn: disk?.path)
-        // It commits a snapshot that is mounted, which loop refuses: the image is not whole.
+        // This case commits a snapshot while it is mounted. loop refuses that, because the image is not complete.
         let left = kind == "loop" ? "StatComitted" : "none"
         let run = try Command.run(
             GoClient.testsuite.path.string, "-test.root", "-test.v", "-test.skip", "/^\(left)$", "-address",
@@ -46,61 +47,61 @@ struct GoClientTests {
     }
 
     @Test(
-        "Eight clients get the expected answers only, and leave nothing", arguments: Way.present,
+        "Eight clients get only expected answers, and leave nothing", arguments: Route.present,
         [false, true])
-    func stress(way: Way, isShared: Bool) throws {
-        let ground = try Ground(way)
-        let run = try ground.stress(["-cycles", "\(Self.cycles)"] + (isShared ? ["-shared"] : []))
+    func stress(route: Route, isShared: Bool) throws {
+        let testBed = try TestBed(route)
+        let run = try testBed.stress(["-cycles", "\(Self.cycles)"] + (isShared ? ["-shared"] : []))
             .finish(timeout: 3600)
         #expect(run.status == 0, "\(run.report)")
         #expect(run.text.contains("cycles=\(Self.cycles) "), "\(run.report)")
-        try ground.expectNothing()
+        try testBed.expectNothing()
     }
 
-    @Test("Kills of the server, of a client and of containerd make no answer untrue", arguments: Way.present)
-    func kills(way: Way) throws {
-        let ground = try Ground(way)
-        var clients = try (0..<2).map { _ in try ground.stress(["-clients", "4"], isRecorded: true) }
-        var victims = [ground.server.kill, ground.server.sendStop, { clients[0].kill() }]
-        if let containerd = ground.containerd { victims.append(containerd.kill) }
+    @Test("Killing the server, a client or containerd invalidates no answer", arguments: Route.present)
+    func kills(route: Route) throws {
+        let testBed = try TestBed(route)
+        var clients = try (0..<2).map { _ in try testBed.stress(["-clients", "4"], isRecorded: true) }
+        var victims = [testBed.server.kill, testBed.server.sendStop, { clients[0].kill() }]
+        if let containerd = testBed.containerd { victims.append(containerd.kill) }
         for round in 0..<Self.rounds {
             usleep(UInt32.random(in: 100_000...600_000))
             victims[round % victims.count]()
             switch round % victims.count {
-            case 0: try ground.server.start()
+            case 0: try testBed.server.start()
             case 1:
-                #expect(try ground.server.finish().status == 0)
-                try ground.server.start()
-            case 2: clients[0] = try ground.stress(["-clients", "4"], isRecorded: true)
-            default: try ground.containerd?.start()
+                #expect(try testBed.server.finish().status == 0)
+                try testBed.server.start()
+            case 2: clients[0] = try testBed.stress(["-clients", "4"], isRecorded: true)
+            default: try testBed.containerd?.start()
             }
         }
         usleep(500_000)
-        try ground.end(clients)
-        try ground.expectTruth()
+        try testBed.end(clients)
+        try testBed.expectAnswersHold()
     }
 
-    @Test("A stop of the server answers every call that has happened")
+    @Test("A stop of the server answers every call that was executed")
     func stops() throws {
-        let ground = try Ground(.direct)
-        let client = try ground.stress([], isRecorded: true)
+        let testBed = try TestBed(.direct)
+        let client = try testBed.stress([], isRecorded: true)
         for _ in 0..<Self.rounds {
             usleep(UInt32.random(in: 100_000...400_000))
-            let end = try ground.server.stop()
+            let end = try testBed.server.stop()
             #expect(end.status == 0, "\(end.report)")
-            try ground.server.start()
+            try testBed.server.start()
         }
-        try ground.end([client])
-        try ground.expectTruth(["-stopped"])
+        try testBed.end([client])
+        try testBed.expectAnswersHold(["-stopped"])
     }
 
-    @Test("Calls whose deadline ends while they run have happened or have not, and fail no others")
+    @Test("Calls whose deadline expires were executed or not, and other calls do not fail")
     func deadlines() throws {
-        let ground = try Ground(.direct)
-        let client = try ground.stress(["-shared", "-deadline", "100ms"], isRecorded: true)
+        let testBed = try TestBed(.direct)
+        let client = try testBed.stress(["-shared", "-deadline", "100ms"], isRecorded: true)
         usleep(UInt32(Self.rounds) * 500_000)
-        try ground.end([client])
-        try ground.expectTruth()
+        try testBed.end([client])
+        try testBed.expectAnswersHold()
     }
 }
 
@@ -115,15 +116,15 @@ private enum GoClient: String, CaseIterable {
     }
 }
 
-/// A server, and containerd if calls go through it, with journals of clients.
-private final class Ground {
+/// A server, containerd if calls go through it, and the journals of the clients.
+private final class TestBed {
     private let node: Node?
     let server: RunningServer
     var containerd: ContainerdDaemon? { node?.containerd }
     private let journals: FilePath
 
-    init(_ way: GoClientTests.Way) throws {
-        node = way == .direct ? nil : try Node(try #require(ContainerdDaemon.Release.present.last))
+    init(_ route: GoClientTests.Route) throws {
+        node = route == .direct ? nil : try Node(try #require(ContainerdDaemon.Release.present.last))
         server = try node?.server ?? RunningServer()
         journals = try server.scratch.makeDirectory("journals")
     }
@@ -139,7 +140,7 @@ private final class Ground {
                 + arguments)
     }
 
-    /// Ends clients, which must not have got an answer that they did not expect.
+    /// Stops clients. A client fails if it has received an unexpected answer.
     func end(_ clients: [RunningCommand]) throws {
         for client in clients { client.send(SIGTERM) }
         for client in clients {
@@ -148,14 +149,14 @@ private final class Ground {
         }
     }
 
-    /// Compares the journals with what exists, and removes that.
-    func expectTruth(_ arguments: [String] = []) throws {
+    /// Compares the journals with the existing snapshots, and removes those.
+    func expectAnswersHold(_ arguments: [String] = []) throws {
         let check = try stress(["-check"] + arguments, isRecorded: true).finish(timeout: 300)
         #expect(check.status == 0, "\(check.report)")
         try expectNothing()
     }
 
-    /// containerd removes in the background.
+    /// Expects an empty store. containerd removes snapshots in the background.
     func expectNothing() throws {
         #expect(try eventually { try server.names().isEmpty })
         #expect(try eventually { try server.directories().isEmpty })

@@ -3,7 +3,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// One end of an HTTP/2 connection over a Unix socket, which sends and receives single frames (RFC 9113).
+/// One side of an HTTP/2 connection over a Unix socket, which sends and receives single frames (RFC 9113).
 final class HTTP2Peer {
     struct Frame: Equatable {
         enum Kind {
@@ -35,12 +35,12 @@ final class HTTP2Peer {
             Frame(kind: Kind.ping, flags: acknowledged, payload: number.bytes)
         }
 
-        /// Cancels a call: CANCEL.
+        /// Cancels a call: RST_STREAM with the code CANCEL.
         static func reset(_ stream: UInt32) -> Frame {
             Frame(kind: Kind.reset, stream: stream, payload: UInt32(8).bytes)
         }
 
-        /// Lets the other end send more bytes: on a stream, or on the connection (0).
+        /// Permits the peer to send more bytes: on a stream, or on the connection (0).
         static func windowUpdate(_ bytes: UInt32, on stream: UInt32) -> Frame {
             Frame(kind: Kind.windowUpdate, stream: stream, payload: bytes.bytes)
         }
@@ -89,14 +89,14 @@ final class HTTP2Peer {
 
     deinit { close(socket) }
 
-    /// The client of a server: sends the connection preface without its SETTINGS frame.
+    /// Connects to a server, and sends the connection preface without the SETTINGS frame.
     init(connectingTo path: FilePath) throws {
         socket = try Self.socket()
         try #require(Self.withAddress(path) { connect(socket, $0, $1) } == 0)
         try send(Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8))
     }
 
-    /// A server's end of the first connection that a client makes to `path`.
+    /// Returns the server side of the first connection that a client opens to `path`.
     static func accepting(at path: FilePath, _ body: () -> Void) throws -> HTTP2Peer {
         let listener = try Self.listening(at: path)
         defer { close(listener) }
@@ -109,7 +109,7 @@ final class HTTP2Peer {
         return peer
     }
 
-    /// A socket that takes connections, which nothing reads from.
+    /// Returns a socket that accepts connections and never reads from them.
     static func listening(at path: FilePath) throws -> Int32 {
         let listener = try socket()
         try #require(Self.withAddress(path) { bind(listener, $0, $1) } == 0 && listen(listener, 4096) == 0)
@@ -126,7 +126,7 @@ final class HTTP2Peer {
 
     private func setTimeout() throws { try Self.setTimeout(of: socket) }
 
-    /// 20 s, so that no test waits for ever.
+    /// 20 s, so that no test waits forever.
     private static func setTimeout(of socket: Int32) throws {
         var limit = timeval(tv_sec: 20, tv_usec: 0)
         for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
@@ -150,7 +150,7 @@ final class HTTP2Peer {
 
     struct Closed: Error {}
 
-    /// - Throws: `Closed` when the other end has closed the connection, or takes nothing for 20 s.
+    /// - Throws: `Closed` when the peer has closed the connection, or accepts nothing for 20 s.
     func send(_ frames: [Frame]) throws { try send(frames.flatMap(\.bytes)) }
 
     func send(_ bytes: [UInt8]) throws {
@@ -164,7 +164,7 @@ final class HTTP2Peer {
         }
     }
 
-    /// The next frame that `isWanted`; others are dropped.
+    /// Returns the next frame that fulfils a condition. Other frames are dropped.
     func next(where isWanted: (Frame) -> Bool) throws -> Frame {
         while true {
             let frame = try next()
@@ -172,7 +172,7 @@ final class HTTP2Peer {
         }
     }
 
-    /// - Throws: `Closed` when the other end has closed the connection, or sends nothing for 20 s.
+    /// - Throws: `Closed` when the peer has closed the connection, or sends nothing for 20 s.
     func next() throws -> Frame {
         let header = try receive(9)
         let length = Int(header[0]) << 16 | Int(header[1]) << 8 | Int(header[2])

@@ -8,19 +8,19 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Kills at moments that nobody has chosen: what was answered stays, and what was cut off leaves nothing.
+/// Kills processes at random moments: answered calls have lasting effects, and interrupted ones leave nothing.
 @Suite("Kills", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"), .serialized)
 struct KillTests {
     typealias Release = ContainerdDaemon.Release
 
     private static let rounds = ProcessInfo.processInfo.environment["UNPACK_ROUNDS"].flatMap(Int.init)
 
-    /// A release of containerd, and the kind of snapshots that it is served.
+    /// Releases of containerd, each with the kind of snapshots that the server has for it.
     static let nodes =
         Release.present.map { ($0, "overlayfs") } + Release.present.suffix(1).map { ($0, "loop") }
 
     @Test(
-        "Server, containerd or both are killed during an import: nothing is lost, and in the end nothing left",
+        "If the server, containerd or both are killed during an import, nothing is lost, and nothing is left at the end",
         arguments: nodes)
     func duringImport(release: Release, kind: String) throws {
         if kind == "loop", !Ability.canMountExt4 { try Test.cancel("needs loop devices and ext4") }
@@ -41,7 +41,7 @@ struct KillTests {
                 "images", "import", "--snapshotter", "unpack", image.archive.string,
             ])
             usleep(UInt32(delay / .microseconds(1)))
-            // 0 the server, 1 containerd, 2 both.
+            // 0 kills the server, 1 containerd, 2 both.
             let victims = round % 3
             if victims != 1 { node.server.kill() }
             if victims != 0 { node.containerd.kill() }
@@ -55,7 +55,7 @@ struct KillTests {
             try node.load(image.archive)
             #expect(try node.names().isSuperset(of: image.chains), comment)
             let tree = try node.tree(image.top, "unpack")
-            // Debian's containerd takes the root's time from nothing.
+            // Debian's containerd does not take the times of the root from a layer.
             let isRight = tree.lines.dropFirst() == expected.lines.dropFirst()
             #expect(isRight, comment)
             try node.removeAll()
@@ -64,7 +64,7 @@ struct KillTests {
     }
 
     @Test(
-        "The server is killed while four clients change things: what was answered is so, and nothing is half there"
+        "If the server is killed while four clients change snapshots, answers hold, and no change is partial"
     )
     func amongClients() async throws {
         let server = try RunningServer()
@@ -79,7 +79,7 @@ struct KillTests {
                 try await Task.sleep(for: .milliseconds(Int.random(in: 20...400)))
                 server.kill()
                 try server.start()
-                // A client that had no call on its way has not noticed.
+                // A client without a running call has not noticed the kill.
                 for history in histories { history.end() }
                 try await group.waitForAll()
             }
@@ -100,20 +100,20 @@ struct KillTests {
     }
 }
 
-/// What one client was answered. One task has it at a time.
+/// The answers that one client has received. A single task uses it at a time.
 private final class History: @unchecked Sendable {
     enum State { case missing, active, view, committed }
 
-    /// By the key, oldest first: what it is to be, or may be where nobody has answered.
+    /// The possible states of each key, oldest key first: several after a call without an answer.
     private var states = [(key: String, possible: [State])]()
     private let isOver = Atomic(false)
 
     var names: [String] { states.map(\.key) }
 
-    /// Ends `live` after the call that it is at. On any thread.
+    /// Ends `live` after its current call. May be called on any thread.
     func end() { isOver.store(true, ordering: .relaxed) }
 
-    /// Makes and removes snapshots until the server does not answer, or `end`.
+    /// Creates and removes snapshots until the server does not answer, or `end` is called.
     func live(as name: String, on socket: FilePath) async throws {
         try await RunningServer.connected(to: socket) { client in
             for number in 0... {
@@ -134,7 +134,7 @@ private final class History: @unchecked Sendable {
                     await attempt(
                         [("\(key) look", .view)], { _ = try await client.view("\(key) look", parent: base) })
                 else { return }
-                // Of six every other three go, topmost first.
+                // After six rounds, the snapshots of the last three are removed, topmost first.
                 guard number % 6 == 5 else { continue }
                 for old in stride(from: number, to: number - 3, by: -1).map({ "\(name)/\($0)" }) {
                     for key in ["\(old) look", "\(old) base"] {
@@ -147,7 +147,9 @@ private final class History: @unchecked Sendable {
         }
     }
 
-    /// - Returns: whether it was answered.
+    /// Records the possible states before and after a call.
+    ///
+    /// - Returns: whether the call was answered.
     private func attempt(_ changes: [(String, State)], _ body: () async throws -> Void) async -> Bool {
         let before = changes.map { change in states.last { $0.key == change.0 }?.possible ?? [.missing] }
         for (change, before) in zip(changes, before) { set(change.0, before + [change.1]) }
@@ -162,7 +164,7 @@ private final class History: @unchecked Sendable {
         }
     }
 
-    /// The changes of the call that nobody has answered.
+    /// The changes of the call that was not answered.
     private var unanswered = [(key: String, State)]()
 
     private func set(_ key: String, _ possible: [State]) {
@@ -173,7 +175,7 @@ private final class History: @unchecked Sendable {
         }
     }
 
-    /// Holds the server to all that.
+    /// Compares the server's snapshots with the possible states.
     func check(_ client: Snapshots) async throws {
         var found = [String: State]()
         for (key, possible) in states {
@@ -191,7 +193,7 @@ private final class History: @unchecked Sendable {
             case .missing: break
             }
         }
-        // All of a call, or nothing of it.
+        // A call takes effect as a whole or not at all.
         let done = unanswered.map { found[$0.key] == $0.1 }
         #expect(Set(done).count < 2, "\(unanswered): \(done)")
     }
@@ -202,7 +204,7 @@ private final class History: @unchecked Sendable {
             case .active: return .active
             case .view: return .view
             case .committed: return .committed
-            default: throw RPCError(code: .unknown, message: "a kind of its own")
+            default: throw RPCError(code: .unknown, message: "an unknown kind")
             }
         } catch let error as RPCError where error.code == .notFound {
             return .missing
@@ -211,7 +213,7 @@ private final class History: @unchecked Sendable {
 }
 
 extension Containerd_Types_Mount {
-    /// The directories that it is made from.
+    /// The directories of the mount.
     fileprivate var paths: [FilePath] {
         if type != "overlay" { return [FilePath(source)] }
         return options.filter { $0.contains("dir=") }.flatMap { option in
@@ -219,7 +221,7 @@ extension Containerd_Types_Mount {
         }
     }
 
-    /// The directory that is written to.
+    /// The writable directory of the mount.
     fileprivate var upper: FilePath? {
         if type != "overlay" { return FilePath(source) }
         return options.first { $0.hasPrefix("upperdir=") }.map {
@@ -229,16 +231,16 @@ extension Containerd_Types_Mount {
 }
 
 extension TemporaryFile {
-    /// As `write`, without a process of its own. What has gone meanwhile is somebody else's to notice.
+    /// Creates a file without a child process. Errors are ignored: the directory may have been removed.
     fileprivate static func make(_ path: FilePath, _ text: String) {
         _ = FileManager.default.createFile(atPath: path.string, contents: Data(text.utf8))
     }
 }
 
-/// An image that takes a moment to unpack.
+/// An image whose unpacking takes a moment.
 private final class LayeredImage {
     let archive: FilePath
-    /// Lowest first.
+    /// The chain IDs, lowest layer first.
     let chains: [String]
     var top: String { chains[chains.count - 1] }
 
@@ -270,9 +272,9 @@ private final class LayeredImage {
 }
 
 extension Node {
-    /// What containerd lists, it can mount.
+    /// Expects that every snapshot that containerd lists can be mounted.
     fileprivate func expectWhole(_ comment: Comment) throws {
-        // It finds the server again when it next tries, and lists nothing without asking.
+        // containerd reconnects to the server only when it makes a call, and `ls` makes none.
         let isBack = try eventually {
             try containerd.tryCtr(["snapshots", "--snapshotter", "unpack", "prepare", "back"]).status == 0
         }
@@ -297,7 +299,7 @@ extension Node {
         try FileManager.default.contentsOfDirectory(atPath: folder.string)
     }
 
-    /// What `ctr` lists. Its keys may have a blank in them, so its columns count.
+    /// Returns the snapshots that `ctr` lists. Keys may contain spaces, so the columns are found by position.
     private func listed() throws -> [(key: String, kind: String)] {
         let lines = try snapshots("ls").split(separator: "\n")
         let header = try #require(lines.first)
@@ -309,14 +311,16 @@ extension Node {
         }
     }
 
-    /// Does something with a key that containerd's own collection may take meanwhile, or what is made on it.
+    /// Does something with a key, unless containerd's garbage collection removes it, or the view of it, at the same
+    /// time.
     private func unlessCollected(_ key: String, _ body: () throws -> Void) throws {
         var failure: Command.Failure?
         for _ in 0..<10 {
             do {
                 return try body()
             } catch let error as Command.Failure {
-                // Not in its database any more. What only we have lost it tells in our words.
+                // The key is not in containerd's database any more. A snapshot that only this server has lost yields
+                // another message.
                 guard error.description.contains(" does not exist: not found") else { throw error }
                 failure = error
             }
@@ -325,10 +329,10 @@ extension Node {
         throw try #require(failure)
     }
 
-    /// Removes all images, what was kept for whoever was killed, and what nothing needs then.
+    /// Removes all images, the leases of killed clients, and all content and snapshots that are unreferenced then.
     fileprivate func removeAll() throws {
         try removeImages()
-        // The last one only so that the others are collected, whether there were some or not.
+        // Deleting this last lease synchronously starts a collection even if there are no other leases.
         try containerd.ctr("leases", "create", "--id", "last")
         for lease in try containerd.ctr("leases", "ls", "-q").split(separator: "\n") where lease != "last" {
             try containerd.ctr("leases", "rm", String(lease))

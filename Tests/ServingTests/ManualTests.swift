@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 @Test(
-    "unpack-snapshotter(8) has every flag that --help tells, its variables, and what containerd is to be told",
+    "unpack-snapshotter(8) contains every flag of --help, its variables, and containerd's configuration",
     .enabled(if: Ability.has("man") && Ability.has("groff"), "needs man-db and groff"))
 private func manual() throws {
     let scratch = try TemporaryDirectory()

@@ -4,19 +4,19 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// A node: containerd with the server as its proxy plugin, for snapshots and, where it knows such a plugin, for layers.
+/// A node: containerd with the server as its proxy plugin for snapshots and, if this release supports it, for diffs.
 final class Node {
     let server: RunningServer
     let containerd: ContainerdDaemon
 
-    /// - Parameter arguments: the server's.
+    /// - Parameter arguments: additional arguments of the server.
     init(_ release: ContainerdDaemon.Release, _ arguments: [String] = []) throws {
         server = try RunningServer(arguments)
         containerd = try ContainerdDaemon(
             release, at: server.containerd, try Self.configuration(release, of: server))
     }
 
-    /// What `docs/containerd.md` says that is to be pasted, with this test's places in it.
+    /// Returns the configuration from `docs/containerd.md` with the paths of this test.
     private static func configuration(
         _ release: ContainerdDaemon.Release, of server: RunningServer
     ) throws -> String {
@@ -28,7 +28,7 @@ final class Node {
             .replacing("/var/lib/unpack", with: server.root.string)
     }
 
-    /// Imports what an archive has, and unpacks it with a snapshotter.
+    /// Imports an archive, and unpacks it with a snapshotter.
     func load(_ archive: FilePath, _ snapshotter: String = "unpack") throws {
         try containerd.ctr("images", "import", "--snapshotter", snapshotter, archive.string)
     }
@@ -41,14 +41,14 @@ final class Node {
         try containerd.ctr(["snapshots", "--snapshotter", snapshotter] + arguments)
     }
 
-    /// Removes all images, as far as containerd does that when it is asked to wait.
+    /// Removes all images with `ctr images rm --sync`, which waits for a collection.
     func removeImages() throws {
         for name in try containerd.ctr("images", "ls", "-q").split(separator: "\n") {
             try containerd.ctr("images", "rm", "--sync", String(name))
         }
     }
 
-    /// Lends where a key is mounted, as `ctr` says that it is to be.
+    /// Mounts a snapshot with the commands that `ctr` prints, and passes the mount point to `body`.
     func mounted<Result>(
         _ key: String, by snapshotter: String = "unpack", _ body: (FilePath) throws -> Result
     ) throws -> Result {
@@ -59,17 +59,18 @@ final class Node {
         return try body(target)
     }
 
-    /// What a committed snapshot shows.
+    /// Returns the tree of a committed snapshot.
     func tree(_ name: String, _ snapshotter: String) throws -> TreeDump {
         var failure: Command.Failure?
         for _ in 0..<10 {
             let key = "look-\(UInt32.random(in: 0 ... .max))"
             do {
-                // Left there: a removal starts a collection, and to that a view of a later `ctr` is nobody's.
+                // The view is not removed: a removal starts a collection, which removes the views of a later `ctr` as
+                // unreferenced.
                 _ = try snapshots("view", key, name, by: snapshotter)
                 return try mounted(key, by: snapshotter) { try TreeDump(of: try Directory(opening: $0)) }
             } catch let error as Command.Failure {
-                // One that an import has started, when its lease ended, may have taken it.
+                // A collection that an import has started at the end of its lease may have removed the view.
                 guard error.description.contains("snapshot \(key) does not exist") else { throw error }
                 failure = error
             }
@@ -77,14 +78,14 @@ final class Node {
         throw try #require(failure)
     }
 
-    /// The names of what a snapshotter has.
+    /// Returns the names of a snapshotter's snapshots.
     func names(_ snapshotter: String = "unpack") throws -> Set<String> {
         let lines = try snapshots("ls", by: snapshotter).split(separator: "\n").dropFirst()
         return Set(lines.compactMap { $0.split(separator: " ").first.map(String.init) })
     }
 }
 
-/// Tries until something holds: what containerd collects it collects in the background.
+/// Polls until a condition holds: containerd collects garbage in the background.
 func eventually(_ seconds: Double = 30, _ body: () throws -> Bool) throws -> Bool {
     let end = Date() + seconds
     while Date() < end {
@@ -94,7 +95,7 @@ func eventually(_ seconds: Double = 30, _ body: () throws -> Bool) throws -> Boo
     return try body()
 }
 
-/// As `eventually`, for tests whose own calls run meanwhile: no thread that they need waits.
+/// As `eventually`, for tests with tasks of their own: it does not block a thread of the cooperative pool.
 func soon(_ seconds: Double = 30, _ body: () throws -> Bool) async throws -> Bool {
     let end = Date() + seconds
     while Date() < end {

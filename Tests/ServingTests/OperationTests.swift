@@ -7,10 +7,10 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// The server as a process: how it starts, is found, is asked to stop, and is killed.
+/// The server as a process: start, socket, stop and kill.
 @Suite("unpack-snapshotter", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
 struct OperationTests {
-    @Test("What a killed server has left is found by the next, on the same socket")
+    @Test("A new server on the same socket finds the snapshots of a killed one")
     func killed() async throws {
         let server = try RunningServer()
         try await server.connected { client in
@@ -29,7 +29,7 @@ struct OperationTests {
         }
     }
 
-    @Test("A stop lets calls end, takes the socket away and says nothing bad")
+    @Test("A stop completes calls and removes the socket, and the server exits with status 0")
     func stopped() async throws {
         let server = try RunningServer()
         try await server.connected { _ = try await $0.prepare("a") }
@@ -38,12 +38,12 @@ struct OperationTests {
         #expect(!FileManager.default.fileExists(atPath: server.socket.string))
     }
 
-    @Test("A stop waits for a call that is running")
+    @Test("A stop waits for a running call")
     func drained() async throws {
         let server = try RunningServer(["--snapshotter", "unpack=native"])
         try await server.connected { client in
             let mounts = try await client.prepare("a")
-            // Enough to copy for a moment.
+            // The copy of these files takes a moment.
             let script =
                 "cd \(mounts[0].source); for i in $(seq 40); do mkdir $i; (cd $i; seq 500 | xargs touch); done"
             try Command.run("sh", "-ec", script).succeed()
@@ -64,7 +64,7 @@ struct OperationTests {
         #expect(list == [["base", "copy"]])
     }
 
-    @Test("The socket is its owner's alone, and not taken from a server that lives")
+    @Test("Only the owner may connect to the socket, and a second server does not replace it")
     func socket() async throws {
         let server = try RunningServer()
         let attributes = try FileManager.default.attributesOfItem(atPath: server.socket.string)
@@ -75,13 +75,13 @@ struct OperationTests {
         try await server.connected { _ = try await $0.prepare("still") }
     }
 
-    @Test("Places that no socket can be at are refused, each with its reason")
+    @Test("Invalid addresses are refused with a reason")
     func badPlaces() throws {
         let scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
         let file = try scratch.write("file", [1])
         let long = scratch.path.appending(String(repeating: "x", count: 100))
         for (address, status, reason) in [
-            (file, 64, "is there already, and is no socket"), (long, 64, "has more than 107 bytes"),
+            (file, 64, "exists and is not a socket"), (long, 64, "has more than 107 bytes"),
             (file.appending("below"), 74, "not a directory"),
         ] {
             let run = try Command.run(
@@ -93,7 +93,7 @@ struct OperationTests {
         #expect(try Data(contentsOf: URL(fileURLWithPath: file.string)) == Data([1]))
     }
 
-    @Test("What other users have put where it listens is neither used nor written to")
+    @Test("Files of other users at the socket's address are neither used nor changed")
     func foreignPlaces() throws {
         let scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
         let setUp = """
@@ -121,7 +121,7 @@ struct OperationTests {
         #expect(FileManager.default.fileExists(atPath: stale.string))
     }
 
-    @Test("What kind its snapshots are is what the settings of the program say, if no flag does")
+    @Test("Without a flag, the settings determine the kind of snapshots")
     func settings() throws {
         let scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
         let run = try Command.run(
@@ -134,7 +134,7 @@ struct OperationTests {
         #expect(twice.status == 64 && twice.errorText.contains("names 'a' twice"), "\(twice.report)")
     }
 
-    @Test("Every call is told in JSON, with its code")
+    @Test("Every call is logged as JSON, with its code")
     func log() async throws {
         let server = try RunningServer(["--log-format", "json"])
         try await server.connected { client in
@@ -146,19 +146,19 @@ struct OperationTests {
         let lines = try end.errorText.split(separator: "\n").map {
             try #require(try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any])
         }
-        func told(_ method: String, _ code: String) -> [String: Any]? {
+        func logged(_ method: String, _ code: String) -> [String: Any]? {
             lines.first { $0["method"] as? String == method && $0["code"] as? String == code }
         }
-        let prepared = try #require(told("Prepare", "OK"))
+        let prepared = try #require(logged("Prepare", "OK"))
         #expect(prepared["key"] as? String == "line\nbreak" && prepared["snapshotter"] as? String == "unpack")
         #expect(prepared["milliseconds"] is Int && prepared["level"] as? String == "info")
-        #expect(told("Stat", "NOT_FOUND")?["level"] as? String == "debug")
-        let refused = try #require(told("Prepare", "INVALID_ARGUMENT"))
+        #expect(logged("Stat", "NOT_FOUND")?["level"] as? String == "debug")
+        let refused = try #require(logged("Prepare", "INVALID_ARGUMENT"))
         #expect(refused["level"] as? String == "error" && refused["message"] is String)
     }
 
     @Test(
-        "A key that a client chooses begins no line of the log, and steers no terminal",
+        "A key of a client begins no line of the log, and does not control a terminal",
         arguments: ["text", "json"])
     func hostileKeys(format: String) async throws {
         let server = try RunningServer(["--log-format", format])
@@ -173,7 +173,7 @@ struct OperationTests {
         let lines = log.split(separator: "\n")
         #expect(!lines.contains { $0.hasPrefix("unpack-snapshotter: forged") }, "\(log)")
         if format == "text" {
-            // Escaped once in all of a line: as the call's key, and in the message of the store.
+            // Each text is escaped exactly once: the key of the call, and the message of the store.
             #expect(lines.contains { $0.contains("Prepare") && $0.contains("forged\\\\'") }, "\(log)")
             #expect(!log.contains("\\\\x1b"), "\(log)")
         } else {
@@ -185,7 +185,7 @@ struct OperationTests {
     }
 
     @Test(
-        "The service manager's socket is served, and it hears when the server is ready and when it stops",
+        "The socket of a service manager is served, and the manager is notified of readiness and stop",
         .enabled(if: Ability.has("systemd-socket-activate"), "needs systemd-socket-activate"))
     func activated() async throws {
         let scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
@@ -207,11 +207,11 @@ struct OperationTests {
         #expect(try manager.next() == "STOPPING=1")
         let end = try process.finish()
         #expect(end.status == 0, "\(end.report)")
-        // It is not this process's to take away.
+        // The service manager owns the socket: the server does not remove it.
         #expect(FileManager.default.fileExists(atPath: socket.string))
     }
 
-    @Test("A thousand snapshots by eight clients: all go, and memory does not grow with them")
+    @Test("Eight clients make and remove a thousand snapshots: none remains, and memory does not grow")
     func soak() async throws {
         let server = try RunningServer()
         func round(_ count: Int) async throws {
@@ -244,7 +244,7 @@ struct OperationTests {
     }
 }
 
-/// What a service manager hears.
+/// Receives the notifications of a service (sd_notify(3)).
 private final class Manager {
     let path: FilePath
     private let socket: Int32
@@ -270,7 +270,7 @@ private final class Manager {
     func next() throws -> String {
         var buffer = [UInt8](repeating: 0, count: 256)
         let count = recv(socket, &buffer, buffer.count, 0)
-        try #require(count > 0, "nothing was told")
+        try #require(count > 0, "no notification")
         return String(decoding: buffer.prefix(count), as: UTF8.self)
     }
 }

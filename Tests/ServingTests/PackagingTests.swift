@@ -6,13 +6,13 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// `make install-snapshotter` and `make deb`, with the program of this build.
+/// Tests `make install-snapshotter` and `make deb` with the program of this build.
 @Suite("Packaging of unpack-snapshotter")
 struct PackagingTests {
     private static let units = ["unpack-snapshotter.service", "unpack-snapshotter.socket"]
 
     private static func make(_ target: String, into destination: FilePath, _ variables: String...) throws {
-        // Nothing is built, nothing fetched, and nobody becomes root.
+        // These settings prevent a build, downloads and sudo.
         try Command.run(
             [
                 "make", "--silent", target, "DESTDIR=\(destination)", "SNAPSHOTTER=\(RunningServer.program)",
@@ -27,7 +27,7 @@ struct PackagingTests {
     }
 
     @Test(
-        "make install-snapshotter puts everything where it is told, and make uninstall takes both programs away",
+        "make install-snapshotter installs into the given directories, and make uninstall removes both programs",
         .enabled(if: Ability.has("make"), "needs make"))
     func install() throws {
         let scratch = try TemporaryDirectory()
@@ -43,7 +43,7 @@ struct PackagingTests {
         #expect(service.contains("\nExecStart=/usr/bin/unpack-snapshotter\n"))
         try Self.make("uninstall", into: destination, "PREFIX=/usr", "UNITDIR=/units")
         #expect(try Self.files(in: destination) == [])
-        // Each alone is taken away as well.
+        // A single installed program is removed as well.
         for target in ["install", "install-snapshotter"] {
             try Self.make(target, into: destination)
             try Self.make("uninstall", into: destination)
@@ -52,7 +52,7 @@ struct PackagingTests {
     }
 
     @Test(
-        "systemd has nothing to say against the units",
+        "systemd-analyze verify accepts the units",
         .enabled(if: Ability.has("make") && Ability.has("systemd-analyze"), "needs make and systemd"))
     func units() throws {
         let scratch = try TemporaryDirectory()
@@ -64,11 +64,11 @@ struct PackagingTests {
     }
 
     @Test(
-        "The service sees the mounts of the host, and the host sees its: no setting makes a mount namespace",
+        "The service shares the host's mount namespace: no setting of its unit creates another",
         .enabled(if: Ability.has("make") && Ability.has("systemd-analyze"), "needs make and systemd"))
     func mounts() throws {
         let unit = try Self.settings(of: "unpack-snapshotter.service")
-        // systemd.exec(5): each of these implies PrivateMounts=, or takes devices away.
+        // systemd.exec(5): each of these implies PrivateMounts=, or removes access to devices.
         let harmful = [
             "PrivateMounts", "PrivateTmp", "PrivateDevices", "PrivateUsers", "ProtectSystem", "ProtectHome",
             "ProtectKernelTunables", "ProtectKernelModules", "ProtectKernelLogs", "ProtectControlGroups",
@@ -78,7 +78,7 @@ struct PackagingTests {
             "RootDirectory",
             "RootImage", "MountFlags", "DynamicUser", "User", "DevicePolicy", "RestrictSUIDSGID",
             "RestrictNamespaces", "SystemCallFilter", "CapabilityBoundingSet",
-            // The store is made by the program, and its socket's folder by the socket.
+            // The program creates the store, and the socket unit the directory of the socket.
             "StateDirectory", "RuntimeDirectory",
         ]
         #expect(Set(unit.map(\.0)).isDisjoint(with: harmful))
@@ -106,7 +106,7 @@ struct PackagingTests {
     }
 
     @Test(
-        "The socket that systemd hands over is served, whatever --address says",
+        "The socket that systemd passes is served, whatever --address says",
         .enabled(if: Ability.has("systemd-socket-activate"), "needs systemd"))
     func activation() async throws {
         let scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
@@ -126,17 +126,17 @@ struct PackagingTests {
         #expect(names == [])
         process.send(SIGTERM)
         try process.finish().succeed()
-        // It is systemd's.
+        // systemd owns the socket.
         #expect(FileManager.default.fileExists(atPath: socket.string))
         #expect(!FileManager.default.fileExists(atPath: scratch.path.appending("other").string))
     }
 
     @Test(
-        "A Debian package has everything in it, its socket and what enables it",
+        "A Debian package contains all files, the socket unit and the scripts that enable it",
         .enabled(if: Ability.has("dpkg-shlibdeps") && Ability.has("strip"), "needs dpkg-dev and binutils"))
     func package() throws {
         let scratch = try TemporaryDirectory()
-        // This build is linked with Swift's own libraries, which no package has.
+        // This build is linked dynamically with Swift's libraries, which belong to no package.
         let made = try Command.run(
             Built.repository.appending("packaging/deb").string, "unpack-snapshotter",
             RunningServer.program.string, scratch.path.string,
@@ -146,7 +146,10 @@ struct PackagingTests {
             ]
         ).succeed()
         let package = String(made.text.dropLast())
-        #expect(FilePath(package).lastComponent?.string.hasPrefix("unpack-snapshotter_0.1.0-1_") == true)
+        let said = try Command.run(RunningServer.program.string, "--version").succeed().text
+        let number = said.prefix { $0 != "\n" }.dropFirst("unpack-snapshotter ".count)
+        let prefix = "unpack-snapshotter_\(number)-1_"
+        #expect(FilePath(package).lastComponent?.string.hasPrefix(prefix) == true)
         let fields = try Command.run("dpkg-deb", "--field", package).succeed().text.split(separator: "\n")
         #expect(fields.contains("Package: unpack-snapshotter"))
         #expect(fields.contains("Enhances: containerd"))

@@ -7,7 +7,7 @@ import TestSupport
 final class Registry {
     private let scratch: TemporaryDirectory
     private let process: RunningCommand
-    /// What the image is called there.
+    /// The name of the image in the registry.
     let image: String
 
     static let isHere = Ability.has("docker-registry")
@@ -33,7 +33,7 @@ final class Registry {
 
     func push(_ layout: FilePath) throws {
         var copy: Command?
-        // It needs a moment to listen.
+        // The registry needs a moment before it listens.
         for _ in 0..<50 {
             copy = try Command.run(
                 "skopeo", "copy", "--insecure-policy", "-q", "--dest-tls-verify=false", "oci:\(layout)",

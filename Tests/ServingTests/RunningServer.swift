@@ -9,19 +9,19 @@ import Testing
 
 typealias Snapshots = Containerd_Services_Snapshots_V1_Snapshots.Client<HTTP2ClientTransport.Posix>
 
-/// The built server, with a store and a socket of one test's own.
+/// The built server, with a store and a socket for one test.
 final class RunningServer {
     let scratch: TemporaryDirectory
     let root: FilePath
     let socket: FilePath
-    /// Where it looks for containerd.
+    /// The address at which the server expects containerd.
     let containerd: FilePath
     private let arguments: [String]
     private(set) var process: RunningCommand?
 
     /// - Parameters:
-    ///   - arguments: beside address and root.
-    ///   - folder: where the store is made; nil for a place in memory.
+    ///   - arguments: in addition to address and root.
+    ///   - folder: the directory for the store; nil for a temporary one.
     init(_ arguments: [String] = [], storeIn folder: FilePath? = nil) throws {
         scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
         root = (folder ?? scratch.path).appending("s")
@@ -40,7 +40,7 @@ final class RunningServer {
         ] + arguments
     }
 
-    /// Starts it, and waits until it says that it serves.
+    /// Starts the server, and waits until it serves.
     func start() throws {
         let process = try RunningCommand(command())
         self.process = process
@@ -49,13 +49,13 @@ final class RunningServer {
         try #require(isServing, "\(process.errorText)")
     }
 
-    /// Kills it, as a lack of memory would.
+    /// Kills the server, as the kernel does when memory runs out.
     func kill() {
         process?.kill()
         while process?.isRunning == true { usleep(1000) }
     }
 
-    /// Asks it to stop, and waits for that.
+    /// Stops the server, and waits until it has exited.
     func stop() throws -> Command {
         process?.send(SIGTERM)
         return try #require(process).finish()
@@ -63,7 +63,7 @@ final class RunningServer {
 
     deinit { kill() }
 
-    /// Lends a connection.
+    /// Connects to the snapshots service.
     func connected<Result: Sendable>(
         _ body: (Snapshots) async throws -> Result
     ) async throws -> Result {
@@ -78,17 +78,17 @@ final class RunningServer {
         return try await withGRPCClient(transport: transport) { try await body(Snapshots(wrapping: $0)) }
     }
 
-    /// The command that prints its process ID.
+    /// A command that prints the server's process ID.
     var findProcess: String { "pgrep -f -- '^\(Self.program) --address \(socket) '" }
 
-    /// kB of memory that it has had at most (proc(5), `VmHWM`).
+    /// Returns the peak resident memory of the server in kB (proc(5), `VmHWM`).
     func residentPeak() throws -> Int {
         let status = try Command.run("sh", "-c", "cat /proc/$(\(findProcess))/status").succeed().text
         let line = try #require(status.split(separator: "\n").first { $0.hasPrefix("VmHWM") })
         return try #require(line.split(separator: " ").compactMap { Int($0) }.first)
     }
 
-    /// The program for the same store.
+    /// Runs `unpack` on the same store.
     @discardableResult
     func unpack(_ arguments: String...) throws -> Command {
         try Command.run(
@@ -96,7 +96,7 @@ final class RunningServer {
             environment: ["UNPACK_ROOT": root.string, "UNPACK_CONFIG": ""])
     }
 
-    /// What the store has with overlayfs, as the program tells it, oldest first.
+    /// Returns the names of the overlayfs snapshots in the store as `unpack snapshot ls` lists them, oldest first.
     func names() throws -> [String] {
         let list = try JSONDecoder().decode(
             [Named].self, from: Data(try unpack("snapshot", "ls", "--json").succeed().output))
@@ -114,7 +114,7 @@ final class RunningServer {
     }
 }
 
-/// The calls, as short as tests want them.
+/// Shortcuts for calls.
 extension Snapshots {
     func prepare(
         _ key: String, parent: String = "", _ snapshotter: String = "unpack", labels: [String: String] = [:]
@@ -203,7 +203,7 @@ extension Snapshots {
             })
     }
 
-    /// The names in each message.
+    /// Returns the names of each message.
     func list(_ filters: [String] = [], _ snapshotter: String = "unpack") async throws -> [[String]] {
         try await list(
             .with {
@@ -220,10 +220,10 @@ extension Snapshots {
     func cleanup() async throws { _ = try await cleanup(.with { $0.snapshotter = "unpack" }) }
 }
 
-/// The code of the error that a call fails with; nil if it succeeds.
+/// Returns the code of the error that a call fails with; nil if it succeeds.
 func code(_ body: () async throws -> Void) async -> RPCError.Code? { await failure(body)?.code }
 
-/// The error that a call fails with; nil if it succeeds.
+/// Returns the error that a call fails with; nil if it succeeds.
 func failure(_ body: () async throws -> Void) async -> RPCError? {
     do {
         try await body()
@@ -234,7 +234,7 @@ func failure(_ body: () async throws -> Void) async -> RPCError? {
 }
 
 extension RunningServer {
-    /// What lies in the folder of overlayfs's snapshots, by name.
+    /// Returns the names in the directory of overlayfs snapshots, sorted.
     func directories() throws -> [String] {
         try FileManager.default.contentsOfDirectory(atPath: root.appending("overlayfs").string).sorted()
     }

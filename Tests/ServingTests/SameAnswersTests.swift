@@ -3,16 +3,16 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// containerd's own snapshotter and ours, asked the same by `ctr`.
+/// Compares containerd's own snapshotter and this one, by the output of `ctr`.
 @Suite("The same answers", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
 struct SameAnswersTests {
-    /// What is asked, in this order: `ctr snapshots` and these words.
+    /// The arguments after `ctr snapshots`, in the order of the calls.
     private static let questions = [
         "ls", "info none", "prepare a", "prepare a", "view a", "info a", "mounts /m a", "prepare b none",
         "prepare b a", "commit base none", "commit a a", "commit base a", "info base", "info a",
         "usage -b base",
         "mounts /m base", "commit again base", "prepare w base", "mounts /m w", "view v base", "mounts /m v",
-        // What nothing refers to may be collected whenever something is removed.
+        // Without this label, a collection may remove the unreferenced view after any removal.
         "label v containerd.io/gc.root=1",
         "commit y v", "prepare x w", "view x v", "rm base", "commit base w", "label w k=1 l=2", "label w k=",
         "info w", "label none k=1", "commit top w", "view both top", "mounts /m both",
@@ -22,7 +22,7 @@ struct SameAnswersTests {
     ]
 
     @Test(
-        "Every answer and every refusal is that of containerd's overlayfs",
+        "Every answer and every error equals that of containerd's overlayfs",
         arguments: ContainerdDaemon.Release.present)
     func same(release: ContainerdDaemon.Release) throws {
         let node = try Node(release)
@@ -40,9 +40,9 @@ struct SameAnswersTests {
 
     private struct Answer: Equatable, CustomStringConvertible {
         let status: Int32
-        /// Without what may differ: places, ids, times.
+        /// Without paths, IDs and times, which may differ.
         let text: String
-        /// What kind of refusal it is, in containerd's words.
+        /// The last part of the message, by which containerd classifies errors.
         let refusal: String?
 
         var description: String { "\(status) \(refusal ?? "")\n\(text)" }
@@ -58,9 +58,9 @@ struct SameAnswersTests {
             var text = text
             text.replace(/\/[^ ",=:]*\/(?:overlayfs|snapshots)\/[0-9]+/, with: "DIR")
             text.replace(/[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z/, with: "TIME")
-            // Where this stands in the options, releases of containerd do not agree.
+            // The position of this option differs between releases of containerd.
             text.replace(/,index=off|index=off,/, with: "")
-            // Labels come in any order.
+            // The order of labels is undefined.
             return text.split(separator: "\n").map { line in
                 line.split(separator: " ").map { $0.split(separator: ",").sorted().joined(separator: ",") }
                     .joined(separator: " ")

@@ -3,15 +3,15 @@ import OCI
 import SystemPackage
 import TestSupport
 
-/// An image that every containerd can unpack, with a shell in it and with what layers can do to each other.
+/// An image that every containerd can unpack, with a shell, and with layers that change and remove files of lower ones.
 struct SharedImage {
-    /// An archive of its layout.
+    /// A tar archive of the layout.
     let archive: FilePath
     let layout: FilePath
-    /// Of its layers, lowest first.
+    /// The chain IDs of the layers, lowest first.
     let chains: [String]
 
-    /// The digests of their blobs.
+    /// The digests of the layers' blobs.
     let blobs: [String]
 
     static let name = "registry.test/shared:1"

@@ -7,7 +7,7 @@ import Testing
 
 @Suite("The snapshots service", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
 struct SnapshotsServiceTests {
-    @Test("A snapshot goes from prepared to committed to removed, as containerd's messages have it")
+    @Test("A snapshot is prepared, committed and removed, as containerd's protocol defines")
     func lifecycle() async throws {
         let server = try RunningServer()
         try await server.connected { client in
@@ -45,7 +45,7 @@ struct SnapshotsServiceTests {
         #expect(try server.names() == [])
     }
 
-    @Test("Misuse has containerd's codes")
+    @Test("Invalid calls fail with containerd's codes")
     func codes() async throws {
         let server = try RunningServer()
         try await server.connected { client in
@@ -80,7 +80,7 @@ struct SnapshotsServiceTests {
         }
     }
 
-    @Test("A key and a label are all that they say, or refused")
+    @Test("Keys and labels are stored byte for byte, or refused")
     func oddTexts() async throws {
         let server = try RunningServer()
         try await server.connected { client in
@@ -88,11 +88,11 @@ struct SnapshotsServiceTests {
             _ = try await client.prepare(odd, labels: [odd: odd])
             let info = try await client.stat(odd)
             #expect(Array(info.name.utf8) == Array(odd.utf8) && info.labels == [odd: odd])
-            // As one string in another form.
+            // Canonically equivalent strings are different keys.
             _ = try await client.prepare("e\u{0301}")
             #expect(await code { _ = try await client.stat("\u{E9}") } == .notFound)
 
-            // SQLite's texts end there.
+            // A text in SQLite ends at a NUL.
             for key in ["a\0b", "\0"] {
                 #expect(await code { _ = try await client.prepare(key) } == .invalidArgument)
                 #expect(await code { _ = try await client.stat(key) } == .invalidArgument)
@@ -107,12 +107,12 @@ struct SnapshotsServiceTests {
             #expect(await code { _ = try await client.prepare("x", long) } == .invalidArgument)
             #expect(await code { _ = try await client.list(["name~=(\(long)"]) } == .invalidArgument)
             #expect(await code { _ = try await client.update(odd, labels: [:], [long]) } == .invalidArgument)
-            // The connection has borne it.
+            // The connection has survived these calls.
             #expect(try await client.list() == [[odd, "e\u{0301}"]])
         }
     }
 
-    @Test("A long list comes in messages of a hundred")
+    @Test("A long list is sent in messages of a hundred snapshots")
     func batches() async throws {
         let server = try RunningServer(["--sync", "none"])
         try await server.connected { client in
@@ -123,14 +123,14 @@ struct SnapshotsServiceTests {
         }
     }
 
-    @Test("A long list of large labels comes in messages that clients take")
+    @Test("A long list of large labels is sent in messages that clients accept")
     func largeBatches() async throws {
         let server = try RunningServer(["--sync", "none"])
         let labels = Dictionary(
             uniqueKeysWithValues: (0..<240).map { ("l\($0)", String(repeating: "x", count: 4000)) })
         try await server.connected { client in
             for number in 1...6 { _ = try await client.prepare("key-\(number)", labels: labels) }
-            // Each message within the 4 MiB that gRPC takes by default.
+            // Each message is smaller than gRPC's default limit of 4 MiB.
             let sizes = try await client.list().map(\.count)
             #expect(sizes == [2, 2, 2])
             let more = labels.merging((240..<280).map { ("l\($0)", String(repeating: "x", count: 4000)) }) {
@@ -142,8 +142,9 @@ struct SnapshotsServiceTests {
         }
     }
 
-    /// To close a descriptor of the database's files takes the locks of SQLite from the whole process (fcntl(2)).
-    @Test("A server of several snapshotters keeps its database while other processes use the store")
+    /// Closing any descriptor of a database file releases the process's POSIX locks on it, on which SQLite relies
+    /// (fcntl(2)).
+    @Test("A server with several snapshotters keeps its database open while other processes use the store")
     func severalKeepTheDatabase() async throws {
         let server = try RunningServer(["--snapshotter", "a=overlayfs", "--snapshotter", "b=overlayfs"])
         try await server.connected { client in
@@ -167,7 +168,7 @@ struct SnapshotsServiceTests {
         #expect(try ids.succeed().text.split(separator: "|").count == 2)
     }
 
-    @Test("Several snapshotters are served by one process, and know nothing of each other's keys")
+    @Test("One process serves several snapshotters, whose keys are independent")
     func several() async throws {
         let server = try RunningServer(["--snapshotter", "a=overlayfs", "--snapshotter", "b=native"])
         try await server.connected { client in
@@ -181,7 +182,7 @@ struct SnapshotsServiceTests {
         #expect(try server.names() == ["a:default/1/k"])
     }
 
-    @Test("A layer that a plain unpack has verified is claimed, and nobody loses it")
+    @Test("A layer that `unpack IMAGE` has verified is adopted, and neither side loses it")
     func claimed() async throws {
         let server = try RunningServer()
         let line = try server.unpack(RunningServer.fixture("busybox")).succeed().text
@@ -202,7 +203,7 @@ struct SnapshotsServiceTests {
                 parent = chain
             }
             let mounts = try await client.prepare("container", parent: parent)
-            // The very layers that the program prints.
+            // The mounts name the same layers as the line of `unpack`.
             for path in mounts[0].options[2].dropFirst("lowerdir=".count).split(separator: ":") {
                 #expect(line.contains(path))
             }

@@ -7,13 +7,13 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// A stop and a deadline: a client gets its answer, or the call has not happened.
+/// Stops and deadlines: a client gets its answer, or the call has no effect.
 @Suite("Stops and deadlines", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
 struct StopTests {
     private typealias Frame = HTTP2Peer.Frame
 
     @Test(
-        "A call that has begun before a stop is answered, however late it comes and long it takes",
+        "A call that began before a stop is answered, even if its request arrives late and takes long",
         .timeLimit(.minutes(1)))
     func lateCall() async throws {
         let server = try RunningServer()
@@ -34,19 +34,20 @@ struct StopTests {
         _ = try peer.next { $0 == .answer(to: 1) }
         server.process?.send(SIGTERM)
         _ = try peer.next { $0.kind == Frame.Kind.goAway }
-        // A call that the client began before it knew of the stop is refused, which means that it has not happened.
+        // A call that the client began before it received GOAWAY is refused, and has no effect.
         try peer.send(Frame.call("/none/none", [], on: 3))
         let refusal = try peer.next { $0.stream == 3 }
         #expect(refusal.kind == Frame.Kind.reset && refusal.payload == [0, 0, 0, 7])
         try peer.send([call[1]])
-        // Longer than the server waits for clients. The call waits for containerd, which then is not there.
+        // Longer than the server waits for clients. The call waits for containerd, which is gone then.
         try await Task.sleep(for: .seconds(6))
         close(containerd)
         _ = try peer.next { $0.stream == 1 && $0.isEndOfStream }
         try await Self.expectEnd(of: server)
     }
 
-    @Test("A client that reads an answer late gets all of it before the server ends", .timeLimit(.minutes(1)))
+    @Test(
+        "A client that reads its answer late gets all of it before the server exits", .timeLimit(.minutes(1)))
     func lateReader() async throws {
         let server = try RunningServer()
         let label = String(repeating: "x", count: 4000)
@@ -60,7 +61,7 @@ struct StopTests {
                 + Frame.call(
                     "/containerd.services.snapshots.v1.Snapshots/List", try list.serializedBytes(), on: 1))
         var size = 0
-        // As much as the window of a connection lets through.
+        // The initial flow-control window of a connection.
         while size < 65535 { size += try peer.next { $0.kind == Frame.Kind.data }.payload.count }
         server.process?.send(SIGTERM)
         try await Task.sleep(for: .seconds(2))
@@ -74,7 +75,7 @@ struct StopTests {
         try await Self.expectEnd(of: server)
     }
 
-    /// No thread of other tests' calls waits for it.
+    /// Expects that the server exits with status 0. Does not block a thread that other tests need.
     private static func expectEnd(of server: RunningServer) async throws {
         let process = try #require(server.process)
         let hasEnded = try await soon { !process.isRunning }
@@ -83,12 +84,12 @@ struct StopTests {
         #expect(end.status == 0, "\(end.report)")
     }
 
-    @Test("A Prepare whose client does not wait any longer makes no snapshot")
+    @Test("A Prepare that its client has cancelled makes no snapshot")
     func deadline() async throws {
         let server = try RunningServer(["--snapshotter", "unpack=native"])
         try await server.connected { client in
             let mounts = try await client.prepare("a")
-            // Enough to copy for a moment.
+            // The copy of these files takes a moment.
             let script =
                 "cd \(mounts[0].source); for i in $(seq 40); do mkdir $i; (cd $i; seq 500 | xargs touch); done"
             try Command.run("sh", "-ec", script).succeed()
@@ -107,7 +108,7 @@ struct StopTests {
             #expect(isReported)
             let list = try await client.list()
             #expect(list == [["base"]])
-            // The key is free again.
+            // The key can be used again.
             _ = try await client.prepare("copy", parent: "base")
         }
     }

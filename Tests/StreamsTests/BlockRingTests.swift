@@ -6,21 +6,21 @@ import Synchronization
 import TestSupport
 import Testing
 
-@Suite("The ring of blocks", .timeLimit(.minutes(1))) struct BlockRingTests {
+@Suite("Block ring", .timeLimit(.minutes(1))) struct BlockRingTests {
     private static let content = Bytes.noise(40_000).array
 
-    /// Hands over `content` in pieces of changing length.
+    /// Writes `content` in pieces of changing length.
     private static func produce(into ring: BlockRing, blockSize: Int, slowly: Bool = false) -> Int {
         var rest = content[...]
         var count = 0
         while !rest.isEmpty {
             if slowly { usleep(500) }
             let length = min(rest.count, 1 + (count * 37) % blockSize)
-            let isWanted = ring.produce { block in
+            let isOpen = ring.produce { block in
                 block.withUnsafeMutableBytes { $0.copyBytes(from: rest.prefix(length)) }
                 return length
             }
-            if !isWanted { break }
+            if !isOpen { break }
             rest = rest.dropFirst(length)
             count += 1
         }
@@ -37,10 +37,10 @@ import Testing
         return bytes
     }
 
-    enum Slow: CaseIterable, Sendable { case nobody, producer, first, second }
+    enum Slow: CaseIterable, Sendable { case none, producer, first, second }
 
     @Test(
-        "Every reader gets every byte in order, whoever is slow",
+        "Every reader gets every byte in order, regardless of which thread is slow",
         arguments: [(1000, 1), (1000, 2), (4096, 8)],
         Slow.allCases)
     func delivers(_ size: (block: Int, count: Int), slow: Slow) throws {
@@ -56,7 +56,7 @@ import Testing
         #expect(!ring.wasCancelled)
     }
 
-    @Test("No more blocks are filled than there are, until all readers have passed some")
+    @Test("No more blocks are filled than the ring has, until all readers have passed some")
     func isBounded() throws {
         let ring = BlockRing(readers: 2, blockSize: 10, blockCount: 3)
         let counter = Counter()
@@ -86,7 +86,9 @@ import Testing
 
     enum Waiter: CaseIterable, Sendable { case producer, reader }
 
-    @Test("Cancelling wakes whoever waits, and ends the stream for all", arguments: Waiter.allCases)
+    @Test(
+        "Cancelling wakes all waiting threads and ends the stream for all readers", arguments: Waiter.allCases
+    )
     func cancel(waiter: Waiter) throws {
         let ring = BlockRing(readers: 2, blockSize: 10, blockCount: 1)
         let waiting = try WorkerThread {
@@ -105,7 +107,7 @@ import Testing
         #expect(!ring.produce { _ in 1 })
     }
 
-    @Test("A stream without bytes ends at once, and a piece of none adds no block")
+    @Test("A stream without bytes ends at once, and an empty piece adds no block")
     func empty() {
         let ring = BlockRing(readers: 1, blockSize: 10, blockCount: 1)
         for _ in 0..<5 { #expect(ring.produce { _ in 0 }) }
@@ -115,7 +117,7 @@ import Testing
         #expect(!ring.wasCancelled)
     }
 
-    @Test("What filling throws comes out, and the ring stays usable")
+    @Test("An error while filling a block is rethrown, and the ring stays usable")
     func throwing() {
         let ring = BlockRing(readers: 1, blockSize: 10, blockCount: 1)
         #expect(throws: Cancelled.self) {

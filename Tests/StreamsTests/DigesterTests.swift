@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 @Suite("Digests of streams") struct DigesterTests {
-    /// As sha256sum and sha512sum give them.
+    /// Expected values from sha256sum and sha512sum.
     @Test(
         "Known digests",
         arguments: [
@@ -30,7 +30,7 @@ import Testing
     }
 
     @Test(
-        "Pieces of any length give the digest of the tool", arguments: Digest.Algorithm.allCases,
+        "The digest does not depend on the length of the pieces", arguments: Digest.Algorithm.allCases,
         [1, 7, 64, 1000, 9999])
     func pieces(algorithm: Digest.Algorithm, length: Int) throws {
         let bytes = Bytes.noise(10_000).array

@@ -3,7 +3,7 @@ import Synchronization
 import Testing
 
 @Suite struct PromiseTests {
-    @Test("Whoever waits gets the value, before and after it is given")
+    @Test("Threads that wait before or after the value is set get it")
     func waiting() throws {
         let promise = Promise<Int>()
         let threads = try (0..<3).map { _ in try WorkerThread { promise.wait() } }
@@ -24,7 +24,8 @@ import Testing
 }
 
 @Suite struct PermitTests {
-    @Test("No more work at once than there are permits, and none is lost", arguments: [1, 3])
+    @Test(
+        "No more work runs at the same time than there are permits, and no permit is lost", arguments: [1, 3])
     func bounded(count: Int) throws {
         let permits = Permits(count)
         let running = Mutex((now: 0, most: 0))
@@ -36,7 +37,7 @@ import Testing
                     $0.most = max($0.most, $0.now)
                 }
                 running.withLock { $0.now -= 1 }
-                // Given back by hand, twice, or with the last who holds it.
+                // Released explicitly, twice, or by the last reference.
                 if index.isMultiple(of: 2) {
                     permit.giveBack()
                     permit.giveBack()

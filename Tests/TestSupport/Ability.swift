@@ -2,10 +2,11 @@ import Foundation
 package import Kernel
 package import SystemPackage
 
-/// What this machine lets a test do: tried out, never guessed from the user's id.
+/// What this machine allows a test to do, found by trying it instead of checking the user ID.
 package enum Ability {
-    /// A directory where layers can be applied with all that they may have: `trusted.*` and `user.*` attributes, owners,
-    /// device nodes and whiteouts; nil where there is none. In memory first: large trees come and go.
+    /// A directory on a file system that supports everything in a layer: `trusted.*` and `user.*` attributes, owners,
+    /// device nodes and whiteouts; nil if there is none. File systems in memory are preferred, because tests make large
+    /// trees.
     package static let scratch: FilePath? = {
         let places = ["/dev/shm", NSTemporaryDirectory(), "/var/tmp"].map { FilePath($0) }
         return places.first { (try? holdsLayers($0)) != nil }
@@ -13,7 +14,7 @@ package enum Ability {
 
     package static let canApplyLayers = scratch != nil
 
-    /// Whether layers can also be seen as the kernel merges them.
+    /// Whether overlay mounts work on `scratch`.
     package static let canMountOverlay: Bool = {
         guard let scratch, let directory = try? TemporaryDirectory(in: scratch) else { return false }
         do {
@@ -29,7 +30,7 @@ package enum Ability {
         }
     }()
 
-    /// Whether the kernel reads whiteouts that are attributes (6.7 and later), tried by what one hides.
+    /// Whether overlayfs supports whiteouts that are attributes (6.7 and later), probed with one.
     package static let canMountAttributeWhiteouts: Bool = {
         guard canMountOverlay, let scratch, let directory = try? TemporaryDirectory(in: scratch) else {
             return false
@@ -72,8 +73,8 @@ package enum Ability {
     }
 }
 
-/// Unmounts. A child that another test is just starting has every open file until it is another program, so that a mount
-/// may be in use for a moment.
+/// Unmounts, retrying while the mount is busy: a child of a concurrent test holds all descriptors of this process until
+/// it has executed its program.
 package func unmountWhenFree(_ target: FilePath) throws(SyscallFailure) {
     for _ in 1...100 {
         do throws(SyscallFailure) {

@@ -1,9 +1,9 @@
 import Foundation
 package import SystemPackage
 
-/// What stands where these tests were built.
+/// Paths of the build and of the repository.
 package enum Built {
-    /// Beside the test bundle, where SwiftPM puts everything that it builds.
+    /// Path of a built program, which SwiftPM puts next to the test bundle.
     package static func program(_ name: String) -> FilePath {
         let folder = FilePath(ProcessInfo.processInfo.arguments[0]).removingLastComponent()
         let candidates = [folder, folder.appending(".."), FilePath(Bundle.main.bundlePath)]

@@ -1,4 +1,4 @@
-/// Raw bytes that a test writes as text, or as numbers where they are no text.
+/// Raw bytes, written in tests as a string literal or as an array of numbers.
 package struct Bytes: Hashable, Sendable {
     package var array: [UInt8]
 
@@ -21,7 +21,7 @@ extension Bytes: CustomStringConvertible {
 }
 
 extension Bytes {
-    /// Bytes that no compressor shrinks, always the same for a seed (xorshift).
+    /// Incompressible bytes, always the same for a seed (xorshift).
     package static func noise(_ count: Int, seed: UInt64 = 88_172_645_463_325_252) -> Bytes {
         var state = seed
         return Bytes(

@@ -2,7 +2,7 @@ import Foundation
 import Glibc
 package import SystemPackage
 
-/// A program that a test ran.
+/// The result of a program that a test ran.
 package struct Command: Sendable {
     package let arguments: [String]
     package let status: Int32
@@ -12,17 +12,17 @@ package struct Command: Sendable {
     package var text: String { String(decoding: output, as: UTF8.self) }
     package var errorText: String { String(decoding: errors, as: UTF8.self) }
 
-    /// Everything that there is to know about a run that went wrong.
+    /// Description of a failed run: arguments, status and output.
     package struct Failure: Error, CustomStringConvertible {
         package let description: String
     }
 
-    /// Runs a program to its end.
+    /// Runs a program and waits for it.
     ///
     /// - Parameters:
-    ///   - arguments: the program, looked up in PATH, and what it is given.
-    ///   - environment: added to the test's own.
-    ///   - timeout: in seconds; a program that takes longer is killed.
+    ///   - arguments: the program, looked up in PATH, and its arguments.
+    ///   - environment: added to the environment of the test.
+    ///   - timeout: in seconds, after which the program is killed.
     package static func run(
         _ arguments: String..., input: [UInt8] = [], environment: [String: String] = [:],
         in folder: FilePath = "/", timeout: Double = 60
@@ -38,7 +38,7 @@ package struct Command: Sendable {
             timeout: timeout)
     }
 
-    /// - Throws: `Failure` with all that the program said, unless its status is 0.
+    /// - Throws: `Failure` with the output of the program, unless its status is 0.
     @discardableResult
     package func succeed() throws -> Command {
         guard status == 0 else { throw Failure(description: report) }
@@ -48,7 +48,7 @@ package struct Command: Sendable {
     package var report: String { "\(arguments) ended with \(status)\n\(text)\n\(errorText)" }
 }
 
-/// A program that a test has started, and that is still running. Finish it: it does not go by itself.
+/// A running program that a test has started. Call `finish` or `kill`: it does not end with this object.
 package final class RunningCommand {
     private let process: pid_t
     private let arguments: [String]
@@ -73,7 +73,7 @@ package final class RunningCommand {
 
         let all = ProcessInfo.processInfo.environment.merging(environment) { $1 }.map { "\($0)=\($1)" }
         var process = pid_t()
-        // The shell only changes the folder; it becomes the program.
+        // The shell only changes the working directory; exec replaces it.
         let shell = ["sh", "-c", #"cd "$0" && exec "$@""#, folder.string]
         let failure = Self.withStrings(shell + arguments) { argv in
             Self.withStrings(all) { environment in
@@ -86,15 +86,14 @@ package final class RunningCommand {
         self.process = process
     }
 
-    /// Waits for its end.
+    /// Waits for the program.
     ///
-    /// - Parameter timeout: in seconds; a program that takes longer is killed.
+    /// - Parameter timeout: in seconds, after which the program is killed.
     package func finish(timeout: Double = 60) throws -> Command {
         try Self.finish([self], timeout: timeout)[0]
     }
 
-    /// Waits for the end of all. When that takes too long, the failure tells what each of those that still run is
-    /// doing.
+    /// Waits for all programs. After the timeout, the failure describes what each program that still runs is doing.
     package static func finish(_ all: [RunningCommand], timeout: Double = 60) throws -> [Command] {
         let end = Date() + timeout
         while all.contains(where: \.isRunning) {
@@ -117,10 +116,10 @@ package final class RunningCommand {
 
     package func send(_ signal: Int32) { _ = Glibc.kill(process, signal) }
 
-    /// What it has said on stderr so far.
+    /// Standard error so far.
     package var errorText: String { text(of: "errors") }
 
-    /// What it has said on stdout so far.
+    /// Standard output so far.
     package var outputText: String { text(of: "output") }
 
     private func text(of name: String) -> String {
@@ -131,13 +130,13 @@ package final class RunningCommand {
         if status != nil { return false }
         var raw: Int32 = 0
         guard waitpid(process, &raw, WNOHANG) != 0 else { return true }
-        // The exit status, 128 and the signal where one ended it.
+        // The exit status, or 128 plus the signal that ended it.
         let signal = raw & 0x7F
         status = signal == 0 ? raw >> 8 & 0xFF : 128 + signal
         return false
     }
 
-    /// What its threads are doing, as the kernel tells it.
+    /// What the threads are doing, from /proc.
     private var state: String {
         let folder = "/proc/\(process)/task"
         let threads = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
@@ -159,7 +158,7 @@ package final class RunningCommand {
             errors: Self.contents(scratch.path.appending("errors").string))
     }
 
-    /// Read to the end: files of /proc have no size.
+    /// Reads to the end, because files in /proc report no size.
     private static func contents(_ path: String) -> [UInt8] {
         guard let file = FileHandle(forReadingAtPath: path) else { return [] }
         return ((try? file.readToEnd()) ?? nil).map(Array.init) ?? []
@@ -175,10 +174,10 @@ package final class RunningCommand {
 }
 
 extension posix_spawn_file_actions_t {
-    /// Leaves a program its three streams. What other tests have open would, with it, keep its blocks when they remove it,
-    /// and its file system mounted.
+    /// Closes all descriptors but the standard streams. A child that inherited files of other tests would keep their
+    /// blocks after they are removed, and their file systems mounted.
     mutating func closeOthers() {
-        // spawn.h has it since glibc 2.34, and does not show it to Swift.
+        // In spawn.h since glibc 2.34, but not visible to Swift.
         typealias Function = @convention(c) (UnsafeMutablePointer<Self>, Int32) -> Int32
         let add = dlsym(nil, "posix_spawn_file_actions_addclosefrom_np")
         _ = unsafeBitCast(add, to: Function.self)(&self, STDERR_FILENO + 1)

@@ -2,25 +2,25 @@ import Foundation
 import Kernel
 package import SystemPackage
 
-/// containerd with a store in memory, for one test.
+/// A containerd daemon with its data in memory, for one test.
 package final class ContainerdDaemon {
-    /// Which one.
+    /// Version of containerd.
     package enum Release: String, CaseIterable, Sendable, CustomStringConvertible {
-        /// The one that is installed: Debian's own.
+        /// The installed version: Debian's package.
         case installed
-        /// The one of Debian's sid, which `.ci/containerd-2` fetches.
+        /// The version of Debian sid, which `.ci/containerd-2` fetches.
         case later
 
         package var description: String { rawValue }
 
-        /// Those that are here.
+        /// The versions available on this machine.
         package static let present = allCases.filter { release in
             [release.program("containerd"), release.program("ctr")].allSatisfy {
                 $0.contains("/") ? FileManager.default.isExecutableFile(atPath: $0) : Ability.has($0)
             }
         }
 
-        /// The path of one of its programs, or what is found in PATH.
+        /// Path of one of its programs, or its name if it is looked up in PATH.
         package func program(_ name: String) -> String {
             switch self {
             case .installed: name
@@ -32,14 +32,14 @@ package final class ContainerdDaemon {
     package let release: Release
     private let scratch: TemporaryDirectory
     private var process: RunningCommand?
-    /// Where it can be spoken to.
+    /// Address of its API.
     package let socket: FilePath
     package var root: FilePath { scratch.path.appending("root") }
     private let configuration: FilePath
 
     /// - Parameters:
-    ///   - socket: where it is to be spoken to.
-    ///   - configuration: beside what every test's has: no CRI, and places of its own.
+    ///   - socket: address of its API; nil for one of its own.
+    ///   - configuration: TOML, added to the common settings: own directories and no CRI.
     package init(
         _ release: Release = .installed, at socket: FilePath? = nil, _ configuration: String = "version = 2"
     ) throws {
@@ -59,7 +59,7 @@ package final class ContainerdDaemon {
     }
 
     package func start() throws {
-        // A `ctr` that comes too early tries again after seconds only. One that was killed has left its own.
+        // A `ctr` that finds no socket retries only after seconds. A daemon that was killed leaves its socket behind.
         try? FileManager.default.removeItem(atPath: socket.string)
         process = try RunningCommand([
             release.program("containerd"), "--log-level", "info", "-c", configuration.string,
@@ -81,7 +81,7 @@ package final class ContainerdDaemon {
         wait()
     }
 
-    /// Holds it still: it keeps its connections and answers nothing, until it is killed or goes on.
+    /// Stops it with SIGSTOP: it keeps its connections and answers nothing, until it is resumed or killed.
     package func pause() { process?.send(SIGSTOP) }
 
     package func goOn() { process?.send(SIGCONT) }
@@ -92,7 +92,7 @@ package final class ContainerdDaemon {
 
     deinit { kill() }
 
-    /// What it has said so far.
+    /// The log so far.
     package var log: String { process?.errorText ?? "" }
 
     @discardableResult
@@ -105,13 +105,13 @@ package final class ContainerdDaemon {
         try Command.run([release.program("ctr"), "-a", socket.string] + arguments)
     }
 
-    /// Starts a `ctr`, and goes on.
+    /// Starts a `ctr` without waiting for it.
     package func startCtr(_ arguments: [String]) throws -> RunningCommand {
         try RunningCommand([release.program("ctr"), "-a", socket.string] + arguments)
     }
 
-    /// Mounts as this version of it prints them, as a later one would: with a target (since 1.7), and `index=off` as the
-    /// last option (since 2.0). The snapshots lie in another folder, and are numbered alike.
+    /// Converts printed mounts of the installed version to the form of later ones: with a target (since 1.7), and
+    /// `index=off` as the last option (since 2.0). The directory of the snapshots is replaced by `folder`.
     package func translated(_ text: String, to folder: FilePath) throws -> String {
         let own = scratch.path.appending("root/io.containerd.snapshotter.v1.overlayfs/snapshots").string
         var text = text.replacingOccurrences(of: own, with: folder.string)

@@ -3,14 +3,14 @@ package import OCI
 import Streams
 package import SystemPackage
 
-/// Writes an OCI image layout, whole or with what a test wants to be wrong.
+/// Writes an OCI image layout, valid or with errors that a test chooses.
 package struct ImageBuilder: Sendable {
     package let path: FilePath
     private let algorithm: OCI.Digest.Algorithm
 
     /// - Parameters:
     ///   - path: a directory that does not exist yet.
-    ///   - algorithm: of all digests, diff IDs too.
+    ///   - algorithm: of all digests, including diff IDs.
     package init(at path: FilePath, _ algorithm: OCI.Digest.Algorithm = .sha256) throws {
         self.path = path
         self.algorithm = algorithm
@@ -43,7 +43,7 @@ package struct ImageBuilder: Sendable {
         try FileManager.default.removeItem(atPath: blobPath(descriptor.digest).string)
     }
 
-    /// Changes the bytes of a blob, but not its name.
+    /// Changes the content of a blob, but not its name.
     package func damageBlob(_ descriptor: Descriptor, _ change: (inout Data) -> Void) throws {
         let url = URL(fileURLWithPath: blobPath(descriptor.digest).string)
         var data = try Data(contentsOf: url)
@@ -59,7 +59,7 @@ package struct ImageBuilder: Sendable {
 
     /// Writes layers, config and manifest of one image.
     ///
-    /// - Parameter diffIDs: what the config says instead of the layers' own.
+    /// - Parameter diffIDs: the diff IDs in the config; nil for those of the layers.
     package func image(
         _ layers: [LayerBuilder], _ platform: Platform = .host, packing: Packing = .gzip,
         diffIDs: [DiffID]? = nil

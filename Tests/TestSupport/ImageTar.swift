@@ -2,9 +2,9 @@ import Foundation
 package import OCI
 import SystemPackage
 
-/// An image as one tar, its members in any order and as wrong as a test wants them.
+/// An image as one tar, with its members in any order and any errors that a test chooses.
 extension ImageBuilder {
-    /// Every file of the layout, by name: the order in which most tools write them.
+    /// All files of the layout, sorted by name as most tools write them.
     package func members() throws -> [TarEntry] {
         let folder = path.string
         let names = try FileManager.default.subpathsOfDirectory(atPath: folder).sorted()
@@ -17,7 +17,7 @@ extension ImageBuilder {
     }
 }
 
-/// One image of a docker-archive in code.
+/// Builds one image of a docker-archive.
 package struct DockerArchiveBuilder: Sendable {
     package var names: [String]
     package var layers: [LayerBuilder]
@@ -41,10 +41,10 @@ package struct DockerArchiveBuilder: Sendable {
 
     package var configName: String { sha256(of: config).hex + ".json" }
 
-    /// As Docker wrote them before version 25: a folder a layer.
+    /// Names of the layers as Docker wrote them before version 25: one directory per layer.
     package var layerNames: [String] { layers.indices.map { "\(names.first ?? "none")-\($0)/layer.tar" } }
 
-    /// Config and layers.
+    /// The config and the layers.
     package var members: [TarEntry] {
         [.file(Bytes(configName), Bytes(config))]
             + zip(layerNames, layers).map { .file(Bytes($0), Bytes(packing.pack($1.tar))) }
@@ -52,7 +52,7 @@ package struct DockerArchiveBuilder: Sendable {
 
     /// `manifest.json`.
     ///
-    /// - Parameter layerNames: by image, where not each image has its own.
+    /// - Parameter layerNames: per image, to share layers between images; nil for the own names of each image.
     package static func manifest(_ images: [DockerArchiveBuilder], layerNames: [[String]]? = nil) throws
         -> TarEntry
     {

@@ -1,6 +1,6 @@
 package import OCI
 
-/// A layer made in code, one line an entry.
+/// Builds a layer from entries, one line per entry.
 package struct LayerBuilder: Sendable {
     /// How the tar ends.
     package enum End: Sendable {
@@ -9,7 +9,7 @@ package struct LayerBuilder: Sendable {
 
     package var entries: [TarEntry]
     package var end: End
-    /// What stands behind the end.
+    /// Bytes after the end of the archive.
     package var trailer: [UInt8]
 
     package init(_ entries: TarEntry..., end: End = .twoZeroBlocks) { self.init(entries, end: end) }
@@ -30,7 +30,7 @@ package struct LayerBuilder: Sendable {
     package func diffID(_ algorithm: Digest.Algorithm) -> DiffID { DiffID(Digest(algorithm, of: tar)) }
 }
 
-/// How a layer blob is packed. Stored, not made smaller: no tool is needed for it.
+/// Compression of a layer blob. The data is only stored, so that no tool is needed.
 package enum Packing: String, CaseIterable, Sendable {
     case none = "", gzip = "+gzip", zstd = "+zstd"
 
@@ -81,7 +81,7 @@ package func littleEndian(_ value: some FixedWidthInteger) -> [UInt8] {
     withUnsafeBytes(of: value.littleEndian, Array.init)
 }
 
-/// CRC-32 of RFC 1952, section 8.
+/// CRC-32 (RFC 1952, section 8).
 private func checksum(of bytes: [UInt8]) -> UInt32 {
     var sum = ~UInt32(0)
     for byte in bytes { sum = sum >> 8 ^ checksumTable[Int(UInt8(truncatingIfNeeded: sum) ^ byte)] }

@@ -1,9 +1,9 @@
 import Foundation
 
-/// What the kernel by itself keeps users from doing to each other in sticky directories (proc(5), `/proc/sys/fs/protected_*`).
+/// Protection of the kernel against attacks between users in sticky directories (proc(5), `/proc/sys/fs/protected_*`).
 /// The program must be safe without it.
 package enum LinkProtection: String, CaseIterable, Sendable {
-    /// As this machine has it.
+    /// The settings of this machine.
     case asConfigured
     case off
 
@@ -11,13 +11,13 @@ package enum LinkProtection: String, CaseIterable, Sendable {
         "/proc/sys/fs/protected_\($0)"
     }
 
-    /// Whether it can be changed here.
+    /// Whether the settings can be changed.
     private static let isSettable = settings.allSatisfy { FileManager.default.isWritableFile(atPath: $0) }
 
-    /// What a test can try.
+    /// The states that a test can try.
     package static let possible: [LinkProtection] = isSettable ? [.asConfigured, .off] : [.asConfigured]
 
-    /// Runs a test under it. The settings are the whole machine's: tests that use this are serialized.
+    /// Runs a test with these settings. They concern the whole machine, so tests that use this are serialized.
     @discardableResult
     package func during<Value>(_ body: () throws -> Value) throws -> Value {
         guard self == .off else { return try body() }

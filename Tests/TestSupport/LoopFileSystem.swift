@@ -1,21 +1,21 @@
 import Kernel
 package import SystemPackage
 
-/// A file system of a test's own: an image in memory, mounted on a directory until this goes. So it must not be kept in
-/// a static variable, which never goes: the mount would outlive the tests.
+/// A file system for one test: an image in memory, mounted on a directory until this object is destroyed. Do not keep
+/// it in a static variable, which is never destroyed: the mount would outlive the tests.
 package final class LoopFileSystem: Sendable {
-    /// Where it is mounted.
+    /// The mount point.
     package let path: FilePath
-    /// The file that holds it.
+    /// The image file.
     package let image: FilePath
-    /// As mkfs(8) and the kernel call it.
+    /// Name of the type for mkfs(8) and the kernel.
     package let type: String
     private let temporary: TemporaryDirectory
 
     /// - Parameters:
-    ///   - type: as mkfs(8) and the kernel call it; btrfs needs 110 MiB, xfs 300.
-    ///   - megabytes: its size; what is not written takes no memory.
-    ///   - options: of mkfs(8).
+    ///   - type: name for mkfs(8) and the kernel; btrfs needs 110 MiB, xfs 300.
+    ///   - megabytes: size in MiB; unwritten blocks take no memory.
+    ///   - options: options of mkfs(8).
     ///   - mountFlags: options of mount(8) without a value.
     package init(type: String, megabytes: Int, options: [String] = [], mountFlags: [String] = []) throws {
         self.type = type
@@ -26,8 +26,9 @@ package final class LoopFileSystem: Sendable {
         try mount(mountFlags)
     }
 
-    /// Mounts a copy of another one's image as it is now, mounted or not: what its disk would have if the power were cut.
-    /// What the kernel only remembers is not in it. Asking the file system to hold still (fsfreeze) would write that, too.
+    /// Mounts a copy of the current image of another file system, mounted or not: what its disk would hold after a
+    /// power cut. Data that is only in the memory of the kernel is missing. fsfreeze(8) would write that data, too, so
+    /// it is not used.
     package init(type: String, cutFrom other: FilePath) throws {
         self.type = type
         temporary = try TemporaryDirectory(in: "/dev/shm")
@@ -49,7 +50,7 @@ package final class LoopFileSystem: Sendable {
         do {
             try MountCalls.unmount(path)
         } catch {
-            // It goes when what the test still has open is closed.
+            // A lazy unmount takes effect when the test has closed its last file.
             _ = try? Command.run("umount", "-l", path.string)
         }
     }
@@ -65,7 +66,7 @@ package final class LoopFileSystem: Sendable {
 }
 
 extension Ability {
-    /// Whether a file can be a block device here.
+    /// Whether loop devices can be made.
     package static let canMakeLoopDevices: Bool = {
         guard let temporary = try? TemporaryDirectory(in: "/dev/shm"),
             let file = try? temporary.write("file", Array(repeating: 0, count: 4096))
@@ -74,7 +75,7 @@ extension Ability {
     }()
 
     package static let canMountBtrfs = canMount("btrfs", megabytes: 128)
-    /// Whether one and its copy can be mounted at a time: from Linux 6.7 on.
+    /// Whether a btrfs and a copy of it can be mounted at the same time (Linux 6.7 and later).
     package static let canMountCopiesOfBtrfs: Bool = {
         guard canMountBtrfs, let one = try? LoopFileSystem(type: "btrfs", megabytes: 128) else {
             return false

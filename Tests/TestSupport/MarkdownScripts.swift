@@ -1,19 +1,19 @@
 import Foundation
 package import SystemPackage
 
-/// The fenced blocks of a page, so that tests can run what it prints.
+/// A fenced code block of a page, so that tests can run what the page prints.
 package struct MarkdownBlock: Sendable, CustomStringConvertible {
-    /// What stands behind the fence: `sh`, `yaml`.
+    /// The info string of the fence: `sh`, `yaml`.
     package let language: String
     package let text: String
-    /// The line of the fence, from 1.
+    /// Line number of the fence, from 1.
     package let line: Int
-    /// The heading above.
+    /// The heading above the block.
     package let heading: String
 
     package var description: String { "\(heading), line \(line)" }
 
-    /// All blocks of a page, in their order.
+    /// All blocks of a page, in order.
     package static func all(in page: FilePath) throws -> [MarkdownBlock] {
         var blocks = [MarkdownBlock]()
         var heading = ""
@@ -34,7 +34,7 @@ package struct MarkdownBlock: Sendable, CustomStringConvertible {
         return blocks
     }
 
-    /// The scripts that CI would run: each `run: |` of GitHub's, and the list of a `script:` of GitLab's as one.
+    /// The scripts that CI would run: each `run: |` of GitHub, and each list under `script:` of GitLab as one script.
     package var scripts: [String] {
         var scripts = [String]()
         var indentation: Int?
@@ -42,14 +42,14 @@ package struct MarkdownBlock: Sendable, CustomStringConvertible {
         for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
             let own = line.prefix { $0 == " " }.count
             if let inside = indentation, own > inside || line.allSatisfy({ $0 == " " }) {
-                // The block's own indentation, or the list's dash, is YAML's and not the script's.
+                // The indentation of the block and the dash of the list belong to YAML, not to the script.
                 scripts[scripts.count - 1] += line.dropFirst(inside + (isList ? 4 : 2)) + "\n"
                 continue
             }
             indentation = nil
             let key = line.drop { " -".contains($0) }
             guard key == "run: |" || key == "script:" else { continue }
-            // What follows a dash is as deep as what stands below it.
+            // The text after a dash has the same indentation as the lines below it.
             indentation = line.count - key.count
             isList = key == "script:"
             scripts.append("")

@@ -2,7 +2,7 @@ import Foundation
 import Glibc
 import SystemPackage
 
-/// A cgroup in which only so many processes and threads may be at a time (kernel: cgroup-v1/pids.rst, cgroup-v2.rst).
+/// A cgroup that limits the number of processes and threads (kernel: cgroup-v1/pids.rst, cgroup-v2.rst).
 package final class PidsGroup {
     private let folder: FilePath
 
@@ -13,17 +13,17 @@ package final class PidsGroup {
         try Data("\(max)".utf8).write(to: URL(fileURLWithPath: folder.appending("pids.max").string))
     }
 
-    /// A command line that runs another one in the group. The shell that enters it becomes the program.
+    /// A command line that runs another one in the cgroup. A shell enters the cgroup and executes the program.
     package func words(_ command: [String]) -> [String] {
         ["sh", "-c", #"echo $$ > "$0/cgroup.procs" && exec "$@""#, folder.string] + command
     }
 
     deinit {
-        // Empty a moment after the last process has ended.
+        // The cgroup is empty only shortly after its last process has ended.
         for _ in 0..<100 where rmdir(folder.string) != 0 && errno == EBUSY { usleep(20_000) }
     }
 
-    /// Where such a group can be made; nil if nowhere.
+    /// The directory in which a cgroup can be made; nil if there is none.
     private static let parent: FilePath? = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"].map { FilePath($0) }
         .first {
             let probe = $0.appending("unpack-test-probe-\(UInt32.random(in: .min ... .max))").string
@@ -35,11 +35,11 @@ package final class PidsGroup {
     package static let isPossible = parent != nil
 }
 
-/// A command line that runs another one under a seccomp filter which refuses every new thread (seccomp(2)).
+/// A command line that runs another one under a seccomp filter that refuses every new thread (seccomp(2)).
 ///
-/// - Parameter errno: of clone3(2), and of clone(2) for a thread.
+/// - Parameter errno: the errno of clone3(2), and of clone(2) for a thread.
 package func refusingThreads(_ errno: Int32, _ command: [String]) -> [String] {
-    // Perl is in every Debian, and can call the kernel. A filter is read by struct sock_filter (linux/filter.h).
+    // Every Debian has Perl, which can make system calls. The filter consists of struct sock_filter (linux/filter.h).
     let script = #"""
         my ($errno, @command) = @ARGV;
         my $arm = `uname -m` =~ /aarch64/;

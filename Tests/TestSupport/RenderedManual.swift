@@ -1,10 +1,11 @@
 package import SystemPackage
 
-/// A manual page as its reader sees it.
+/// A manual page as man(1) renders it.
 package struct RenderedManual {
     package let text: String
 
-    /// - Parameter page: its source. `man` must be there.
+    /// - Parameter page: the source.
+    /// - Precondition: man(1) is installed.
     package init(_ page: FilePath) throws {
         text = try Command.run(
             "man", "-l", page.string,
@@ -12,10 +13,10 @@ package struct RenderedManual {
         ).succeed().text
     }
 
-    /// What stands under a title; nil if nothing does.
+    /// The text of a section; nil if the section is missing or empty.
     package func section(_ title: String) -> String? {
         guard let start = text.firstRange(of: "\n\(title)\n")?.upperBound else { return nil }
-        // What is no title is indented.
+        // All lines but titles are indented.
         let lines = text[start...].split(separator: "\n", omittingEmptySubsequences: false)
             .prefix { $0.isEmpty || $0.hasPrefix(" ") }
         return lines.first?.hasPrefix("       ") == true ? lines.joined(separator: "\n") : nil
@@ -25,7 +26,7 @@ package struct RenderedManual {
 
     package static func words(_ text: String) -> [Substring] { text.split { " ,()\n".contains($0) } }
 
-    /// What `groff` and `man` have to say against a page, as far as they are here.
+    /// Warnings of groff(1) and man(1) about a page, if these are installed.
     package static func complaints(of page: FilePath) throws -> String {
         var complaints = ""
         if Ability.has("groff") {

@@ -1,4 +1,4 @@
-/// A tar with every kind of header, and ways to damage it.
+/// A tar archive with every kind of header, and ways to damage it.
 package struct SampleTar: Sendable, CustomStringConvertible {
     package static let entries: [TarEntry] = [
         .directory("d"),
@@ -14,14 +14,15 @@ package struct SampleTar: Sendable, CustomStringConvertible {
     ]
 
     package static let whole = SampleTar(entries)
-    /// A tar of its own for each entry.
+    /// One archive per entry.
     package static let single = entries.map { SampleTar([$0]) }
 
     package let description: String
     package let bytes: [UInt8]
-    /// How many entries end before each offset between two of them, the first and the last offset among them.
+    /// Offsets between entries, with the number of entries that end before each; includes the start and the end of the
+    /// entries.
     package let boundaries: [Int: Int]
-    /// Where headers stand.
+    /// Offsets of the headers.
     package let headers: [Int]
 
     private init(_ entries: [TarEntry]) {
@@ -48,20 +49,20 @@ package struct SampleTar: Sendable, CustomStringConvertible {
 
     // MARK: Damage
 
-    /// With one bit or all bits of a byte turned.
+    /// The archive with one bit or all bits of a byte flipped.
     package func flipping(_ offset: Int) -> [UInt8] {
         var tar = bytes
         tar[offset] ^= offset % 2 == 0 ? 0x01 : 0xFF
         return tar
     }
 
-    /// With one bit of a header's byte turned, under a right checksum.
+    /// The archive with one bit of a header's byte flipped, and a correct checksum.
     package func flipping(_ offset: Int, ofHeader header: Int) -> [UInt8] {
         let place = header + offset
         return changing(place..<(place + 1), to: [bytes[place] ^ 0x01], ofHeader: header)
     }
 
-    /// With anything in each of a header's fields, under a right checksum.
+    /// Copies of the archive with various values in each field of a header, and correct checksums.
     package func changingFields(ofHeader header: Int) -> [[UInt8]] {
         Self.fields.flatMap { field in
             Self.values.map { value in
@@ -71,7 +72,7 @@ package struct SampleTar: Sendable, CustomStringConvertible {
         }
     }
 
-    /// pax(1), "ustar Interchange Format"; GNU's where they differ.
+    /// Fields of pax(1), "ustar Interchange Format", and the different ones of GNU tar.
     private static let fields = [
         0..<100, 100..<108, 108..<116, 116..<124, 124..<136, 136..<148, 156..<157, 157..<257, 257..<265,
         265..<297,

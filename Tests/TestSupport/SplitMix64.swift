@@ -1,5 +1,5 @@
-/// Small, good enough, and the same numbers for a seed everywhere and always (Steele, Lea, Flood: Fast Splittable
-/// Pseudorandom Number Generators, 2014).
+/// A small pseudorandom generator whose numbers for a seed are the same on all machines (Steele, Lea, Flood: Fast
+/// Splittable Pseudorandom Number Generators, 2014).
 package struct SplitMix64: RandomNumberGenerator {
     private var state: UInt64
 

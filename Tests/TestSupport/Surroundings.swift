@@ -1,7 +1,7 @@
 import Kernel
 package import SystemPackage
 
-/// A place for a store or an output, on a file system of its own or in memory.
+/// The file system for a store or an output: a loop file system, or one in memory.
 package enum TestFileSystem: String, CaseIterable, Sendable {
     case tmpfs, ext4, btrfs, xfs
     /// Mounted so that every file gets the group of its directory (ext4(5), xfs(5): `grpid`, also called `bsdgroups`).
@@ -16,7 +16,7 @@ package enum TestFileSystem: String, CaseIterable, Sendable {
         }
     }
 
-    /// Lends a directory of it.
+    /// Calls `body` with a temporary directory on the file system.
     package func with<Result>(_ body: (FilePath) throws -> Result) throws -> Result {
         let system: LoopFileSystem? =
             switch self {
@@ -28,7 +28,7 @@ package enum TestFileSystem: String, CaseIterable, Sendable {
             case .xfsWithGroups: try LoopFileSystem(type: "xfs", megabytes: 320, mountFlags: ["bsdgroups"])
             }
         guard let place = system?.path ?? Ability.scratch else {
-            throw Command.Failure(description: "no place")
+            throw Command.Failure(description: "no directory that supports all metadata")
         }
         let temporary = try TemporaryDirectory(in: place)
         defer { withExtendedLifetime(system) {} }
@@ -36,11 +36,12 @@ package enum TestFileSystem: String, CaseIterable, Sendable {
     }
 }
 
-/// Directories that pass on to their entries what no layer says.
+/// Directories whose entries inherit what no layer specifies.
 package enum Surroundings {
-    /// Makes a directory pass on all that its file system can: a group, a default ACL, flags, a project.
+    /// Makes the entries of a directory inherit all that the file system supports: a group, a default ACL, flags, a
+    /// project.
     ///
-    /// - Parameter mode: with the set-group-ID bit.
+    /// - Parameter mode: includes the set-group-ID bit.
     package static func makeHostile(_ path: FilePath, mode: String = "2755") throws {
         try Command.run(
             "sh", "-ec",
@@ -56,14 +57,14 @@ package enum Surroundings {
         try change(file) { $0.project = 42 }
     }
 
-    /// Changes what the file system can change.
+    /// Changes settings; a file system that does not support them is ignored.
     private static func change(_ file: borrowing File, _ body: (inout InodeSettings) -> Void) throws {
         var settings = try file.settings()
         body(&settings)
         try? file.set(settings)
     }
 
-    /// Whether entries of a directory inherit any of that.
+    /// Whether entries of a directory inherit any of these.
     package static func areHostile(_ path: FilePath) throws -> Bool {
         try Directory(opening: path).showsInheritance()
     }

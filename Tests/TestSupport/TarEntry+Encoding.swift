@@ -2,7 +2,7 @@ extension TarEntry {
     private static let blockSize = 512
     private static let longestName = 100
 
-    /// Its header blocks and its content, padded.
+    /// The header blocks and the padded content.
     package var encoded: [UInt8] {
         var bytes = [UInt8]()
         var records = records
@@ -24,7 +24,7 @@ extension TarEntry {
         return bytes + header + Self.padded(contents.array)
     }
 
-    /// A PAX global header, which concerns no entry by itself.
+    /// A PAX global header.
     package static func globalHeader(_ key: String, _ value: Bytes) -> TarEntry {
         var entry = TarEntry("g", "pax_global_header")
         entry.contents = Bytes(record(key: key, value: value))
@@ -59,7 +59,7 @@ extension TarEntry {
         return block
     }
 
-    /// Decimal seconds; the fraction of a negative time counts backwards (pax(1)).
+    /// Decimal seconds. The fraction of a negative time counts away from zero (pax(1)).
     private var timeRecord: Bytes {
         func fraction(_ value: Int64) -> String {
             let digits = String(value)
@@ -69,7 +69,7 @@ extension TarEntry {
         return "-\(-(seconds + 1))\(fraction(1_000_000_000 - nanoseconds))"
     }
 
-    /// `<length> <key>=<value>\n`, where the length counts its own digits.
+    /// A PAX record `<length> <key>=<value>\n`, whose length includes its own digits.
     package static func record(key: String, value: Bytes) -> [UInt8] {
         let rest = Array(" \(key)=".utf8) + value.array + [UInt8(ascii: "\n")]
         var length = rest.count
@@ -89,7 +89,7 @@ extension TarEntry {
         bytes + [UInt8](repeating: 0, count: (blockSize - bytes.count % blockSize) % blockSize)
     }
 
-    /// Octal where it fits, else GNU's base 256.
+    /// A numeric field: octal if the number fits, else base 256 of GNU tar.
     private static func number(_ value: Int64, width: Int) -> [UInt8] {
         if value >= 0, String(value, radix: 8).utf8.count < width {
             return octal(value, digits: width - 1) + [0]

@@ -1,4 +1,4 @@
-/// One entry of a tar as a test describes it; right by default, and as wrong as the test wants it.
+/// A tar entry as a test describes it, valid by default, with any errors that the test chooses.
 package struct TarEntry: Sendable {
     /// The type flag, e.g. `0` for a regular file.
     package var type: UInt8
@@ -12,13 +12,13 @@ package struct TarEntry: Sendable {
     package var nanoseconds: Int64 = 0
     package var major: Int64 = 0
     package var minor: Int64 = 0
-    /// Records of its PAX header, in order.
+    /// Records of the PAX header, in order.
     package var records: [(key: String, value: Bytes)] = []
-    /// What the header says instead of the size of `contents`.
+    /// Size in the header; nil for the size of `contents`.
     package var statedSize: Int64?
-    /// Long names as GNU's `L` and `K` entries instead of PAX records.
+    /// Whether long names are GNU `L` and `K` entries instead of PAX records.
     package var usesGNUNames = false
-    /// Changes the raw header, before its checksum is made.
+    /// Changes the raw header before its checksum is computed.
     package var edit: (@Sendable (inout [UInt8]) -> Void)?
     package var hasWrongChecksum = false
 
@@ -59,7 +59,7 @@ package struct TarEntry: Sendable {
         TarEntry("4", path).device(major, minor)
     }
 
-    /// `.wh.X` for the path of an X.
+    /// A whiteout: `.wh.X` for a path that ends in X.
     package static func whiteout(_ path: String) -> TarEntry {
         let parts = path.split(separator: "/")
         return .file(Bytes((parts.dropLast() + [".wh." + (parts.last ?? "")]).joined(separator: "/")))
@@ -78,7 +78,7 @@ extension TarEntry: CustomStringConvertible {
     }
 }
 
-/// What one entry has beside its kind, name and content: `.file("ping", "…").mode(0o4755).owned(1, 2)`.
+/// Modifiers for an entry: `.file("ping", "…").mode(0o4755).owned(1, 2)`.
 extension TarEntry {
     package func mode(_ mode: Int64) -> TarEntry { changed { $0.mode = mode } }
 

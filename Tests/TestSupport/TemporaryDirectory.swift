@@ -2,11 +2,11 @@ import Foundation
 import Kernel
 package import SystemPackage
 
-/// A directory of a test's own that goes with it.
+/// A directory for one test, removed with this object.
 package final class TemporaryDirectory: Sendable {
     package let path: FilePath
 
-    /// - Parameter parent: where a file system is wanted that `Ability.scratch` found.
+    /// - Parameter parent: `Ability.scratch` if the test needs all metadata.
     package init(in parent: FilePath = FilePath(NSTemporaryDirectory())) throws {
         let path = parent.appending("unpack-test-\(UUID().uuidString)")
         try FileManager.default.createDirectory(
@@ -14,16 +14,17 @@ package final class TemporaryDirectory: Sendable {
         self.path = path
     }
 
-    /// Whatever the umask: a test that applies layers has none, and what others may write to is not believed.
+    /// Independent of the umask, which tests that apply layers clear: the program refuses directories that other users
+    /// can write to.
     private static var mode: [FileAttributeKey: Any] { [.posixPermissions: 0o755] }
 
     deinit {
         guard let name = path.lastComponent.map({ FileName(literal: $0.string) }) else { return }
-        // FileManager would stumble over names that are not UTF-8.
+        // FileManager cannot handle names that are not UTF-8.
         try? Directory(opening: path.removingLastComponent()).removeTree(name)
     }
 
-    /// A new directory in it.
+    /// Makes a directory in this one.
     package func makeDirectory(_ name: String) throws -> FilePath {
         let path = path.appending(name)
         try FileManager.default.createDirectory(

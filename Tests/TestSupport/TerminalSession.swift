@@ -2,22 +2,23 @@ import Foundation
 import Glibc
 import SystemPackage
 
-/// A program that runs on a terminal of its own, as a person would run it. Finish it: it does not go by itself.
+/// A program that runs on a terminal of its own. Call `finish`: it does not end with this object.
 package final class TerminalSession {
     private let master: Int32
     private let process: pid_t
     private let arguments: [String]
     private let scratch: TemporaryDirectory
-    /// All that it has written to the terminal so far.
+    /// Output to the terminal so far.
     package private(set) var output = [UInt8]()
 
     /// - Parameters:
-    ///   - arguments: the program's, which runs with the terminal as stdin and stderr; its stdout is a file.
-    ///   - environment: added to the test's own, where an empty value takes a variable away.
+    ///   - arguments: the program and its arguments. It runs with the terminal as stdin and stderr, and a file as
+    ///     stdout.
+    ///   - environment: added to the environment of the test; an empty value removes a variable.
     package init(_ arguments: [String], environment: [String: String] = [:], columns: Int, rows: Int) throws {
         self.arguments = arguments
         scratch = try TemporaryDirectory()
-        // posix_openpt(3) and its kin, which Swift does not see.
+        // posix_openpt(3) and the related functions are not visible to Swift.
         master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC)
         var (isLocked, number) = (Int32(0), UInt32(0))
         guard ioctl(master, Self.setLock, &isLocked) == 0, ioctl(master, Self.getNumber, &number) == 0 else {
@@ -27,7 +28,7 @@ package final class TerminalSession {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
-        // Of a session without a terminal the first that it opens is its own: from there come Ctrl-C and the like.
+        // The first terminal that a session without one opens becomes its controlling terminal, which Ctrl-C needs.
         posix_spawn_file_actions_addopen(&actions, 0, terminal, O_RDWR, 0)
         posix_spawn_file_actions_addopen(
             &actions, 1, scratch.path.appending("output").string, O_WRONLY | O_CREAT, 0o600)
@@ -64,7 +65,7 @@ package final class TerminalSession {
     private static let getNumber: UInt = 0x8004_5430
     private static let newSession: Int16 = 0x80
 
-    /// What somebody types; `\u{3}` is Ctrl-C.
+    /// Sends input to the terminal; `\u{3}` is Ctrl-C.
     package func type(_ text: String) {
         let bytes = Array(text.utf8)
         _ = bytes.withUnsafeBytes { write(master, $0.baseAddress, $0.count) }
@@ -72,7 +73,7 @@ package final class TerminalSession {
 
     package func send(_ signal: Int32) { _ = kill(process, signal) }
 
-    /// Waits until the program has written something.
+    /// Waits until the output to the terminal contains a text.
     package func wait(for text: String, timeout: Double = 60) throws {
         let end = Date() + timeout
         while !String(decoding: output, as: UTF8.self).contains(text) {
@@ -83,9 +84,9 @@ package final class TerminalSession {
         }
     }
 
-    /// Waits for its end.
+    /// Waits for the program.
     ///
-    /// - Returns: what it printed to stdout, and as `errors` all that the terminal has got.
+    /// - Returns: its stdout, and all output to the terminal as `errors`.
     package func finish(timeout: Double = 60) throws -> Command {
         let end = Date() + timeout
         var status: Int32 = 0
@@ -106,9 +107,9 @@ package final class TerminalSession {
             output: printed.map(Array.init) ?? [], errors: output)
     }
 
-    /// Takes what there is.
+    /// Reads the available output.
     ///
-    /// - Returns: whether nobody has the terminal open any more.
+    /// - Returns: whether no process has the terminal open any more.
     private func read() -> Bool {
         var buffer = [UInt8](repeating: 0, count: 1 << 16)
         while true {
@@ -124,17 +125,17 @@ package final class TerminalSession {
     private var shown: String { String(decoding: output, as: UTF8.self).debugDescription }
 }
 
-/// What a terminal shows after all that was written to it: as much of one as programs need that draw bars.
+/// The content of a terminal after some output. Emulates only the sequences that programs with progress bars need.
 package struct TerminalScreen {
     private let columns: Int
     private let height: Int
-    /// All rows from the first, also those that have left the screen at its top.
+    /// All rows from the first, including those scrolled off the top of the screen.
     private var rows = [[UInt8]]([[]])
     private var row = 0
     private var column = 0
-    /// What was written that no such terminal understands.
+    /// Bytes and sequences that this terminal does not emulate.
     package private(set) var unknown = [String]()
-    /// Whether the cursor can be seen.
+    /// Whether the cursor is visible.
     package private(set) var showsCursor = true
 
     package init(_ bytes: [UInt8], columns: Int, rows height: Int) {
@@ -152,14 +153,14 @@ package struct TerminalScreen {
         }
     }
 
-    /// The rows that have anything, spaces at their ends left out.
+    /// The rows that are not empty, without trailing spaces.
     package var lines: [String] {
         rows.map { row in
             String(String(decoding: row, as: UTF8.self).reversed().drop { $0 == " " }.reversed())
         }.filter { !$0.isEmpty }
     }
 
-    /// Whether the cursor stands at the beginning of an empty row.
+    /// Whether the cursor is at the start of an empty row.
     package var isAtPrompt: Bool { column == 0 && rows[row].allSatisfy { $0 == 0x20 } }
 
     private mutating func put(_ byte: UInt8) {
@@ -183,7 +184,7 @@ package struct TerminalScreen {
         rest = rest.dropFirst(parameters.count)
         let text = String(decoding: parameters, as: UTF8.self)
         switch (text, rest.popFirst()) {
-        // No further up than the screen reaches.
+        // The cursor stops at the top of the screen.
         case (_, UInt8(ascii: "A")): row = max(rows.count - height, row - (Int(text) ?? 1), 0)
         case ("", UInt8(ascii: "K")): rows[row] = Array(rows[row].prefix(column))
         case ("", UInt8(ascii: "J")):

@@ -2,25 +2,25 @@ package import Kernel
 import OCI
 import Streams
 
-/// A directory tree as canonical text: what has to be the same wherever an image is unpacked.
+/// A directory tree as canonical text: everything that must be equal wherever an image is unpacked.
 ///
-/// Left out is what file systems and stores choose: inode numbers, link counts, sizes of directories, blocks, access
-/// and change times, overlay's own attributes, the second names that XFS has for ACLs. Flags and projects of files and
-/// directories are there where they are such as a file inherits from its directory.
+/// Left out is what depends on the file system or the store: inode numbers, link counts, sizes of directories, blocks,
+/// access and change times, attributes of overlayfs, and the names under which XFS also lists ACLs. Inode flags and
+/// projects are included if a file inherits them from its directory.
 package struct TreeDump: Equatable, Sendable {
-    /// One line a path, sorted by the path's bytes.
+    /// One line per path, sorted by the bytes of the path.
     package let lines: [String]
 
     package var text: String { lines.joined(separator: "\n") }
 
-    /// - Parameter showsMarks: overlay's own attributes, too, to compare layers as they lie in a store.
+    /// - Parameter showsMarks: includes attributes of overlayfs, to compare the layers of a store.
     package init(of root: Directory, showsMarks: Bool = false) throws {
         var walk = Walk(showsMarks: showsMarks)
         try walk.visit(root)
         lines = try walk.lines()
     }
 
-    /// The lines of one path, without the path.
+    /// The line of a path, without the path; nil if it is missing.
     package subscript(_ path: String) -> String? {
         lines.first { $0.hasPrefix(path + " ") }.map { String($0.dropFirst(path.count + 1)) }
     }
@@ -78,7 +78,7 @@ package struct TreeDump: Equatable, Sendable {
                     sizes[item.status.identity, default: 0] > 1 ? firstPaths[item.status.identity] : nil
                 let group = first.map { " group=\(escaped($0))" } ?? ""
                 return "\(escaped(item.path)) \(Self.common(item.status))\(item.detail)\(group)"
-                // A name that readdir gives and lstat does not find: a whiteout that hides nothing shows so.
+                // Listed by readdir(3) but not found by lstat(2): a whiteout that hides nothing appears like this.
             } + vanished.map { "\(escaped($0)) is listed, but is not there" }
         }
 

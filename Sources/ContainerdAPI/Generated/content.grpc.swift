@@ -1,4 +1,4 @@
-/// What the diff service asks of containerd.services.content.v1: field numbers are containerd's.
+/// The part of containerd.services.content.v1 that the diff service calls. Field numbers are containerd's.
 
 // DO NOT EDIT.
 // swift-format-ignore-file

@@ -8,7 +8,7 @@
 // For information on using the generated types, please see the documentation:
 //   https://github.com/apple/swift-protobuf/
 
-/// What the diff service asks of containerd.services.content.v1: field numbers are containerd's.
+/// The part of containerd.services.content.v1 that the diff service calls. Field numbers are containerd's.
 
 #if canImport(FoundationEssentials)
 package import FoundationEssentials

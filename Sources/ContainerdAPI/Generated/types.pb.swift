@@ -8,7 +8,7 @@
 // For information on using the generated types, please see the documentation:
 //   https://github.com/apple/swift-protobuf/
 
-/// What several of containerd's services speak of.
+/// Messages that several of containerd's services share.
 
 package import SwiftProtobuf
 

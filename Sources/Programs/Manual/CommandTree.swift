@@ -1,9 +1,10 @@
 package import ArgumentParser
 internal import FoundationEssentials
 
-/// A command as the argument parser describes it, for manual pages and completions.
+/// A command with its arguments and subcommands, as the argument parser describes it. Manual pages and completions are
+/// generated from it.
 package struct CommandTree: Decodable {
-    /// With those that it is a subcommand of: `unpack snapshot prepare`.
+    /// The full name of the command: `unpack snapshot prepare`.
     package private(set) var words: [String]
     package let abstract: String
     package let discussion: String
@@ -15,7 +16,7 @@ package struct CommandTree: Decodable {
         package enum Kind: String, Decodable { case positional, option, flag }
 
         package let kind: Kind
-        /// With their hyphens, the longest last.
+        /// With hyphens, the longest last.
         package let names: [String]
         package let valueName: String
         package let abstract: String
@@ -26,7 +27,7 @@ package struct CommandTree: Decodable {
         fileprivate let isShown: Bool
     }
 
-    /// What may stand for an argument.
+    /// The values that a shell offers for an argument.
     package enum Completion {
         case anything
         case list([String])
@@ -34,9 +35,9 @@ package struct CommandTree: Decodable {
         case directory
     }
 
-    /// A program as its users see it.
+    /// Creates the tree of a program's visible commands.
     ///
-    /// - Parameter mainJob: the command that has no name of its own for them; what it takes, the program takes.
+    /// - Parameter mainJob: the default subcommand. Its arguments become those of the program.
     package init(of root: any ParsableCommand.Type, mainJob: String? = nil) throws {
         struct Dump: Decodable {
             let command: CommandTree
@@ -45,7 +46,7 @@ package struct CommandTree: Decodable {
         if let main = tree.subcommands.first(where: { $0.words.last == mainJob }) {
             tree = CommandTree(main, words: tree.words, subcommands: tree.subcommands)
         }
-        self = tree.shown(below: [])
+        self = tree.visible(below: [])
     }
 
     private init(_ main: CommandTree, words: [String], subcommands: [CommandTree]) {
@@ -57,17 +58,17 @@ package struct CommandTree: Decodable {
         isShown = true
     }
 
-    /// Without what is hidden; the parser's own `help` is one of its flags, too.
-    private func shown(below parent: [String]) -> CommandTree {
+    /// Removes hidden commands and arguments, and the parser's `help` command, which duplicates a flag.
+    private func visible(below parent: [String]) -> CommandTree {
         var copy = self
         copy.words = parent + words
         copy.arguments = arguments.filter(\.isShown)
         copy.subcommands = subcommands.filter { $0.isShown && $0.words != ["help"] }
-            .map { $0.shown(below: copy.words) }
+            .map { $0.visible(below: copy.words) }
         return copy
     }
 
-    // MARK: As JSON
+    // MARK: Decoding
 
     private enum Keys: String, CodingKey {
         case commandName, abstract, discussion, arguments, subcommands, shouldDisplay

@@ -2,21 +2,21 @@ internal import Kernel
 internal import SystemPackage
 internal import Unpacking
 
-/// The manual page of a command, in the macros of man(7), made from what `--help` says.
+/// The manual page of a command, in man(7) macros, made from its help texts.
 package struct ManualPage {
-    /// What `make install` calls a program with, and a directory, which gets the pages.
+    /// The argument with which `make install` calls the program; a directory for the pages follows.
     package static let request = "generate-manual"
 
-    /// `unpack-mount.1`.
+    /// E.g. `unpack-mount.1`.
     let fileName: String
     let text: String
 
-    /// The pages of a command and of all below it.
+    /// Returns the pages of a command and all its subcommands.
     package static func all(of command: CommandTree, _ texts: some ManualTexts) -> [ManualPage] {
         [ManualPage(command, texts)] + command.subcommands.flatMap { all(of: $0, texts) }
     }
 
-    /// - Parameter directory: exists. Pages of these names are replaced.
+    /// - Parameter directory: an existing directory. Pages of the same names are replaced.
     package static func write(_ pages: [ManualPage], into directory: String) throws {
         try attempt {
             let folder = try Directory(opening: FilePath(directory))
@@ -32,7 +32,7 @@ package struct ManualPage {
         let name = command.words.joined(separator: "-")
         fileName = "\(name).\(texts.section)"
         var roff = Roff(name, section: texts.section)
-        roff.section("NAME", "\(name) - \(command.abstract.uncapitalised)")
+        roff.section("NAME", "\(name) - \(command.abstract.uncapitalized)")
         roff.synopsis(of: command)
         roff.section("DESCRIPTION")
         roff.prose(command.discussion.isEmpty ? command.abstract : command.discussion)
@@ -97,28 +97,28 @@ extension Roff {
         section("ENVIRONMENT")
         let names = Set(command.arguments.flatMap(\.names))
         for setting in texts.settings where names.contains("--" + setting.key) {
-            item(setting.variable, "As --\(setting.key), which goes before it.")
+            item(setting.variable, "As --\(setting.key), which takes precedence.")
         }
         item(ConfigurationFile.variable, ConfigurationFile.variableInWords)
         if names.contains("--" + Settings.progress.key) {
-            item("NO_COLOR, CI", "With either of them there are lines and no bars, on a terminal, too.")
+            item("NO_COLOR, CI", "If either is set, progress is printed as lines even on a terminal.")
         }
         if names.contains("--" + Settings.root.key) {
-            item("XDG_DATA_HOME, HOME", "Where those who are not root have their store.")
+            item("XDG_DATA_HOME, HOME", "Where the stores of users other than root are.")
         }
     }
 }
 
 extension CommandTree.Argument {
-    /// A word for a value is in capitals; values that are listed, or a pattern of them, are as they are.
+    /// A name of a value is in capitals; a list or a pattern of values is printed as it is.
     fileprivate var placeholder: String {
         valueName.allSatisfy { $0.isLetter || $0 == "-" } ? valueName.uppercased() : valueName
     }
 }
 
 extension String {
-    /// As the line of NAME wants it.
-    fileprivate var uncapitalised: String {
+    /// With a lowercase first letter and without the final period, as the NAME section requires.
+    fileprivate var uncapitalized: String {
         let text = hasSuffix(".") ? dropLast() : self[...]
         return text.prefix(1).lowercased() + text.dropFirst()
     }

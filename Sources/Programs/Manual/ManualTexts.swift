@@ -1,15 +1,17 @@
-/// What manual pages of a program say beside `--help`. Commands are named by their words: `["unpack", "mount"]`.
+/// The texts of a program's manual pages that `--help` does not contain.
+///
+/// Commands are identified by their full names: `["unpack", "mount"]`.
 package protocol ManualTexts {
-    /// Of the manual: 1 has commands, 8 what the system runs.
+    /// The section of the manual: 1 for user commands, 8 for system administration.
     var section: Int { get }
-    /// Those whose flags the program has.
+    /// The settings whose flags the program has.
     var settings: [any AnySetting] { get }
-    /// With their meanings.
+    /// Paths and their descriptions.
     var files: [(String, String)] { get }
-    /// What only some pages have: a title, and paragraphs between empty lines.
+    /// Additional sections of a page: a title, and paragraphs separated by empty lines.
     func chapters(of command: [String]) -> [(String, String)]
     func exitStatuses(of command: [String]) -> [(String, String)]
-    /// A line to type, and what it is for.
+    /// Command lines and their descriptions.
     func examples(of command: [String]) -> [(String, String)]
     func seeAlso(_ command: CommandTree) -> String
 }

@@ -1,10 +1,10 @@
-/// Text in the macros of man(7).
+/// A text in man(7) macros.
 package struct Roff {
     package private(set) var text: String
 
     package init(_ name: String, section: Int) {
         text = ".TH \(Self.escape(name.uppercased())) \(section) \"\" \"unpack \(Version.number)\"\n"
-        // Words of programs are not for hyphenation, and what is quoted is as it is.
+        // No hyphenation and no justification: commands and quotations keep their form.
         text += ".nh\n.ad l\n"
     }
 
@@ -28,7 +28,7 @@ package struct Roff {
         verbatim([command[...]])
     }
 
-    /// Paragraphs between empty lines; what begins with two spaces is verbatim.
+    /// Appends paragraphs separated by empty lines. A paragraph indented by two spaces is verbatim.
     package mutating func prose(_ body: String) {
         var isFirst = true
         for paragraph in body.split(separator: "\n\n") {

@@ -1,16 +1,16 @@
 internal import Programs
 
-/// What may stand where somebody presses TAB. The shells only ask for it, so that it is the same in each of them.
+/// The completions of a command line. The shell scripts call the program for them, so that all shells offer the same.
 struct Completions {
-    /// What the shells' scripts call the program with, and the words after it up to the cursor's.
+    /// The first argument of a completion request. The words of the command line follow, up to that of the cursor.
     static let request = "---complete"
 
-    /// `candidate<TAB>description`, or what the shell itself knows: `:files`, `:directories`.
+    /// `candidate<TAB>description`, or a request to the shell to complete paths: `:files`, `:directories`.
     let lines: [String]
 
-    /// - Parameter words: without the program's name; the last one is to be completed, and may be empty.
+    /// - Parameter words: without the program's name. The last one is completed, and may be empty.
     init(_ words: [String], in tree: CommandTree) {
-        // bash takes an option apart at its `=`.
+        // bash splits `--option=value` at the `=` (COMP_WORDBREAKS).
         var before = words.dropLast().filter { $0 != "=" }[...]
         let current = words.last == "=" ? "" : words.last ?? ""
         var command = tree
@@ -62,7 +62,7 @@ struct Completions {
         }
         return named.flatMap { argument in
             argument.names.filter { $0.hasPrefix(current) }.map { name in
-                // One sentence is enough beside a list.
+                // Only the first sentence: shells show it beside the candidate.
                 let end = argument.abstract.firstRange(of: ". ")?.lowerBound ?? argument.abstract.endIndex
                 return "\(name)\t\(argument.abstract[..<end])"
             }
@@ -79,16 +79,16 @@ struct Completions {
     }
 }
 
-/// The scripts that make a shell ask.
+/// The completion scripts, which call the program for candidates (`Completions`).
 enum CompletionScript: String, CaseIterable {
     case bash, zsh, fish
 
-    /// As the argument parser calls it.
+    /// The flag that ArgumentParser uses for its own scripts.
     static let flag = "--generate-completion-script"
 
-    /// What the command line asks for, if it asks for a script.
+    /// The script that a command line requests.
     ///
-    /// - Returns: nil if not; the inner one, if there is none for that shell.
+    /// - Returns: nil if it requests none; `.some(nil)` if there is no script for that shell.
     static func requested(by arguments: [String]) -> CompletionScript?? {
         guard let first = arguments.first, first.hasPrefix(flag) else { return nil }
         let shell = first == flag ? arguments.dropFirst().first : String(first.dropFirst(flag.count + 1))
@@ -104,7 +104,7 @@ enum CompletionScript: String, CaseIterable {
     }
 
     private static let bashText = #"""
-        # bash completion for unpack(1), which knows by itself what may stand where.
+        # bash completion for unpack(1), which itself prints the candidates.
         _unpack() {
             local line current=${COMP_WORDS[COMP_CWORD]} IFS=$'\n'
             [[ $current != = ]] || current=
@@ -128,7 +128,7 @@ enum CompletionScript: String, CaseIterable {
 
     private static let zshText = #"""
         #compdef unpack
-        # zsh completion for unpack(1), which knows by itself what may stand where.
+        # zsh completion for unpack(1), which itself prints the candidates.
         _unpack() {
             local line ret=1
             local -a candidates
@@ -153,7 +153,7 @@ enum CompletionScript: String, CaseIterable {
         """#
 
     private static let fishText = #"""
-        # fish completion for unpack(1), which knows by itself what may stand where.
+        # fish completion for unpack(1), which itself prints the candidates.
         function __unpack_complete
             set -l words (commandline -opc)
             set -l current (commandline -ct)

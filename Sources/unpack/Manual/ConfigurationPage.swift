@@ -24,10 +24,10 @@ extension ManualPage {
     }
 
     private static let configurationText = """
-        What unpack(1) does by default. The file is TOML: lines of a key, an equals sign and a value. A flag goes before the \
-        environment, the environment before the file.
+        Defaults for the options of unpack(1). The file is TOML: lines of a key, an equals sign and a value. A flag overrides \
+        the environment, and the environment overrides the file.
 
-        A key that does not exist, or a value that cannot be, is an error of every command, with exit status 64. \
-        unpack-config(1) lists what holds and where it comes from.
+        With an unknown key or an invalid value, every command fails with exit status 64. unpack-config(1) lists the value of \
+        each setting and its source.
         """
 }

@@ -1,7 +1,7 @@
 internal import ArgumentParser
 internal import Programs
 
-/// Writes all manual pages; `make install` calls it.
+/// Writes all manual pages. `make install` runs it.
 struct GenerateManualCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: ManualPage.request, abstract: "Write the manual pages into a directory.",
@@ -17,7 +17,7 @@ struct GenerateManualCommand: ParsableCommand {
 }
 
 extension CommandTree {
-    /// The main job, which has no name of its own, and the commands beside it.
+    /// The commands of the program, with `unpack IMAGE` as the root.
     static func whole() throws -> CommandTree {
         try CommandTree(of: RootCommand.self, mainJob: UnpackCommand.hiddenName)
     }

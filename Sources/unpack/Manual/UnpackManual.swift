@@ -1,40 +1,42 @@
 internal import Programs
 
-/// What the pages of `unpack` say.
+/// The texts of the manual pages that are not in the commands' help.
 struct UnpackManual: ManualTexts {
     let section = 1
 
     let files = [
         ("\(ConfigurationFile.defaultPath)", "Settings, see unpack.toml(5)."),
-        ("/var/lib/unpack", "The store, if no other is named; without root ~/.local/share/unpack."),
+        ("/var/lib/unpack", "The default store; for users other than root ~/.local/share/unpack."),
     ]
 
     func exitStatuses(of command: [String]) -> [(String, String)] {
         if command.last == "verify" {
             return [
-                ("0", "Nothing is wrong."), ("1", "Damage was repaired."), ("4", "Damage is left."),
-                ("8", "The work could not be done."), ("16", "The command line is wrong."),
-                ("32", "It was interrupted."), ("64", "There is no such option, or a setting is wrong."),
+                ("0", "There is no damage."), ("1", "Damage was repaired."), ("4", "Damage remains."),
+                ("8", "Operational error."), ("16", "Usage error."),
+                ("32", "The verification was interrupted."),
+                ("64", "An unknown option, or an invalid setting."),
             ]
         }
         if command.last == "run-in-namespace" {
             return [
-                ("any", "The program's own; 128 and the signal that has ended it."),
-                ("66", "There is no such program."), ("77", "There can be no user namespace."),
+                ("any", "The program's own, or 128 plus the number of the signal that ended it."),
+                ("66", "The program is not found."), ("77", "No user namespace can be created."),
             ]
         }
         let difference = [("1", "With --exit-code: there is a difference.")]
         return (command.last == "diff" ? difference : []) + [
-            ("0", "Done."), ("64", "The command line or a setting asks for what cannot be."),
+            ("0", "Success."), ("64", "The command line or a setting is invalid."),
             (
                 "65",
-                "The image is wrong: a digest, a size, a diff ID, an archive or JSON; or it is larger than allowed."
+                "The image is invalid: a digest, a size, a diff ID, an archive or JSON; or it is larger than allowed."
             ),
-            ("66", "An image, reference, blob, chain or snapshot was not found."),
-            ("69", "It is not possible here or not now."), ("70", "A bug of this program."),
-            ("74", "Input or output failed, or there is no space left."),
-            ("75", "The store's database stayed locked; try again."), ("77", "It is not permitted."),
-            ("130, 143", "It was ended by SIGINT or SIGTERM."),
+            ("66", "An image, reference, blob, chain or snapshot is not found."),
+            ("69", "The operation is not possible on this machine or at this time."),
+            ("70", "A bug of this program."),
+            ("74", "An I/O error, or no space left."),
+            ("75", "The store's database stayed locked; try again."),
+            ("77", "The operation is not permitted."), ("130, 143", "Ended by SIGINT or SIGTERM."),
         ]
     }
 
@@ -45,62 +47,71 @@ struct UnpackManual: ManualTexts {
     private static let examples: [String: [(String, String)]] = [
         "": [
             ("sudo $(sudo unpack image -q) /mnt", "Unpack the image of a layout, and mount it:"),
-            ("unpack image:debian --rw job-1 --format json", "Everything about a writable root file system:"),
-            ("unpack image --progress json 2>events", "Let a program watch:"),
+            (
+                "unpack image:debian --rw job-1 --format json",
+                "Print the complete result for a writable root file system:"
+            ),
+            ("unpack image --progress json 2>events", "Write progress for a program:"),
             (
                 "docker save debian:12 | unpack - --output rootfs",
-                "One plain tree, of an archive that comes through a pipe:"
+                "Unpack an archive from a pipe into one plain directory:"
             ),
         ],
         "inspect": [
-            ("unpack inspect image", "What is in a layout:"),
-            ("unpack inspect image --platform linux/arm64 --json", "One platform, for a program:"),
+            ("unpack inspect image", "Show the content of a layout:"),
+            ("unpack inspect image --platform linux/arm64 --json", "Show one platform as JSON:"),
         ],
         "ls": [
-            ("unpack ls image:debian /etc", "One directory of an image:"),
-            ("unpack ls image --recursive --json", "All of it, for a program:"),
+            ("unpack ls image:debian /etc", "List one directory of an image:"),
+            ("unpack ls image --recursive --json", "List all files as JSON:"),
         ],
         "why": [
-            ("unpack why image:app /etc/motd", "Which layer has written a file, and which has removed it:")
+            ("unpack why image:app /etc/motd", "Show which layer wrote a file, and which removed it:")
         ],
         "diff": [
-            ("unpack diff image:1.0 image:1.1", "What a new build has changed:"),
-            ("unpack diff image job-1", "What a job has written:"),
+            ("unpack diff image:1.0 image:1.1", "Show what a new build changed:"),
+            ("unpack diff image job-1", "Show what a job wrote:"),
         ],
         "run-in-namespace": [
             (
                 "unpack run-in-namespace -- sh -c 'unpack mount image ~/rootfs && chroot ~/rootfs /bin/sh'",
-                "A shell in an image, without root:"
+                "Run a shell in an image, without root:"
             )
         ],
-        "doctor": [("unpack doctor", "Before the first image, and when something is not permitted:")],
+        "doctor": [("unpack doctor", "Check the machine before the first image, and after an error:")],
         "mount": [
             ("unpack mount image:debian /mnt", "Unpack an image, and mount it read-only:"),
-            ("unpack mount image --rw job-1 /mnt", "The same, to be written to:"),
+            ("unpack mount image --rw job-1 /mnt", "Mount it writable:"),
         ],
         "umount": [("unpack umount /mnt", "Unmount it again:")],
-        "images": [("unpack images --json", "What was unpacked, for a program:")],
-        "rm": [("unpack rm debian", "Forget an image, and the layers that nothing else needs:")],
-        "prune": [("unpack prune --dry-run", "See what could go, and why:")],
+        "images": [("unpack images --json", "List the images as JSON:")],
+        "rm": [("unpack rm debian", "Remove an image, and the layers that nothing else needs:")],
+        "prune": [("unpack prune --dry-run", "Show what would be removed, and why:")],
         "verify": [
-            ("unpack verify", "Everything in the store:"),
-            ("unpack verify --repair image debian", "One image, unpacking damaged layers again:"),
+            ("unpack verify", "Verify everything in the store:"),
+            ("unpack verify --repair image debian", "Verify one image, and unpack its damaged layers again:"),
         ],
-        "config": [("UNPACK_JOBS=2 unpack config", "What holds, and who says so:")],
+        "config": [("UNPACK_JOBS=2 unpack config", "Show the settings and their sources:")],
         "snapshot": [
-            ("unpack snapshot prepare work", "An empty snapshot to fill:"),
-            ("unpack snapshot commit base work", "Keep it, so that others can stand on it:"),
+            ("unpack snapshot prepare work", "Create an empty snapshot:"),
+            ("unpack snapshot commit base work", "Commit it, so that it can be a parent:"),
         ],
-        "snapshot prepare": [("sudo $(unpack snapshot prepare work base) /mnt", "Write on top of another:")],
-        "snapshot view": [("sudo $(unpack snapshot view look base) /mnt", "Look at it, and change nothing:")],
-        "snapshot commit": [("unpack snapshot commit base work --label stage=1", "Keep what was written:")],
-        "snapshot rm": [("unpack snapshot rm work base", "The upper first:")],
-        "snapshot ls": [("unpack snapshot ls --filter 'kind==active'", "Those that can be written to:")],
-        "snapshot tree": [("unpack snapshot tree", "What stands on what:")],
-        "snapshot stat": [("unpack snapshot stat work --json", "All that is known of one:")],
-        "snapshot usage": [("unpack snapshot usage", "What each of them takes:")],
-        "snapshot mounts": [("sudo $(unpack snapshot mounts work) /mnt", "Mount one that exists:")],
-        "snapshot label": [("unpack snapshot label work stage=2 old=", "Set a label, and remove another:")],
+        "snapshot prepare": [
+            ("sudo $(unpack snapshot prepare work base) /mnt", "Write on top of another snapshot:")
+        ],
+        "snapshot view": [("sudo $(unpack snapshot view look base) /mnt", "Mount a snapshot read-only:")],
+        "snapshot commit": [
+            ("unpack snapshot commit base work --label stage=1", "Commit a snapshot with a label:")
+        ],
+        "snapshot rm": [("unpack snapshot rm work base", "Remove a snapshot and then its parent:")],
+        "snapshot ls": [("unpack snapshot ls --filter 'kind==active'", "List the writable snapshots:")],
+        "snapshot tree": [("unpack snapshot tree", "Show parents and children:")],
+        "snapshot stat": [("unpack snapshot stat work --json", "Show the record of a snapshot:")],
+        "snapshot usage": [("unpack snapshot usage", "Show the disk usage of all snapshots:")],
+        "snapshot mounts": [("sudo $(unpack snapshot mounts work) /mnt", "Mount an existing snapshot:")],
+        "snapshot label": [
+            ("unpack snapshot label work stage=2 old=", "Set a label, and remove another label:")
+        ],
     ]
 
     func seeAlso(_ command: CommandTree) -> String {

@@ -6,7 +6,7 @@ import OCI
 import SystemPackage
 import TestSupport
 
-/// An image of one gzip layer, made by `Fixtures/make-scale.sh` in the folder that `UNPACK_BENCHMARK_IMAGES` names.
+/// An image with one gzip layer, made by `Fixtures/make-scale.sh` in the directory in `UNPACK_BENCHMARK_IMAGES`.
 struct Sample: Sendable {
     static var mixed: Sample { get throws { try mixedResult.get() } }
     static var small: Sample { get throws { try smallResult.get() } }
@@ -32,7 +32,7 @@ struct Sample: Sendable {
         zstd = try Command.run("zstd", "-cq", input: tar).succeed().output
     }
 
-    /// Lends `body` the bytes of a blob's tar, a mebibyte at a time.
+    /// Decompresses a blob and lends the bytes of its tar to `body`, 1 MiB at a time.
     static func inflate(_ blob: [UInt8], _ body: (ArraySlice<UInt8>) -> Void) throws {
         let input = blob.span.bytes
         var decompressor = try Decompressor(try CompressionFormat(sniffing: input))

@@ -10,7 +10,8 @@ import Streams
 import SystemPackage
 import TestSupport
 
-/// What happens to a layer, a stage at a time and then all at once. Divide 64 MiB by the time to compare stages.
+/// Benchmarks of the stages of unpacking a layer, separately and together. Divide 64 MiB by the time to compare
+/// stages.
 let benchmarks: @Sendable () -> Void = {
     Kernel.Process.takeOver()
     Benchmark.defaultConfiguration = .init(
@@ -25,7 +26,7 @@ let benchmarks: @Sendable () -> Void = {
     Benchmark("a layer, 10,000 small files") { try apply($0, try Sample.small) }
 }
 
-/// Measures one stage, but not how its input was made.
+/// Measures one stage, without the preparation of its input.
 private func measure(
     _ benchmark: Benchmark, _ bytes: @autoclosure () throws -> [UInt8], _ stage: ([UInt8]) throws -> Void
 ) throws {
@@ -43,19 +44,19 @@ private func digest(_ tar: [UInt8]) {
     blackHole(digester.finish())
 }
 
-/// Reads an archive with all of its data, through a ring that a second thread fills.
+/// Reads an archive with all of its data, through a ring filled by a second thread.
 private func list(_ tar: [UInt8]) throws {
     let ring = BlockRing(readers: 1)
     let filling = try WorkerThread {
         var rest = tar[...]
         while !rest.isEmpty {
-            let isWanted = ring.produce { block in
+            let isOpen = ring.produce { block in
                 let piece = rest.prefix(block.byteCount)
                 block.withUnsafeMutableBytes { $0.copyBytes(from: piece) }
                 rest = rest.dropFirst(piece.count)
                 return piece.count
             }
-            guard isWanted else { return }
+            guard isOpen else { return }
         }
         ring.finish()
     }
@@ -68,7 +69,7 @@ private func list(_ tar: [UInt8]) throws {
     try filling.join()
 }
 
-/// The whole pipeline, both digests with it, into a directory in memory.
+/// Measures the whole pipeline, including both digests, into a directory in memory.
 private func apply(_ benchmark: Benchmark, _ sample: Sample) throws {
     let folder = try Directory(opening: "/dev/shm")
     let name = FileName(literal: "unpack-benchmark")

@@ -5,11 +5,11 @@ import OCI
 import SystemPackage
 import TestSupport
 
-/// Two images that share layers, small, with everything that a layer can do to the ones below.
+/// Two small images that share layers, with every operation on lower layers.
 final class CrashImages: Sendable {
     let first: FilePath
     let second: FilePath
-    /// The first image's top layer.
+    /// The chain ID of the first image.
     let top: String
     private let temporary: TemporaryDirectory
 
@@ -17,7 +17,7 @@ final class CrashImages: Sendable {
 
     private init() throws {
         temporary = try TemporaryDirectory(in: "/dev/shm")
-        // What is static is never let go of.
+        // A static value is never deinitialized.
         atexit {
             guard case .success(let images) = CrashImages.shared else { return }
             try? FileManager.default.removeItem(atPath: images.temporary.path.string)
@@ -51,34 +51,34 @@ final class CrashImages: Sendable {
     }
 }
 
-/// Something that is done to a store, and may be interrupted.
+/// A command on a store that may be interrupted.
 struct CrashScenario: Sendable, CustomStringConvertible {
     let description: String
-    /// What is done before, undisturbed but for a fault of its own.
+    /// Commands that run before, each with a fault of its own or none.
     var before: [(arguments: [String], fault: String?)] = []
-    /// Whether two layers are damaged before it (`CrashStore.damage`).
+    /// Whether two layers are damaged before the command (`CrashStore.damage`).
     var isOfDamage = false
     let arguments: [String]
-    /// How it ends undisturbed.
+    /// The exit status without a fault.
     var success: Int32 = 0
-    /// How it ends on a disk that fails.
+    /// The allowed exit statuses on a failing disk.
     var failures: Set<Int32> = [74]
-    /// What ends with 0 when all is over.
+    /// A command that must exit with 0 at the end.
     var check: [String]?
-    /// How it may end if it is done again, when it was over already.
+    /// The exit status of the command if it had succeeded before.
     var statusWhenDone: Int32 = 0
-    /// Whether the machine is started again before it.
+    /// Whether the machine reboots before the command.
     var isAfterBoot = false
-    /// Whether it is enough to try this one where time is short.
+    /// Whether the scenario is part of a short run.
     var isTypical = false
-    /// Whether each kind of step in a tree is tried in it even where time is short.
+    /// Whether each kind of step in a tree is tried in a short run.
     var hasEveryKind = false
-    /// Whether layers that are committed stay.
+    /// Whether the command keeps committed layers.
     var keepsLayers = true
 
-    /// What the program has said is so: it ended well, or it printed its line.
+    /// Whether the program has reported success: with its exit status, or with its output before it was killed.
     func isDone(_ run: CrashStore.Run) -> Bool {
-        // What `verify` prints is what it finds.
+        // The output of `verify` lists damage, and does not mean success.
         if isOfDamage { return run.status == 0 || run.status == success }
         return run.status == 0 || !run.command.text.isEmpty && run.wasKilled
     }
@@ -127,17 +127,17 @@ struct CrashScenario: Sendable, CustomStringConvertible {
                 keepsLayers: false),
             CrashScenario(
                 description: "prune",
-                // Layers that are on the disk, and what nobody has finished.
+                // Leaves synced layers without an image, and an unfinished run.
                 before: used + [
                     (["rm", "i1"], nil), (["snapshot", "rm", "mine"], nil), (second, "45:kill"),
                 ],
                 arguments: ["prune", "--wait"], keepsLayers: false),
             CrashScenario(
                 description: "verify --repair",
-                // Of whole trees only the topmost layer is recorded before.
+                // For full-copy backends only the topmost layer has a record before.
                 before: used + [(["verify", "-q"], nil)], isOfDamage: true,
                 arguments: ["verify", "-q", "--repair", images.first.string], success: 1,
-                // fsck's: 1 repaired, 4 damage is left, 8 failed.
+                // Bits of fsck(8): 1 repaired, 4 damage remains, 8 operational error.
                 failures: [4, 5, 8, 9, 12, 13], check: ["verify", "-q"], statusWhenDone: 1, isTypical: true),
         ]
     }

@@ -3,23 +3,23 @@ import Kernel
 import SystemPackage
 import TestSupport
 
-/// A store that a test may destroy, and how the program is run on it.
+/// A store for one experiment, and the program that runs on it.
 final class CrashStore: Sendable {
-    /// The program under test: the built one, unless a mutant is to be caught.
+    /// The program under test: the built one, or a mutant.
     static let program =
         ProcessInfo.processInfo.environment["UNPACK_CRASH_PROGRAM"] ?? Program.path.string
 
-    /// Whose crashes are looked at.
+    /// The snapshotter under test.
     static let snapshotter =
         ProcessInfo.processInfo.environment["UNPACK_CRASH_SNAPSHOTTER"] ?? "overlayfs"
 
     let root: FilePath
     let snapshotter: String
-    /// What the program takes for this boot's id; nil for the machine's own.
+    /// The boot ID that the program sees; nil for the machine's own.
     let boot: OtherBoot?
-    /// The file system that it has to itself; nil where any does.
+    /// The file system of the store, if it needs its own.
     let disk: LoopFileSystem?
-    /// What it lies in, if not on such a disk, and its logs.
+    /// The directory for the logs, and for the store if it has no disk.
     private let place: TemporaryDirectory
 
     convenience init(snapshotter: String, boot: OtherBoot? = nil) throws {
@@ -31,7 +31,7 @@ final class CrashStore: Sendable {
         }
     }
 
-    /// - Parameter disk: a file system of its own; nil for a directory in memory.
+    /// - Parameter disk: the file system for the store; nil for a directory in memory.
     init(on disk: LoopFileSystem?, snapshotter: String, boot: OtherBoot? = nil) throws {
         place = try TemporaryDirectory(in: "/dev/shm")
         root = (disk?.path ?? place.path).appending("s")
@@ -40,10 +40,10 @@ final class CrashStore: Sendable {
         self.boot = boot
     }
 
-    /// Another store with all that this one has.
+    /// A copy of the store.
     func copy(boot: OtherBoot? = nil) throws -> CrashStore {
         let boot = boot ?? self.boot
-        // cp(1) would make plain directories of subvolumes.
+        // A copy of the whole disk, because cp(1) turns subvolumes into plain directories.
         if let disk {
             try Command.run("sync", "-f", disk.path.string).succeed()
             let copy = try LoopFileSystem(type: disk.type, cutFrom: disk.image)
@@ -56,7 +56,7 @@ final class CrashStore: Sendable {
         return copy
     }
 
-    /// Whether such stores can be made here, and copied.
+    /// Whether such stores can be created and copied on this machine.
     static let isPossible: Bool = {
         guard Ability.canApplyLayers else { return false }
         return switch snapshotter {
@@ -66,7 +66,7 @@ final class CrashStore: Sendable {
         }
     }()
 
-    /// The program's end, and the points that it came to.
+    /// A finished run, and the points that it reached.
     struct Run {
         let command: Command
         let points: [Point]
@@ -74,7 +74,7 @@ final class CrashStore: Sendable {
         var wasKilled: Bool { status == 128 + SIGKILL }
     }
 
-    /// A place where a run can be stopped, as the program names it.
+    /// A durable step at which a run can be disturbed, as logged by the program.
     struct Point {
         let number: Int
         let step: String
@@ -82,17 +82,17 @@ final class CrashStore: Sendable {
 
         var description: String { subject.isEmpty ? step : "\(step) \(subject)" }
         var isTransaction: Bool { ["BEGIN", "COMMIT", "committed"].contains(step) }
-        /// A transaction that is over has not failed.
+        /// False after a committed transaction.
         var canFail: Bool { step != "committed" }
         var isSync: Bool { step.contains("sync") }
-        /// Whether it only fills a tree.
+        /// Whether the step only changes files of a tree.
         var isOfContent: Bool {
             [
                 "fchmod", "fchown", "fchownat", "futimens", "utimensat", "linkat", "symlinkat", "fsetxattr",
                 "lsetxattr", "fremovexattr",
             ].contains(step)
         }
-        /// Whether it fails on a full disk, as the program has it.
+        /// Whether the step fails on a full disk, in the program's fault injection.
         var needsRoom: Bool {
             let modest = ["fchown", "fchownat", "fchmod", "chmod", "futimens", "utimensat", "fremovexattr"]
             return canFail && !isSync && !isOfCleaning && step != "BEGIN" && !modest.contains(step)
@@ -102,7 +102,7 @@ final class CrashStore: Sendable {
         }
     }
 
-    /// - Parameter fault: as `UNPACK_FAULT` has it.
+    /// - Parameter fault: a value of `UNPACK_FAULT`.
     func run(_ arguments: [String], fault: String? = nil) throws -> Run {
         var environment = ["UNPACK_ROOT": root.string, "UNPACK_SNAPSHOTTER": snapshotter]
         let log = place.path.appending("log-\(UInt64.random(in: .min ... .max))")
@@ -126,7 +126,8 @@ final class CrashStore: Sendable {
         return points.sorted { $0.number < $1.number }
     }
 
-    /// Changes a file of the lowest layer that a link of the next one leads to, and takes that one's directory away.
+    /// Changes a file of the lowest layer that the second layer has a hard link to, and deletes the directory of the
+    /// second layer.
     func damage() throws {
         let folder = root.appending(snapshotter)
         func write(_ tree: String) -> String {
@@ -148,7 +149,7 @@ final class CrashStore: Sendable {
         try FileManager.default.removeItem(atPath: missing.string)
     }
 
-    /// Asks a copy of the database: opening it mends it, and here nothing may.
+    /// Queries a copy of the database, because opening the database itself would recover it.
     func rows(_ query: String) throws -> [[String]] {
         for name in ["metadata.db", "metadata.db-wal", "metadata.db-shm"] {
             let copy = place.path.appending(name).string
@@ -171,8 +172,7 @@ final class CrashStore: Sendable {
     }
 }
 
-/// The machine after it was started again, as the program sees it: in a mount namespace of its own, another file lies
-/// over the kernel's.
+/// A simulated reboot: the program runs in a mount namespace in which another file is mounted on `boot_id`.
 final class OtherBoot: Sendable {
     let id = UUID().uuidString.lowercased()
     private let temporary: TemporaryDirectory
@@ -182,7 +182,7 @@ final class OtherBoot: Sendable {
         try temporary.write("boot_id", Array((id + "\n").utf8))
     }
 
-    /// What stands before a command line.
+    /// The words before a command line.
     var prefix: [String] {
         [
             "unshare", "-m", "sh", "-ec", #"mount --bind "$0" \#(Self.file); exec "$@""#,
@@ -192,7 +192,7 @@ final class OtherBoot: Sendable {
 
     static let file = "/proc/sys/kernel/random/boot_id"
 
-    /// Whether the program can be made to see it.
+    /// Whether this works on this machine.
     static let isPossible: Bool = {
         guard let boot = try? OtherBoot() else { return false }
         return (try? Command.run(boot.prefix + ["cat", file]))?.text == boot.id + "\n"

@@ -4,38 +4,38 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// Stops the program at each of its durable steps, or fails them, and looks at what is left (`docs/testing.md`).
+/// Kills the program at each of its durable steps, or makes the step fail, and checks the store (`docs/testing.md`).
 @Suite(.enabled(if: CrashStore.isPossible, "needs root and a file system for layers"))
 struct CrashTests {
-    /// All of them, or those that `UNPACK_CRASH_SCENARIOS` names, separated by commas.
+    /// All scenarios, or those in `UNPACK_CRASH_SCENARIOS`, separated by commas.
     static let scenarios: [CrashScenario] = {
         let all = (try? CrashScenario.all(CrashImages.shared.get())) ?? []
         return all.filter { scenario in CrashReport.chosen?.contains { $0 == scenario.description } ?? true }
     }()
 
     @Test(
-        "Killed before any step, the store has lost nothing, and the next run leaves it as if nothing had been",
+        "After kill -9 before any step nothing is lost, and the next run gives the same store as an undisturbed one",
         arguments: scenarios)
     func killed(scenario: CrashScenario) throws {
-        try Laboratory(scenario, snapshotter: CrashStore.snapshotter).tryOut([.kill], every: 53)
+        try ScenarioRunner(scenario, snapshotter: CrashStore.snapshotter).tryOut([.kill], every: 53)
     }
 
     @Test(
-        "A step that fails is told in one message, and leaves nothing but what was there before",
+        "A step that fails gives one message, and leaves the store as it was before",
         arguments: CrashReport.hasChoice ? scenarios : scenarios.filter(\.isTypical))
     func failed(scenario: CrashScenario) throws {
-        try Laboratory(scenario, snapshotter: CrashStore.snapshotter)
+        try ScenarioRunner(scenario, snapshotter: CrashStore.snapshotter)
             .tryOut([.noSpace, .io, .full], every: 1000)
     }
 
-    @Test("There are images to try it with")
+    @Test("The images for the scenarios can be built")
     func imagesCanBeMade() throws {
         _ = try CrashImages.shared.get()
         #expect(!Self.scenarios.isEmpty)
     }
 }
 
-/// What happens at a point.
+/// The disturbance at a point.
 enum Fault: String, Sendable {
     case kill
     case noSpace = "ENOSPC"
@@ -43,14 +43,14 @@ enum Fault: String, Sendable {
     case full
 }
 
-/// One scenario on copies of one store.
-struct Laboratory {
+/// Runs one scenario on copies of one store.
+struct ScenarioRunner {
     let scenario: CrashScenario
     let start: CrashStore
     let boot: OtherBoot?
     let points: [CrashStore.Point]
     let reference: Reference
-    /// What the store says after the scenario and `prune`, undisturbed.
+    /// The summary of the store after the undisturbed scenario and `prune`.
     let wanted: [String]
     private let isCleanAtStart: Bool
 
@@ -86,7 +86,7 @@ struct Laboratory {
         #expect(!points.isEmpty && mistakes.isEmpty, "\(mistakes)")
     }
 
-    /// The trees of both images' layers.
+    /// The trees of the layers of both images.
     private static let undisturbed = Result {
         var reference = Reference()
         let images = try CrashImages.shared.get()
@@ -98,9 +98,9 @@ struct Laboratory {
         return reference
     }
 
-    /// Whether a run that met a failing disk must have cleaned up by itself. Not if it could not (the cleaning failed,
-    /// or a full disk takes no row), and not the directory that a transaction made which was not committed: by then it
-    /// may be another process's.
+    /// Whether a run on a failing disk must have cleaned up by itself. It need not if it cannot: the cleanup itself
+    /// failed, or the disk is full. It also must keep the directory of a transaction that was not committed, because
+    /// another process may use it by then.
     fileprivate func isTidy(_ fault: Fault, at point: CrashStore.Point?, _ run: CrashStore.Run) -> Bool {
         guard fault == .noSpace || fault == .io, !scenario.isDone(run), isCleanAtStart, let point else {
             return false
@@ -108,25 +108,25 @@ struct Laboratory {
         return !point.isOfCleaning && !(point.step == "COMMIT" && point.subject.hasPrefix("make("))
     }
 
-    /// Tries points, expects that nothing is wrong, and reports.
+    /// Tries points, expects no violations, and writes the report.
     func tryOut(_ faults: [Fault], every stride: Int) throws {
         for fault in faults { try tryOut(fault, at: sample(for: fault, every: stride)) }
     }
 
     private func sample(for fault: Fault, every stride: Int) -> [CrashStore.Point] {
         var sample = CrashReport.sample(points, every: stride)
-        // Within a layer that is nobody's yet one step is like another: each kind is tried where most of them are.
+        // Steps in the tree of an unfinished layer are equivalent: only one scenario tries each kind.
         if !CrashReport.isComplete, !scenario.hasEveryKind { sample.removeAll(where: \.isOfContent) }
         switch fault {
-        // Before a transaction begins all is as it was after the step before it.
+        // Before a transaction begins the store is the same as after the previous step.
         case .kill: return CrashReport.isComplete ? sample : sample.filter { $0.step != "BEGIN" }
         case .noSpace, .io:
             let candidates = sample.filter(\.canFail)
             if CrashReport.isComplete { return candidates }
-            // Taken in turns: for the program one is as bad as the other.
+            // Alternately, because the program handles both errors in the same way.
             let isFirst = fault == .noSpace
             return candidates.enumerated().filter { ($0.offset % 2 == 0) == isFirst }.map(\.element)
-        // A step that needs no room succeeds, and the next that does is another point.
+        // A step that needs no space succeeds on a full disk, and the next one that needs space is a point of its own.
         case .full: return CrashReport.isComplete ? sample : sample.filter(\.needsRoom)
         }
     }
@@ -135,7 +135,7 @@ struct Laboratory {
         var lines = [String]()
         var failed = 0
         for point in sample {
-            // Afterwards the same may be tried again, or something else may come first.
+            // After the fault either the same command or `prune` comes first.
             let orders =
                 fault == .kill && CrashReport.isComplete ? [true, false] : [point.number % 2 == 0]
             for again in orders {
@@ -152,22 +152,22 @@ struct Laboratory {
             ])
     }
 
-    /// One disturbed run, and all that is done and looked at afterwards.
+    /// One disturbed run, and the commands and checks after it.
     struct Trial {
         private(set) var violations = [String]()
         let line: String
 
-        /// - Parameter again: whether the same is done again before `prune`, or afterwards.
-        init(_ fault: Fault, at number: Int, again: Bool, in laboratory: Laboratory) throws {
-            let scenario = laboratory.scenario
-            let store = try laboratory.start.copy(boot: laboratory.boot)
+        /// - Parameter again: whether the same command runs before `prune`; else after it.
+        init(_ fault: Fault, at number: Int, again: Bool, in runner: ScenarioRunner) throws {
+            let scenario = runner.scenario
+            let store = try runner.start.copy(boot: runner.boot)
             let run = try store.run(scenario.arguments, fault: "\(number):\(fault.rawValue)")
             var violations = [String]()
-            func look(
+            func inspect(
                 _ when: String, isQuiet: Bool = false, isMended: Bool = false
             ) throws -> StoreState {
                 let state = try StoreState(of: store)
-                let reference = isMended ? laboratory.reference.mended : laboratory.reference
+                let reference = isMended ? runner.reference.mended : runner.reference
                 violations += state.violations(reference).map { "\(when): \($0)" }
                 if isQuiet { violations += state.leftovers(reference).map { "\(when): \($0)" } }
                 return state
@@ -179,42 +179,40 @@ struct Laboratory {
 
             let point = run.points.first { $0.number == number }
             let before = run.points.last { $0.number < number }
-            // What the program has said is so: it printed the line, or ended well.
             let isDone = scenario.isDone(run)
             if fault == .kill {
                 if point != nil, !run.wasKilled { violations.append("not killed: \(run.command.report)") }
             } else if !isDone {
                 violations += Self.complaints(about: run.command, scenario)
             }
-            let crashed = try look("at once", isQuiet: laboratory.isTidy(fault, at: point, run))
+            let crashed = try inspect("at once", isQuiet: runner.isTidy(fault, at: point, run))
             if CrashReport.isComplete { try act(["images"], [0]) }
             if again { try act(scenario.arguments, [0, scenario.statusWhenDone]) }
-            let second = again ? try look("when it was done again", isMended: true) : crashed
+            let second = again ? try inspect("when it was done again", isMended: true) : crashed
             if scenario.keepsLayers {
                 for row in crashed.rows.values where crashed.isTrusted(row) && second.rows[row.id] != row {
-                    // Synced meanwhile, it is the same.
+                    // The row may have changed because the layer was synced meanwhile.
                     guard second.rows[row.id]?.chain != row.chain else { continue }
                     violations.append("\(row.name) was committed, and is gone")
                 }
             }
             try act(["prune", "--wait"], [0])
-            let pruned = try look("after prune", isQuiet: true, isMended: again || isDone)
+            let pruned = try inspect("after prune", isQuiet: true, isMended: again || isDone)
             if !again {
-                if isDone, pruned.summary() != laboratory.wanted {
+                if isDone, pruned.summary() != runner.wanted {
                     violations.append("it was said to be done, and it is not")
                 }
                 try act(scenario.arguments, [0, scenario.statusWhenDone])
                 try act(["prune", "--wait"], [0])
             }
             if let check = scenario.check { try act(check, [0]) }
-            // Unless nothing was done since.
             let isSame = again && scenario.check == nil
-            let end = isSame ? pruned : try look("in the end", isQuiet: true, isMended: true)
-            if end.summary() != laboratory.wanted {
+            let end = isSame ? pruned : try inspect("in the end", isQuiet: true, isMended: true)
+            if end.summary() != runner.wanted {
                 violations.append(
                     "in the end: "
                         + difference(
-                            end.summary().joined(separator: "\n"), laboratory.wanted.joined(separator: "\n")))
+                            end.summary().joined(separator: "\n"), runner.wanted.joined(separator: "\n")))
             }
             self.violations = violations
             let outcome = violations.isEmpty ? "right" : "WRONG: " + violations.joined(separator: "; ")
@@ -223,7 +221,7 @@ struct Laboratory {
                 + "\(before?.description ?? "nothing"), \(again ? "again" : "prune") next: \(run.status), \(outcome)"
         }
 
-        /// What is wrong with how a run ended that met a failing disk: one message, with what failed.
+        /// Checks the end of a run on a failing disk: its exit status, and one message with the error.
         private static func complaints(about command: Command, _ scenario: CrashScenario) -> [String] {
             var found = [String]()
             if !scenario.failures.contains(command.status) {
@@ -233,7 +231,7 @@ struct Laboratory {
             let says = ["no space left", "input/output error", "database"].contains {
                 lines.first?.contains($0) == true
             }
-            // One that goes on says what it could not do, each on a line.
+            // `verify` continues after an error, and prints one line per failure.
             if lines.count != 1 && !scenario.isOfDamage || !says {
                 found.append("no clear message: \(command.errorText)")
             }

@@ -3,7 +3,7 @@ import Kernel
 import SystemPackage
 import TestSupport
 
-/// All that a store says and has, read without the program.
+/// The content of a store, read without the program.
 struct StoreState {
     struct Row: Hashable {
         let id: Int
@@ -17,15 +17,14 @@ struct StoreState {
     }
 
     let rows: [Int: Row]
-    /// By manifest: the chains of its layers as the image has them, lowest first.
+    /// By manifest: the chain IDs of the image's layers, lowest first.
     let images: [String: [String]]
-    /// By manifest: the snapshot at the top.
+    /// By manifest: the ID of the top snapshot.
     let tops: [String: Int]
     let pins: Int
-    /// Names in the snapshotter's folder.
+    /// Names in the snapshotter's directory.
     let directories: Set<String>
     let runs: [String]
-    /// What a reader of this boot may rely on, and what anybody may mount: by the snapshot's id.
     private let store: CrashStore
     let boot: String?
 
@@ -63,22 +62,22 @@ struct StoreState {
         runs = store.names(in: "runs")
     }
 
-    /// Whether this boot takes a row for its chain.
+    /// Whether the program trusts the row as a verified layer in this boot.
     func isTrusted(_ row: Row) -> Bool { row.chain != nil && (row.boot == nil || row.boot == boot) }
 
-    /// The tree of a snapshot as it lies in the store.
+    /// A dump of a snapshot's directory in the store.
     func tree(_ row: Row) throws -> String {
         let path = store.root.appending(store.snapshotter).appending("\(row.id)")
         if FileManager.default.fileExists(atPath: path.appending("image").string) {
             let disk = try LoopFileSystem(type: "ext4", cutFrom: path.appending("image"))
             return try TreeDump(of: try Directory(opening: disk.path)).text
         }
-        // A view of another one has nothing of its own.
+        // A view with a parent has no files of its own.
         if row.kind == "view", row.parent != nil { return "" }
         return try TreeDump(of: try Directory(opening: path.appending("fs")), showsMarks: true).text
     }
 
-    /// The rows under their names, with what has to be the same after every way to it: nothing that is chosen anew.
+    /// The rows and images without values that differ between runs, as IDs.
     func summary() -> [String] {
         rows.values.map { row in
             let parent = row.parent.flatMap { rows[$0]?.name } ?? "-"
@@ -87,22 +86,22 @@ struct StoreState {
     }
 }
 
-/// What the trees of snapshots have to be: of chains wherever they come from, of users' snapshots by name.
+/// The expected trees of snapshots: of layers by chain ID, of users' snapshots by name.
 struct Reference {
     var chains: [String: String] = [:]
     var parents: [String: String] = [:]
     var users: [String: String] = [:]
-    /// By chain: what it may also be until it is repaired; nil where it is not there at all.
+    /// By chain ID: the damaged tree that is allowed until the repair; nil if the directory is missing.
     private(set) var damage: [String: String?] = [:]
 
-    /// Without what only a damaged store has.
+    /// The same without allowed damage.
     var mended: Reference {
         var copy = self
         copy.damage = [:]
         return copy
     }
 
-    /// Takes over what of a store is not as it should be.
+    /// Records the damaged trees of a store.
     mutating func learnDamage(of state: StoreState) throws {
         for row in state.rows.values {
             guard let chain = row.chain, let wanted = chains[chain] else { continue }
@@ -112,7 +111,7 @@ struct Reference {
         }
     }
 
-    /// Takes over all that a store has which nothing has disturbed.
+    /// Records all trees of an undisturbed store.
     mutating func learn(_ state: StoreState) throws {
         for row in state.rows.values {
             let tree = try state.tree(row)
@@ -127,9 +126,9 @@ struct Reference {
 }
 
 extension StoreState {
-    /// What must hold at every moment, for whoever looks.
+    /// Checks the invariants that hold at every moment.
     ///
-    /// - Returns: what does not.
+    /// - Returns: violations.
     func violations(_ reference: Reference) -> [String] {
         var found = [String]()
         for row in rows.values where row.run == nil {
@@ -163,7 +162,7 @@ extension StoreState {
         return found
     }
 
-    /// An image that is trusted has its whole chain.
+    /// Checks that an image with a trusted top layer has all its layers.
     private func violations(_ manifest: String, _ chains: [String]) -> [String] {
         var found = [String]()
         var next = tops[manifest]
@@ -178,7 +177,7 @@ extension StoreState {
         return found
     }
 
-    /// What must hold when nothing is running and a run has cleaned up since the last accident.
+    /// Checks the invariants that hold if no run is active and a run has cleaned up since the last fault.
     func leftovers(_ reference: Reference) -> [String] {
         var found = [String]()
         if !runs.isEmpty { found.append("files of runs: \(runs)") }
@@ -197,7 +196,7 @@ extension StoreState {
 }
 
 extension StoreState.Row {
-    /// Whether it is known to have lost its directory.
+    /// Whether the reference allows the directory to be missing.
     fileprivate func isMissing(in reference: Reference) -> Bool {
         chain.flatMap { reference.damage[$0] } == .some(.none)
     }

@@ -1,4 +1,4 @@
-// What libFuzzer offers to a custom mutator (compiler-rt, lib/fuzzer/FuzzerInterface.h).
+// The function that libFuzzer provides for custom mutators (compiler-rt, lib/fuzzer/FuzzerInterface.h).
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

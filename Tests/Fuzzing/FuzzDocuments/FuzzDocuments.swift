@@ -2,8 +2,8 @@ import Foundation
 import Fuzzing
 import OCI
 
-/// Any bytes as each of the documents. What is accepted keeps its meaning when it is written and read again, and what is
-/// refused is told in one printable line.
+/// Parses the input as each of the documents. An accepted document must keep its meaning when it is encoded and
+/// parsed again; a rejection must have a printable reason.
 @c(LLVMFuzzerTestOneInput) public func test(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
     let bytes = Array(UnsafeBufferPointer(start: data, count: size))
     let index = check(bytes, ImageIndex.init(parsing:)) { $0.manifests.map(\.digest) }
@@ -14,12 +14,12 @@ import OCI
     for descriptor in (index?.manifests ?? []) + (manifest?.layers ?? []) {
         insist(descriptor.size >= 0, "a size of \(descriptor.size)")
         _ = (descriptor.isAttestation, descriptor.referenceNames)
-        // The store reads platforms as they are printed.
+        // The store parses platforms from their text form.
         if let platform = descriptor.platform {
             insist((try? Platform(parsing: "\(platform)")) != nil, "\(platform)")
         }
     }
-    // One document can be both; no real one is.
+    // The input may be valid as both, although no real document is.
     if let manifest, let config, let steps = try? LayerStep.plan(manifest, config) {
         insist(steps.count == max(manifest.layers.count, 1), "\(steps.count) steps")
     }
@@ -36,15 +36,15 @@ private func check<Document: Codable>(
     } catch {
         let text = "\(error)"
         let isPrintable = text.unicodeScalars.allSatisfy { $0.properties.generalCategory != .control }
-        insist(!text.isEmpty && isPrintable, "refused with '\(text)'")
+        insist(!text.isEmpty && isPrintable, "rejected with '\(text)'")
         return nil
     }
     do {
         let again = try parse(Array(try JSONEncoder().encode(document)))
-        insist(meaning(again) == meaning(document), "written and read again it is another")
+        insist(meaning(again) == meaning(document), "it changes when it is encoded and parsed again")
     } catch {
-        // A broken promise is a finding, and a trap is how libFuzzer is told.
-        fatalError("written, it cannot be read again: \(error)")
+        // A violated invariant is a finding; libFuzzer detects it by the trap.
+        fatalError("it cannot be parsed again after encoding: \(error)")
     }
     return document
 }

@@ -9,13 +9,13 @@ import Streams
 import SystemPackage
 import TestSupport
 
-/// Any tar as a layer, through the whole pipeline into a directory in memory: over two layers, and over one that shows
-/// the same. Both must show the same then, and what lies outside and below must stay as it is.
+/// Applies the input as a layer through the whole pipeline, into a directory in memory: over two layers, and over one
+/// layer with the same tree. Both results must be equal, and everything outside and below must stay unchanged.
 @c(LLVMFuzzerTestOneInput) public func test(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
     do {
         try Stage.shared.apply(Array(UnsafeBufferPointer(start: data, count: size)))
     } catch {
-        // What is no refusal is a finding, and a trap is how libFuzzer is told.
+        // An error other than a rejection is a finding; libFuzzer detects it by the trap.
         fatalError("\(error)")
     }
     return 0
@@ -47,7 +47,7 @@ import TestSupport
 
 private let folder = FilePath("/dev/shm/unpack-fuzz")
 
-/// Few, so that entries meet; those of the layers below among them, and ways out.
+/// A few names, so that entries collide, including those of the lower layers and some that lead outside.
 private let names: [Bytes] = [
     "a", "b", "d", "f", "l", "a/b", "a/a", "d/a", "d/f", "d/s", "d/s/f", "l/f", "l/s", "l/s/f", "h", "d/h",
     "out", "out/file", "out/directory", "out/directory/file", "loop", "loop/x",
@@ -57,7 +57,7 @@ private let names: [Bytes] = [
     Bytes("\(folder)/canary"), Bytes("\(folder)/canary/file"), "/d", "/l/f", "a/../d",
 ]
 
-/// The layers below, and a canary beside them that `..` and links lead to.
+/// The lower layers, and a canary outside of them that `..` and links lead to.
 private final class Stage: Sendable {
     static let shared: Stage = {
         do { return try Stage() } catch { fatalError("\(error)") }
@@ -70,7 +70,7 @@ private final class Stage: Sendable {
     private static let middle = LayerBuilder(
         .file("f", "4"), .symlink("loop", to: "loop"), .file("d/.wh..wh..opq"), .file("d/f", "5"),
         .hardLink("h", to: "a/a"), .file("a/.wh.b"))
-    /// What the two show.
+    /// One layer with the tree of the other two.
     private static let both = LayerBuilder(
         .directory("a"), .file("a/a", "1"), .hardLink("h", to: "a/a"), .directory("d", mode: 0o2755),
         .file("d/f", "5"), .symlink("l", to: "d"), .symlink("out", to: Bytes("\(folder)/canary")),
@@ -80,13 +80,13 @@ private final class Stage: Sendable {
     private let layout: ImageBuilder
     private static let layers = folder.appending("layers")
     private let before: [TreeDump]
-    /// Files that are none of the layer's.
+    /// Files that do not belong to the layer.
     private let foreign: Set<FileStatus.Identity>
 
     private init() throws {
         let files = FileManager.default
         if files.fileExists(atPath: folder.string) {
-            // The one before may have been ended while it looked at a mount.
+            // The previous process may have been killed while a mount existed.
             try? MountPerformer.unmount(folder.appending("merged"))
             try Directory(opening: "/dev/shm").removeTree(FileName(literal: "unpack-fuzz"))
         }
@@ -126,17 +126,17 @@ private final class Stage: Sendable {
             }
             var largest: Int64 = 0
             try Self.visit(try directory.open(FileName(literal: "top"))) { name, status in
-                insist(!foreign.contains(status.identity), "\(name) is a file from elsewhere")
-                // Of what an archive says about other layers only overlay's own marks are left.
+                insist(!foreign.contains(status.identity), "\(name) is a file from outside the layer")
+                // Of all whiteout entries only overlay's own marks may remain.
                 insist(!isApplied || !name.hasPrefix(".wh."), "a file named \(name)")
                 largest = max(largest, status.size)
             }
-            // A sparse file may be larger than anybody wants to read.
+            // A sparse file may be too large to read.
             let canShow = isApplied && Ability.canMountOverlay && largest < 1 << 20
             shown.append(canShow ? try Self.merged(["top"] + stack) : nil)
             try directory.removeTree(FileName(literal: "top"))
         }
-        insist(shown[0] == shown[1], "not the same: \(shown.map { $0?.text ?? "" })")
+        insist(shown[0] == shown[1], "the results differ: \(shown.map { $0?.text ?? "" })")
         let after = try Self.dumps()
         insist(after == before, "changed: \(before.map(\.text)) to \(after.map(\.text))")
     }
@@ -172,7 +172,7 @@ private final class Stage: Sendable {
             layout, form: .device, budget: Budget(), cancellation: Cancellation(),
             settlingInterval: lowers.count == 1 ? 0 : LayerPipeline.defaultSettlingInterval)
         let target = try directory.open(FileName(literal: name))
-        // Over one layer as in parallel: without a view of it until the tar has been read.
+        // Over one layer as in a parallel unpack: the lower view is provided after the tar has been read.
         let below = Promise<LowerView?>()
         if lowers.count != 1 { below.fulfil(view) }
         let applying = try WorkerThread {
@@ -190,12 +190,13 @@ private final class Stage: Sendable {
         }
     }
 
-    /// The image is what its documents say, and the applier knows its own tree: what contradicts that is a mistake of ours.
+    /// Checks that a failure is a rejection. The image matches its documents, and the applier knows its own tree: a
+    /// failure that contradicts this is a bug.
     private static func check(_ failure: LayerFailure) {
         switch failure.cause {
         case .archive, .refused, .compression, .excess: break
         case .system(let failure): insist(!contradictions.contains(failure.errno), "\(failure)")
-        // No tar can cause these, and a trap is how libFuzzer gets a finding.
+        // No tar can cause these; libFuzzer detects the finding by the trap.
         case .blob, .wrongDiffID, .unsupported, .cancelled: fatalError("\(failure)")
         }
     }

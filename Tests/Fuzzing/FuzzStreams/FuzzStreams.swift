@@ -3,8 +3,8 @@ import Fuzzing
 import Kernel
 import TestSupport
 
-/// Any bytes through the decompressor that they call for, twice: in the pieces of the pipeline, and in small ones. Both
-/// must give the same.
+/// Decompresses the input in the detected format twice: with the buffer sizes of the pipeline, and with small ones.
+/// Both results must be equal.
 @c(LLVMFuzzerTestOneInput) public func test(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
     guard size > 2 else { return 0 }
     let input = Array(UnsafeBufferPointer(start: data, count: size))
@@ -14,8 +14,8 @@ import TestSupport
     }
     let whole = decompress(blob, format, inputSize: 1 << 18, outputSize: 1 << 20)
     let pieces = decompress(blob, format, inputSize: 1 + Int(input[0]), outputSize: 1 + Int(input[1]) * 17)
-    let isLong = whole == .long || pieces == .long
-    insist(isLong || whole == pieces, "it depends on the pieces: \(whole) and \(pieces)")
+    let isTooLong = whole == .long || pieces == .long
+    insist(isTooLong || whole == pieces, "the result depends on the buffer sizes: \(whole) and \(pieces)")
     return 0
 }
 
@@ -28,7 +28,7 @@ import TestSupport
     let tools = [
         ["gzip", "-1"], ["gzip", "-9"], ["zstd", "-1"], ["zstd", "--ultra", "-22", "--no-check"],
     ]
-    // A tool that is not installed leaves its seeds out.
+    // Seeds of tools that are not installed are left out.
     let packed = tools.flatMap { tool in
         [text, noise, text + noise].compactMap {
             try? Command.run(tool + ["-c", "-q"], input: $0).succeed().output
@@ -44,10 +44,10 @@ import TestSupport
     return 0
 }
 
-/// What came out. Of a stream that is refused the two ways need not have come equally far.
+/// The result of decompression. A rejected stream has no content here: the two runs may stop at different offsets.
 private enum Outcome: Equatable {
     case whole(count: Int, sum: UInt64)
-    /// Larger than anybody wants to wait for.
+    /// Too large to continue.
     case long
     case refused
 }
@@ -64,7 +64,7 @@ private func decompress(
             let input = Array(blob[start..<min(start + inputSize, blob.count)])
             var used = 0
             var filled = 0
-            // As the pipeline does: after a full output there may be more without any input.
+            // As in the pipeline: after a full output there may be more without further input.
             repeat {
                 let step = try input.withRawSpan { span throws(CompressionFailure) in
                     var output = piece.mutableSpan
@@ -74,7 +74,7 @@ private func decompress(
                 }
                 used += step.consumed
                 filled += step.produced
-                insist(used <= input.count && filled <= outputSize, "it went too far")
+                insist(used <= input.count && filled <= outputSize, "the step exceeds its buffers")
                 if filled == outputSize || used == input.count {
                     for byte in piece.prefix(filled) { sum = (sum ^ UInt64(byte)) &* 0x100_0000_01B3 }
                     count += filled
@@ -87,7 +87,7 @@ private func decompress(
         try decompressor.finish()
         return .whole(count: count, sum: sum)
     } catch {
-        insist(!"\(error)".isEmpty, "refused without a reason")
+        insist(!"\(error)".isEmpty, "rejected without a reason")
         return .refused
     }
 }

@@ -4,16 +4,16 @@ import Kernel
 import Streams
 import TestSupport
 
-/// Any bytes through `LayerReader`, read twice: whole, and in pieces of a size that fits nothing. Both must find the
-/// same, or refuse it.
+/// Reads the input with `LayerReader` twice: in one block, and in blocks of an unaligned size. Both results must be
+/// equal.
 @c(LLVMFuzzerTestOneInput) public func test(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
     let tar = Array(UnsafeBufferPointer(start: data, count: size))
     let whole = read(tar, blockSize: max(1, size))
     let pieces = read(tar, blockSize: 100 + size % 1499)
-    // Of a block in which anything is refused nothing is read, so that of a tar that is refused the one may have more.
+    // Nothing is read from a block with an error, so a rejected tar may have more entries with smaller blocks.
     let isSame =
-        whole.isWhole ? whole == pieces : !pieces.isWhole && pieces.entries.starts(with: whole.entries)
-    insist(isSame, "it depends on the pieces: \(whole) and \(pieces)")
+        whole.isComplete ? whole == pieces : !pieces.isComplete && pieces.entries.starts(with: whole.entries)
+    insist(isSame, "the result depends on the block size: \(whole) and \(pieces)")
     return 0
 }
 
@@ -56,17 +56,17 @@ private let names: [Bytes] = [
     Bytes(String(repeating: "d/", count: 60)), "GNUSparseFile.0/f", "././@LongLink", "._f",
 ]
 
-/// What there was to read, and whether all of it could be.
+/// The entries read, and whether the tar was accepted.
 private struct Finding: Equatable {
     var entries = [Found]()
-    var isWhole = false
+    var isComplete = false
 
     struct Found: Equatable {
         let path: EntryPath
         let content: Entry.Content
         let metadata: Metadata
         let offset: Int64
-        /// Of the bytes and where they stand, however they were cut.
+        /// A checksum of the bytes and their offsets, independent of block boundaries.
         var sum: UInt64 = 0
     }
 }
@@ -102,26 +102,26 @@ private func read(_ tar: [UInt8], blockSize: Int) -> Finding {
             if case .regular(let size) = entry.content {
                 insist(end <= size, "\(end) bytes in a file of \(size)")
             } else {
-                insist(end == 0, "data in what has none")
+                insist(end == 0, "data in an entry without content")
             }
             finding.entries.append(found)
         }
         try reader.finish()
-        finding.isWhole = true
+        finding.isComplete = true
     } catch {
-        // Every failure says what it is about; making the text must not fail either.
-        insist(!"\(error)".isEmpty, "refused without a reason")
+        // Every failure must have a description, and building it must not trap.
+        insist(!"\(error)".isEmpty, "rejected without a reason")
     }
     return finding
 }
 
-/// What the applier believes without looking.
+/// Checks the invariants that the applier relies on.
 private func check(_ entry: Entry) {
     let metadata = entry.metadata
     insist(metadata.mode <= 0o7777 && metadata.uid != .max && metadata.gid != .max, "\(metadata)")
     insist(metadata.modificationTime.nanoseconds < 1_000_000_000, "\(metadata)")
     insist(metadata.accessTime.nanoseconds < 1_000_000_000, "\(metadata)")
     let names = metadata.extendedAttributes.map(\.name)
-    insist(zip(names, names.dropFirst()).allSatisfy { $0 < $1 }, "attributes twice or in no order")
+    insist(zip(names, names.dropFirst()).allSatisfy { $0 < $1 }, "duplicate or unsorted attributes")
     if case .regular(let size) = entry.content { insist(size >= 0, "a size of \(size)") }
 }

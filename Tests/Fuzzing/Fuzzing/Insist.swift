@@ -1,4 +1,4 @@
-/// Ends the fuzzer unless a promise holds; a release build keeps the message, as `precondition` does not.
+/// Traps if an invariant does not hold. Unlike `precondition`, a release build prints the message.
 package func insist(_ holds: Bool, _ message: @autoclosure () -> String) {
     if !holds { fatalError(message()) }
 }

@@ -1,8 +1,8 @@
 import Foundation
 
-/// Puts inputs that are right into the folder that libFuzzer is about to read: a fuzzer finds few of them itself.
+/// Writes valid inputs into the corpus directory of libFuzzer, which finds few of them by itself.
 ///
-/// Called from `LLVMFuzzerInitialize`. Without a folder among the arguments, as when one input is tried again,
+/// Called from `LLVMFuzzerInitialize`. Without a directory among the arguments, as when a single input is reproduced,
 /// nothing is written.
 package func plant(_ seeds: [[UInt8]]) {
     var isFolder: ObjCBool = false

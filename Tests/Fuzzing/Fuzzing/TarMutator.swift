@@ -1,10 +1,10 @@
 import CFuzzer
 package import TestSupport
 
-/// Changes a tar entry by entry, and makes its checksums right again: of random changes to its bytes nearly all would
-/// end at the first checksum, or at the length of a PAX record.
+/// Mutates a tar entry by entry and fixes its checksums: nearly all random changes to its bytes would be rejected at
+/// the first checksum, or at the length of a PAX record.
 package struct TarMutator {
-    /// Headers with what follows them, up to the next header.
+    /// Headers with the data that follows them, up to the next header.
     private var entries: [[UInt8]]
     private var random: Random
     private let names: [Bytes]
@@ -12,8 +12,8 @@ package struct TarMutator {
     private static let blockSize = 512
 
     /// - Parameters:
-    ///   - seed: decides everything but what `LLVMFuzzerMutate` does.
-    ///   - names: to choose from, beside those that are made of bytes.
+    ///   - seed: determines everything except the result of `LLVMFuzzerMutate`.
+    ///   - names: names to choose from, in addition to mutated ones.
     private init(_ tar: [UInt8], seed: UInt32, names: [Bytes]) {
         entries = Self.split(tar)
         random = Random(state: UInt64(seed) &* 0x9E37_79B9_7F4A_7C15 | 1)
@@ -29,7 +29,7 @@ package struct TarMutator {
             Array(UnsafeBufferPointer(start: data, count: size)), seed: seed, names: names)
         for _ in 0...mutator.random.below(3) { mutator.change() }
         var tar = mutator.entries.flatMap(\.self)
-        // What is not a tar at all must be read too, and a wrong checksum refused.
+        // Invalid tars and wrong checksums must be covered too.
         if mutator.random.below(16) == 0 { tar = Self.mutated(tar, maximum: maximum) }
         guard (1...maximum).contains(tar.count) else { return LLVMFuzzerMutate(data, size, maximum) }
         _ = UnsafeMutableBufferPointer(start: data, count: maximum).update(fromContentsOf: tar)
@@ -65,7 +65,7 @@ package struct TarMutator {
         if index < entries.count { sum(index) }
     }
 
-    /// Overwrites a field; what is left of it is zero.
+    /// Overwrites a field and fills the rest of it with zeros.
     private mutating func put(_ bytes: Bytes, in field: Range<Int>, of index: Int) {
         guard field.upperBound <= entries[index].count else { return }
         let rest = [UInt8](repeating: 0, count: field.count)
@@ -88,7 +88,7 @@ package struct TarMutator {
         return entry.encoded
     }
 
-    /// A PAX header by itself; it concerns the entry that it is put before.
+    /// A separate PAX header, which applies to the entry it is inserted before.
     private mutating func newRecords() -> [UInt8] {
         var entry = TarEntry(random.below(8) == 0 ? "g" : "x", "PaxHeaders/entry")
         entry.contents = Bytes(records().flatMap(TarEntry.record))
@@ -111,7 +111,8 @@ package struct TarMutator {
 
     // MARK: The archive
 
-    /// Where a header says that its content ends, the next one begins; what is no header stays with the one before.
+    /// Splits a tar at the ends of entries according to their sizes; anything that is not a header stays with the
+    /// entry before.
     private static func split(_ tar: [UInt8]) -> [[UInt8]] {
         var entries = [[UInt8]]()
         var rest = tar[...]
@@ -126,7 +127,7 @@ package struct TarMutator {
         return entries
     }
 
-    /// Makes the checksum of an entry's header right.
+    /// Corrects the checksum of an entry's header.
     private mutating func sum(_ index: Int) {
         guard entries[index].count >= Self.blockSize, entries[index].contains(where: { $0 != 0 }) else {
             return
@@ -179,7 +180,7 @@ package struct TarMutator {
     ]
 }
 
-/// Always the same for a seed (xorshift).
+/// A deterministic random number generator (xorshift).
 private struct Random {
     var state: UInt64
 

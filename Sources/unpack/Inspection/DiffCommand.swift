@@ -1,0 +1,155 @@
+internal import Archive
+internal import ArgumentParser
+internal import Kernel
+internal import Layers
+internal import Mounts
+internal import OCI
+internal import Programs
+internal import Snapshots
+internal import Streams
+internal import SystemPackage
+internal import Unpacking
+
+/// Compares two trees, each of an image or of a snapshot.
+struct DiffCommand: NamespacedCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "diff",
+        abstract:
+            "List the files in which two images differ, or an image and a snapshot of the store. Writes nothing.",
+        discussion: """
+            OLD and NEW are images, or keys or chain IDs of snapshots in the store; ./NAME is always an image. A line begins \
+            with 'A' for a file that only NEW has, 'D' for a file that only OLD has, or 'M' for a file that differs, followed \
+            by what differs: type, content, size, target, device, mode, owner, attributes, links (the file's hard links). \
+            Contents are compared by digest. Modification times are compared only with --times, because every build changes \
+            them.
+
+            A snapshot is mounted without being attached to a directory. This needs root or a user namespace.
+            """)
+
+    @Argument(help: "The old tree: an image, or a snapshot's key or chain ID.")
+    var old: String
+
+    @Argument(help: "The new tree.")
+    var new: String
+
+    @Flag(help: "Compare modification times, too.")
+    var times = false
+
+    @Flag(help: "Exit with status 1 if there is a difference, and 0 if not.")
+    var exitCode = false
+
+    @Flag(help: "Print one JSON object per line.")
+    var json = false
+
+    @Option(
+        help: ArgumentHelp("The platform of images, if not this machine's.", valueName: "os/arch[/variant]"))
+    var platform: String?
+
+    @OptionGroup var store: StoreOptions
+    @OptionGroup var verbosity: TalkOptions
+
+    /// Only snapshots need a namespace; an image is read without one.
+    var needsNamespace: Bool { [old, new].contains { !$0.contains("/") && (try? find($0)) != nil } }
+
+    func run() throws {
+        let (old, new) = (try open(old), try open(new))
+        let (oldTree, newTree, cancellation) = try inspect(verbosity) { inspector, cancellation in
+            if case .image(let old) = old, case .image(let new) = new {
+                let trees = try inspector.trees(of: old, new)
+                return (trees.0, trees.1, cancellation)
+            }
+            return (
+                try tree(of: old, inspector, cancellation), try tree(of: new, inspector, cancellation),
+                cancellation
+            )
+        }
+        let check = { try attempt { try cancellation.check() } }
+        var writer = LineWriter()
+        var count = 0
+        let links = (old: oldTree.linkCounts(), new: newTree.linkCounts())
+        try TreeChanges.compare(oldTree, newTree, comparesTimes: times, check: check) { change in
+            count += 1
+            guard json else { return try writer.add(Self.line(change)) }
+            let document = ChangeDocument(
+                change: change.kind.letter, path: shown(change.path), what: change.aspects.map(\.rawValue),
+                old: change.old.map { FileDocument(oldTree[$0], at: change.path, links: links.old[$0]) },
+                new: change.new.map { FileDocument(newTree[$0], at: change.path, links: links.new[$0]) })
+            try writer.add(try attempt { try encoded(document) })
+        }
+        try writer.flush()
+        if exitCode, count > 0 { throw ExitCode(1) }
+    }
+
+    private static func line(_ change: TreeChange) -> String {
+        let what = change.aspects.map(\.rawValue).joined(separator: ", ")
+        return "\(change.kind.letter) \(shown(change.path))" + (what.isEmpty ? "" : "  (\(what))")
+    }
+
+    private struct ChangeDocument: Encodable {
+        let change: String
+        let path: String
+        let what: [String]
+        let old: FileDocument?
+        let new: FileDocument?
+    }
+
+    // MARK: Sides
+
+    private enum Side {
+        case image(OpenedImage)
+        case snapshot(key: String, SnapshotStore)
+    }
+
+    /// Opens an image or a snapshot. As for `unpack mount`, a snapshot of the store takes precedence over a path.
+    private func open(_ text: String) throws -> Side {
+        if !text.contains("/"), let (store, name) = try find(text) { return .snapshot(key: name, store) }
+        var selection = SelectionOptions()
+        selection.ref = nil
+        selection.digest = nil
+        selection.platform = platform
+        return .image(try openImage(text, selection))
+    }
+
+    /// The snapshot with a chain ID or a key; nil if there is none, or if the store is not readable for this user.
+    private func find(_ text: String) throws -> (SnapshotStore, name: String)? {
+        do {
+            guard let store = try store.openIfExisting() else { return nil }
+            let chain = try? ChainID(Digest(parsing: text))
+            let found = try attempt { try chain.map { try store.verified($0) } ?? store.find(text) }
+            return found.map { (store, $0.name) }
+        } catch let error as UnpackError where error.code == .permission {
+            return nil
+        }
+    }
+
+    private func tree(of side: Side, _ inspector: ImageLook, _ cancellation: Cancellation) throws
+        -> ImageTree
+    {
+        switch side {
+        case .image(let opened): return try inspector.tree(of: opened, digests: true)
+        case .snapshot(let key, let store):
+            return try attempt {
+                let isCommitted = try store.stat(key).kind == .committed
+                let mounts = try isCommitted ? store.readOnlyMounts(of: key) : store.mounts(of: key)
+                guard let mount = mounts.last, mounts.count == 1 else {
+                    throw UnpackError(
+                        .internal, "the snapshot '\(escaped(key.utf8))' has \(mounts.count) mounts")
+                }
+                let tree = try mount.openTree()
+                return try withExtendedLifetime(tree) {
+                    try ImageTree(walking: tree.root) { try cancellation.check() }
+                }
+            }
+        }
+    }
+}
+
+extension TreeChange.Kind {
+    fileprivate var letter: String {
+        switch self {
+        case .added: "A"
+        case .deleted: "D"
+        case .modified: "M"
+        }
+    }
+}

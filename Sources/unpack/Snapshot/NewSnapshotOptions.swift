@@ -1,0 +1,32 @@
+internal import ArgumentParser
+internal import Mounts
+internal import Programs
+internal import Snapshots
+internal import Unpacking
+
+/// The arguments of the commands that create a snapshot and print its mounts.
+struct NewSnapshotOptions: ParsableArguments {
+    @Argument(help: "The new snapshot's key.")
+    var key: String
+
+    @Argument(help: "The committed snapshot to start from; by default the new one is empty.")
+    var parent: String?
+
+    @OptionGroup var labels: LabelOptions
+    @OptionGroup var mounts: MountOptions
+    @OptionGroup var store: StoreOptions
+    @OptionGroup var log: LogOptions
+
+    /// Checks the arguments, creates the snapshot, and prints its mounts.
+    ///
+    /// - Parameter body: creates the snapshot with the labels, and returns its mounts.
+    func make(_ body: (SnapshotStore, [String: String]) throws -> [Mount]) throws {
+        try validateSnapshotName(key)
+        try mounts.check(in: store)
+        let labels = try labels.labels()
+        // With a parent the store must exist already.
+        let store = try parent == nil ? self.store.open() : self.store.openExisting()
+        let made = try attempt { try body(store, labels) }
+        try say(try mounts.text(of: made, key, in: self.store))
+    }
+}

@@ -1,0 +1,38 @@
+internal import ArgumentParser
+internal import Programs
+internal import Snapshots
+internal import Unpacking
+
+struct SnapshotCommitCommand: NamespacedCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "commit", abstract: "Commit an active snapshot under a new name.",
+        discussion:
+            "The committed snapshot has the labels that are given here, and none of the active snapshot's.")
+
+    @Argument(help: "The committed snapshot's name.")
+    var name: String
+
+    @Argument(help: "The active snapshot's key.")
+    var key: String
+
+    @Option(help: "The committed snapshot to use as parent, if the active one was prepared without a parent.")
+    var parent: String?
+
+    @OptionGroup var labels: LabelOptions
+    @OptionGroup var durability: DurabilityOptions
+    @OptionGroup var store: StoreOptions
+    @OptionGroup var log: LogOptions
+
+    @Flag(help: "Print the committed snapshot as JSON.")
+    var json = false
+
+    func run() throws {
+        try validateSnapshotName(name)
+        let labels = try labels.labels()
+        let store = try self.store.openExisting()
+        try attempt {
+            try store.commit(key, as: name, onto: parent, labels: labels, isSynced: durability.sync == .fs)
+        }
+        if json { try say(try attempt { try encoded(SnapshotDocument(try store.stat(name))) }) }
+    }
+}

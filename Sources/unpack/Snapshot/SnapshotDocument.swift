@@ -1,0 +1,40 @@
+internal import Snapshots
+
+/// A snapshot in JSON, in the form of `ctr snapshots info`.
+struct SnapshotDocument: Encodable {
+    let kind: String
+    let name: String
+    let parent: String?
+    let labels: [String: String]?
+    let created: String
+    let updated: String
+
+    private enum CodingKeys: String, CodingKey {
+        case kind = "Kind"
+        case name = "Name"
+        case parent = "Parent"
+        case labels = "Labels"
+        case created = "Created"
+        case updated = "Updated"
+    }
+
+    init(_ info: SnapshotInfo) {
+        kind = info.kind.title
+        name = info.name
+        parent = info.parent
+        labels = info.labels.isEmpty ? nil : info.labels
+        created = timestamp(info.created)
+        updated = timestamp(info.updated)
+    }
+}
+
+extension SnapshotInfo.Kind {
+    /// The name that containerd prints.
+    var title: String {
+        switch self {
+        case .view: "View"
+        case .active: "Active"
+        case .committed: "Committed"
+        }
+    }
+}

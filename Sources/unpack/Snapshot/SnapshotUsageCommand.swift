@@ -1,0 +1,46 @@
+internal import ArgumentParser
+internal import Programs
+internal import Snapshots
+internal import Unpacking
+
+struct SnapshotUsageCommand: NamespacedCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "usage", abstract: "Show the disk usage of snapshots, without their parents.")
+
+    @Argument(help: "Keys and names; every snapshot by default.")
+    var keys: [String] = []
+
+    @OptionGroup var store: StoreOptions
+    @OptionGroup var log: LogOptions
+
+    @Flag(name: .customShort("b"), help: "Print bytes.")
+    var bytes = false
+
+    @Flag(help: "Print one JSON document.")
+    var json = false
+
+    private struct Document: Encodable {
+        let key: String
+        let size: Int64
+        let inodes: Int64
+    }
+
+    func run() throws {
+        let all = keys.isEmpty ? try store.snapshots([]).map(\.name) : keys
+        var usages = [Document]()
+        if !all.isEmpty {
+            let store = try self.store.openExisting()
+            for key in all {
+                // Another process may remove a listed snapshot meanwhile.
+                let usage = try attempt {
+                    try keys.isEmpty ? store.usageIfPresent(of: key) : store.usage(of: key)
+                }
+                guard let usage else { continue }
+                usages.append(Document(key: key, size: usage.size, inodes: usage.inodes))
+            }
+        }
+        if json { return try say(try attempt { try encoded(usages) }) }
+        let rows = usages.map { [$0.key, bytes ? "\($0.size)" : binarySize($0.size), "\($0.inodes)"] }
+        try say(Table(["KEY", "SIZE", "INODES"], rows).text)
+    }
+}

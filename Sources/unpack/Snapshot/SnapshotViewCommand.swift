@@ -1,0 +1,15 @@
+internal import ArgumentParser
+internal import Snapshots
+
+struct SnapshotViewCommand: NamespacedCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "view", abstract: "Create a read-only snapshot, and print how to mount it.")
+
+    @OptionGroup var new: NewSnapshotOptions
+
+    func run() throws {
+        try new.make { store, labels in
+            try store.view(new.key, parent: new.parent, labels: labels, in: try store.startRun())
+        }
+    }
+}
