@@ -17,9 +17,7 @@ extension Directory {
     ) throws(SyscallFailure) -> File? {
         switch status.kind {
         case .regular:
-            guard let copy = try target.createFile(newName, mode: mode) else {
-                throw SyscallFailure("openat", path: "\(newName)", errno: .fileExists)
-            }
+            let copy = try target.makeFile(newName, mode: mode)
             try copy.copyContent(of: try openFile(name, expecting: status), isWanted: isWanted)
             return copy
         case .symlink: try target.makeSymlink(newName, target: try readLink(name))

@@ -17,9 +17,7 @@ extension Directory {
         _ name: FileName, mode: UInt32, sync: Bool = false, _ body: (borrowing File) throws -> Void
     ) throws {
         let draft = FileName(literal: ".unpack-\(UInt32.random(in: .min ... .max))")
-        guard let file = try createFile(draft, mode: mode) else {
-            throw SyscallFailure("openat", path: "\(draft)", errno: .fileExists)
-        }
+        let file = try makeFile(draft, mode: mode)
         do {
             try body(file)
             if sync { try file.sync() }

@@ -54,9 +54,7 @@ extension Directory {
         switch form {
         case .device: try makeNode(name, .character(DeviceNumber(major: 0, minor: 0)), mode: 0)
         case .attribute:
-            guard let file = try createFile(name, mode: 0) else {
-                throw SyscallFailure("openat", path: "\(name)", errno: .fileExists)
-            }
+            let file = try makeFile(name, mode: 0)
             try file.setExtendedAttribute(marks.whiteout, [])
             try file.close()
         }
@@ -111,9 +109,7 @@ extension Directory {
 
     private func tryMetadata() throws(SyscallFailure) {
         let name = FileName(literal: "metadata")
-        guard let file = try createFile(name, mode: 0o600) else {
-            throw SyscallFailure("openat", path: "\(name)", errno: .fileExists)
-        }
+        let file = try makeFile(name, mode: 0o600)
         let id: UInt32 = Privileges.current.canOwn(uid: 1, gid: 1) ? 1 : 0
         do throws(SyscallFailure) {
             try file.setOwner(uid: id, gid: id)

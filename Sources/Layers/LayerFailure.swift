@@ -21,6 +21,8 @@ package struct LayerFailure: Error, Sendable {
         /// The image takes more than it may.
         case excess(Budget.Excess)
         case cancelled(Cancelled)
+        /// A defect of the program.
+        case bug(String)
     }
 
     /// Escaped for a terminal; nil where it is about the layer as a whole.
@@ -45,7 +47,7 @@ package struct LayerFailure: Error, Sendable {
     var isAboutContent: Bool {
         switch cause {
         case .archive, .refused: true
-        case .blob, .compression, .wrongDiffID, .unsupported, .system, .excess, .cancelled: false
+        case .blob, .compression, .wrongDiffID, .unsupported, .system, .excess, .cancelled, .bug: false
         }
     }
 
@@ -61,7 +63,7 @@ package struct LayerFailure: Error, Sendable {
     }
 
     /// Any error of the work on a layer.
-    static func wrapping(_ error: any Error) -> LayerFailure {
+    package static func wrapping(_ error: any Error) -> LayerFailure {
         switch error {
         case let failure as LayerFailure: failure
         case let failure as SyscallFailure: LayerFailure(.system(failure))
@@ -70,7 +72,7 @@ package struct LayerFailure: Error, Sendable {
         case let failure as CompressionFailure: LayerFailure(.compression(failure))
         case let failure as Budget.Excess: LayerFailure(.excess(failure))
         case let failure as Cancelled: LayerFailure(.cancelled(failure))
-        default: LayerFailure(.refused("\(error)"))
+        default: LayerFailure(.bug("\(error)"))
         }
     }
 }

@@ -15,7 +15,9 @@ extension MetadataWriter {
         result.extendedAttributes = try allowed(metadata.extendedAttributes, entry: entry).filter {
             attribute in
             if attribute.isEmptyCapability {
-                throw SyscallFailure("setxattr", path: "\(attribute.name)", code: 22)
+                throw LayerFailure(
+                    refusing: entry, "\(attribute.name) is empty, which the kernel sets and cannot read again"
+                )
             }
             if takesUserAttributes || !attribute.isUser { return true }
             warn(.unsupportedAttribute, entry: entry, attribute.name.description)

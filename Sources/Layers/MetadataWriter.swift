@@ -202,9 +202,10 @@ struct MetadataWriter {
         _ set: (AttributeName, [UInt8]) throws -> Void
     ) throws {
         do {
-            // The kernel would set an empty one, and then not read it again: neither could a layer above.
             if attribute.isEmptyCapability {
-                throw SyscallFailure("setxattr", path: "\(attribute.name)", code: 22)
+                throw LayerFailure(
+                    refusing: entry, "\(attribute.name) is empty, which the kernel sets and cannot read again"
+                )
             }
             try set(attribute.name, attribute.value)
         } catch let failure as SyscallFailure

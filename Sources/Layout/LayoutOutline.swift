@@ -27,9 +27,20 @@ package struct LayoutOutline: Sendable {
         switch kind {
         case .unreadable(let failure): failure
         case .index(nil), .absent: .blobMissing(descriptor.digest)
-        case .index(let items?): items.lazy.compactMap(\.failure).first
+        case .index(let items?): items.firstFailure
         case .image, .repeated, .attestation, .artifact: nil
         }
+    }
+}
+
+extension [LayoutOutline] {
+    /// The failure of the first document that cannot be read; nil if all can be read.
+    package var firstFailure: LayoutFailure? {
+        // Not `lazy.compactMap(…).first`, which evaluates an element twice: that doubles the time with each level.
+        for item in self {
+            if let failure = item.failure { return failure }
+        }
+        return nil
     }
 }
 
@@ -56,6 +67,12 @@ private struct Outliner {
     let failures: [Digest: LayoutFailure]
     /// Indexes that are already part of the outline.
     private var outlined = Set<Digest>()
+    /// Indexes around the one that is being outlined.
+    private var depth = 0
+
+    /// An outline nests as its indexes do, so that every function over it recurses. Images have one index in another, and
+    /// `IndexWalk`, which selection uses, does not recurse.
+    private static let maximumDepth = 64
 
     init(layout: ImageLayout, platforms: [Digest: Platform], failures: [Digest: LayoutFailure]) {
         self.layout = layout
@@ -76,7 +93,16 @@ private struct Outliner {
         if descriptor.mediaType.isIndex {
             guard outlined.insert(descriptor.digest).inserted else { return .repeated }
             switch failures[descriptor.digest] {
-            case nil: return .index(try outline(of: layout.readIndex(descriptor)))
+            case nil:
+                guard depth < Self.maximumDepth else {
+                    return .unreadable(
+                        .document(
+                            name: "\(descriptor.digest)",
+                            reason: "it is nested in more than \(Self.maximumDepth) indexes"))
+                }
+                depth += 1
+                defer { depth -= 1 }
+                return .index(try outline(of: layout.readIndex(descriptor)))
             case .blobMissing: return .index(nil)
             case let failure?: return .unreadable(failure)
             }

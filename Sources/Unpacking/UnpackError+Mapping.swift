@@ -29,7 +29,7 @@ package func attempt<Value: ~Copyable>(
         case (let error as SyscallFailure, _): throw UnpackError(error)
         case (let error as OwnershipFailure, _): throw UnpackError(error)
         case (let error as Cancelled, _): throw UnpackError(error)
-        default: throw UnpackError(.internal, "\(error)", hint: "this is a bug: please report it")
+        default: throw UnpackError(.internal, "\(error)", hint: UnpackError.bug)
         }
     }
 }
@@ -195,6 +195,7 @@ extension UnpackError {
                 hint: isRefused ? Self.builtWrong : inner.hint)
         case .excess(let excess): self.init(excess, place + entry)
         case .cancelled(let cause): self.init(cause)
+        case .bug(let reason): self.init(.internal, "\(place)\(entry)\(reason)", hint: Self.bug)
         }
     }
 
@@ -230,6 +231,8 @@ extension UnpackError {
     private static let refusals: Set<Errno> = [
         .fileNameTooLong, .invalidArgument, .outOfRange, .argListTooLong, .tooManySymbolicLinkLevels,
     ]
+
+    fileprivate static let bug = "this is a bug in unpack: report it with this message"
 
     /// Only after the blob's digest was found right.
     private static let builtWrong =

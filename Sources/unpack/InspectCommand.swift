@@ -63,7 +63,7 @@ private struct LayoutDescription {
         isChosen = selector.isChoice
         let candidates = try isChosen ? layout.fitting(selector) : layout.candidates()
         outline = try layout.outline()
-        if candidates.isEmpty { throw outline.lazy.compactMap(\.failure).first ?? .noImage(layout.path) }
+        if candidates.isEmpty { throw outline.firstFailure ?? .noImage(layout.path) }
         var failures = [LayoutFailure]()
         for candidate in candidates {
             if let failure = try add(candidate, of: candidates.count) { failures.append(failure) }

@@ -47,6 +47,23 @@ private let amd64 = Platform(os: "linux", architecture: "amd64")
         #expect(found.map(\.descriptor.digest) == [image.digest])
     }
 
+    @Test("The outline of nested indexes ends at a depth, and a failure is found in linear time")
+    func outline() throws {
+        let absent = Descriptor(mediaType: .ociManifest, digest: sha256(of: [1]), size: 7)
+        try builder.writeIndex([try wrap(absent, times: 60)])
+        guard case .blobMissing(absent.digest) = try ImageLayout(opening: builder.path).outline().firstFailure
+        else {
+            Issue.record("the innermost manifest is missing")
+            return
+        }
+        try builder.writeIndex([try wrap(image, times: 3_000)])
+        let failure = try ImageLayout(opening: builder.path).outline().firstFailure
+        guard case .document(_, "it is nested in more than 64 indexes") = failure else {
+            Issue.record("\(failure.map { "\($0)" } ?? "no failure")")
+            return
+        }
+    }
+
     @Test("A layout with ten thousand documents is read, one with more is rejected")
     func manyDocuments() throws {
         let absent = Descriptor(mediaType: .ociIndex, digest: sha256(of: [1]), size: 7)

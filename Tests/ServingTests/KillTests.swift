@@ -35,7 +35,7 @@ struct KillTests {
         try node.expectNothing(kind)
 
         let first = Int.random(in: 0..<3)
-        for round in first..<first + (Self.rounds ?? (kind == "loop" ? 3 : 6)) {
+        for round in first..<first + (Self.rounds ?? 3) {
             let delay = duration * Double.random(in: 0.05...1)
             let importing = try node.containerd.startCtr([
                 "images", "import", "--snapshotter", "unpack", image.archive.string,
