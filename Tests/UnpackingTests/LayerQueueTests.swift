@@ -8,7 +8,7 @@ import Unpacking
         var running = [Int]()
         var order = [Int]()
         while true {
-            if running.count == jobs { queue.hasRead(running.removeFirst()) }
+            if running.count == jobs { queue.finishReading(running.removeFirst()) }
             guard let next = queue.next() else { return order }
             running.append(next)
             order.append(next)
