@@ -59,7 +59,7 @@ package struct Bundle: Sendable {
             _ = try ownConfig(in: folder)
             let rootfs = try folder.ensureDirectory(Self.rootfs, mode: 0o755)
             try takeExclusiveAccess(toRootfs: rootfs, orThrow: failure)
-            // Users who could read the directory still can.
+            // Keeps the permissions to read of other users, and removes those to write.
             try folder.file.setMode(mode & 0o755)
         } catch {
             try? folder.restore(access)

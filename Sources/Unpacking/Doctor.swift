@@ -240,7 +240,7 @@ package struct Doctor: Sendable {
         } catch {
             return Finding(
                 name: name, state: .missing, detail: "\(error)",
-                remedy: "put the store on a file system that keeps extended attributes, with --root DIR")
+                remedy: "put the store on a file system that supports extended attributes, with --root DIR")
         }
     }
 

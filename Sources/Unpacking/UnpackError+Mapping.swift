@@ -206,7 +206,7 @@ extension UnpackError {
                 hint: "if you trust it, raise --max-bytes")
         case .freeSpace(let limit):
             self.init(
-                .io, "\(place)the image has more than the \(limit) bytes that were free in the store",
+                .io, "\(place)the image has more than the \(limit) bytes that were free on the file system",
                 hint: "free some space, put the store elsewhere with --root DIR, or set --max-bytes")
         case .entries(let limit):
             self.init(
@@ -264,7 +264,7 @@ extension UnpackError {
         case .tooLong(let bytes):
             self.init(
                 .unavailable,
-                "the mount has \(bytes) bytes of options, and mount(8) passes on \(MountLine.longestOptions) at most",
+                "the mount has \(bytes) bytes of options, and mount(8) passes at most \(MountLine.longestOptions)",
                 hint: "use the line that --format mount prints: unpack performs it")
         case .unsupported(let reason): self.init(.usage, reason, hint: "choose another --format")
         }

@@ -89,7 +89,7 @@ extension UnpackError {
         case .ioError, needsCleaning:
             (.io, "the device or its connection failed: see the kernel's log, and check the file system")
         case .fileNameTooLong:
-            (.usage, "use a shorter path: Linux takes 4095 bytes, and 255 between two slashes")
+            (.usage, "use a shorter path: Linux allows 4095 bytes, and 255 between two slashes")
         case .tooManySymbolicLinkLevels:
             (.io, "correct the symbolic links of the path: they form a loop")
         case .improperLink:
@@ -104,7 +104,7 @@ extension UnpackError {
         case .socketNotConnected, .timedOut:
             (.io, "the server of the network or FUSE file system does not answer: mount it again")
         case .fileTooLarge:
-            (.io, "raise the limit of file sizes (ulimit -f), or use a file system that takes larger files")
+            (.io, "raise the limit of file sizes (ulimit -f), or use a file system that supports larger files")
         case .tooManyLinks:
             (
                 .unavailable,
