@@ -104,7 +104,10 @@ extension UnpackError {
         case .socketNotConnected, .timedOut:
             (.io, "the server of the network or FUSE file system does not answer: mount it again")
         case .fileTooLarge:
-            (.io, "raise the limit of file sizes (ulimit -f), or use a file system that supports larger files")
+            (
+                .io,
+                "raise the limit of file sizes (ulimit -f), or use a file system that supports larger files"
+            )
         case .tooManyLinks:
             (
                 .unavailable,

@@ -210,7 +210,7 @@ struct LocalAttackTests {
         let doctor = try program.run("doctor", "--root", root.string)
         #expect(doctor.text.contains("'\(shared)/workspace', including the store"), "\(doctor.report)")
         let run = try program.run(image, "--root", root.string, "-v").succeed()
-        #expect(run.errorText.contains("other users can rename what is in '\(shared)/workspace'"))
+        #expect(run.errorText.contains("other users can rename entries of '\(shared)/workspace'"))
         #expect(try !program.run(image, "-v").succeed().errorText.contains("other users can rename"))
     }
 
