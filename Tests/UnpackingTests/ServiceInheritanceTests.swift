@@ -13,7 +13,7 @@ import Unpacking
     "Inheritance from the directory above a service's store", .serialized,
     .enabled(
         if: Ability.canMountOverlay && Ability.has("setfacl"), "it needs root, overlay mounts and setfacl"))
-struct ServiceSurroundingsTests {
+struct ServiceInheritanceTests {
     private static let layers = [
         LayerBuilder(
             .file("f", "1"), .file("su", "#!").mode(0o6755), .symlink("l", to: "f"), .fifo("p"),
