@@ -6,17 +6,17 @@ package import OCI
 internal import Snapshots
 package import SystemPackage
 
-/// A runtime bundle around an unpacked image (OCI runtime spec, bundle.md): `config.json`, and the directory that the root file
-/// system will be mounted on.
+/// A runtime bundle for an unpacked image (OCI runtime spec, bundle.md): `config.json`, and the directory that is the
+/// mount point of the root file system.
 package struct Bundle: Sendable {
     private let path: FilePath
 
     package init(_ path: FilePath) { self.path = path }
 
-    /// Where the root file system belongs.
+    /// The mount point of the root file system.
     package var rootfs: FilePath { path.appending(Self.rootfs) }
 
-    /// The writable snapshot that is this bundle's, where nobody names one: no two paths have the same.
+    /// The default key of the bundle's writable snapshot, unique for each absolute path.
     package var key: String {
         let escaped = path.components.map { component in
             component.string.replacing("_", with: "__").replacing("-", with: "_-")
@@ -24,18 +24,19 @@ package struct Bundle: Sendable {
         return (["bundle"] + escaped).joined(separator: "-")
     }
 
-    /// Opens the bundle's directory, made with its `rootfs` if they are missing: before any work, so that nothing is unpacked
-    /// in vain.
+    /// Opens the bundle's directory and its `rootfs`, and creates what is missing. Called before anything is unpacked,
+    /// so that an unusable bundle fails early.
     ///
-    /// A directory of another user's is taken over, and only used if that user has left nothing in it that a runtime would obey.
+    /// A directory of another user becomes the effective user's, if it contains nothing that a runtime would trust.
     ///
-    /// - Throws: `.permission` for a `config.json` or a `rootfs` of another user's; then the directory is as it was.
+    /// - Throws: `.permission` for a `config.json` of another user, or a `rootfs` of another user that is not empty;
+    ///   the owner and the mode of the directory are then unchanged.
     package func open() throws(UnpackError) -> OpenBundle {
-        // Never for others to write to, whatever the umask: it would not be believed the next time.
+        // Writable for the owner only, whatever the umask is: the next run would refuse a directory that is not.
         let folder = try makeDirectory(path, mode: 0o755)
         do {
             if let failure = try folder.ownershipFailure(at: path) {
-                try takeOver(folder, because: failure)
+                try takeExclusiveAccess(to: folder, because: failure)
             } else {
                 try prepareRootfs(in: folder)
             }
@@ -48,15 +49,17 @@ package struct Bundle: Sendable {
         return OpenBundle(bundle: self, folder: folder)
     }
 
-    /// - Parameter failure: why the directory is not the user's own; thrown if there is more in it than an empty `rootfs`.
-    private func takeOver(_ folder: Directory, because failure: OwnershipFailure) throws {
+    /// Makes a directory of another user the effective user's.
+    ///
+    /// - Parameter failure: why the directory is not trusted; thrown if its `rootfs` is not empty.
+    private func takeExclusiveAccess(to folder: Directory, because failure: OwnershipFailure) throws {
         let mode = try folder.file.status().mode
         let access = try folder.takeOver()
         do {
             _ = try ownConfig(in: folder)
             let rootfs = try folder.ensureDirectory(Self.rootfs, mode: 0o755)
-            try takeOver(rootfs: rootfs, orThrow: failure)
-            // A user that could look into it still can.
+            try takeExclusiveAccess(toRootfs: rootfs, orThrow: failure)
+            // Keeps the permissions to read of other users, and removes those to write.
             try folder.file.setMode(mode & 0o755)
         } catch {
             try? folder.restore(access)
@@ -64,19 +67,21 @@ package struct Bundle: Sendable {
         }
     }
 
-    /// Makes `rootfs` in the user's own bundle, or takes over one of another user's.
+    /// Creates `rootfs` in the user's own bundle, or takes exclusive access to one of another user.
     private func prepareRootfs(in folder: Directory) throws {
         let rootfs = try folder.ensureDirectory(Self.rootfs, mode: 0o755)
-        // Where something is mounted on it already, that has any owner.
+        // The root of a mounted file system may have any owner.
         let isMounted = try rootfs.file.mountID() != folder.file.mountID()
         if !isMounted, let failure = try rootfs.ownershipFailure(at: self.rootfs) {
-            try takeOver(rootfs: rootfs, orThrow: failure)
+            try takeExclusiveAccess(toRootfs: rootfs, orThrow: failure)
         }
     }
 
-    /// A runtime that starts before anything is mounted on `rootfs` uses what is in it. Empty it has to be once it is taken
-    /// over: until then its owner could add to it.
-    private func takeOver(rootfs: Directory, orThrow failure: OwnershipFailure) throws {
+    /// Takes exclusive access to `rootfs`, which must be empty: a runtime that starts before anything is mounted on it
+    /// would run its content.
+    ///
+    /// The check comes after the change of the owner, because the previous owner could add entries until then.
+    private func takeExclusiveAccess(toRootfs rootfs: Directory, orThrow failure: OwnershipFailure) throws {
         let access = try rootfs.takeOver()
         guard try rootfs.names(atMost: 1).isEmpty else {
             try? rootfs.restore(access)
@@ -85,7 +90,7 @@ package struct Bundle: Sendable {
         try rootfs.file.setMode(0o755)
     }
 
-    /// - Returns: whether there is a config, which is then the user's own.
+    /// - Returns: whether the bundle has a config, which is then the effective user's own.
     fileprivate func ownConfig(in folder: Directory) throws(UnpackError) -> Bool {
         do throws(OwnershipFailure) {
             return try folder.checkOwnFile(Self.config, in: path)
@@ -112,12 +117,13 @@ package struct OpenBundle: Sendable {
         self.folder = folder
     }
 
-    /// Makes the config. One that is there stays: the user may have changed it. It is this image's, because the bundle's
-    /// snapshot is.
+    /// Writes the config. An existing one is kept, because the user may have changed it; it belongs to the same image,
+    /// because the bundle's snapshot does.
     ///
     /// - Parameter labels: which of the image's labels become annotations.
-    /// - Returns: whether the config is a new one.
-    /// - Throws: `.data` for a user that the image does not have. The bundle's own snapshot, that was made for it, is gone then.
+    /// - Returns: whether the config is new.
+    /// - Throws: `.data` for a user that the image does not have. A failure also removes the snapshot with the bundle's
+    ///   default key.
     package func write(
         _ result: UnpackResult, root: FilePath, snapshotter: String, labels: AnnotationLabels
     ) throws(UnpackError) -> Bool {
@@ -141,7 +147,7 @@ package struct OpenBundle: Sendable {
         return true
     }
 
-    /// The image's own accounts decide who `config.User` is.
+    /// The user of `config.User`, resolved with the image's own accounts.
     private func user(
         of result: UnpackResult, in store: SnapshotStore
     ) throws(UnpackError) -> ContainerUser {
@@ -150,7 +156,7 @@ package struct OpenBundle: Sendable {
                 throw UnpackError(
                     .notFound, "the image was removed from the store meanwhile", hint: "run it again")
             }
-            // The trees are open as long as the list is.
+            // The directories stay open as long as this array lives.
             let layers = try store.layers(of: snapshot.name)
             let view = LowerView(layers.map(\.directory))
             return try withExtendedLifetime(layers) {
@@ -162,12 +168,12 @@ package struct OpenBundle: Sendable {
                         passwd: try view.contents(of: "etc/passwd", limit: Self.largestAccounts) ?? [],
                         group: try view.contents(of: "etc/group", limit: Self.largestAccounts) ?? [])
                 } catch let failure as ContainerUser.Failure {
-                    throw UnpackError(.data, "\(failure)", hint: "report it to whoever built the image")
+                    throw UnpackError(.data, "\(failure)", hint: "report it to the publisher of the image")
                 }
             }
         }
     }
 
-    /// What is read of passwd and group, in bytes.
+    /// The most that is read of passwd and of group, in bytes.
     private static let largestAccounts = 4 << 20
 }

@@ -2,28 +2,29 @@ internal import Kernel
 internal import Mounts
 package import SystemPackage
 
-/// Looks at what this machine lets the program do, and at what would help where that is less than all.
+/// Checks what this machine provides for unpacking, and suggests remedies for what is missing.
 package struct Doctor: Sendable {
+    /// The result of one check.
     package struct Finding: Sendable {
         package enum State: String, Sendable {
             case ok
-            /// The program does without, or does less.
+            /// The program works, with a restriction.
             case limited
-            /// Without this it cannot unpack here.
+            /// The program cannot unpack here.
             case missing
         }
 
         package let name: String
         package let state: State
         package let detail: String
-        /// What to do about it; nil where nothing is to be done.
+        /// What the user can do; nil if nothing is needed or known.
         package let remedy: String?
     }
 
     private let root: FilePath
     private let libraries: String
 
-    /// - Parameter libraries: those that the program is built with, and their versions.
+    /// - Parameter libraries: names and versions of the libraries that the program uses.
     package init(root: FilePath, libraries: String) {
         self.root = root
         self.libraries = libraries
@@ -34,7 +35,7 @@ package struct Doctor: Sendable {
 
     package func run() -> [Finding] {
         guard Process.hasProc else {
-            // Nothing else would be true: rights and mounts are read there.
+            // The other checks read privileges and mounts from /proc, and would be wrong.
             return [Finding(name: "/proc", state: .missing, detail: Self.withoutProc, remedy: Self.mountProc)]
         }
         return [kernel, rights] + namespaces + [
@@ -64,7 +65,7 @@ package struct Doctor: Sendable {
             return Finding(
                 name: "rights", state: ids > 1 ? .ok : .limited,
                 detail:
-                    "root of a user namespace with \(ids) \(ids == 1 ? "id: other owners are kept in user.rootlesscontainers" : "ids")",
+                    "root of a user namespace with \(ids) \(ids == 1 ? "id: other owners are stored in user.rootlesscontainers" : "ids")",
                 remedy: ids > 1 ? nil : Self.giveIDs)
         }
         if Process.effectiveUserID == 0 {
@@ -75,7 +76,7 @@ package struct Doctor: Sendable {
             )
         }
         return Finding(
-            name: "rights", state: .missing, detail: "an ordinary user, and there can be no user namespace",
+            name: "rights", state: .missing, detail: "an ordinary user, and no user namespace can be created",
             remedy: "run it as root, or see below")
     }
 
@@ -83,13 +84,13 @@ package struct Doctor: Sendable {
         "install newuidmap (Debian: uidmap) and give ids: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER"
 
     private var namespaces: [Finding] {
-        // Root of the machine needs none, and who is in one has it.
+        // Root needs no namespace, and inside a namespace the process is root.
         if Process.effectiveUserID == 0 { return [] }
         return UserNamespace.Kind.allCases.map { kind in
             let name = kind == .subordinate ? "namespace with subordinate ids" : "namespace with one id"
             do throws(UserNamespace.Failure) {
                 try UserNamespace.tryOut(kind)
-                return Finding(name: name, state: .ok, detail: "can be made", remedy: nil)
+                return Finding(name: name, state: .ok, detail: "can be created", remedy: nil)
             } catch {
                 let obstacle = UserNamespace.obstacle()
                 return Finding(
@@ -108,7 +109,8 @@ package struct Doctor: Sendable {
         switch answer {
         case true: Finding(name: name, state: .ok, detail: yes, remedy: nil)
         case false: Finding(name: name, state: without, detail: no, remedy: remedy)
-        case nil: Finding(name: name, state: .limited, detail: "it is not permitted to ask", remedy: nil)
+        case nil:
+            Finding(name: name, state: .limited, detail: "unknown: the probe is not permitted", remedy: nil)
         }
     }
 
@@ -121,7 +123,7 @@ package struct Doctor: Sendable {
 
     private var overlay: Finding {
         capability(
-            "overlay", KernelProbes.hasOverlay(), "there",
+            "overlay", KernelProbes.hasOverlay(), "supported",
             "missing: use --snapshotter native, or --output DIR",
             "sudo modprobe overlay")
     }
@@ -129,7 +131,7 @@ package struct Doctor: Sendable {
     private var appended: Finding {
         capability(
             "lowerdir+", MountCalls.takesAppendedLowers(), "up to 500 layers in a line of mount(8)",
-            "no: images of many layers are mounted by 'unpack mount', up to what 4 KiB of short paths take",
+            "no: 'unpack mount' mounts images of many layers, as far as their paths fit into 4 KiB",
             "use Linux 6.7 or later")
     }
 
@@ -143,32 +145,33 @@ package struct Doctor: Sendable {
     private var attributeWhiteouts: Finding {
         capability(
             "whiteouts as attributes", KernelRelease.current >= KernelRelease(major: 6, minor: 7),
-            "a store may lie on overlay, as inside a container", "a store cannot lie on overlay",
+            "a store can be on overlay, as in a container", "a store cannot be on overlay",
             "use Linux 6.7 or later")
     }
 
     private var mappedMounts: Finding {
         capability(
-            "idmapped mounts", KernelProbes.hasMappedMounts(), "there; not needed yet", "no; not needed yet",
+            "idmapped mounts", KernelProbes.hasMappedMounts(), "supported; not used yet", "no; not used yet",
             "use Linux 5.12 or later")
     }
 
     private var landlock: Finding {
         guard Landlock.isAvailable, let version = Landlock.version else {
             return Finding(
-                name: "Landlock", state: .limited, detail: "no second fence around what layers write",
+                name: "Landlock", state: .limited,
+                detail: "missing: the kernel does not confine what layers write",
                 remedy: "use Linux 6.2 or later, with landlock in the kernel's lsm=")
         }
         return Finding(name: "Landlock", state: .ok, detail: "version \(version)", remedy: nil)
     }
 
-    // MARK: Places
+    // MARK: Directories
 
-    /// The store, or where it would be made.
+    /// Checks of the store's directory, or of the closest existing directory above it.
     private var store: [Finding] {
         var place = root
         while (try? place.exists()) == false, place.removeLastComponent() {}
-        let shown = escaped(root) + (place == root ? "" : " (to be made)")
+        let shown = escaped(root) + (place == root ? "" : " (does not exist yet)")
         do throws(SyscallFailure) {
             let directory = try Directory(opening: place)
             let type = try directory.file.fileSystemType()
@@ -183,14 +186,14 @@ package struct Doctor: Sendable {
             return [
                 Finding(
                     name: "store", state: .missing, detail: "\(shown): \(error)",
-                    remedy: "choose another place with --root DIR")
+                    remedy: "choose another directory with --root DIR")
             ]
         }
     }
 
     private static let littleSpace: Int64 = 1 << 30
 
-    /// Whether another user could change the store, or put another one in its place.
+    /// Whether another user could change the store, or replace it with another one.
     private var ownership: Finding {
         let name = "store's owner"
         if let status = try? File.statusNotFollowing(root) {
@@ -204,8 +207,11 @@ package struct Doctor: Sendable {
         guard exposed.isEmpty else {
             return Finding(
                 name: name, state: .limited,
-                detail: "other users can rename what is in \(exposed.joined(separator: ", ")), the store too",
-                remedy: "put the store below directories that only root or you can write to, with --root DIR")
+                detail:
+                    "other users can rename entries of \(exposed.joined(separator: ", ")), including the store",
+                remedy:
+                    "with --root DIR, put the store below directories that only root or its own user can write to"
+            )
         }
         return Finding(name: name, state: .ok, detail: "no other user can change it", remedy: nil)
     }
@@ -228,20 +234,20 @@ package struct Doctor: Sendable {
                 return Finding(name: name, state: .ok, detail: "whiteouts as devices", remedy: nil)
             case .attribute:
                 return Finding(
-                    name: name, state: .limited, detail: "whiteouts as attributes: read-only mounts alone",
+                    name: name, state: .limited, detail: "whiteouts as attributes: read-only mounts only",
                     remedy: "put the store on ext4, xfs, btrfs or tmpfs with --root DIR")
             }
         } catch {
             return Finding(
                 name: name, state: .missing, detail: "\(error)",
-                remedy: "put the store on a file system that keeps extended attributes, with --root DIR")
+                remedy: "put the store on a file system that supports extended attributes, with --root DIR")
         }
     }
 
     private func reflink(in place: FilePath) -> Finding {
         capability(
             "reflink in the store", KernelProbes.sharesBlocks(in: place), "copies share blocks",
-            "copies take space: of --snapshotter native every layer takes all",
+            "copies take space: with --snapshotter native each layer is a full copy",
             "put the store on btrfs or xfs")
     }
 
@@ -252,12 +258,12 @@ package struct Doctor: Sendable {
             return Finding(
                 name: "temporary files", state: .ok,
                 detail:
-                    "\(escaped(folder)), \(try file.freeBytes() >> 20) MiB free, for archives that come as streams",
+                    "\(escaped(folder)), \(try file.freeBytes() >> 20) MiB free, for archives from pipes and compressed ones",
                 remedy: nil)
         } catch {
             return Finding(
                 name: "temporary files", state: .limited,
-                detail: "\(error): no archives from stdin, or compressed ones",
+                detail: "\(error): archives from pipes and compressed ones cannot be read",
                 remedy: "set TMPDIR to a directory that can be written to")
         }
     }
@@ -266,13 +272,13 @@ package struct Doctor: Sendable {
 
     private var programs: [Finding] {
         [
-            ("mount", ["--version"], "what the printed lines are for", "install util-linux"),
+            ("mount", ["--version"], "for the printed lines", "install util-linux"),
             ("mkfs.ext4", ["-V"], "for --snapshotter loop", "install e2fsprogs"),
             ("newuidmap", [], "for subordinate ids", "install uidmap"),
         ].map { name, arguments, purpose, remedy in
             do throws(SyscallFailure) {
                 _ = try Process.run(name, arguments)
-                return Finding(name: name, state: .ok, detail: "there, \(purpose)", remedy: nil)
+                return Finding(name: name, state: .ok, detail: "found, \(purpose)", remedy: nil)
             } catch {
                 return Finding(
                     name: name, state: .limited,

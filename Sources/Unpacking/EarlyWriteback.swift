@@ -3,20 +3,21 @@ internal import Layers
 internal import Snapshots
 internal import Streams
 
-/// Lets the disk write while layers are still read, so that little is left for the sync at the end: the kernel by itself begins
-/// when a tenth of the memory is dirty, or after half a minute.
+/// Syncs the store while layers are being read, so that little is left for the final sync. By default the kernel starts
+/// to write back when 10 % of the memory is dirty, or pages are 30 s old (`vm.dirty_background_ratio`,
+/// `vm.dirty_expire_centisecs`).
 ///
-/// It promises nothing: that what is recorded is on the disk is the last sync's affair, which also reports errors.
+/// Guarantees nothing and ignores errors: the final sync makes the data durable and reports what failed.
 struct EarlyWriteback: ~Copyable {
-    /// Bytes that are worth a sync of their own.
+    /// Bytes that are written between two syncs.
     private static let interval: Int64 = 64 << 20
 
     private let isOver = Promise<Void>()
     private let thread: WorkerThread<Void>?
 
-    /// - Parameter budget: of the layers, which knows what has been written.
+    /// - Parameter budget: the budget of the layers, which counts the bytes that they have written.
     init(of budget: Budget, to store: SnapshotStore) {
-        // One that the system does not give is not missed.
+        // Without the thread only the final sync takes longer.
         thread = try? WorkerThread { [isOver] in
             var synced: Int64 = 0
             while isOver.wait(milliseconds: 20) == nil {

@@ -3,10 +3,10 @@ internal import Layout
 package import Streams
 package import SystemPackage
 
-/// Writes an image as one tar, to a file or to standard output, with no store and no snapshots.
+/// Writes the merged tree of an image as one tar, to a file or to standard output, without a store or snapshots.
 package struct TarOutput: Sendable {
     package enum Place: Sendable {
-        /// Takes the place of what is there, once it is whole.
+        /// Replaces an existing file atomically, after the whole tar has been written.
         case file(FilePath)
         case standardOutput
     }
@@ -18,8 +18,8 @@ package struct TarOutput: Sendable {
     private let onEvent: @Sendable (UnpackEvent) -> Void
 
     /// - Parameters:
-    ///   - request: of which image, selector, durability and limits count.
-    ///   - latest: seconds since 1970; no file in it is newer. Nil leaves every time as it is.
+    ///   - request: only image, selector, durability and limits are used.
+    ///   - latest: seconds since 1970; later times of files are lowered to it. Nil keeps all times.
     package init(
         _ request: UnpackRequest, to place: Place, latest: Int64?, cancellation: Cancellation,
         onEvent: @escaping @Sendable (UnpackEvent) -> Void
@@ -31,7 +31,7 @@ package struct TarOutput: Sendable {
         self.onEvent = onEvent
     }
 
-    /// - Returns: what was said about the image.
+    /// Writes the tar.
     package func run() throws(UnpackError) -> PlainResult {
         let (layout, _, image) = try request.open(cancellation, onEvent)
         let opened = OpenedImage(layout: layout, image: image)
@@ -43,13 +43,13 @@ package struct TarOutput: Sendable {
         return try image.plainResult(warnings)
     }
 
-    /// Permissions of the file that was there, if it was the user's own: another user would choose them. Never setuid, setgid
-    /// or sticky, which belong to what a file holds.
-    private static func mode(replacing there: FileStatus?) -> UInt32 {
-        guard let there, there.uid == Process.effectiveUserID else {
+    /// The permissions of the existing file if the effective user owns it, so that no other user chooses them. Without
+    /// setuid, setgid and sticky, which belong to the content that is replaced.
+    private static func mode(replacing existing: FileStatus?) -> UInt32 {
+        guard let existing, existing.uid == Process.effectiveUserID else {
             return 0o666 & ~Process.inheritedModeMask
         }
-        return there.mode & 0o777
+        return existing.mode & 0o777
     }
 
     private func write(_ job: ImageTarJob) throws(UnpackError) -> [String] {
@@ -60,18 +60,18 @@ package struct TarOutput: Sendable {
         case .file(let path):
             let folder = try makeDirectory(path.removingLastComponent())
             guard let name = path.lastName else {
-                throw UnpackError(.usage, "'\(escaped(path))' names no file")
+                throw UnpackError(.usage, "'\(escaped(path))' is not the name of a file")
             }
             return try attempt {
-                let there = try folder.status(of: name)
-                guard there?.kind ?? .regular == .regular else {
+                let existing = try folder.status(of: name)
+                guard existing?.kind ?? .regular == .regular else {
                     throw UnpackError(
-                        .usage, "'\(escaped(path))' is there, and no file",
-                        hint: "remove it, or send the tar there: --output - >FILE")
+                        .usage, "'\(escaped(path))' exists and is not a regular file",
+                        hint: "remove it, or write to it with --output - >FILE")
                 }
                 var warnings = [String]()
                 try folder.writeWhole(
-                    name, mode: Self.mode(replacing: there), sync: request.durability == .fs
+                    name, mode: Self.mode(replacing: existing), sync: request.durability == .fs
                 ) { file in
                     let output = try OutputFile(file.duplicated())
                     warnings = try job.run { try output.write($0) }

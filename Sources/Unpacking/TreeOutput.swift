@@ -6,7 +6,8 @@ internal import OCI
 package import Streams
 package import SystemPackage
 
-/// Unpacks an image into one plain directory, with no store and no snapshots: the layers one after the other into the same tree.
+/// Unpacks an image into one plain directory, without a store or snapshots: the layers one after the other into the
+/// same tree.
 package struct TreeOutput: Sendable {
     private let request: UnpackRequest
     private let target: FilePath
@@ -15,8 +16,8 @@ package struct TreeOutput: Sendable {
     private let onEvent: @Sendable (UnpackEvent) -> Void
 
     /// - Parameters:
-    ///   - request: of which image, selector, durability and limits count.
-    ///   - target: a directory that is empty or not there yet.
+    ///   - request: only image, selector, durability and limits are used.
+    ///   - target: a directory that is empty or missing.
     package init(
         _ request: UnpackRequest, to target: FilePath, cancellation: Cancellation, logger: Logger,
         onEvent: @escaping @Sendable (UnpackEvent) -> Void
@@ -28,59 +29,60 @@ package struct TreeOutput: Sendable {
         self.onEvent = onEvent
     }
 
-    /// Where the tree grows, inside of the target: no layer can have the name.
+    /// The directory in the target in which the tree is staged; no entry of a layer can have this name.
     private static let staged = FileName(literal: ".wh..wh.output")
 
-    /// - Returns: what was said about the image.
-    /// - Throws: `.usage` for a directory that is not empty. Nothing is left of a run that fails but directories above it, and
-    ///   nothing of anybody else's goes.
+    /// Unpacks the image.
+    ///
+    /// - Throws: `.usage` for a directory that is not empty. A run that fails removes what it has created except for
+    ///   directories above the target, and nothing else.
     package func run() throws(UnpackError) -> PlainResult {
         let (layout, _, image) = try request.open(cancellation, onEvent)
         for step in image.steps { try attempt(in: step) { try layout.check(step.descriptor) } }
         let isNew = (try? File.statusNotFollowing(target)) == nil
         let folder = try makeDirectory(target)
-        try refuseContents(of: folder)
-        let access = try takeOver(folder)
+        try checkEmpty(folder)
+        let access = try takeExclusiveAccess(to: folder)
         do throws(UnpackError) {
             let warnings = try fill(folder, with: image, of: layout)
             try attempt { try layout.finish() }
             return try image.plainResult(warnings)
         } catch {
             try? folder.restore(access)
-            // Only if it is empty.
+            // rmdir(2) removes it only if it is empty.
             if isNew { try? Directory.removing(target) }
             throw error
         }
     }
 
-    /// Takes the directory over from the user that made it, so that no other user can add entries after it was found empty, or
-    /// swap entries while the image is moved there.
-    private func takeOver(_ folder: Directory) throws(UnpackError) -> Directory.Access {
+    /// Takes exclusive access to the target, so that no other user can add entries after it was found empty, or swap
+    /// entries while the image is moved there.
+    private func takeExclusiveAccess(to folder: Directory) throws(UnpackError) -> Directory.Access {
         do throws(SyscallFailure) {
             return try folder.takeOver()
         } catch {
             guard error.isPermission else { throw UnpackError(error) }
             throw UnpackError(
                 .permission,
-                "'\(escaped(target))' belongs to another user, and cannot be taken over: \(error)",
-                hint: "name a directory of your own, or one that is not there yet")
+                "cannot change the owner of '\(escaped(target))', which belongs to another user: \(error)",
+                hint: "use a directory of your own, or one that does not exist yet")
         }
     }
 
-    private func refuseContents(of folder: Directory) throws(UnpackError) {
+    private func checkEmpty(_ folder: Directory) throws(UnpackError) {
         guard try attempt({ try folder.names(atMost: 1).isEmpty }) else {
             throw UnpackError(
                 .usage, "'\(escaped(target))' is not empty",
-                hint: "name a directory that is, or that is not there yet")
+                hint: "use an empty directory, or one that does not exist yet")
         }
     }
 
     private func fill(
         _ folder: Directory, with image: Image, of layout: ImageLayout
     ) throws(UnpackError) -> [String] {
-        // Once more: until it was taken over, its owner could add to it.
-        try refuseContents(of: folder)
-        // Of two who do so at once, one fails here.
+        // Checked again: until now the previous owner could add entries.
+        try checkEmpty(folder)
+        // If two processes unpack here at the same time, one of them fails here.
         try attempt { try folder.makeDirectory(Self.staged, mode: 0o700) }
         do throws(UnpackError) {
             let tree = try attempt { try folder.open(Self.staged) }
@@ -93,7 +95,7 @@ package struct TreeOutput: Sendable {
         }
     }
 
-    /// Moves all names, or none.
+    /// Moves all entries to the target, or none.
     private func move(_ tree: Directory, to folder: Directory) throws {
         let status = try tree.file.status()
         var moved = [FileName]()
@@ -119,18 +121,18 @@ package struct TreeOutput: Sendable {
         _ image: Image, of layout: ImageLayout, to tree: Directory
     ) throws(UnpackError) -> [String] {
         let (form, free) = try attempt {
-            // What hides something is gone at the end, but must be possible meanwhile.
+            // The finished tree has no whiteouts, but each layer is staged with them.
             let form = try tree.tryLayer()
             try tree.removeContents()
             return (form, try tree.file.freeBytes())
         }
         let limits = request.limits
         let compressed = image.steps.reduce(0) { $0 + $1.descriptor.size }
-        let (uncompressed, isEndless) = compressed.multipliedReportingOverflow(by: limits.ratio ?? .max)
+        let (uncompressed, overflows) = compressed.multipliedReportingOverflow(by: limits.ratio ?? .max)
         let budget = Budget(
             Budget.Limits(
                 bytes: limits.bytes ?? free, isFreeSpace: limits.bytes == nil, entries: limits.entries,
-                uncompressed: isEndless ? .max : uncompressed))
+                uncompressed: overflows ? .max : uncompressed))
         let pipeline = LayerPipeline(layout, form: form, budget: budget, cancellation: cancellation)
         onEvent(.planned(image.steps, cached: []))
         var warnings = [String]()
@@ -150,9 +152,9 @@ package struct TreeOutput: Sendable {
     }
 }
 
-/// Opens a directory of the user's, made with those above it if it is not there.
+/// Opens a directory outside of the store, and creates it and the directories above if they are missing.
 ///
-/// - Parameter mode: of the last one; the umask that the program was started with applies to all.
+/// - Parameter mode: mode of the last directory, before the umask that the program was started with.
 func makeDirectory(_ path: FilePath, mode: UInt32 = 0o777) throws(UnpackError) -> Directory {
     do throws(SyscallFailure) {
         let mask = Process.inheritedModeMask

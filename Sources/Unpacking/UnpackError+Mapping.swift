@@ -8,9 +8,9 @@ package import Snapshots
 package import Streams
 internal import SystemPackage
 
-/// Runs work of the rooms below, with their errors as this room's.
+/// Runs a function and converts the errors of the lower modules to `UnpackError`.
 ///
-/// - Parameter step: the layer that it is about, if it is about one.
+/// - Parameter step: the layer that messages name, if the function works on one.
 package func attempt<Value: ~Copyable>(
     in step: LayerStep? = nil, _ body: () throws -> Value
 ) throws(UnpackError) -> Value {
@@ -68,20 +68,20 @@ extension UnpackError {
         case .noRoom(let folder, let cause):
             self.init(
                 .io,
-                "no room in '\(escaped(folder))' for the archive, which is kept there while it arrives: \(cause)",
+                "no space in '\(escaped(folder))' for a temporary copy of the archive: \(cause)",
                 hint:
                     "set TMPDIR to a directory with more space, or save the archive, uncompressed, and name the file"
             )
         case .inputIsTerminal:
             self.init(
-                .usage, "standard input is a terminal, and no archive",
+                .usage, "standard input is a terminal, not an archive",
                 hint: "pipe one into it: docker save NAME | unpack -")
         case .notALayout(let path, let reason):
             self.init(
                 .data, "\(Self.shown(path)) is not an OCI image layout: \(reason)",
                 hint: "`skopeo copy docker://NAME oci:DIR:TAG` makes one")
         case .document(let name, let reason):
-            // What is named by its digest was verified before it was read.
+            // A document that is named by its digest was verified before it was parsed.
             let isVerified = name.contains("sha256:") || name.contains("sha512:")
             self.init(
                 .data, "\(name): \(reason)",
@@ -97,7 +97,7 @@ extension UnpackError {
         case .blobMissing(let digest):
             self.init(
                 .notFound, "the blob \(digest) is missing from the layout",
-                hint: "the copy of the image is not whole: fetch it again")
+                hint: "the copy of the image is incomplete: fetch it again")
         case .blobNotAFile(let digest, let what):
             self.init(
                 .data, "the blob \(digest) is \(what), not a file",
@@ -134,7 +134,7 @@ extension UnpackError {
                 hint: "choose one of these with --platform OS/ARCH[/VARIANT]")
         case .ambiguous(let candidates):
             self.init(
-                .usage, "\(candidates.count) images fit:", list: Self.list(candidates),
+                .usage, "\(candidates.count) images match:", list: Self.list(candidates),
                 hint: "choose with --ref NAME (or DIR:NAME), --digest DIGEST or --platform OS/ARCH[/VARIANT]")
         case .cancelled(let cause): self.init(cause)
         case .system(let failure): self.init(failure)
@@ -161,7 +161,7 @@ extension UnpackError {
 
     package init(_ failure: LayerFailure, in step: LayerStep) { self.init(failure, in: step.name) }
 
-    /// - Parameter layer: how messages name it.
+    /// - Parameter layer: name of the layer in the message.
     package init(_ failure: LayerFailure, in layer: String) {
         let offset = failure.offset.map { ", byte \($0) of the tar" } ?? ""
         let entry = failure.entry.map { "entry '\($0)'\(offset): " } ?? ""
@@ -188,7 +188,7 @@ extension UnpackError {
         case .unsupported(let reason): self.init(.unavailable, "\(place)\(entry)\(reason)")
         case .system(let cause):
             let inner = UnpackError(cause)
-            // What no file system takes is the image's fault, not the machine's.
+            // These errors mean that the image is invalid: no file system would accept the entry.
             let isRefused = failure.entry != nil && cause.cause == nil && Self.refusals.contains(cause.errno)
             self.init(
                 isRefused ? .data : inner.code, "\(place)\(entry)\(inner.message)",
@@ -207,7 +207,7 @@ extension UnpackError {
                 hint: "if you trust it, raise --max-bytes")
         case .freeSpace(let limit):
             self.init(
-                .io, "\(place)the image has more than the \(limit) bytes that were free in the store",
+                .io, "\(place)the image has more than the \(limit) bytes that were free on the file system",
                 hint: "free some space, put the store elsewhere with --root DIR, or set --max-bytes")
         case .entries(let limit):
             self.init(
@@ -223,7 +223,7 @@ extension UnpackError {
                 hint: "if you trust it, raise --max-entries: there are 16 steps for each")
         case .memory(let limit):
             self.init(
-                .data, "\(place)its directories and whiteouts take more than \(limit) bytes to remember",
+                .data, "\(place)its directories and whiteouts take more than \(limit) bytes of memory",
                 hint: "it is far larger than any image should be: report it to its publisher")
         }
     }
@@ -234,7 +234,7 @@ extension UnpackError {
 
     fileprivate static let bug = "this is a bug in unpack: report it with this message"
 
-    /// Only after the blob's digest was found right.
+    /// A hint for errors that are reported only after the blob's digest was verified.
     private static let builtWrong =
         "the blob matches its digest, so the image was built this way: report it to its publisher"
 
@@ -260,14 +260,14 @@ extension UnpackError {
         case .notPlain(let text):
             self.init(
                 .usage,
-                "'\(escaped(text.utf8))' cannot stand in a mount line: a shell or mount(8) would read it as something else",
+                "'\(escaped(text.utf8))' cannot be part of a mount line: a shell or mount(8) would not take it literally",
                 hint:
                     "use a key, a --root and a --target of letters, digits and / . _ - + @, or --format json (unpack snapshot: --json)"
             )
         case .tooLong(let bytes):
             self.init(
                 .unavailable,
-                "the mount has \(bytes) bytes of options, and mount(8) passes on \(MountLine.longestOptions) at most",
+                "the mount has \(bytes) bytes of options, and mount(8) passes at most \(MountLine.longestOptions)",
                 hint: "use the line that --format mount prints: unpack performs it")
         case .unsupported(let reason): self.init(.usage, reason, hint: "choose another --format")
         }
@@ -286,11 +286,11 @@ extension UnpackError {
                 .unavailable, "this writable snapshot is mounted already, \(place)",
                 hint: "unmount it there, or use another key")
         case .miscounted(let expected, let found):
-            self.init(.internal, "the kernel mounted \(found) of \(expected) layers; it was unmounted again")
+            self.init(.internal, "the kernel mounted \(found) of \(expected) layers; the mount was removed")
         }
     }
 
-    /// - Parameter doing: what was not done because of it; nil if the failure says enough.
+    /// - Parameter doing: beginning of the message, what failed; nil if the failure describes it.
     package init(_ failure: OwnershipFailure, _ doing: String? = nil) {
         if case .system(let cause) = failure {
             self.init(cause)
@@ -306,7 +306,7 @@ extension UnpackError {
     package init(_ cancelled: Cancelled) {
         switch cancelled.reason {
         case .signal(let signal): self.init(.interrupted(signal), "interrupted")
-        case .failure: self.init(.internal, "given up because a layer below failed")
+        case .failure: self.init(.internal, "cancelled because a layer below failed")
         }
     }
 }

@@ -1,7 +1,7 @@
 package import Kernel
 internal import SystemPackage
 
-/// What a failed system call comes to: a code, and a hint that is true for the cause. `docs/errors.md` has a row for each.
+/// Converts a failed system call to a code and a hint for its cause. `docs/errors.md` lists the common causes.
 extension UnpackError {
     package init(_ failure: SyscallFailure) {
         if failure.isRefusedProcess {
@@ -56,10 +56,10 @@ extension UnpackError {
             : "allow clone and clone3 in the seccomp profile: --security-opt seccomp=unconfined tries it without one"
     }
 
-    /// Of EPERM and EACCES.
+    /// The hint for EPERM and EACCES.
     private static func hint(forRefused failure: SyscallFailure) -> String? {
         if failure.call.hasPrefix("posix_spawn") || failure.call.hasPrefix("exec") {
-            return "make the program executable, and let it lie on a file system without noexec"
+            return "make the program executable, and store it on a file system that is mounted without noexec"
         }
         guard Process.effectiveUserID == 0 else { return "run it as root, e.g. with sudo" }
         guard let capability = failure.missingCapability else {
@@ -70,7 +70,7 @@ extension UnpackError {
             "it needs \(capability), which this root does not have: docker run --cap-add \("\(capability)".dropFirst(4))"
     }
 
-    /// What an errno alone says.
+    /// The code and the hint for an errno of unknown cause.
     private static func meaning(of errno: Errno) -> (Code, String?) {
         switch errno {
         case .noSpace: (.io, space)
@@ -80,7 +80,8 @@ extension UnpackError {
                 "free some of the quota (quota, xfs_quota, btrfs qgroup), or put the store elsewhere with --root DIR"
             )
         case .noSuchFileOrDirectory: (.notFound, nil)
-        case .readOnlyFileSystem: (.io, "choose a place that can be written to: the store's with --root DIR")
+        case .readOnlyFileSystem:
+            (.io, "use a directory that can be written to; --root DIR sets that of the store")
         case .notDirectory: (.io, "name a directory")
         case .tooManyOpenFiles: (.io, "raise the limit of open files (ulimit -n)")
         case .tooManyOpenFilesInSystem: (.io, "raise the machine's limit of open files (sysctl fs.file-max)")
@@ -88,23 +89,29 @@ extension UnpackError {
         case .ioError, needsCleaning:
             (.io, "the device or its connection failed: see the kernel's log, and check the file system")
         case .fileNameTooLong:
-            (.usage, "use a shorter path: Linux takes 4095 bytes, and 255 between two slashes")
+            (.usage, "use a shorter path: Linux allows 4095 bytes, and 255 between two slashes")
         case .tooManySymbolicLinkLevels:
-            (.io, "correct the symbolic links of the path: they lead in a circle")
+            (.io, "correct the symbolic links of the path: they form a loop")
         case .improperLink:
-            (.io, "let nothing be mounted inside the store, and all of it have one project ID (lsattr -p)")
-        case .textFileBusy: (.io, "end the program that runs from this file, or write elsewhere")
-        case .resourceBusy: (.io, "end what uses it: fuser -vm and findmnt show that")
+            (
+                .io,
+                "keep the store on one file system, with no mount inside and with one project ID (lsattr -p)"
+            )
+        case .textFileBusy: (.io, "stop the program that runs from this file, or write to another file")
+        case .resourceBusy: (.io, "stop the processes that use it: fuser -vm and findmnt list them")
         case .staleNFSFileHandle:
             (.io, "the server of the network file system has removed or replaced the file: try again")
         case .socketNotConnected, .timedOut:
             (.io, "the server of the network or FUSE file system does not answer: mount it again")
         case .fileTooLarge:
-            (.io, "raise the limit of file sizes (ulimit -f), or use a file system that takes larger files")
+            (
+                .io,
+                "raise the limit of file sizes (ulimit -f), or use a file system that supports larger files"
+            )
         case .tooManyLinks:
             (
                 .unavailable,
-                "put the store on xfs with --root DIR: this file system takes no more hard links of one file"
+                "put the store on xfs with --root DIR: this file system allows no more hard links to one file"
             )
         case .noLocks:
             (

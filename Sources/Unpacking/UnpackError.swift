@@ -1,29 +1,29 @@
 internal import Kernel
 
-/// What a command failed with: a code for programs, a message and a remedy for people. Built in one place,
-/// `UnpackError+Mapping.swift`; no program reads the text to decide.
+/// The error of a command: a code for programs, a message and a hint for users. `UnpackError+Mapping.swift` converts
+/// the errors of the lower modules. No program parses the text.
 ///
-/// Message, list and hint are printable and have no line breaks, whatever they were made of: a name from outside can
-/// neither steer a terminal nor begin a line of its own.
+/// Message, list and hint are printable and have no line breaks, whatever they are made of, so that a name from an
+/// image or the command line can neither send control sequences to a terminal nor forge a line.
 package struct UnpackError: Error, Sendable {
-    /// The exit statuses, documented in `docs/exit-codes.md` and frozen (sysexits.h).
+    /// The exit statuses (sysexits(3)). They are documented in `docs/exit-codes.md` and do not change.
     package enum Code: Equatable, Sendable {
-        /// The command line asks for what cannot be.
+        /// The command line is invalid.
         case usage
-        /// The image is wrong: digest, diff ID, archive, JSON.
+        /// The image is invalid: digest, diff ID, archive, JSON.
         case data
         /// Image, reference, blob or snapshot not found.
         case notFound
-        /// No manifest for the platform, or a snapshotter that cannot work here.
+        /// No manifest for the platform, or a snapshotter that this machine does not support.
         case unavailable
-        /// A bug of ours.
+        /// A defect of this program.
         case `internal`
         /// I/O, no space.
         case io
         /// The store's database stayed locked.
         case busy
         case permission
-        /// By this signal.
+        /// Ended by this signal.
         case interrupted(Int32)
 
         package var exitStatus: Int32 {
@@ -47,8 +47,8 @@ package struct UnpackError: Error, Sendable {
     package let hint: String?
 
     /// - Parameters:
-    ///   - message: lower case; which layer, entry or path, what failed, what was found.
-    ///   - list: what there is to choose from, an item a line.
+    ///   - message: lower case: the layer, entry or path, what failed, what was found.
+    ///   - list: the possible choices, one line each.
     package init(_ code: Code, _ message: String, list: [String] = [], hint: String? = nil) {
         self.code = code
         summary = printable(message)
@@ -56,12 +56,12 @@ package struct UnpackError: Error, Sendable {
         self.hint = hint.map { printable($0) }
     }
 
-    /// The message, and indented below it the list.
+    /// The message, followed by the indented list.
     package var lines: [String] { [summary] + list.map { "  " + $0 } }
 
     package var message: String { lines.joined(separator: "\n") }
 
-    /// The same error, with where it happened in front of its message.
+    /// The same error, whose message begins with `place`.
     package func prefixed(with place: String) -> UnpackError {
         UnpackError(code, place + summary, list: list, hint: hint)
     }

@@ -5,28 +5,28 @@ package import OCI
 internal import Streams
 package import SystemPackage
 
-/// What to unpack, and where to.
+/// What to unpack, where to, and with which limits.
 package struct UnpackRequest: Sendable {
     package let image: ImageSource
     package let selector: Selector
     package let root: FilePath
     package let snapshotter: String
     package let durability: Durability
-    /// The key of an active snapshot to mount writable; nil is read-only.
+    /// The key of an active snapshot for a writable mount; nil for a read-only mount.
     package let writableKey: String?
     package let limits: Limits
-    /// Layers that are read and applied at once, at least 1.
+    /// How many layers are unpacked in parallel, at least 1.
     package let jobs: Int
 
-    /// What the layers may take, all together.
+    /// Limits for all layers together.
     package struct Limits: Sendable {
-        /// Twenty times what the largest images have.
+        /// The default limit of entries, twenty times those of the largest images.
         package static let entries: Int64 = 20_000_000
 
-        /// Bytes of file content; nil is what the store has free.
+        /// Bytes of file content; nil for the free space of the target, or for no limit if a tar is written.
         package let bytes: Int64?
         package let entries: Int64
-        /// How many times its compressed size the image may unpack to; nil for any.
+        /// The maximum of uncompressed bytes per compressed byte; nil for no limit.
         package let ratio: Int64?
 
         package init(bytes: Int64? = nil, entries: Int64 = entries, ratio: Int64? = nil) {
@@ -37,9 +37,9 @@ package struct UnpackRequest: Sendable {
     }
 
     package enum Durability: String, Sendable, CaseIterable {
-        /// One syncfs(2) before the image is recorded.
+        /// syncfs(2) before the image is recorded.
         case fs
-        /// Not beyond this boot.
+        /// No sync: the result is not trusted after the next boot.
         case none
     }
 
@@ -59,7 +59,7 @@ package struct UnpackRequest: Sendable {
 }
 
 extension UnpackRequest {
-    /// Doors 1 to 4: layout, selection, manifest and config, plan.
+    /// Stages 1 to 4: layout, selection, manifest and config, plan.
     func open(
         _ cancellation: Cancellation, _ onEvent: @escaping @Sendable (UnpackEvent) -> Void
     ) throws(UnpackError) -> (layout: ImageLayout, candidate: Candidate, image: Image) {
@@ -72,38 +72,39 @@ extension UnpackRequest {
     }
 }
 
-/// What happens meanwhile, for whoever watches. Told from several threads.
+/// Progress of the work. Reported from several threads.
 package enum UnpackEvent: Sendable {
-    /// So many bytes of an archive have come through a pipe, and the documents have not; ten times a second at most.
+    /// Bytes of an archive that have arrived through a pipe, while its documents are still missing; at most ten times a
+    /// second.
     case receiving(Int64)
-    /// The steps, and which of them are there already.
+    /// The steps, and the chains that the store already has.
     case planned([LayerStep], cached: Set<ChainID>)
-    /// Another process unpacks this layer.
+    /// Another process is unpacking this layer.
     case waiting(LayerStep)
     case started(LayerStep)
-    /// Bytes of the layer's blob that were read so far.
+    /// Bytes of the layer's blob that have been read.
     case progressed(LayerStep, Int64)
     case warned(LayerStep, LayerWarning)
     case committed(LayerStep)
-    /// The layer was read and verified, by who only looks at it.
+    /// The layer was read and verified, by an inspection or for a tar.
     case read(LayerStep)
     case syncing
 }
 
-/// An image of which something was made.
+/// The result of a command that has unpacked or converted an image.
 package protocol FinishedImage: Sendable {
     var chainID: ChainID { get }
-    /// What the image asked for and did not get, a line each.
+    /// What of the image could not be reproduced, one line each.
     var warnings: [String] { get }
 }
 
-/// A tree or a tar of an image.
+/// The result of `TreeOutput` or `TarOutput`.
 package struct PlainResult: FinishedImage {
     package let chainID: ChainID
     package let warnings: [String]
 }
 
-/// What came of it.
+/// The result of `Unpacker`.
 package struct UnpackResult: FinishedImage {
     package let image: Image
     package let reference: String?
@@ -115,9 +116,9 @@ package struct UnpackResult: FinishedImage {
 
     package struct Layer: Sendable {
         package let step: LayerStep
-        /// The directory with the layer's own tree.
+        /// The directory of the layer's snapshot.
         package let path: FilePath
-        /// Whether it was there before.
+        /// Whether the store had the layer before.
         package let isCached: Bool
     }
 }
@@ -127,7 +128,9 @@ extension Image {
         PlainResult(chainID: try topChain(), warnings: warnings)
     }
 
-    /// - Throws: never for an image that was loaded: those have layers.
+    /// The chain ID of the whole image.
+    ///
+    /// - Throws: `.internal` for an image without steps, which `ImageLayout.load` never returns.
     func topChain() throws(UnpackError) -> ChainID {
         guard let top = steps.last?.chainID else { throw UnpackError(.internal, "an image without layers") }
         return top

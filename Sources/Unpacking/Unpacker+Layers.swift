@@ -6,13 +6,15 @@ internal import OCI
 internal import Snapshots
 internal import Streams
 
-/// Doors 6 to 12: the missing layers, each on a thread of its own.
+/// Stages 6 to 12: unpacks the missing layers, each on a thread of its own.
 extension Unpacker {
-    /// Unpacks layers on threads of their own, `jobs` of them at once, in the order of `LayerQueue`.
+    /// Unpacks layers on threads of their own, `jobs` of them in parallel, in the order of `LayerQueue`.
     ///
-    /// Each thread commits its layer. The promise of its directory to the layer above keeps the order: nothing is complete,
-    /// and nothing committed, before what lies below. A layer that fails ends those above it; those below go on and stay,
+    /// Each thread commits its layer. The future of the lower view keeps the order: a layer is completed and committed
+    /// after the layers below it. A layer that fails ends those above it; those below continue and stay in the store,
     /// so that the error is always the lowest layer's.
+    ///
+    /// - Returns: the warnings, one line each.
     func unpack(
         _ missing: [LayerStep], of layout: ImageLayout, in store: SnapshotStore, _ run: Run
     ) throws(UnpackError) -> [String] {
@@ -21,7 +23,7 @@ extension Unpacker {
         let form = try attempt { try store.whiteoutForm() }
         let work = try lock(missing, in: store, run)
         guard let lowest = work.first else { return [] }
-        // A whole tree cannot be begun before the one below it is there.
+        // A full copy starts as a copy of the snapshot below, which must be complete.
         let jobs = store.content == .layer ? min(request.jobs, work.count) : 1
         let pipeline = LayerPipeline(
             layout, form: form, budget: budget, cancellation: cancellation, layersAtOnce: jobs,
@@ -29,7 +31,7 @@ extension Unpacker {
         let lower = try layers(below: lowest.step, in: store)
         lowest.below.fulfil(LowerView(lower.map(\.directory)))
         let writeback = request.durability == .fs ? EarlyWriteback(of: budget, to: store) : nil
-        let results = begin(work, jobs: jobs, through: pipeline, in: store)
+        let results = runAll(work, jobs: jobs, through: pipeline, in: store)
         writeback?.end()
         return try attempt {
             try results.map { try $0.get() }.flatMap { layer in
@@ -38,11 +40,11 @@ extension Unpacker {
         }
     }
 
-    /// Begins all layers, and waits for their ends.
+    /// Starts all layers, and waits until they have ended.
     ///
     /// - Parameter work: the lowest first.
-    /// - Returns: what came of them, the lowest first.
-    private func begin(
+    /// - Returns: the results in the same order.
+    private func runAll(
         _ work: [LayerWork], jobs: Int, through pipeline: LayerPipeline, in store: SnapshotStore
     ) -> [Result<AppliedLayer, any Error>] {
         let queue = Guarded(LayerQueue(sizes: work.map(\.step.descriptor.size)))
@@ -54,30 +56,30 @@ extension Unpacker {
             let permit = permits.take()
             guard let index = queue.withLock({ $0.next() }) else { break }
             let layer = work[index]
-            let hasRead: @Sendable () -> Void = {
-                queue.withLock { $0.hasRead(index) }
+            let finishReading: @Sendable () -> Void = {
+                queue.withLock { $0.finishReading(index) }
                 permit.giveBack()
             }
-            // The one below has failed already.
+            // The layer below has failed already.
             if case .some(.none) = layer.below.value {
                 layer.above.fulfil(nil)
-                hasRead()
+                finishReading()
                 continue
             }
             do {
-                // In the order of the layers, so that the same image gets the same ids.
+                // Created in the order of the layers, so that the same image gets the same IDs.
                 while store.content == .layer, prepared <= index {
                     work[prepared].active.give(try prepare(work[prepared], in: store))
                     prepared += 1
                 }
                 threads[index] = try WorkerThread {
                     defer {
-                        hasRead()
+                        finishReading()
                         layer.above.fulfil(nil)
                     }
-                    // Others may have the layer as soon as it is committed.
+                    // Released as soon as the layer is committed, for other processes that wait for it.
                     return try withExtendedLifetime(layer.lock.take()) {
-                        try unpack(layer, through: pipeline, in: store, streamed: hasRead)
+                        try unpack(layer, through: pipeline, in: store, streamed: finishReading)
                     }
                 }
             } catch {
@@ -85,7 +87,7 @@ extension Unpacker {
                 break
             }
         }
-        // Of what was not begun nothing comes.
+        // Layers that were never started produce no result.
         for (layer, thread) in zip(work, threads) where thread == nil { layer.above.fulfil(nil) }
         let results = zip(work, threads).map { layer, thread in
             Result {
@@ -97,17 +99,20 @@ extension Unpacker {
         return results
     }
 
-    /// To record a tree is to walk through it again, which a store for one boot is not worth.
+    /// Whether the tree of each layer is recorded, which takes another walk; not if the result need not outlive this
+    /// boot.
     private var isRecorded: Bool { request.durability == .fs }
 
-    /// One layer on its way to its thread.
+    /// What the thread of one layer needs.
     private struct LayerWork: Sendable {
         let step: LayerStep
         let run: Run
         let lock = Handover<ChainLock>()
-        /// Of a whole tree none: that one is made by the thread.
+        /// Empty with a full-copy backend, whose snapshot the thread creates.
         let active = Handover<ActiveSnapshot>()
+        /// The lower view of this layer; nil if a layer below has failed.
         let below: Promise<LowerView?>
+        /// The lower view of the layer above.
         let above = Promise<LowerView?>()
 
         init(_ step: LayerStep, _ lock: ChainLock, _ run: Run, on below: LayerWork?) {
@@ -118,10 +123,10 @@ extension Unpacker {
         }
     }
 
-    /// The directories that the lowest missing layer lies on, topmost first.
+    /// The directories of the layers below the lowest missing one, topmost first.
     private func layers(below step: LayerStep, in store: SnapshotStore) throws(UnpackError) -> [SnapshotTree]
     {
-        // A whole tree holds what it lies on.
+        // A full copy contains the layers below.
         guard store.content == .layer, let chain = step.parent else { return [] }
         return try attempt {
             guard let parent = try store.verified(chain) else {
@@ -131,13 +136,13 @@ extension Unpacker {
         }
     }
 
-    /// Bytes that are free for the layers. Where they may be too few, what was removed is deleted to its end before.
+    /// The free bytes for the layers. If they may be too few, the trash is deleted first.
     private func freeBytes(for compressed: Int64, in store: SnapshotStore) throws(UnpackError) -> Int64 {
         let free = try attempt { try store.freeBytes() }
-        // Files seldom have a hundred times what they take compressed.
-        let (likely, isEndless) = compressed.multipliedReportingOverflow(by: request.limits.ratio ?? 100)
-        let most = min(isEndless ? .max : likely, request.limits.bytes ?? .max)
-        // What a copy of the layers below takes is not known here.
+        // Files are rarely more than a hundred times larger than their compressed size.
+        let (likely, overflows) = compressed.multipliedReportingOverflow(by: request.limits.ratio ?? 100)
+        let most = min(overflows ? .max : likely, request.limits.bytes ?? .max)
+        // The size of the copy of the layers below is unknown here.
         let isTight = free < most || store.content == .wholeTree
         guard isTight, try attempt({ try store.hasRemovals() }) else { return free }
         try attempt { try store.makeRoom { !cancellation.isCancelled } }
@@ -145,11 +150,11 @@ extension Unpacker {
         return try attempt { try store.freeBytes() }
     }
 
-    /// What the missing layers may take: what was asked for, else what the store has free.
+    /// The limits of the missing layers: those of the request, with the free bytes of the store as the default.
     private func budget(for missing: [LayerStep], in store: SnapshotStore) throws(UnpackError) -> Budget {
         let compressed = missing.reduce(0) { $0 + $1.descriptor.size }
         let free = try freeBytes(for: compressed, in: store)
-        // Files that are stored as they are may have holes; what is compressed seldom gets smaller.
+        // A layer that is not compressed may contain sparse files; a compressed one rarely unpacks to less.
         let least = missing.reduce(0) { $0 + ($1.descriptor.mediaType.isCompressed ? $1.descriptor.size : 0) }
         guard request.limits.bytes != nil || least <= free else {
             throw UnpackError(
@@ -157,22 +162,22 @@ extension Unpacker {
                 "the layers have \(least) bytes compressed, and \(free) are free in \(escaped(request.root))",
                 hint: "free some space, or put the store elsewhere with --root DIR")
         }
-        let (uncompressed, isEndless) = compressed.multipliedReportingOverflow(
+        let (uncompressed, overflows) = compressed.multipliedReportingOverflow(
             by: request.limits.ratio ?? .max)
         return Budget(
             Budget.Limits(
                 bytes: request.limits.bytes ?? free, isFreeSpace: request.limits.bytes == nil,
-                entries: request.limits.entries, uncompressed: isEndless ? .max : uncompressed))
+                entries: request.limits.entries, uncompressed: overflows ? .max : uncompressed))
     }
 
-    /// Takes the locks of all missing chains, lowest first and before any work, so that two processes cannot
-    /// wait for each other. What somebody else has committed meanwhile is left out.
+    /// Takes the locks of all missing chains, the lowest first and before any work, so that two processes cannot wait
+    /// for each other. Omits the layers that other processes have committed meanwhile.
     private func lock(
         _ missing: [LayerStep], in store: SnapshotStore, _ run: Run
     ) throws(UnpackError) -> [LayerWork] {
         var work = [LayerWork]()
         for step in missing {
-            var hasTold = false
+            var hasReported = false
             while true {
                 try check()
                 let lock = try attempt { try store.tryLock(step.chainID) }
@@ -181,8 +186,8 @@ extension Unpacker {
                     if found.isEmpty { work.append(LayerWork(step, lock, run, on: work.last)) }
                     break
                 }
-                if !hasTold { onEvent(.waiting(step)) }
-                hasTold = true
+                if !hasReported { onEvent(.waiting(step)) }
+                hasReported = true
                 Process.sleep(milliseconds: 20)
             }
         }
@@ -213,7 +218,7 @@ extension Unpacker {
             try check()
             parent = try attempt { try self.parent(of: step, in: store) }
         } catch {
-            // Nothing half-done stays. Should this fail too, the next run finds it by this run's lock.
+            // Removes the unfinished snapshot. If that fails, the next run recognizes it by the lock of this run.
             abandon(active, in: store)
             throw error
         }
@@ -226,7 +231,7 @@ extension Unpacker {
         return applied
     }
 
-    /// Door 6. A layer's own directory needs nothing of the layers below; a whole tree begins as a copy of them.
+    /// Stage 6. The directory of a single layer does not depend on the layers below; a full copy starts as their copy.
     private func prepare(_ layer: LayerWork, in store: SnapshotStore) throws(UnpackError) -> ActiveSnapshot {
         let key = "unpack/\(layer.run.name)/\(layer.step.number)"
         return try attempt {
@@ -239,7 +244,7 @@ extension Unpacker {
                     key, parent: try parent(of: layer.step, in: store), in: layer.run,
                     isWanted: { !cancellation.isCancelled })
             } catch {
-                // That says more than a copy that was given up.
+                // Reports the signal rather than the copy that it has interrupted.
                 try check()
                 throw error
             }
@@ -250,11 +255,11 @@ extension Unpacker {
         do {
             try store.abandon(active)
         } catch {
-            logger.debug("left behind: \(error)")
+            logger.debug("cannot remove an unfinished snapshot: \(error)")
         }
     }
 
-    /// Door 12, the only place that says of a snapshot which chain it is: with the proof in hand.
+    /// Stage 12, the only place that assigns a chain ID to a snapshot, which requires an `AppliedLayer`.
     private func commit(
         _ applied: AppliedLayer, _ active: consuming ActiveSnapshot, onto parent: String?,
         in store: SnapshotStore,
@@ -265,12 +270,12 @@ extension Unpacker {
                 active, as: applied.step.chainID, onto: parent, isRecorded: isRecorded, in: run,
                 known: { applied.digests[$0] }, check: cancellation.check)
         } catch {
-            // What was consumed cannot be in a closure.
+            // Not inside `attempt`, because a closure cannot consume `active`.
             try attempt { throw error }
         }
     }
 
-    /// The name of the snapshot that a layer stands on.
+    /// The name of the snapshot of the layer below.
     private func parent(of step: LayerStep, in store: SnapshotStore) throws -> String? {
         try step.parent.map { chain in
             guard let found = try store.verified(chain) else {

@@ -8,7 +8,7 @@ package import Snapshots
 package import Streams
 package import SystemPackage
 
-/// The main job: from an image on disk to verified snapshots and a mount, through every doorway in its order.
+/// Unpacks an image on disk to verified snapshots and their mounts: all stages of `docs/architecture.md`, in order.
 package struct Unpacker: Sendable {
     let request: UnpackRequest
     let cancellation: Cancellation
@@ -37,11 +37,11 @@ package struct Unpacker: Sendable {
         let top = try image.topChain()
         let store = try openStore(request.root, snapshotter: request.snapshotter)
         for ancestor in request.root.exposedAncestors() {
-            logger.debug("other users can rename what is in '\(escaped(ancestor))', the store too")
+            logger.debug("other users can rename entries of '\(escaped(ancestor))', including the store")
         }
         let record = record(of: image, candidate, top)
         let plan = Plan(image: image, candidate: candidate, top: top, record: record)
-        // An image that is recorded keeps its chain by itself: nothing has to be written.
+        // The record of an image keeps its chain from being removed: no run has to be started for that.
         if request.writableKey == nil,
             try attempt({ try store.has(record, synced: request.durability == .fs) }),
             let result = try describe(plan, in: store, cached: Set(image.steps.map(\.chainID)))
@@ -51,7 +51,7 @@ package struct Unpacker: Sendable {
             return result
         }
         let run = try attempt { try store.startRun() }
-        // Until all is told: somebody may remove the image as soon as it is recorded.
+        // Held until the result is complete: another process may remove the image as soon as it is recorded.
         defer { try? store.release(run) }
         let (cached, warnings) = try complete(image, record, of: layout, in: store, run)
         guard let result = try describe(plan, in: store, cached: cached, warnings: warnings) else {
@@ -68,9 +68,9 @@ package struct Unpacker: Sendable {
         let record: ImageRecord
     }
 
-    /// Door 13.
+    /// Stage 13: the result with the mounts.
     ///
-    /// - Returns: nil if a layer is not there, or not any more.
+    /// - Returns: nil if a layer is missing from the store, or was removed meanwhile.
     private func describe(
         _ plan: Plan, in store: SnapshotStore, cached: Set<ChainID>, warnings: [String] = []
     ) throws(UnpackError) -> UnpackResult? {
@@ -101,9 +101,10 @@ package struct Unpacker: Sendable {
             }, warnings: warnings)
     }
 
-    /// Doors 5 to 12: what is there already is kept from whoever prunes, what is not is unpacked, and the image recorded.
+    /// Stages 5 to 12: protects the layers in the store from being removed, unpacks the missing ones, and records the
+    /// image.
     ///
-    /// - Returns: the chains that were there, and what was said.
+    /// - Returns: the chains that were in the store, and the warnings.
     private func complete(
         _ image: Image, _ record: ImageRecord, of layout: ImageLayout, in store: SnapshotStore, _ run: Run
     ) throws(UnpackError) -> (cached: Set<ChainID>, warnings: [String]) {
@@ -125,8 +126,8 @@ package struct Unpacker: Sendable {
             layers: image.steps.map(ImageRecord.Layer.init))
     }
 
-    /// An active snapshot of the user's on top of the image: made, or the same one again. Another process may be making
-    /// it at this moment.
+    /// The mounts of the user's active snapshot on the image, which is created if it is missing. Waits while another
+    /// process creates it.
     private func writableMounts(
         _ key: String, on parent: String, in store: SnapshotStore
     ) throws(UnpackError) -> [Mount] {
@@ -134,12 +135,12 @@ package struct Unpacker: Sendable {
             if let mounts = try finishedMounts(key, on: parent, in: store) { return mounts }
             try check()
             Process.sleep(milliseconds: 50)
-            // Whoever was making it may have ended since: then it is nobody's any more, and goes.
+            // If the process that was creating it has ended, this removes the unfinished snapshot.
             _ = try attempt { try store.startRun() }
         }
     }
 
-    /// - Returns: nil while another process makes the snapshot.
+    /// - Returns: nil while another process creates the snapshot.
     private func finishedMounts(
         _ key: String, on parent: String, in store: SnapshotStore
     ) throws(UnpackError) -> [Mount]? {
@@ -167,13 +168,14 @@ package struct Unpacker: Sendable {
         }
     }
 
-    /// A key stands in mount lines, and must not be taken for an option, a chain or one of our own.
+    /// Checks a key of the user, which appears in mount lines, and must differ from options, chain IDs and the keys of
+    /// the unpacker (`unpack/…`).
     private func check(key: String) throws(UnpackError) {
         guard MountLine.isPrintable(key), !key.hasPrefix("-"), !key.contains("/"),
             (try? Digest(parsing: key)) == nil
         else {
             throw UnpackError(
-                .usage, "'\(escaped(key.utf8))' is no key for a snapshot",
+                .usage, "'\(escaped(key.utf8))' is not a valid key of a snapshot",
                 hint: "use letters, digits and . _ - + @")
         }
     }
@@ -181,9 +183,9 @@ package struct Unpacker: Sendable {
     func check() throws(UnpackError) { try attempt { try cancellation.check() } }
 }
 
-/// Names the time since the kernel started.
+/// The ID of the current boot (random(4), `boot_id`).
 ///
-/// - Throws: `.unavailable` if /proc does not have it.
+/// - Throws: `.unavailable` if /proc does not contain it.
 package func bootID() throws(UnpackError) -> String {
     do {
         return try Process.bootID()
@@ -192,7 +194,7 @@ package func bootID() throws(UnpackError) -> String {
     }
 }
 
-/// Opens the store under `root` as this machine and boot have it.
+/// Opens the store in `root` with the ID of the current boot and the system's clock.
 package func openStore(_ root: FilePath, snapshotter: String) throws(UnpackError) -> SnapshotStore {
     let boot = try bootID()
     return try attempt {

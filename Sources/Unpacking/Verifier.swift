@@ -6,14 +6,14 @@ package import Snapshots
 package import Streams
 package import SystemPackage
 
-/// Compares what a store holds with what was recorded of it, and unpacks damaged layers again.
+/// Compares the snapshots of a store with their records, and unpacks damaged layers again.
 package struct Verifier: Sendable {
     private let root: FilePath
     private let snapshotter: String
     private let repair: Repair?
     private let cancellation: Cancellation
 
-    /// An image that damaged layers are taken from.
+    /// The image that damaged layers are unpacked from.
     package struct Repair: Sendable {
         package let image: ImageSource
         package let selector: Selector
@@ -24,7 +24,7 @@ package struct Verifier: Sendable {
         }
     }
 
-    /// What happens, in order; one snapshot after the other.
+    /// Progress of the work, in order, one snapshot after the other.
     package enum Event: Sendable {
         case started(SnapshotInfo, number: Int, count: Int)
         case found(SnapshotInfo, SnapshotStore.Finding)
@@ -34,10 +34,10 @@ package struct Verifier: Sendable {
 
     package enum Outcome: Sendable {
         case intact(paths: Int, RecordStrength)
-        /// There was no record; now there is.
+        /// The snapshot had no record; one was written.
         case recorded
         case repaired
-        /// - Parameter reason: why it was not repaired; nil if nobody asked.
+        /// - Parameter reason: why it was not repaired; nil if no repair was requested.
         case damaged(reason: UnpackError?)
     }
 
@@ -48,15 +48,17 @@ package struct Verifier: Sendable {
         self.cancellation = cancellation
     }
 
-    /// - Parameter names: snapshots, or references or digests of images, whose chains are meant; none for every committed
-    ///   snapshot.
-    /// - Throws: `.notFound` for a name, whatever keeps the work itself from being done; not what it finds.
+    /// Verifies snapshots, the lowest first.
+    ///
+    /// - Parameter names: snapshots, or references or digests of images, which stand for all of their layers; empty for
+    ///   every committed snapshot.
+    /// - Throws: `.notFound` for an unknown name, and what prevents the verification. Damage is reported as an event.
     package func run(_ names: [String], onEvent: (Event) -> Void) throws(UnpackError) {
         let store = try openStore(root, snapshotter: snapshotter)
         let source = try repair.map { repair throws(UnpackError) in try Source(repair, cancellation) }
         let run = try attempt { try store.startRun() }
         defer { try? store.release(run) }
-        let snapshots = try choose(names, in: store)
+        let snapshots = try select(names, in: store)
         var soundness = Soundness()
         for (index, snapshot) in snapshots.enumerated() {
             try attempt { try cancellation.check() }
@@ -66,7 +68,7 @@ package struct Verifier: Sendable {
             }
             switch verification {
             case _ where soundness[snapshot.name] == false:
-                let outcome = try mend(snapshot, from: source, in: store, run, &soundness, onEvent)
+                let outcome = try repairLayer(snapshot, from: source, in: store, run, &soundness, onEvent)
                 if case .repaired = outcome { soundness[snapshot.name] = true }
                 onEvent(.ended(snapshot, outcome))
             case .recorded: onEvent(.ended(snapshot, .recorded))
@@ -76,7 +78,7 @@ package struct Verifier: Sendable {
         }
     }
 
-    /// By name, whether a snapshot that was looked at is what it was.
+    /// Whether each verified snapshot, by name, matches its record.
     private typealias Soundness = [String: Bool]
 
     private func verify(
@@ -94,16 +96,16 @@ package struct Verifier: Sendable {
         return verification
     }
 
-    /// Lower layers first, because a layer is unpacked again over those below it.
-    private func choose(_ names: [String], in store: SnapshotStore) throws(UnpackError) -> [SnapshotInfo] {
+    /// The snapshots to verify, lower layers first, because a layer is repaired over the layers below it.
+    private func select(_ names: [String], in store: SnapshotStore) throws(UnpackError) -> [SnapshotInfo] {
         try attempt {
             var all = [SnapshotInfo]()
-            // Ids need not be in the order of the chain where layers were unpacked at once.
+            // The IDs of layers that were unpacked in parallel need not be in the order of the chain.
             try store.walk { if $0.kind == .committed { all.append($0) } }
             let parents = Dictionary(uniqueKeysWithValues: all.map { ($0.name, $0.parent) })
             var known = [String: Int]()
             let depths = all.map { snapshot in
-                // Up to the first one whose depth is known: each snapshot is visited once, however long its chain is.
+                // Ends at the first snapshot of known depth, so that each is visited once, however long the chain is.
                 let chain = Array(
                     sequence(first: snapshot.name) { parents[$0] ?? nil }.prefix { known[$0] == nil })
                 let above = chain.last.flatMap { parents[$0] ?? nil }.flatMap { known[$0] } ?? 0
@@ -139,8 +141,8 @@ package struct Verifier: Sendable {
         }
     }
 
-    /// One layer that cannot be mended does not keep the others from it.
-    private func mend(
+    /// Repairs a damaged layer. A failure becomes the outcome of this layer; only cancellation ends the whole work.
+    private func repairLayer(
         _ snapshot: SnapshotInfo, from source: Source?, in store: SnapshotStore, _ run: Run,
         _ soundness: inout Soundness, _ onEvent: (Event) -> Void
     ) throws(UnpackError) -> Outcome {
@@ -149,11 +151,11 @@ package struct Verifier: Sendable {
         guard let step else {
             return .damaged(
                 reason: UnpackError(
-                    .notFound, "the image has no such layer", hint: "repair it from the one it came from"))
+                    .notFound, "the image has no such layer", hint: "repair it from its own image"))
         }
         onEvent(.repairing(step))
         do {
-            try refuseDamage(below: step, of: source, in: store, run, &soundness)
+            try checkLayers(below: step, of: source, in: store, run, &soundness)
             try unpackAgain(step, from: source, in: store, run)
             return .repaired
         } catch {
@@ -162,20 +164,20 @@ package struct Verifier: Sendable {
         }
     }
 
-    /// A layer takes from those below it: links to their files, or the whole tree. From a damaged one it would take the
-    /// damage, and its new record would call that right.
-    private func refuseDamage(
+    /// Checks the layers below. Hard links to their files, or the full copy of them, would carry their damage over to
+    /// the repaired layer and its new record.
+    private func checkLayers(
         below step: LayerStep, of source: Source, in store: SnapshotStore, _ run: Run,
         _ soundness: inout Soundness
     ) throws(UnpackError) {
         for lower in source.image.steps.prefix(while: { $0.chainID != step.chainID }) {
             guard let name = try attempt({ try store.verified(lower.chainID)?.name }) else { continue }
-            // One that nobody has asked for.
+            // A layer that `names` does not include.
             if soundness[name] == nil { _ = try verify(name, in: store, run, &soundness) { _ in } }
             if soundness[name] == false {
                 throw UnpackError(
-                    .unavailable, "it stands on \(escaped(name.utf8)), which is damaged",
-                    hint: "repair that one first")
+                    .unavailable, "a layer below it, \(escaped(name.utf8)), is damaged",
+                    hint: "repair that layer first")
             }
         }
     }

@@ -109,7 +109,7 @@ struct ResultPrinter {
         guard printable(path.string) == path.string, FilePath(path.string) == path else {
             throw UnpackError(
                 .usage,
-                "'\(escaped(path))' cannot stand in a list of paths: it has characters that break a line",
+                "'\(escaped(path))' cannot be part of a list of paths: it contains control characters, or is not UTF-8",
                 hint: "use another --root, or --format json")
         }
         return path.string

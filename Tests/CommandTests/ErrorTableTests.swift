@@ -111,19 +111,19 @@ struct ErrorTableTests {
     /// - Returns: nil for an unknown situation.
     private static func make(_ situation: String, with program: Program) throws -> Command? {
         switch situation {
-        case "a wrong path":
+        case "a path that does not exist":
             return try program.run("/no/such/image")
         case "a file that is not an archive":
             return try program.run("/etc/passwd")
         case "a directory that is not a layout":
             return try program.run("/etc")
-        case "a tar where oci: says directory":
+        case "an archive after oci:":
             return try program.run("oci:" + (try tar(program, "x.tar", [.file("a")])))
-        case "a directory where oci-archive: says tar":
+        case "a directory after oci-archive:":
             return try program.run("oci-archive:" + busybox)
-        case "a name in a registry":
+        case "the name of an image in a registry":
             return try program.run("docker://debian:12")
-        case "an archive that was cut off":
+        case "a truncated archive":
             let members = try image(program).0.members()
             return try program.run(try tar(program, "cut.tar", members, atMost: 2000))
         case "an archive compressed with xz":
@@ -131,9 +131,9 @@ struct ErrorTableTests {
                 try program.scratch.write("x.tar.xz", [0xFD, 0x37, 0x7A, 0x58, 0x5A, 0, 0, 4]).string)
         case "an archive without an image":
             return try program.run(try tar(program, "x.tar", [.file("a")]))
-        case "nothing on stdin":
+        case "an empty standard input":
             return try program.run("-")
-        case "no room for a compressed archive":
+        case "no space for a compressed archive":
             let (builder, _) = try image(program)
             let members = [.file("padding", Bytes.noise(3_000_000))] + (try builder.members())
             let file = try program.scratch.write("x.tar.gz", storedGzip(LayerBuilder(members).tar))
@@ -142,46 +142,46 @@ struct ErrorTableTests {
                 "unshare", "-m", "sh", "-ec",
                 #"mount -t tmpfs -o size=1m tmpfs "$1"; TMPDIR=$1 exec "$0" "$2" --root "$3""#,
                 Program.path.string, folder.string, file.string, program.root.string)
-        case "a terminal as stdin":
+        case "a terminal as standard input":
             // script(1) makes all three streams a terminal, and returns the status of the command.
             return try Command.run(
                 "sh", "-c",
                 #"script -qec "$0 - --root $1/s >$1/out 2>$1/err" /dev/null; status=$?; cat $1/out; cat $1/err >&2; exit $status"#,
                 Program.path.string, program.scratch.path.string)
-        case "several images and no choice":
+        case "several images and no selection":
             return try program.run(Program.fixtures.appending("edge").string)
-        case "a reference that is not there":
+        case "an unknown reference":
             return try program.run(busybox + ":nothing")
-        case "a number beyond the last image":
+        case "an image number that is too large":
             return try program.run(busybox + "@7")
-        case "a platform that is not there":
+        case "a platform that no image has":
             return try program.run(busybox, "--platform", "linux/s390x")
         case "an invalid platform":
             return try program.run(busybox, "--platform", "linux")
-        case "a manifest that is missing":
+        case "a missing manifest":
             let builder = try ImageBuilder(at: program.scratch.path.appending("image"))
             let missing = try builder.image([LayerBuilder(.file("a"))])
             try builder.removeBlob(missing)
             try builder.writeIndex([missing])
             return try program.run(builder.path.string)
-        case "a damaged image beside another, and no choice":
+        case "two images, one of them damaged, and no selection":
             let builder = try ImageBuilder(at: program.scratch.path.appending("image"))
             let images = try ["a", "b"].map { try builder.image([LayerBuilder(.file(Bytes($0)))]) }
             try builder.damageBlob(images[1]) { $0[$0.count - 2] ^= 1 }
             try builder.writeIndex(images)
             return try program.run(builder.path.string)
-        case "a user that the image does not have", "a user whose group is not a number":
+        case "a user that is not in the image's /etc/passwd", "a user whose group is not a number":
             let line = situation.hasSuffix("number") ? "app:x:1:x::/:/bin/sh\n" : "app:x:1:1\n"
             return try program.run(
                 try image(program, as: "app", passwd: line).path.string, "--bundle",
                 program.scratch.path.appending("b").string)
         case "an invalid digest":
             return try program.run(busybox, "--digest", "sha256:12")
-        case "a download with wrong bytes":
+        case "a damaged blob":
             let (builder, blob) = try image(program)
             try builder.damageBlob(blob) { $0[$0.count - 4] ^= 1 }
             return try program.run(builder.path.string)
-        case "a download with a missing blob":
+        case "a missing blob":
             let (builder, blob) = try image(program)
             try builder.removeBlob(blob)
             return try program.run(builder.path.string)
@@ -189,57 +189,57 @@ struct ErrorTableTests {
             let list: Bytes = "user::rw-,user:lisa:r--,group::r--,mask::r--,other::---"
             let layer = LayerBuilder(.file("journal").pax("SCHILY.acl.access", list))
             return try program.run(try image(program, layer).0.path.string)
-        case "more than was allowed":
+        case "an image larger than --max-bytes":
             return try program.run(busybox, "--max-bytes", "1000", "--jobs", "1")
-        case "no space":
+        case "not enough space for the layers":
             return try mounted(program, "mount -t tmpfs -o size=1m,mode=0700 tmpfs", busybox)
         case "a read-only ROOT":
             return try mounted(program, "mount -t tmpfs -o ro,mode=0700 tmpfs", busybox)
-        case "ROOT is a file":
+        case "a ROOT that is a file":
             return try program.run(busybox, "--root", try program.scratch.write("file", []).string)
         case "a file system without extended attributes":
             return try mounted(program, "mount -t ramfs ramfs", busybox, "--max-bytes", "99999999")
         case "a container without privileges":
             return try without("cap_sys_admin", program, "\(busybox) --root \(program.root)")
-        case "a file system without the types of directory entries":
+        case "a file system without types of directory entries (d_type)":
             let system = try LoopFileSystem(type: "ext4", megabytes: 64, options: ["-O", "^filetype"])
             defer { withExtendedLifetime(system) {} }
             return try program.run(busybox, "--root", system.path.appending("s").string)
-        case "a setgid file without CAP_FSETID":
+        case "a setgid file, and root without CAP_FSETID":
             let image = try program.image([LayerBuilder(.file("x").mode(0o2755).owned(0, 8))]).path
             return try without("cap_fsetid", program, "\(image) --root \(program.root)")
         case "no user namespaces":
             let user = try OrdinaryUser(.single, prelude: OrdinaryUser.withoutNamespaces)
             return try user.run("unpack", "busybox")
-        case "a mount as an ordinary user":
+        case "`unpack mount` as an ordinary user":
             return try OrdinaryUser(.single).run("unpack", "mount", "busybox", "/mnt")
-        case "a store of another kind":
+        case "a store that was created in another mode":
             try program.run("-q", busybox).succeed()
             return try Command.run(
                 "unshare", "-Ur", Program.path.string, busybox, "--root", program.root.string)
-        case "a ROOT that no mount line can carry":
+        case "a ROOT that a mount line cannot contain":
             return try program.run(busybox, "--root", "/tmp/a b")
-        case "a ROOT that breaks a list of paths":
+        case "a ROOT with a line break, and --format path":
             return try program.run(busybox, "--format", "path", "--root", "/tmp/a\nb")
-        case "a snapshotter that does not exist":
+        case "an unknown snapshotter":
             return try program.run(busybox, "--snapshotter", "zfs")
-        case "a key that is another image's":
+        case "a key of a snapshot on another image":
             try program.run(busybox, "--rw", "job").succeed()
             return try program.run(try image(program).0.path.string, "--rw", "job")
-        case "a writable snapshot that is mounted already":
+        case "a writable snapshot that is already mounted":
             let line = try program.line(busybox, "--rw", "job")
             return try program.mounted(line) { _ in
                 let other = try program.scratch.makeDirectory("other")
                 return try program.run("mount", busybox, other.string, "--rw", "job")
             }
-        case "fstab without a target":
+        case "--format fstab without --target":
             return try program.run(busybox, "--format", "fstab")
-        case "more layers than fstab can carry":
+        case "more layers than a line of fstab can contain":
             let layers = (0..<130).map { LayerBuilder(.file(Bytes("f\($0)"))) }
             return try program.run(
                 "-q", try program.image(layers).path.string, "--format", "fstab", "--target",
                 program.target.string)
-        case "a store of another user", "a store that others may write to":
+        case "a store of another user", "a store that other users can write to":
             let mode = situation.hasSuffix("write to") ? "chmod 0777" : "chown 4242"
             try Command.run("sh", "-ec", "mkdir \(program.root); \(mode) \(program.root)").succeed()
             return try program.run(busybox)
@@ -247,23 +247,23 @@ struct ErrorTableTests {
             try Command.run("sh", "-ec", "ln -s /tmp \(program.root); chown -h 4242 \(program.root)")
                 .succeed()
             return try program.run(busybox)
-        case "a bundle with the config of another user":
+        case "a bundle with a config.json of another user":
             let bundle = try program.scratch.makeDirectory("b")
             try Command.run("sh", "-ec", "touch \(bundle)/config.json; chown 4242 \(bundle)/config.json")
                 .succeed()
             return try program.run(busybox, "--bundle", bundle.string)
-        case "a target and a bundle":
+        case "--target and --bundle":
             return try program.run(busybox, "--target", "/a", "--bundle", "/b")
-        case "an output that is not empty":
+        case "an --output directory that is not empty":
             return try program.run(busybox, "--output", "/etc")
-        case "nothing is mounted there":
+        case "`unpack umount` of a directory that is not a mount point":
             return try program.run("umount", program.target.string)
-        case "an image that was never unpacked":
+        case "`unpack rm` of an image that is not in the store":
             try program.run("-q", busybox).succeed()
             return try program.run("rm", "nothing:1")
-        case "a directory that cannot be made":
+        case "a directory that cannot be created":
             return try program.run(busybox, "--bundle", "/proc/x/y")
-        case "a script's variable that was never set":
+        case "an empty --root, as from an unset variable in a script":
             return try program.run(busybox, "--root", "")
         default: return try makeMachine(situation, with: program)
         }

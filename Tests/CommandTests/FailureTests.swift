@@ -66,7 +66,7 @@ private let brokenImages = [
         description: "a missing blob", status: 66,
         message: """
             unpack: layer 2 of 2 (*): the blob sha256:* is missing from the layout
-            hint: the copy of the image is not whole: fetch it again\n
+            hint: the copy of the image is incomplete: fetch it again\n
             """
     ) { builder, layers in
         let blobs = try layers.map { try builder.layer($0) }
@@ -120,7 +120,7 @@ private let brokenImages = [
         description: "a manifest that is missing", status: 66,
         message: """
             unpack: the blob sha256:* is missing from the layout
-            hint: the copy of the image is not whole: fetch it again\n
+            hint: the copy of the image is incomplete: fetch it again\n
             """
     ) { builder, layers in
         let image = try builder.image(layers)
@@ -140,7 +140,7 @@ private let brokenImages = [
     BrokenImage(
         description: "two images and no choice", status: 64,
         message: """
-            unpack: 2 images fit:
+            unpack: 2 images match:
               one  *  sha256:*
               two  *  sha256:*
             hint: choose with --ref NAME (or DIR:NAME), --digest DIGEST or --platform OS/ARCH[/VARIANT]\n
@@ -199,14 +199,14 @@ struct FailureTests {
             ([""], 64, "IMAGE is empty"),
             (["\(Program.fixtures)/busybox", "--root", ""], 64, "--root is empty"),
             (["\(Program.fixtures)/busybox", "--target", ""], 64, "--target is empty"),
-            (["\(Program.fixtures)/busybox", "--root", "/tmp/a b"], 64, "cannot stand in a mount line"),
-            (["\(Program.fixtures)/busybox", "--rw=-x"], 64, "'-x' is no key for a snapshot"),
+            (["\(Program.fixtures)/busybox", "--root", "/tmp/a b"], 64, "cannot be part of a mount line"),
+            (["\(Program.fixtures)/busybox", "--rw=-x"], 64, "'-x' is not a valid key of a snapshot"),
             (["/etc", "--bogus"], 64, "See 'unpack --help' for more information"),
             (["/etc", "--snapshotter"], 64, "Missing value for '--snapshotter"),
             (["\(Program.fixtures)/busybox", "--snapshotter", "zfs"], 64, "there is no snapshotter 'zfs'"),
             (["\(Program.fixtures)/busybox:nothing"], 66, "no image has the reference 'nothing'"),
-            (["\(Program.fixtures)/busybox", "--rw", "a b"], 64, "'a b' is no key for a snapshot"),
-            (["\(Program.fixtures)/busybox", "--target", "/tmp/a b"], 64, "cannot stand in a mount line"),
+            (["\(Program.fixtures)/busybox", "--rw", "a b"], 64, "'a b' is not a valid key of a snapshot"),
+            (["\(Program.fixtures)/busybox", "--target", "/tmp/a b"], 64, "cannot be part of a mount line"),
             (["umount", "/"], 74, "umount2"),
         ])
     func wrongArguments(arguments: [String], status: Int32, message: String) throws {

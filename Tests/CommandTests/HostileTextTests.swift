@@ -118,7 +118,7 @@ struct HostileTextTests {
                 try rename(to: key)
                 let refused = try run(["snapshot", "mounts", "--", key])
                 #expect(refused.status == 64 && refused.text.isEmpty, "\(refused.report)")
-                #expect(refused.errorText.contains("cannot stand in a mount line"), "\(refused.report)")
+                #expect(refused.errorText.contains("cannot be part of a mount line"), "\(refused.report)")
                 #expect(
                     refused.errorText.contains("\nhint: use a key, ") && refused.errorText.contains("--json"))
                 refused.expectVisible()

@@ -105,7 +105,7 @@ struct ImageChoiceTests {
                 try builder.image([LayerBuilder(.file(Bytes("f\($0)")))]).on($1)
             })
         let refused = try program.run(layout)
-        #expect(refused.status == 64 && refused.errorText.hasPrefix("unpack: 2 images fit:\n"))
+        #expect(refused.status == 64 && refused.errorText.hasPrefix("unpack: 2 images match:\n"))
         for platform in platforms[..<2] { #expect(refused.errorText.contains("  \(platform)  sha256:")) }
         for (number, platform) in platforms.enumerated() {
             let listed = try program.run("ls", layout, "--platform", "\(platform)").succeed().text

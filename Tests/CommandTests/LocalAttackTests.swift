@@ -92,7 +92,9 @@ struct LocalAttackTests {
             try program.run(image, option == "--output-dir" ? "--output" : option, path.string)
         }
         if option == "--output" {
-            #expect(run.status == 64 && run.errorText.contains("is there, and no file"), "\(run.report)")
+            #expect(
+                run.status == 64 && run.errorText.contains("exists and is not a regular file"),
+                "\(run.report)")
         } else {
             refused(run, "'\(path)' is a symbolic link that another user may have made")
         }
@@ -206,9 +208,9 @@ struct LocalAttackTests {
         try attack("mkdir workspace")
         let root = shared.appending("workspace/s")
         let doctor = try program.run("doctor", "--root", root.string)
-        #expect(doctor.text.contains("'\(shared)/workspace', the store too"), "\(doctor.report)")
+        #expect(doctor.text.contains("'\(shared)/workspace', including the store"), "\(doctor.report)")
         let run = try program.run(image, "--root", root.string, "-v").succeed()
-        #expect(run.errorText.contains("other users can rename what is in '\(shared)/workspace'"))
+        #expect(run.errorText.contains("other users can rename entries of '\(shared)/workspace'"))
         #expect(try !program.run(image, "-v").succeed().errorText.contains("other users can rename"))
     }
 

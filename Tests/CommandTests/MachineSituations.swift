@@ -14,7 +14,7 @@ extension ErrorTableTests {
         case "no /proc": return try unshared("umount -l /proc", program)
         case "a /proc without /proc/sys":
             return try unshared("mount -t proc -o subset=pid proc /proc", program)
-        case "too few threads":
+        case "a limit on threads":
             // If the test cannot create a cgroup, a seccomp filter returns the same error.
             let group = PidsGroup.isPossible ? try PidsGroup(max: 3) : nil
             let words = [Program.path.string, busybox, "--root", root]
@@ -23,25 +23,25 @@ extension ErrorTableTests {
             }
         case "a seccomp filter that refuses threads":
             return try Command.run(refusingThreads(EPERM, [Program.path.string, busybox, "--root", root]))
-        case "a full file as stdout":
+        case "standard output on a full file system":
             return try shell("exec $0 inspect $1 > /dev/full", program)
-        case "a closed stdout": return try shell("exec $0 inspect $1 >&-", program)
+        case "a closed standard output": return try shell("exec $0 inspect $1 >&-", program)
         case "an argument that is not UTF-8": return try shell(#"exec $0 "$(printf 'a\377')""#, program)
         case "no inodes":
             let layer = LayerBuilder((0..<300).map { TarEntry.file(Bytes("f\($0)")) })
             return try mounted(
                 program, "mount -t tmpfs -o nr_inodes=200,mode=0700 tmpfs",
                 try program.image([layer]).path.string)
-        case "an attribute larger than the file system takes":
+        case "an extended attribute that is too large for the file system":
             let value = Bytes([UInt8](repeating: 0x61, count: 5000))
             return try onto("ext4", 64, program, [.file("a").xattr("user.large", value)])
-        case "a link target longer than the file system takes":
+        case "a link target that is too long for the file system":
             return try onto(
                 "xfs", 320, program, [.symlink("a", to: Bytes([UInt8](repeating: 0x61, count: 2000)))])
-        case "a link target longer than Linux takes":
+        case "a link target that is too long for Linux":
             let entry = TarEntry.symlink("a", to: Bytes([UInt8](repeating: 0x61, count: 4096)))
             return try program.run(try program.image([LayerBuilder(entry)]).path.string)
-        case "a root without CAP_MKNOD":
+        case "a device in the image, and root without CAP_MKNOD":
             let image = try program.image([LayerBuilder(.character("null", 1, 3))]).path
             return try Command.run(
                 "capsh", "--drop=cap_mknod", "--", "-c", "\(Program.path) \(image) --root \(root)")
@@ -49,7 +49,7 @@ extension ErrorTableTests {
             let disk = try LoopFileSystem(type: "ext4", megabytes: 64)
             try Command.run("sh", "-ec", "mkdir -m 700 \(disk.path)/s; chattr +i \(disk.path)/s").succeed()
             return try onto(disk, program, busybox)
-        case "too few open files": return try shell("ulimit -n 16; exec $0 $1 --jobs 1 --root $2", program)
+        case "a limit on open files": return try shell("ulimit -n 16; exec $0 $1 --jobs 1 --root $2", program)
         case "a limit on the size of files":
             return try shell("ulimit -f 1000; exec $0 $1 --jobs 1 --root $2", program)
         case "a damaged database":
@@ -63,7 +63,7 @@ extension ErrorTableTests {
                 program.target.string)
         case "a path that is too long":
             return try program.run("/" + String(repeating: "a", count: 300))
-        case "symbolic links in a circle":
+        case "a loop of symbolic links":
             return try shell("ln -s circle $3/circle; exec $0 $3/circle", program)
         default: return try makeFault(situation, with: program) ?? makeOddImage(situation, with: program)
         }
@@ -73,11 +73,11 @@ extension ErrorTableTests {
     private static func makeFault(_ situation: String, with program: Program) throws -> Command? {
         let errno: String? =
             switch situation {
-            case "a broken disk": "EIO"
-            case "a quota that is used up": "EDQUOT"
-            case "a server that has removed the directory": "ESTALE"
+            case "an I/O error of the disk": "EIO"
+            case "an exceeded quota": "EDQUOT"
+            case "a directory that was removed on its NFS server": "ESTALE"
             case "no memory": "ENOMEM"
-            case "too many open files on the machine": "ENFILE"
+            case "the machine's limit on open files": "ENFILE"
             case "a store that spans two file systems": "EXDEV"
             case "too many hard links": "EMLINK"
             default: nil
@@ -88,20 +88,20 @@ extension ErrorTableTests {
     private static func makeOddImage(_ situation: String, with program: Program) throws -> Command? {
         let builder = try ImageBuilder(at: program.scratch.path.appending("odd"))
         switch situation {
-        case "an artifact":
+        case "an artifact that is not an image":
             let type = MediaType(rawValue: "application/vnd.example.chart")
             let manifest = try builder.manifest(try builder.blob(Array("{}".utf8), type), [])
             try builder.writeIndex([manifest])
             return try program.run(builder.path.string, "--digest", "\(manifest.digest)")
-        case "an archive with a large window":
+        case "an archive with a large zstd window":
             let tar = LayerBuilder(try image(program).0.members()).tar
             return try program.run(try program.scratch.write("x.tar.zst", withLargeWindow(tar)).string)
-        case "a layer with a large window":
+        case "a layer with a large zstd window":
             let layer = LayerBuilder(.file("a"))
             let blob = try builder.blob(withLargeWindow(layer.tar), .ociLayer(compression: "zstd"))
             try builder.writeIndex([try builder.manifest(try builder.config(.host, [layer.diffID]), [blob])])
             return try program.run(builder.path.string)
-        case "an attribute of a directory without a name":
+        case "an extended attribute without a name":
             let layer = LayerBuilder(.directory("d").xattr("user.", "x"), .file("later"))
             return try program.run(try program.image([layer]).path.string)
         case "an archive whose manifest.json is null":

@@ -109,7 +109,7 @@ import Testing
         for format in ["fstab", "systemd"] {
             let refused = try program.run(image, "--format", format, "--target", program.target.string)
             #expect(refused.status == 69 && refused.text.isEmpty)
-            #expect(refused.errorText.contains("mount(8) passes on 4095 at most\nhint: "))
+            #expect(refused.errorText.contains("mount(8) passes at most 4095\nhint: "))
         }
         let script = try program.run(image, "--format", "shell").succeed().output
         let folder = try #require(Program.path.removingLastComponent().string as String?)

@@ -181,7 +181,7 @@ struct VerifyTests {
         #expect(result.status == 4)
         #expect(
             result.errorText.matches(
-                "*was not repaired: it stands on sha256:*, which is damaged\nhint: *\n"))
+                "*was not repaired: a layer below it, sha256:*, is damaged\nhint: *\n"))
         #expect(try program.run(repair).status == 1)
         try expect(0, own, lines: [])
         let contents = FileManager.default.contents(

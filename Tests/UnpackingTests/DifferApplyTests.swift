@@ -13,7 +13,8 @@ import Testing
 import Unpacking
 
 @Suite(
-    "Layers onto the mounts of others", .enabled(if: Ability.canApplyLayers, "no place for device nodes"))
+    "Applying layers to mounts of containerd",
+    .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
 struct DifferApplyTests {
     private let scratch: TemporaryDirectory
     private let builder: ImageBuilder
@@ -26,7 +27,7 @@ struct DifferApplyTests {
         blobs = BlobFolder(try Directory(opening: builder.path.appending("blobs")))
     }
 
-    /// The lowest first; `d/` is listed by the lowest alone, so that others inherit it.
+    /// The lowest first; only the lowest has an entry for `d/`, whose metadata apply in the others too.
     private static let layers = [
         LayerBuilder(
             .directory("./", mode: 0o751), .directory("d", mode: 0o1777).at(7), .file("d/f", "1").at(7),
@@ -37,7 +38,7 @@ struct DifferApplyTests {
         LayerBuilder(.file("d/e", "4"), .opaque("d"), .directory("gone"), .file("gone/y")),
     ]
 
-    // MARK: Mounts as containerd's snapshotters give them
+    // MARK: Mounts of containerd's snapshotters
 
     private func bind(_ path: FilePath, _ access: String = "rw") -> [ForeignMount] {
         [ForeignMount(type: "bind", source: path.string, options: [access, "rbind"])]
@@ -54,7 +55,7 @@ struct DifferApplyTests {
         return [ForeignMount(type: "overlay", source: "overlay", options: options + more)]
     }
 
-    /// Applies layers to snapshots as overlayfs has them: a bind mount first, overlays on it.
+    /// Applies layers to mounts like those of containerd's overlayfs snapshotter: a bind mount, then overlays on it.
     private func applyAsOverlay(
         _ layers: [LayerBuilder], _ more: String..., isSynced: Bool = false
     ) throws -> [FilePath] {
@@ -75,9 +76,9 @@ struct DifferApplyTests {
         try TreeDump(of: try Directory(opening: path), showsMarks: showsMarks)
     }
 
-    // MARK: What comes of it
+    // MARK: Results
 
-    @Test("A layer on overlay's mounts is the directory that this program's own store has of it")
+    @Test("A layer applied to overlay mounts gives the same directory as in the store")
     func overlayfs() throws {
         try builder.writeIndex([try builder.image(Self.layers)])
         let request = UnpackRequest(
@@ -92,7 +93,7 @@ struct DifferApplyTests {
         }
     }
 
-    /// What `--output` makes of the layers.
+    /// The tree of `--output` with the layers.
     private func plainTree() throws -> FilePath {
         try builder.writeIndex([try builder.image(Self.layers)])
         let path = scratch.path.appending("output")
@@ -106,7 +107,7 @@ struct DifferApplyTests {
         return path
     }
 
-    @Test("Layers on a bind mount grow to the plain tree of their image")
+    @Test("Layers applied to a bind mount give the plain tree of their image")
     func native() throws {
         let path = try scratch.makeDirectory("native")
         for layer in Self.layers {
@@ -117,7 +118,7 @@ struct DifferApplyTests {
     }
 
     @Test(
-        "Layers on a file system in a file grow to that tree, and it can be mounted at once",
+        "Layers applied to a file system image give the same tree, and the image can be mounted afterwards",
         .enabled(if: Ability.canMountExt4, "no loop devices, or no mkfs.ext4"))
     func loop() throws {
         let image = scratch.path.appending("image")
@@ -131,12 +132,12 @@ struct DifferApplyTests {
         let mounted = try DetachedMount(
             type: "ext4", source: device.path, readOnly: true, options: [("noload", nil)])
         let lines = try TreeDump(of: mounted.root).lines.filter { !$0.hasPrefix("lost+found ") }
-        // The root is that of the file system, not of nothing, as far as no entry lists it.
+        // Includes the root, which the lowest layer lists; otherwise it would keep the metadata of the file system.
         #expect(try lines == dump(plainTree()).lines)
     }
 
     @Test(
-        "With userxattr the marks are the user's, and overlay reads them",
+        "With userxattr the marks are in user.overlay.*, and overlayfs reads them",
         .enabled(if: Ability.canMountOverlay, "no overlay"))
     func userAttributes() throws {
         let paths = try applyAsOverlay(Self.layers, "userxattr")
@@ -151,7 +152,7 @@ struct DifferApplyTests {
         #expect(try merged.get().text == dump(plainTree()).text)
     }
 
-    @Test("What no layer says of the root of a new directory, its owner has said, but for its time")
+    @Test("A root that no entry lists keeps its owner and mode, and gets the time 0")
     func root() throws {
         let path = try scratch.makeDirectory("tree")
         let directory = try Directory(opening: path)
@@ -169,7 +170,8 @@ struct DifferApplyTests {
     }
 
     @Test(
-        "Nothing inherits a group from a root, whether something is there or not", arguments: [true, false])
+        "No entry inherits a group from a set-group-ID root, in an empty tree or not",
+        arguments: [true, false])
     func inheritance(isFirst: Bool) throws {
         let path = try scratch.makeDirectory("tree")
         let root = LayerBuilder([.directory("./", mode: 0o2755).owned(1, 5)] + (isFirst ? [] : [.file("f")]))
@@ -182,7 +184,7 @@ struct DifferApplyTests {
         #expect(lines.dropFirst().allSatisfy { $0.contains(" 0:0 ") && !$0.contains(" 2") })
     }
 
-    // MARK: What does not
+    // MARK: Refusals
 
     private func failure(_ descriptor: Descriptor, _ mounts: [ForeignMount]) -> DifferFailure? {
         do throws(DifferFailure) {
@@ -193,7 +195,7 @@ struct DifferApplyTests {
         }
     }
 
-    @Test("A layer that is not whole leaves what was empty empty, and what was not as it was")
+    @Test("A layer that fails leaves an empty directory empty, and another one unchanged")
     func failures() throws {
         let empty = try scratch.makeDirectory("empty")
         let full = try scratch.makeDirectory("full")
@@ -246,7 +248,7 @@ struct DifferApplyTests {
     }
 
     @Test(
-        "A blob that is no tar of a layer is for another differ",
+        "A media type that is not a layer tar is unsupported",
         arguments: [
             "application/vnd.oci.image.layer.v1.tar+gzip+encrypted", "application/vnd.erofs.layer.v1",
             "application/vnd.oci.image.layer.v1.tar+xz", "",
@@ -261,7 +263,7 @@ struct DifferApplyTests {
         }
     }
 
-    @Test("Docker's names of layers are understood, and what they say of the compression is not believed")
+    @Test("Docker's media types are accepted, and the compression is detected from the content")
     func dockerTypes() throws {
         for (number, type) in ["rootfs.diff.tar.gzip", "rootfs.foreign.diff.tar", "rootfs.diff.tar.zstd"]
             .enumerated()
@@ -276,9 +278,9 @@ struct DifferApplyTests {
         }
     }
 
-    // MARK: The store of the server itself
+    // MARK: The server's own store
 
-    /// A store with a verified layer, a user's and a client's active snapshot.
+    /// A store with a verified layer, an active snapshot of a user and one of a client.
     private struct Store {
         let store: SnapshotStore
         let service: ServiceSnapshots
@@ -312,7 +314,9 @@ struct DifferApplyTests {
         }
     }
 
-    @Test("No layer is applied to what is verified, or is the store's own, however the path is spelt")
+    @Test(
+        "A layer is not applied in or above a store, whatever path leads there, except to a client's active snapshot"
+    )
     func storesOwn() throws {
         let store = try Store(in: scratch.path)
         let (folder, root) = (store.folder, store.folder.removingLastComponent())
@@ -325,7 +329,7 @@ struct DifferApplyTests {
         let before = try dump(folder.appending("1"))
         for place in [
             "\(folder)/1/fs", "\(folder)/1/fs/usr", "\(folder)/1", "\(folder)/2/fs", "\(folder)", "\(root)",
-            // In a snapshot of its own a client could put a link in the place of the tree.
+            // Here a client could replace the tree of its own snapshot with a symlink.
             "\(folder)/3", "\(folder)/3/work",
             "\(root)/runs", "\(root.removingLastComponent())", "/", "\(scratch.path)/link",
             "\(scratch.path)/above/store/overlayfs/1/fs", "\(folder)/../overlayfs/./1//fs",
@@ -333,7 +337,7 @@ struct DifferApplyTests {
         ] {
             let path = FilePath(place)
             #expect(try isRefused(bind(path), by: store.differ), "\(place)")
-            // Overlay wants its directories elsewhere than in each other; the check comes first.
+            // Overlay refuses directories that contain each other, but the check comes first.
             let work = "workdir=\(scratch.path)/work", lower = "lowerdir=\(scratch.path)/lower"
             let overlay = ForeignMount(
                 type: "overlay", source: "overlay", options: [work, lower, "upperdir=\(place)"])
@@ -343,13 +347,13 @@ struct DifferApplyTests {
         #expect(try FilePath("/evil").exists() == false)
         #expect(try !isRefused(bind(folder.appending("3/fs")), by: store.differ))
         #expect(try folder.appending("3/fs/evil").exists())
-        // As soon as it is committed, it is refused, too.
+        // After the commit the snapshot is refused too.
         try store.service.commit("client", as: "name", onto: nil, labels: [:])
         #expect(try isRefused(bind(folder.appending("3/fs")), by: store.differ))
     }
 
     @Test(
-        "Nor to a file system that leads into the store",
+        "A layer is not applied to a file system that contains a store, or to an image file of a store",
         .enabled(if: Ability.canMountBtrfs && Ability.canMountExt4, "no loop devices, btrfs or ext4"))
     func storesFileSystem() throws {
         let btrfs = try LoopFileSystem(type: "btrfs", megabytes: 200)
@@ -376,7 +380,7 @@ struct DifferApplyTests {
         let same = ForeignMount(type: "ext4", source: String(source), options: [])
         #expect(try isRefused([same], by: other.differ))
 
-        // A snapshotter's folder may be a file system of its own.
+        // The directory of a snapshotter may be a separate file system.
         let apart = try TemporaryDirectory(in: scratch.path)
         _ = try apart.makeDirectory("store/overlayfs")
         try Command.run(
@@ -403,12 +407,12 @@ struct DifferApplyTests {
     }
 
     @Test(
-        "The file that was checked is the file that is written to, whatever its name leads to by then",
+        "The image file that was checked is the one that is written to, even if its path is replaced",
         .enabled(if: Ability.canMountExt4, "no loop devices, or no mkfs.ext4"))
     func swappedImage() throws {
         let loops = try Store(in: scratch.path, "loop")
         let (own, verified) = ("\(loops.folder)/3/image", "\(loops.folder)/1/image")
-        // It is sparse, and larger than memory.
+        // Compares the time and the blocks, because the file is sparse and larger than the memory.
         func written() throws -> String { try Command.run("stat", "-c", "%y %b", verified).succeed().text }
         let before = try written()
         let swap = try RunningCommand(
@@ -424,7 +428,7 @@ struct DifferApplyTests {
         #expect(try written() == before)
     }
 
-    @Test("The deepest layer that is not refused is applied", arguments: [4090, 4097])
+    @Test("A layer of at most 4096 levels is applied, a deeper one is refused", arguments: [4090, 4097])
     func deep(levels: Int) throws {
         let path = (0..<levels).map { _ in "d" }.joined(separator: "/") + "/f"
         let layer = try builder.layer(LayerBuilder(.file(Bytes(path), "x")))

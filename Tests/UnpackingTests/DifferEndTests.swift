@@ -8,11 +8,11 @@ import Testing
 import Unpacking
 
 @Suite(
-    "Where layers end that others apply",
-    .enabled(if: Ability.canApplyLayers, "no place for device nodes"))
+    "The end of layers that a client applies",
+    .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
 struct DifferEndTests {
     @Test(
-        "A layer that lacks only what fills up its last block is whole, one that lacks a byte of data is not",
+        "A layer without the padding of its last block is applied, one without its last byte of data is refused",
         arguments: [(1, true), (505, true), (506, false)])
     func missingPadding(missing: Int, isWhole: Bool) throws {
         Process.takeOver()

@@ -10,7 +10,7 @@ import TestSupport
 import Testing
 import Unpacking
 
-/// What is done to a tree, by programs: `$1` has a tree that is there before, `$2` none.
+/// Changes the tree in `$1`, which `original` has made.
 private let changes = """
     set -e
     cd "$1"
@@ -34,10 +34,10 @@ private let original = """
     """
 
 @Suite(
-    "Layers between the mounts of others",
+    "Making layers from mounts of containerd",
     .enabled(
         if: Ability.canApplyLayers && Ability.canMountOverlay && Ability.has("setfattr"),
-        "no place for layers, no overlay mounts, or no setfattr"))
+        "no directory that supports all metadata, no overlay mounts, or no setfattr"))
 struct DifferMakingTests {
     private let scratch: TemporaryDirectory
 
@@ -72,7 +72,7 @@ struct DifferMakingTests {
 
     private func dump(_ path: FilePath) throws -> TreeDump { try TreeDump(of: Directory(opening: path)) }
 
-    /// Lends an overlay as the kernel mounts it.
+    /// Runs `body` with the path of an overlay that the kernel has mounted.
     private func withMounted<Result>(
         _ upper: FilePath, over lower: FilePath, _ body: (FilePath) throws -> Result
     ) throws -> Result {
@@ -97,7 +97,7 @@ struct DifferMakingTests {
         #expect(found.content.size == layer.content.size)
     }
 
-    /// A lower tree, and what a container has made of it: the merged tree, and the upper directory that the kernel wrote.
+    /// A lower tree, the upper directory with a container's changes, written by the kernel, and the merged tree.
     private func container() throws -> (lower: FilePath, upper: FilePath, merged: TreeDump) {
         let (lower, upper) = (try scratch.makeDirectory("lower"), try scratch.makeDirectory("upper"))
         try run(original, lower)
@@ -108,8 +108,8 @@ struct DifferMakingTests {
         return (lower, upper, merged)
     }
 
-    /// A container may write to its tree while it is read. /dev/zero stands for a disk of the host.
-    @Test("A name that is swapped for a device while the tree is read gives no bytes of the device")
+    /// A container may write to its tree while it is read. /dev/zero represents a disk of the host.
+    @Test("A file that is exchanged with a device while the tree is read yields no bytes of the device")
     func swappedNames() throws {
         let tree = try scratch.makeDirectory("tree")
         let content = [UInt8](repeating: UInt8(ascii: "x"), count: 4096)
@@ -130,7 +130,7 @@ struct DifferMakingTests {
             }
             let blob = try made.get().blob
             layers += 1
-            // A regular file has the content, and a device has none.
+            // An entry of a regular file has the content, and one of a device has none.
             for name in ["f", "zero"] {
                 let headers = blob.ranges(of: Array(name.utf8) + [0]).map(\.lowerBound)
                 let start = try #require(headers.first { $0 % 512 == 0 })
@@ -145,7 +145,7 @@ struct DifferMakingTests {
     }
 
     @Test(
-        "What a container has written becomes a layer, which shows the same on what lies below",
+        "The changes of a container become a layer that gives the same tree on the layers below",
         arguments: [nil, "gzip", "zstd"])
     func commits(compression: String?) throws {
         let (lower, upper, merged) = try container()
@@ -163,7 +163,7 @@ struct DifferMakingTests {
         #expect(try dump(lower).text == merged.text)
     }
 
-    @Test("Whole trees give a layer that shows the same, and it is the same each time")
+    @Test("Two merged trees give a layer that turns one into the other, with the same bytes each time")
     func wholeTrees() throws {
         let (lower, upper, merged) = try container()
         let whole = scratch.path.appending("whole")
@@ -179,7 +179,7 @@ struct DifferMakingTests {
         #expect(try dump(lower).text == merged.text)
     }
 
-    @Test("Of nothing the layer is the whole tree, and of the same tree nothing")
+    @Test("Without an old tree the layer has the whole tree, and equal trees give an empty layer")
     func extremes() throws {
         let lower = try scratch.makeDirectory("lower")
         try run(original, lower)
@@ -187,7 +187,7 @@ struct DifferMakingTests {
         let copy = try scratch.makeDirectory("copy")
         try apply(layer, blob, onto: bind(copy, "rw"))
         #expect(try dump(copy).text == dump(lower).text)
-        // The host's own, and what no layer applies.
+        // Attributes of the host, which no layer contains.
         for name in ["trusted.overlay.origin", "trusted.test"] {
             let attribute = AttributeName(literal: name)
             try Directory(opening: copy).setExtendedAttribute(attribute, [1], of: FileName(literal: "moved"))
@@ -198,7 +198,7 @@ struct DifferMakingTests {
         #expect(try make(bind(copy), bind(lower)).blob == [UInt8](repeating: 0, count: 1024))
     }
 
-    @Test("No entry is newer than it may be, and what hides something is as old as that or the epoch")
+    @Test("No entry is newer than SOURCE_DATE_EPOCH, and whiteouts have that time or 0")
     func times() throws {
         let (lower, upper, _) = try container()
         let latest = Timestamp(seconds: 50, nanoseconds: 0)
@@ -219,7 +219,8 @@ struct DifferMakingTests {
     }
 
     @Test(
-        "Others can list it, and the entries come in the order of their names", arguments: ["tar", "bsdtar"])
+        "tar and bsdtar list the layer, and its entries are in the order of their names",
+        arguments: ["tar", "bsdtar"])
     func listed(program: String) throws {
         guard Ability.has(program) else { return }
         let (lower, upper, _) = try container()
@@ -233,7 +234,7 @@ struct DifferMakingTests {
                 "d/fifo",
                 "d/file", "d/link", "d/mode", "d/moved", "d/owner", "d/sparse", "d/time", "deep/", "deep/1/",
                 "deep/1/2/", "deep/1/2/3/", "deep/1/2/3/4/", "deep/1/2/3/4/f", "dir-to-file", "empty/",
-                // Of a file of several names, the name that is new comes first.
+                // Of a hard-link group, the first changed name is the file: `links/three` is new.
                 "file-to-dir/", "file-to-dir/in", ".wh.gone", "links/", "links/three", "links/one",
                 ".wh.moved",
                 "only-mode/", "other-name",
@@ -241,7 +242,7 @@ struct DifferMakingTests {
     }
 
     @Test(
-        "A file system in a file is read without being mounted where others see it",
+        "A file system image is read without a mount that other processes see",
         .enabled(if: Ability.canMountExt4, "no loop devices, or no mkfs.ext4"))
     func fileSystems() throws {
         let (lower, upper, merged) = try container()
@@ -261,7 +262,7 @@ struct DifferMakingTests {
     }
 
     @Test(
-        "umoci makes of such layers what they were made of",
+        "umoci unpacks such layers to the tree that they were made from",
         .enabled(if: Ability.has("umoci"), "umoci is not installed"))
     func secondOpinion() throws {
         let (lower, upper, merged) = try container()
@@ -280,9 +281,9 @@ struct DifferMakingTests {
         #expect(try dump(root).text == merged.text)
     }
 
-    // MARK: What is refused
+    // MARK: Failures
 
-    @Test("Who takes the bytes gets back what he failed with")
+    @Test("An error of the output is returned to the caller")
     func brokenPipe() throws {
         struct Broken: Error {}
         let lower = try scratch.makeDirectory("lower")
@@ -300,7 +301,7 @@ struct DifferMakingTests {
         }
     }
 
-    @Test("A wish to stop ends it, and the applying of one too")
+    @Test("Cancellation ends the making and the applying of a layer")
     func cancelled() throws {
         let lower = try scratch.makeDirectory("lower")
         try run(original, lower)
@@ -342,7 +343,7 @@ struct DifferMakingTests {
         }
     }
 
-    @Test("What only others can make or read is for them")
+    @Test("Media types and overlays that only other programs support are unsupported")
     func unsupported() throws {
         let (lower, upper, _) = try container()
         let tar = MediaType.ociLayer(compression: nil).rawValue
@@ -360,7 +361,7 @@ struct DifferMakingTests {
         }
     }
 
-    @Test("A name that a layer cannot hold is refused, and a socket is passed over")
+    @Test("A name that a layer cannot contain is refused, and a socket is omitted")
     func names() throws {
         let lower = try scratch.makeDirectory("lower")
         let upper = try scratch.makeDirectory("upper")
@@ -376,7 +377,7 @@ struct DifferMakingTests {
         #expect(error.code == .data && error.message.contains(".wh.x"))
     }
 
-    @Test("What is gone is hidden whatever the length of its name", arguments: [251, 252, 255])
+    @Test("A removed file is hidden, whatever the length of its name", arguments: [251, 252, 255])
     func longNames(length: Int) throws {
         let lower = try scratch.makeDirectory("lower")
         let upper = try scratch.makeDirectory("upper")

@@ -48,7 +48,7 @@ struct ImageTarJobTests {
         }
     }
 
-    @Test("All layers are read before the first byte, and once more if they have content that shows")
+    @Test("All layers are read before the first byte is written, and those with visible content once more")
     func events() throws {
         let log = Log()
         let warnings = try job(log).run { bytes in
@@ -69,7 +69,7 @@ struct ImageTarJobTests {
         #expect(again.digester.finish() == log.digester.finish())
     }
 
-    @Test("Where the tar cannot be written, that is said and nothing about a layer")
+    @Test("A failure to write the tar is reported without naming a layer")
     func failure() throws {
         let full = try File.open("/dev/full", .readWrite)
         let output = OutputFile(full)
@@ -80,7 +80,7 @@ struct ImageTarJobTests {
         #expect(error?.message.hasPrefix("cannot write the tar: write") == true, "\(error?.message ?? "")")
     }
 
-    @Test("A wish to stop is heard between two pieces, in either pass")
+    @Test("Cancellation ends either pass before the next piece of data")
     func cancelled() throws {
         let cancellation = Cancellation()
         let log = Log()
@@ -99,7 +99,7 @@ struct ImageTarJobTests {
         #expect(other?.code == .interrupted(15) && early.bytes == 0)
     }
 
-    @Test("An image that is larger than it may be is refused before the first byte")
+    @Test("An image that exceeds a limit is refused before the first byte is written")
     func limits() throws {
         for limits in [
             UnpackRequest.Limits(bytes: 1_000_000), UnpackRequest.Limits(entries: 3),

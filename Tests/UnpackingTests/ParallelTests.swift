@@ -9,7 +9,7 @@ import TestSupport
 import Testing
 import Unpacking
 
-@Suite("Layers at once", .enabled(if: Ability.canApplyLayers, "no place for device nodes"))
+@Suite("Layers in parallel", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
 struct ParallelTests {
     private let scratch: TemporaryDirectory
     private let builder: ImageBuilder
@@ -20,7 +20,7 @@ struct ParallelTests {
         builder = try ImageBuilder(at: scratch.path.appending("layout"))
     }
 
-    /// The lowest first; `d/` is listed by the lowest alone.
+    /// The lowest first; only the lowest has an entry for `d/`.
     private static let layers = [
         LayerBuilder(.directory("d", mode: 0o1777), .file("a", "1"), .symlink("l", to: "d")),
         LayerBuilder(.file("d/b", "2"), .whiteout("a"), .file("l/through", "2")),
@@ -41,12 +41,12 @@ struct ParallelTests {
         ).run()
     }
 
-    /// The layers' own directories, so that nothing is hidden by what lies above.
+    /// Dumps the directory of each layer, rather than the merged tree, in which upper layers hide lower ones.
     private func dumps(_ result: UnpackResult) throws -> [TreeDump] {
         try result.layers.map { try TreeDump(of: try Directory(opening: $0.path)) }
     }
 
-    @Test("Two layers are open at once: the lower one goes on only when the upper one has begun")
+    @Test("Two layers are unpacked at the same time")
     func atOnce() throws {
         let second = Promise<Bool>()
         let hasMet = Guarded(false)
@@ -62,7 +62,7 @@ struct ParallelTests {
         #expect(hasMet.withLock { $0 })
     }
 
-    @Test("Never more layers are read at once than there are jobs", arguments: [1, 2, 3])
+    @Test("No more layers are read at the same time than there are jobs", arguments: [1, 2, 3])
     func bounded(jobs: Int) throws {
         let layers = (1...12).map { LayerBuilder(.file(Bytes("f\($0)"), Bytes.noise(100_000))) }
         let reading = Guarded((now: Set<Int>(), most: 0))
@@ -73,7 +73,7 @@ struct ParallelTests {
                     $0.now.insert(step.number)
                     $0.most = max($0.most, $0.now.count)
                 }
-            // All of it has been read, and is verified and written before the next progress of anybody.
+            // The whole blob has been read. It is verified before its permit is released to another layer.
             case .progressed(let step, let bytes) where bytes == step.descriptor.size:
                 reading.withLock { _ = $0.now.remove(step.number) }
             default: break
@@ -82,7 +82,7 @@ struct ParallelTests {
         #expect(reading.withLock { $0.most } <= jobs)
     }
 
-    @Test("One job or four, a second run or a half-done one: each layer's directory is the same")
+    @Test("The directories of the layers do not depend on the number of jobs or on an earlier run")
     func same() throws {
         let one = try dumps(try unpack(Self.layers, jobs: 1, store: "one"))
         for _ in 1...5 {
@@ -98,7 +98,7 @@ struct ParallelTests {
     }
 
     @Test(
-        "A layer that two images share is shared as soon as it is committed, not when the first image is done"
+        "A layer that two images share can be used as soon as it is committed"
     )
     func shared() throws {
         let isShared = Promise<Bool>()
@@ -134,7 +134,8 @@ struct ParallelTests {
         #expect(result?.layers.count == 2)
     }
 
-    @Test("The largest layer is begun early, and the snapshots are still made in the order of the layers")
+    @Test(
+        "The largest layer is started early, and the snapshots are still created in the order of the layers")
     func largestEarly() throws {
         let layers = (1...6).map {
             LayerBuilder(.file(Bytes("f\($0)"), Bytes.noise($0 == 5 ? 300_000 : 1000)))
@@ -145,7 +146,7 @@ struct ParallelTests {
             guard case .started(let step) = event else { return }
             order.withLock { $0.append(step.number) }
             if step.number == 5 { hasBegun.fulfil(true) }
-            // Held up, so that the second to begin is seen.
+            // Waits, so that the second layer to start is known.
             if step.number == 1 { _ = hasBegun.wait() }
         }
         #expect(order.withLock { Set($0.prefix(2)) } == [1, 5])
@@ -154,10 +155,11 @@ struct ParallelTests {
     }
 
     @Test(
-        "Layers that wait in the middle for those below never wait for each other", .timeLimit(.minutes(2)),
+        "Layers that wait for the layers below while they are read cause no deadlock",
+        .timeLimit(.minutes(2)),
         arguments: [1, 2, 3, 8])
     func noDeadlock(jobs: Int) throws {
-        // Each needs the one below at once, and the higher the larger, so that those that must wait are begun first.
+        // Each layer needs the one below for its first entry. The higher ones are larger, so that they start first.
         let layers = (1...8).map { number in
             let link: [TarEntry] = number == 1 ? [] : [.hardLink("h\(number)", to: Bytes("f\(number - 1)"))]
             return LayerBuilder(link + [.file(Bytes("f\(number)"), Bytes.noise(number * 2000))])
@@ -168,7 +170,7 @@ struct ParallelTests {
         }
     }
 
-    @Test("A layer that was begun before those below it ends when one of those fails", arguments: [2, 3])
+    @Test("A layer ends when a layer below it fails, even if it was started first", arguments: [2, 3])
     func failsBelow(jobs: Int) throws {
         let broken = LayerBuilder(.file(".wh."))
         let large = LayerBuilder(.file("large", Bytes.noise(3_000_000)))
@@ -179,7 +181,7 @@ struct ParallelTests {
         #expect(try Directory(opening: scratch.path.appending("store/overlayfs")).names().count == 1)
     }
 
-    @Test("The error is the lowest layer's, what lies below it stays, and nothing above it")
+    @Test("The error is that of the lowest layer that fails; the layers below it stay, those above do not")
     func failure() throws {
         let broken = LayerBuilder(.file("x"), .file(".wh."))
         for jobs in [1, 4] {

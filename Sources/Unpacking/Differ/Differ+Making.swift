@@ -5,22 +5,22 @@ package import OCI
 package import Streams
 
 extension Differ {
-    /// Makes the layer that leads from what some mounts show to what others show. Nothing is mounted where others see it, and
-    /// nothing is written. The same trees give the same blob.
+    /// Writes the layer with the difference between two trees, which mounts describe. The same trees give the same
+    /// blob. Attaches no mount, and writes nothing to the trees.
     ///
     /// - Parameters:
-    ///   - mediaType: a tar of OCI's or Docker's, plain or compressed; what it says is what is made.
-    ///   - latest: as `LayerMaker` has it.
-    ///   - output: takes the blob's bytes in order, on the calling thread. What it throws comes back as `.output`.
-    /// - Throws: `.unsupported` for other media types, for mounts as `ForeignTree` has it, and for an overlay that only the
-    ///   kernel can read. What the output has got then is worth nothing.
+    ///   - mediaType: type of the blob: a layer tar of OCI or Docker, plain or compressed.
+    ///   - latest: as in `LayerMaker`.
+    ///   - output: receives the bytes of the blob in order, on the calling thread. Its error is thrown as `.output`.
+    /// - Throws: `.unsupported` for other media types, for mounts that `ForeignTree` does not support, and for an
+    ///   overlay that only the kernel can read. The output that was written before an error is not a valid blob.
     package func makeLayer(
         from old: [ForeignMount], to new: [ForeignMount], as mediaType: MediaType, latest: Timestamp? = nil,
         cancellation: Cancellation = Cancellation(), output: @escaping (RawSpan) throws -> Void
     ) throws(DifferFailure) -> MadeLayer {
         var failure: (any Error)?
         do {
-            // Open until the end: they keep the mounts of file systems.
+            // They own the detached mounts, and must stay open until the end.
             let old = try OpenTree(ForeignTree(old), isWritable: false)
             let new = try OpenTree(ForeignTree(new), isWritable: false)
             return try withExtendedLifetime((old, new)) {

@@ -6,14 +6,15 @@ package import OCI
 package import Snapshots
 package import Streams
 
-/// Layers between directories that somebody else keeps, as containerd's diff service has it: to be applied, or to be made.
+/// Applies layers to directories outside of the unpacker's control, and makes layers from them: containerd's diff
+/// service.
 package struct Differ: Sendable {
     private let limits: UnpackRequest.Limits
     private let stores: [SnapshotStore]
 
     /// - Parameters:
-    ///   - limits: for each layer.
-    ///   - stores: in which nothing is written but active snapshots of clients.
+    ///   - limits: limits of each layer.
+    ///   - stores: stores in which only active snapshots of clients may be written to.
     package init(
         limits: UnpackRequest.Limits = UnpackRequest.Limits(), protecting stores: [SnapshotStore] = []
     ) {
@@ -21,16 +22,15 @@ package struct Differ: Sendable {
         self.stores = stores
     }
 
-    /// Applies one layer to what the mounts show, whether something is there already or not. Nothing is mounted where others
-    /// see it.
+    /// Applies one layer to the tree that mounts describe, which may be empty or not. Attaches no mount.
     ///
     /// - Parameters:
-    ///   - descriptor: of the blob, which is verified by it.
+    ///   - descriptor: descriptor by which the blob is verified.
     ///   - isSynced: whether all that was written is on the disk when this returns.
-    ///   - progress: told of the bytes of the blob that were read so far, from another thread.
-    /// - Returns: what the tar was. Nobody has compared that with an image's config.
-    /// - Throws: `.unsupported` for a blob that is no tar, and for mounts as `ForeignTree` has it; and then what was empty is
-    ///   empty again.
+    ///   - progress: called from another thread with the bytes of the blob that have been read.
+    /// - Returns: the diff ID and the size of the tar, which were not compared with the config of an image.
+    /// - Throws: `.unsupported` for a media type that is not a layer tar, and for mounts that `ForeignTree` does not
+    ///   support. After an error an empty tree is empty again, and an invalid layer leaves any other tree unchanged.
     package func apply(
         _ descriptor: Descriptor, from blobs: any BlobSource, onto mounts: [ForeignMount], isSynced: Bool,
         cancellation: Cancellation = Cancellation(),
@@ -39,7 +39,7 @@ package struct Differ: Sendable {
         do {
             guard descriptor.mediaType.isLayer else {
                 throw DifferFailure.unsupported(
-                    "the media type '\(descriptor.mediaType)' is no tar of a layer")
+                    "the media type '\(descriptor.mediaType)' is not a layer tar")
             }
             let tree = try ForeignTree(mounts)
             return try OpenTree.writing(to: tree, isSynced: isSynced, check: check) { target, marks in
@@ -59,11 +59,11 @@ package struct Differ: Sendable {
 
     private func budget(for descriptor: Descriptor, in directory: Directory) throws(SyscallFailure) -> Budget
     {
-        let (most, isEndless) = descriptor.size.multipliedReportingOverflow(by: limits.ratio ?? .max)
+        let (uncompressed, overflows) = descriptor.size.multipliedReportingOverflow(by: limits.ratio ?? .max)
         let free = try directory.file.freeBytes()
         return Budget(
             Budget.Limits(
                 bytes: limits.bytes ?? free, isFreeSpace: limits.bytes == nil,
-                entries: limits.entries, uncompressed: isEndless ? .max : most))
+                entries: limits.entries, uncompressed: overflows ? .max : uncompressed))
     }
 }

@@ -4,22 +4,24 @@ internal import Mounts
 internal import OCI
 internal import Snapshots
 
-/// Why a differ did not do what it was asked for, by what whoever asks can do about it.
+/// Why a differ has failed, classified by what the caller can do.
 package enum DifferFailure: Error, Sendable {
-    /// Somebody else may be able to: another differ is to be asked.
+    /// Another differ may support the request.
     case unsupported(String)
-    /// Nobody can do that.
+    /// The request is invalid.
     case invalidArgument(String)
-    /// Not as things are.
+    /// The current state of the mounts or of the store forbids the request.
     case failedPrecondition(String)
-    /// It was tried.
+    /// The work was started and has failed.
     case failed(UnpackError)
-    /// Whoever takes the bytes of a layer did not.
+    /// The error of the closure that receives the bytes of a layer.
     case output(any Error)
 }
 
 extension DifferFailure {
-    /// - Parameter what: names what it is about, for messages.
+    /// Converts any error.
+    ///
+    /// - Parameter what: beginning of the message: what the work was about.
     static func wrapping(_ error: any Error, _ what: String) -> DifferFailure {
         switch error {
         case let failure as DifferFailure: return failure

@@ -3,27 +3,28 @@ internal import Layers
 internal import Mounts
 internal import SystemPackage
 
-/// A foreign tree that is open, without a mount that others see.
+/// A `ForeignTree` with its directories open. A file system is mounted as a `DetachedMount`, which other processes do
+/// not see.
 struct OpenTree {
-    /// Topmost first; none where nothing is there.
+    /// Topmost first; empty for an empty tree.
     let layers: [Directory]
     let marks: OverlayMarks
-    /// Where a layer would go; nil where nothing may be written.
+    /// Where a layer is applied; nil for a tree that is read-only or empty.
     let target: LayerTarget?
-    /// Of a file system of its own.
+    /// The mount of a `ForeignTree.fileSystem`.
     private var mounted: Mounted?
 
     private struct Mounted {
         let mount: DetachedMount
         let device: LoopDevice?
-        /// The file behind the device.
+        /// The image file of the loop device.
         let image: FileStatus.Identity?
     }
 
     /// - Parameters:
-    ///   - isWritable: whether a layer will go there; if it cannot, that is an error.
-    ///   - check: called, before anything is written, with what would be written to; what it throws ends the work.
-    /// - Throws: `DifferFailure`, `SyscallFailure`, what `check` throws.
+    ///   - isWritable: whether a layer will be applied; a read-only tree is then an error.
+    ///   - check: called with each file or directory that would be written to, before anything is written.
+    /// - Throws: `DifferFailure`, `SyscallFailure`, and what `check` throws.
     init(
         _ tree: ForeignTree, isWritable: Bool, check: (borrowing File) throws -> Void = { _ in }
     ) throws {
@@ -53,7 +54,7 @@ struct OpenTree {
         self.marks = marks
         if isWritable, mounted == nil, let target { try check(target.directory.file) }
         if isWritable, target == nil, tree != .none {
-            throw DifferFailure.failedPrecondition("nothing can be written to a read-only mount")
+            throw DifferFailure.failedPrecondition("a layer cannot be applied to a read-only mount")
         }
     }
 
@@ -62,24 +63,25 @@ struct OpenTree {
         check: (borrowing File) throws -> Void
     ) throws -> Mounted {
         var device: LoopDevice?
-        // Opened once: its name may lead elsewhere after the check.
+        // Opened once, because the path may lead to another file after the check.
         let found = try File.openForStatus(source)
         let status = try found.status()
         switch status.kind {
         case .block:
-            // Another loop device, or another node of one, may stand for a file.
+            // A device node may belong to a loop device whose image file is in a store.
             if let file = try LoopTable.file(of: source) { try check(try File.openForStatus(file)) }
         case .regular:
             try check(found)
-            // A second file system on the same bytes would damage them, or read what is half written.
-            guard try isFree(status.identity) else {
-                throw DifferFailure.failedPrecondition("'\(escaped(source))' is mounted writable already")
+            // Mounting one image twice would corrupt it, or read it while it is being written.
+            guard try hasNoWriter(status.identity) else {
+                throw DifferFailure.failedPrecondition("'\(escaped(source))' is already mounted read-write")
             }
             device = try LoopDevice(
                 of: try found.reopened(writable: !isReadOnly), name: source.lastComponent?.string ?? "",
                 readOnly: isReadOnly)
         default:
-            throw DifferFailure.invalidArgument("'\(escaped(source))' is neither a block device nor a file")
+            throw DifferFailure.invalidArgument(
+                "'\(escaped(source))' is neither a block device nor a regular file")
         }
         let mount = try DetachedMount(
             type: type, source: device?.path ?? source, readOnly: isReadOnly,
@@ -88,26 +90,24 @@ struct OpenTree {
         return Mounted(mount: mount, device: device, image: device == nil ? nil : status.identity)
     }
 
-    /// Whether no loop device may write to a file, which may be a moment late.
-    private static func isFree(_ image: FileStatus.Identity) throws(SyscallFailure) -> Bool {
-        for _ in 0..<patience {
+    /// Whether no loop device can write to an image file. Waits up to 2 s, because the kernel detaches loop devices
+    /// asynchronously.
+    private static func hasNoWriter(_ image: FileStatus.Identity) throws(SyscallFailure) -> Bool {
+        for _ in 0..<200 {
             if try LoopTable.read().devices(of: image, onlyWriters: true).isEmpty { return true }
             Process.sleep(milliseconds: 10)
         }
         return false
     }
-
-    /// Times 10 ms.
-    private static let patience = 200
 }
 
 extension OpenTree {
-    /// Opens a tree for writing, lends it, and gives it back so that its owner can mount it: a file system of its own is
-    /// whole on its device then.
+    /// Opens a tree for writing, runs `body`, and closes the tree, so that its owner can mount it. A file system is
+    /// always synced, and its loop device detached.
     ///
     /// - Parameters:
-    ///   - isSynced: whether what was written has to reach the disk, wherever it is.
-    ///   - check: as `init` has it.
+    ///   - isSynced: whether directories are synced too.
+    ///   - check: as in `init`.
     static func writing<Result>(
         to tree: ForeignTree, isSynced: Bool, check: (borrowing File) throws -> Void,
         _ body: (LayerTarget, OverlayMarks) throws -> Result
@@ -115,7 +115,7 @@ extension OpenTree {
         let result: Result
         var image: FileStatus.Identity?
         do {
-            // Opened before anything is written, so that it is told of what could not be (syncfs(2)).
+            // Opened before anything is written: syncfs(2) reports errors since the descriptor was opened.
             let open = try OpenTree(tree, isWritable: true, check: check)
             image = open.mounted?.image
             guard let target = open.target else {
@@ -124,8 +124,8 @@ extension OpenTree {
             result = try body(target, open.marks)
             if isSynced || open.mounted != nil { try target.directory.file.syncFileSystem() }
         }
-        if case .fileSystem(_, let source, _, _) = tree, let image, try !isFree(image) {
-            throw DifferFailure.failedPrecondition("'\(escaped(source))' cannot be unmounted")
+        if case .fileSystem(_, let source, _, _) = tree, let image, try !hasNoWriter(image) {
+            throw DifferFailure.failedPrecondition("'\(escaped(source))' is still attached to a loop device")
         }
         return result
     }

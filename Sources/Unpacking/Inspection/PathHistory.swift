@@ -3,9 +3,9 @@ package import Kernel
 package import Layers
 package import OCI
 
-/// What each layer of an image has done about one path.
+/// The effect of each layer of an image on one path.
 package struct PathHistory: Sendable {
-    /// What a path is after a layer.
+    /// The file at the path after a layer was applied.
     package struct State: Sendable {
         package let id: ImageTree.FileID
         package let file: ImageTree.File
@@ -18,19 +18,19 @@ package struct PathHistory: Sendable {
     }
 
     package enum Change: String, Sendable {
-        /// It was not there before.
+        /// The path did not exist before.
         case added
-        /// Hidden, or its directory was.
+        /// The path or one of its directories was hidden or replaced.
         case removed
-        /// Another file.
+        /// The path is another file than before.
         case replaced
-        /// The same file or directory with other metadata.
+        /// The same file or directory has other metadata.
         case changed
-        /// Something was said about it, and it is as before.
+        /// The layer has an entry for the path, without an effect on it.
         case unchanged
     }
 
-    /// One layer that has said anything about it.
+    /// One layer that has an effect on the path or an entry for it.
     package struct Layer: Sendable {
         package let step: LayerStep
         /// In the order of the archive.
@@ -42,7 +42,7 @@ package struct PathHistory: Sendable {
             self.step = step
             self.before = before
             self.after = after
-            // That a directory on the way is listed says nothing about what is in it.
+            // The entry of a directory on the path does not affect what the directory contains.
             self.touches = touches.filter { touch in
                 if case .directory = touch.what { return touch.path.count == path.count }
                 return true
@@ -68,13 +68,13 @@ package struct PathHistory: Sendable {
         var isOfInterest: Bool { change != .unchanged || !touches.isEmpty }
     }
 
-    /// Where it leads in the end, symlinks on the way followed.
+    /// The path with its symlinks resolved in the merged tree.
     package let path: [FileName]
     /// The lowest first.
     package let layers: [Layer]
-    /// The whole image.
+    /// The merged tree of the image.
     package let tree: ImageTree
 
-    /// What is there at the end; nil for nothing.
+    /// The file at the path in the merged tree; nil if it does not exist there.
     package var verdict: State? { State(of: path, in: tree) }
 }

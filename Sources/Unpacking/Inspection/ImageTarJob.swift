@@ -4,7 +4,7 @@ internal import Layout
 internal import OCI
 package import Streams
 
-/// Writes what an image shows as one tar, and nothing else: two passes over its layers, each verified.
+/// Writes the merged tree of an image as one tar, in two verified passes over its layers.
 package struct ImageTarJob: Sendable {
     private let opened: OpenedImage
     private let limits: UnpackRequest.Limits
@@ -13,8 +13,8 @@ package struct ImageTarJob: Sendable {
     private let onEvent: @Sendable (UnpackEvent) -> Void
 
     /// - Parameters:
-    ///   - latest: no file is newer (`SOURCE_DATE_EPOCH`); nil leaves every time as it is.
-    ///   - limits: for the content of all layers; nil bytes are any.
+    ///   - latest: later times of files are lowered to it (`SOURCE_DATE_EPOCH`); nil keeps all times.
+    ///   - limits: limits for all layers together; without `bytes` the content is not limited.
     package init(
         _ opened: OpenedImage, limits: UnpackRequest.Limits = UnpackRequest.Limits(),
         latest: Timestamp? = nil,
@@ -27,11 +27,12 @@ package struct ImageTarJob: Sendable {
         self.onEvent = onEvent
     }
 
-    /// Writes it. The first byte comes when all layers have been verified once.
+    /// Writes the tar. Its first byte is written after all layers have been verified once.
     ///
-    /// - Parameter write: takes the bytes in order, and returns when they are written: no more than one block is ahead.
-    /// - Returns: what the image asked for and does not get, a line each.
-    /// - Throws: after which what was written is no image; nothing that ended early ends like an archive.
+    /// - Parameter write: receives the bytes in order, and returns when they are written, so that at most one block is
+    ///   pending.
+    /// - Returns: what of the image the tar does not contain, one line each.
+    /// - Throws: an error after which the output has no end-of-archive marker, so that it is not taken for a whole tar.
     package func run(to write: @escaping (RawSpan) throws -> Void) throws(UnpackError) -> [String] {
         let failure = Guarded<(any Error)?>(nil)
         do {
@@ -44,7 +45,7 @@ package struct ImageTarJob: Sendable {
                 }
             }
         } catch {
-            // It is no layer's fault.
+            // An error of `write` does not concern a layer, although it passes through the reader of one.
             guard let cause = failure.withLock({ $0 }) else { throw error }
             let inner = (cause as? SyscallFailure).map { UnpackError($0) }
             throw UnpackError(inner?.code ?? .io, "cannot write the tar: \(inner?.message ?? "\(cause)")")
@@ -107,10 +108,10 @@ package struct ImageTarJob: Sendable {
 
     private func budget() -> Budget {
         let compressed = opened.image.steps.reduce(0) { $0 + $1.descriptor.size }
-        let (uncompressed, isEndless) = compressed.multipliedReportingOverflow(by: limits.ratio ?? .max)
+        let (uncompressed, overflows) = compressed.multipliedReportingOverflow(by: limits.ratio ?? .max)
         return Budget(
             Budget.Limits(
                 bytes: limits.bytes ?? .max, entries: limits.entries,
-                uncompressed: isEndless ? .max : uncompressed))
+                uncompressed: overflows ? .max : uncompressed))
     }
 }

@@ -8,12 +8,12 @@ import TestSupport
 import Testing
 import Unpacking
 
-/// What containerd has from the server: snapshots of a service, and layers that are applied to their mounts.
+/// Snapshots of a service, and layers that are applied to their mounts, as containerd uses them.
 @Suite(
-    "Surroundings of a service's snapshots", .serialized,
+    "Inheritance from the directory above a service's store", .serialized,
     .enabled(
         if: Ability.canMountOverlay && Ability.has("setfacl"), "it needs root, overlay mounts and setfacl"))
-struct ServiceSurroundingsTests {
+struct ServiceInheritanceTests {
     private static let layers = [
         LayerBuilder(
             .file("f", "1"), .file("su", "#!").mode(0o6755), .symlink("l", to: "f"), .fifo("p"),
@@ -25,7 +25,8 @@ struct ServiceSurroundingsTests {
         ["overlayfs", "native", "btrfs"].filter { $0 != "btrfs" || system == .btrfs }.map { (system, $0) }
     }
 
-    @Test("Layers that a client applies inherit nothing from where the store lies", arguments: stores)
+    @Test(
+        "Layers that a client applies inherit nothing from the directory above the store", arguments: stores)
     private func applied(system: TestFileSystem, snapshotter: String) throws {
         Process.takeOver()
         try system.with { place in

@@ -4,7 +4,7 @@ package import Layout
 internal import OCI
 package import Streams
 
-/// An image whose documents are read and verified, and the layout with its layers.
+/// A layout, and the verified documents of one of its images.
 package struct OpenedImage: Sendable {
     package let layout: ImageLayout
     package let image: Image
@@ -15,11 +15,11 @@ package struct OpenedImage: Sendable {
     }
 }
 
-/// Looks into images without unpacking them: reads all layers, verified, and writes nothing.
+/// Inspects images without unpacking them: reads and verifies all layers, and writes nothing.
 package struct ImageLook: Sendable {
     private let cancellation: Cancellation
     private let onEvent: @Sendable (UnpackEvent) -> Void
-    /// One for all trees.
+    /// The memory limit that all trees share.
     private let memory = TreeMemory()
 
     package init(cancellation: Cancellation, onEvent: @escaping @Sendable (UnpackEvent) -> Void) {
@@ -27,9 +27,9 @@ package struct ImageLook: Sendable {
         self.onEvent = onEvent
     }
 
-    /// What an image shows.
+    /// The merged tree of an image.
     ///
-    /// - Parameter digests: whether contents will be compared.
+    /// - Parameter digests: whether the digests of the files are computed, for a comparison.
     package func tree(of opened: OpenedImage, digests: Bool = false) throws(UnpackError) -> ImageTree {
         onEvent(.planned(opened.image.steps, cached: []))
         var tree = ImageTree()
@@ -37,7 +37,7 @@ package struct ImageLook: Sendable {
         return tree
     }
 
-    /// What two images show, to be compared. The layers that both begin with are read once.
+    /// The merged trees of two images with the digests of the files. Common lower layers are read once.
     package func trees(
         of old: OpenedImage, _ new: OpenedImage
     ) throws(UnpackError) -> (ImageTree, ImageTree) {
@@ -53,36 +53,37 @@ package struct ImageLook: Sendable {
         return (tree, other)
     }
 
-    /// What the layers have done about a path of a person's.
+    /// The history of a path through the layers. Symlinks in the path are resolved in the merged tree, that of the last
+    /// component only if the path ends with a slash.
     ///
-    /// - Throws: `.notFound` if no layer has.
+    /// - Throws: `.data` for too many symlinks.
     package func history(of path: [UInt8], in opened: OpenedImage) throws(UnpackError) -> PathHistory {
         onEvent(.planned(opened.image.steps, cached: []))
-        // Where it leads is known at the end. Mostly just there.
+        // The resolved path is known after all layers have been read, and usually equal to the given one.
         let plain = ImageTree().resolve(path).place ?? []
-        let history = try history(ofPlace: plain, in: opened)
-        guard let place = history.tree.resolve(path).place else {
+        let history = try history(ofResolved: plain, in: opened)
+        guard let resolved = history.tree.resolve(path).place else {
             throw UnpackError(.data, "too many symlinks on the path")
         }
-        return place == plain ? history : try self.history(ofPlace: place, in: opened)
+        return resolved == plain ? history : try self.history(ofResolved: resolved, in: opened)
     }
 
     private func history(
-        ofPlace place: [FileName], in opened: OpenedImage
+        ofResolved path: [FileName], in opened: OpenedImage
     ) throws(UnpackError) -> PathHistory {
         let reader = reader(of: opened, digests: false)
         var tree = ImageTree()
         var layers = [PathHistory.Layer]()
         var before: PathHistory.State?
         for step in opened.image.steps {
-            let added = try add(step, of: opened, to: &tree, reader, watching: place)
-            let after = PathHistory.State(of: place, in: tree)
+            let added = try add(step, of: opened, to: &tree, reader, watching: path)
+            let after = PathHistory.State(of: path, in: tree)
             layers.append(
-                PathHistory.Layer(step: step, of: place, touches: added.touches, before: before, after: after)
+                PathHistory.Layer(step: step, of: path, touches: added.touches, before: before, after: after)
             )
             before = after
         }
-        return PathHistory(path: place, layers: layers.filter(\.isOfInterest), tree: tree)
+        return PathHistory(path: path, layers: layers.filter(\.isOfInterest), tree: tree)
     }
 
     // MARK: Reading
