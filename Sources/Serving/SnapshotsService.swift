@@ -34,7 +34,7 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
     package func resume() throws(StoreFailure) -> [(snapshotter: String, snapshots: [String])] {
         var suspects = [(snapshotter: String, snapshots: [String])]()
         for (name, store) in stores.sorted(by: { $0.key < $1.key }) {
-            let unsettled = try store.unsettled()
+            let unsettled = try store.pendingSnapshots()
             for key in unsettled.new { settle(key, of: store, name) }
             sweep(store, name)
             if !unsettled.suspect.isEmpty { suspects.append((name, unsettled.suspect)) }
@@ -44,12 +44,12 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
 
     private func settle(_ key: String, of store: ServiceSnapshots, _ snapshotter: String) {
         let call = Call(method: "settle", isChange: false, snapshotter: snapshotter, name: key)
-        calls.afterwards(call) { [isSynced] in try store.settle(key, isSynced: isSynced) }
+        calls.afterwards(call) { [isSynced] in try store.completeCommit(of: key, isSynced: isSynced) }
     }
 
     private func sweep(_ store: ServiceSnapshots, _ snapshotter: String) {
         let call = Call(method: "sweep", isChange: false, snapshotter: snapshotter)
-        calls.afterwards(call) { try store.sweep() }
+        calls.afterwards(call) { try store.emptyTrash() }
     }
 
     private func run<Value: Sendable>(

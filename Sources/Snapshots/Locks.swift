@@ -83,15 +83,15 @@ package final class ChainLock: Sendable {
 /// Who deletes what a snapshotter's removals have set aside: one process at a time, so that it is done once.
 ///
 /// A byte of the file that every store has: where the disk is full no other could be made.
-final class SweepLock: Sendable {
+final class TrashLock: Sendable {
     private let file: File
 
     private init(_ file: consuming File) { self.file = file }
 
     /// - Returns: nil while somebody else has it.
-    static func tryTake(_ snapshotter: String, in folder: Directory) throws(SyscallFailure) -> SweepLock? {
+    static func tryTake(_ snapshotter: String, in folder: Directory) throws(SyscallFailure) -> TrashLock? {
         let file = try open(in: folder)
-        return try file.tryLock(at: offset(of: snapshotter)) ? SweepLock(file) : nil
+        return try file.tryLock(at: offset(of: snapshotter)) ? TrashLock(file) : nil
     }
 
     /// Whether somebody has it, found out without keeping anybody from taking it.

@@ -44,3 +44,16 @@ package struct StoreFailure: Error, Sendable, CustomStringConvertible {
         self.init(Kind.system(failure), "\(doing): \(failure)")
     }
 }
+
+/// Runs system calls.
+///
+/// - Parameter doing: the beginning of a failure's message.
+func attempting<Value>(
+    _ doing: @autoclosure () -> String, _ body: () throws(SyscallFailure) -> Value
+) throws(StoreFailure) -> Value {
+    do {
+        return try body()
+    } catch {
+        throw StoreFailure(error, doing())
+    }
+}

@@ -139,7 +139,7 @@ extension Unpacker {
         let most = min(isEndless ? .max : likely, request.limits.bytes ?? .max)
         // What a copy of the layers below takes is not known here.
         let isTight = free < most || store.content == .wholeTree
-        guard isTight, try attempt({ try store.hasRemovals() }) else { return free }
+        guard isTight, try attempt({ try store.hasTrash() }) else { return free }
         try attempt { try store.makeRoom { !cancellation.isCancelled } }
         try check()
         return try attempt { try store.freeBytes() }

@@ -113,7 +113,7 @@ package struct Unpacker: Sendable {
         let missing = image.steps.filter { !cached.contains($0.chainID) }
         if !missing.isEmpty { warnings = try unpack(missing, of: layout, in: store, run) }
         if request.durability == .fs { onEvent(.syncing) }
-        try attempt { try store.settle(record, sync: request.durability == .fs) }
+        try attempt { try store.record(record, sync: request.durability == .fs) }
         return (cached, warnings)
     }
 

@@ -20,10 +20,10 @@ struct WaitOptions: ParsableArguments {
     ///
     /// - Returns: whether all is deleted.
     func finish(_ store: SnapshotStore, _ options: StoreOptions) throws -> Bool {
-        guard try attempt({ try store.hasRemovals() }) else { return true }
+        guard try attempt({ try store.hasTrash() }) else { return true }
         // Whatever the first process of a container starts ends with it.
         if !wait, !Process.isFirst, (try? SweepCommand.start(options)) != nil { return false }
-        try attempt { try store.sweep(waits: true) }
+        try attempt { try store.emptyTrash(waits: true) }
         return true
     }
 }
@@ -44,5 +44,5 @@ struct SweepCommand: ParsableCommand {
         ])
     }
 
-    func run() throws { try attempt { try store.openIfExisting()?.sweep(waits: false) } }
+    func run() throws { try attempt { try store.openIfExisting()?.emptyTrash(waits: false) } }
 }

@@ -192,7 +192,7 @@ private struct World {
             let parent = number == 1 ? nil : chain(number - 1).description
             try store.commit(layer, as: chain(number), onto: parent, isRecorded: false, in: run)
         }
-        try store.settle(image(top), sync: isSynced)
+        try store.record(image(top), sync: isSynced)
         try store.release(run)
     }
 

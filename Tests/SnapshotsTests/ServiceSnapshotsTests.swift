@@ -34,7 +34,7 @@ struct ServiceSnapshotsTests {
                 try layer.directory.put(FileName(literal: "file-\(number)"), "\(number)\n")
                 try store.commit(layer, as: chain(number), onto: nil, isRecorded: false, in: run)
             }
-            try store.settle(image, sync: synced)
+            try store.record(image, sync: synced)
             try store.release(run)
         }
 
@@ -134,9 +134,9 @@ struct ServiceSnapshotsTests {
         _ = try scene.service.prepare("a", parent: nil, labels: [:])
         try scene.service.commit("a", as: "base", onto: nil, labels: [:])
         #expect(try scene.column("boot") == ["first"] && scene.column("size") == [nil])
-        try scene.service.settle("base")
+        try scene.service.completeCommit(of: "base")
         #expect(try scene.column("boot") == [nil] && scene.column("size") != [nil])
-        try scene.service.settle("gone")
+        try scene.service.completeCommit(of: "gone")
     }
 
     @Test("What a stop of the machine may have damaged is known after it")
@@ -146,12 +146,12 @@ struct ServiceSnapshotsTests {
             _ = try scene.service.prepare(key, parent: nil, labels: [:])
             try scene.service.commit(key, as: "base-\(key)", onto: nil, labels: [:])
         }
-        try scene.service.settle("base-b")
-        let before = try scene.service.unsettled()
+        try scene.service.completeCommit(of: "base-b")
+        let before = try scene.service.pendingSnapshots()
         #expect(before.new == ["base-a", "base-c"] && before.suspect.isEmpty)
         let store = try SnapshotStore(
             opening: scene.store.root, snapshotter: "overlayfs", boot: "second", clock: { 43 })
-        let after = try ServiceSnapshots("unpack", of: store, in: try store.startRun()).unsettled()
+        let after = try ServiceSnapshots("unpack", of: store, in: try store.startRun()).pendingSnapshots()
         #expect(after.new.isEmpty && after.suspect == ["base-a", "base-c"])
     }
 

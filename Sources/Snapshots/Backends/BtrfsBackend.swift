@@ -42,13 +42,13 @@ struct BtrfsBackend: SnapshotBackend {
         return try SnapshotUsage(of: tree, notIn: try folder.open(parent).open(Self.tree))
     }
 
-    func mounts(own: Int64?, parents: [Int64], isWritable: Bool) throws(SyscallFailure) -> [Mount] {
-        guard let id = own ?? parents.first else { return [] }
+    func mounts(_ stack: SnapshotStack) throws(SyscallFailure) -> [Mount] {
+        guard let id = stack.top else { return [] }
         guard let device = try MountTable.read().device(holding: folder.path, type: "btrfs") else {
             throw SyscallFailure("mountinfo", path: escaped(folder.path), errno: .noSuchFileOrDirectory)
         }
         let subvolume = try folder.open(id).open(Self.tree).subvolumeID()
-        return [.subvolume(device: device, id: subvolume, readOnly: !isWritable)]
+        return [.subvolume(device: device, id: subvolume, readOnly: stack.isReadOnly)]
     }
 
     func probe() throws(StoreFailure) -> WhiteoutForm {

@@ -89,13 +89,10 @@ struct LoopBackend: SnapshotBackend {
         return SnapshotUsage(size: max(0, try bytes(id) - below), inodes: 1)
     }
 
-    func mounts(own: Int64?, parents: [Int64], isWritable: Bool) -> [Mount] {
-        guard let id = own ?? parents.first else { return [] }
-        return [
-            .image(
-                file: folder.path(of: id).appending("image"), type: Self.type, readOnly: !isWritable,
-                options: [])
-        ]
+    func mounts(_ stack: SnapshotStack) -> [Mount] {
+        guard let id = stack.top else { return [] }
+        let image = folder.path(of: id).appending(Self.tree.description)
+        return [.image(file: image, type: Self.type, readOnly: stack.isReadOnly, options: [])]
     }
 
     // MARK: Can it work here

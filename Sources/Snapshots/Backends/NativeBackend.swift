@@ -37,9 +37,10 @@ struct NativeBackend: SnapshotBackend {
         return try SnapshotUsage(of: try folder.open(id).open(Self.tree))
     }
 
-    func mounts(own: Int64?, parents: [Int64], isWritable: Bool) -> [Mount] {
-        guard let id = own ?? parents.first else { return [] }
-        return [.bind(source: folder.path(of: id).appending("fs"), readOnly: !isWritable)]
+    func mounts(_ stack: SnapshotStack) -> [Mount] {
+        guard let id = stack.top else { return [] }
+        let tree = folder.path(of: id).appending(Self.tree.description)
+        return [.bind(source: tree, readOnly: stack.isReadOnly)]
     }
 
     func probe() throws(StoreFailure) -> WhiteoutForm {

@@ -51,27 +51,29 @@ struct OverlayBackend: SnapshotBackend {
         return try SnapshotUsage(of: try folder.open(id).open(Self.tree))
     }
 
-    func mounts(own: Int64?, parents: [Int64], isWritable: Bool) -> [Mount] {
-        let layers = ((isWritable ? [] : own.map { [$0] } ?? []) + parents).map {
-            folder.path(of: $0).appending("fs")
-        }
-        guard isWritable, let own else {
-            // Overlay refuses a single lower without an upper.
+    func mounts(_ stack: SnapshotStack) -> [Mount] {
+        switch stack {
+        case .writable(let id, let parents):
+            let upper = treePath(of: id)
+            if parents.isEmpty { return [.bind(source: upper, readOnly: false)] }
+            let work = folder.path(of: id).appending(Self.work.description)
+            return [overlay(parents.map(treePath), .init(upper: upper, work: work))]
+        case .readOnly(let ids):
+            let layers = ids.map(treePath)
+            // Overlay refuses a single lower directory without an upper one.
             if layers.count == 1 { return [.bind(source: layers[0], readOnly: true)] }
-            return [
-                .overlay(
-                    lowers: layers, writable: nil, userAttributes: OverlayMarks.own == .user,
-                    noIndex: Self.hasIndexParameter)
-            ]
+            return [overlay(layers, nil)]
         }
-        let path = folder.path(of: own)
-        if layers.isEmpty { return [.bind(source: path.appending("fs"), readOnly: false)] }
-        let writable = Mount.Writable(upper: path.appending("fs"), work: path.appending("work"))
-        return [
-            .overlay(
-                lowers: layers, writable: writable, userAttributes: OverlayMarks.own == .user,
-                noIndex: Self.hasIndexParameter)
-        ]
+    }
+
+    private func treePath(of id: Int64) -> FilePath {
+        folder.path(of: id).appending(Self.tree.description)
+    }
+
+    private func overlay(_ lowers: [FilePath], _ writable: Mount.Writable?) -> Mount {
+        .overlay(
+            lowers: lowers, writable: writable, userAttributes: OverlayMarks.own == .user,
+            noIndex: Self.hasIndexParameter)
     }
 
     /// Where the parameter exists the index may be on by default, and would tie an upper to its lowers by

@@ -58,13 +58,8 @@ protocol SnapshotBackend: Sendable {
     /// - Parameter tree: what its whole tree takes, where somebody has walked through it already.
     func usage(of id: Int64, on parent: Int64?, tree: SnapshotUsage?) throws(SyscallFailure) -> SnapshotUsage
 
-    /// How a snapshot is mounted.
-    ///
-    /// - Parameters:
-    ///   - own: the snapshot's own id; nil where it has nothing of its own to show.
-    ///   - parents: committed snapshots, nearest first.
-    ///   - isWritable: only with `own`.
-    func mounts(own: Int64?, parents: [Int64], isWritable: Bool) throws(SyscallFailure) -> [Mount]
+    /// The mounts of a stack of snapshots.
+    func mounts(_ stack: SnapshotStack) throws(SyscallFailure) -> [Mount]
 
     /// Deletes directories of the folder that are no snapshots' any more, or some of what is in them.
     ///

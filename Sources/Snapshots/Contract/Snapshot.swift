@@ -1,20 +1,20 @@
 package import Kernel
 package import OCI
 
-/// What the store knows of a snapshot (containerd `snapshots.Info`).
+/// A snapshot as the store describes it (containerd `snapshots.Info`).
 package struct SnapshotInfo: Sendable, Equatable {
     package enum Kind: String, Sendable, CaseIterable, Decodable {
         case view, active, committed
     }
 
-    /// The name of its directory: small, never used again.
+    /// The name of its directory: small, and never used for another snapshot that was committed.
     package let id: Int64
     /// Its key while it is active or a view, its name once it is committed.
     package let name: String
     package let kind: Kind
     package let parent: String?
     package let owner: Owner
-    /// The chain that it is known to hold, because this program verified it; never told by the name.
+    /// The chain that this program has verified it to hold; never derived from the name.
     package let verifiedChain: ChainID?
     package let labels: [String: String]
     package let created: Date
@@ -30,15 +30,15 @@ package struct Owner: Hashable, Sendable, RawRepresentable {
 
     package init(rawValue: String) { self.rawValue = rawValue }
 
-    /// The unpacker itself: layers of images. What it has not committed is its run's.
+    /// The unpacker itself: layers of images. Before the commit a layer belongs to its run.
     package static let images = Owner(rawValue: "images")
-    /// Somebody who asked for a snapshot by name, e.g. with `--rw`. Never reaped.
+    /// A user who asked for a snapshot by name, e.g. with `--rw`. Recovery and `prune` never remove it.
     package static let user = Owner(rawValue: "user")
 }
 
-/// What a snapshot takes, without its parent (containerd `snapshots.Usage`).
+/// The space of a snapshot without its parent (containerd `snapshots.Usage`).
 package struct SnapshotUsage: Sendable, Equatable {
-    /// Bytes that are allocated.
+    /// Allocated bytes.
     package let size: Int64
     package let inodes: Int64
 
@@ -50,19 +50,22 @@ package struct SnapshotUsage: Sendable, Equatable {
     package static let none = SnapshotUsage(size: 0, inodes: 0)
 }
 
-/// A snapshot that is being written. Commit it or abandon it: it does neither by itself.
+/// A snapshot that is being written. Its owner commits or abandons it: it does neither by itself.
 package struct ActiveSnapshot: ~Copyable, Sendable {
     package let id: Int64
     package let key: String
+    /// The ID of the parent that it was prepared on.
+    let parent: Int64?
     private let tree: SnapshotTree
 
-    init(id: Int64, key: String, tree: SnapshotTree) {
-        self.id = id
-        self.key = key
+    init(_ made: MadeSnapshot, tree: SnapshotTree) {
+        id = made.id
+        key = made.key
+        parent = made.parents.first
         self.tree = tree
     }
 
-    /// Where its tree is written, anchored. Let go of it, and of all that was opened below, before the commit.
+    /// The root of its tree. The writer closes it, and all that it has opened below, before the commit.
     package var directory: Directory { tree.directory }
 
     func flush() throws(SyscallFailure) { try tree.flush() }

@@ -2,21 +2,21 @@ internal import Kernel
 package import Mounts
 internal import OCI
 
-/// What one service sees of a store: containerd's contract once more, over the snapshots that its clients made, under
-/// their keys, and those of images that they have taken over.
+/// One service's view of a store: containerd's contract over the snapshots that the service's clients have made, under their
+/// keys, and over the layers of images that the service has adopted.
 ///
-/// In the store a service's snapshot is named `SERVICE:KEY`: each service has its keys to itself, and the store's own
-/// are nobody's. A layer that the unpacker has verified is seen under its own name, the chain ID, once it is *claimed*:
-/// the image and the service need it then, each by itself, and it goes when neither does.
+/// In the store a service's snapshot is named `SERVICE:KEY`, so that services do not see each other's keys, nor those of the
+/// store's users. A layer that the unpacker has verified is visible under its own name, the chain ID, once the service has
+/// *adopted* it: then the image and the service both need it, and it is removed when neither does.
 package struct ServiceSnapshots: Sendable {
     private let store: SnapshotStore
     package let owner: Owner
     private let run: Run
 
     /// - Parameters:
-    ///   - service: what its snapshots are named after, the same after every restart.
-    ///   - run: what is half made belongs to it.
-    /// - Throws: `.invalidArgument` for a name that would not tell its snapshots from others.
+    ///   - service: the prefix of its snapshots' names, the same after every restart.
+    ///   - run: owns unfinished snapshots.
+    /// - Throws: `.invalidArgument` for a name that other snapshots' names could begin with.
     package init(_ service: String, of store: SnapshotStore, in run: Run) throws(StoreFailure) {
         let isWord = !service.isEmpty && service.utf8.allSatisfy { Self.letters.contains($0) }
         guard isWord, ![Owner.images, .user].contains(Owner(rawValue: service)),
@@ -36,9 +36,9 @@ package struct ServiceSnapshots: Sendable {
 
     // MARK: Names
 
-    /// The store's name of what a client calls `key`.
+    /// The name in the store of the snapshot that a client calls `key`.
     ///
-    /// - Throws: `.invalidArgument` for a key that the database would not keep whole.
+    /// - Throws: `.invalidArgument` for a key that the database would cut off.
     private func name(of key: String) throws(StoreFailure) -> String {
         if key.utf8.contains(0) {
             throw StoreFailure(.invalidArgument, "the key '\(escaped(key.utf8))' has a NUL in it")
@@ -46,14 +46,15 @@ package struct ServiceSnapshots: Sendable {
         return "\(owner.rawValue):\(key)"
     }
 
-    /// What clients call a snapshot.
+    /// The key under which clients see a snapshot.
     private func key(of name: String) -> String {
         let prefix = "\(owner.rawValue):".utf8
-        // By bytes: a combining character behind the colon would hide it.
+        // By bytes: as a Character the colon would include a combining character after it.
         guard name.utf8.starts(with: prefix) else { return name }
         return String(name.utf8.dropFirst(prefix.count)) ?? name
     }
 
+    /// A snapshot as clients see it.
     private func seen(_ info: SnapshotInfo) -> SnapshotInfo {
         SnapshotInfo(
             id: info.id, name: key(of: info.name), kind: info.kind, parent: info.parent.map(key),
@@ -61,11 +62,11 @@ package struct ServiceSnapshots: Sendable {
             created: info.created, updated: info.updated)
     }
 
-    /// - Returns: nil if there is none that this service sees.
+    /// - Returns: nil if this service sees no such snapshot.
     private func find(_ key: String) throws(StoreFailure) -> SnapshotInfo? {
         let own = try name(of: key)
         if let info = try store.find(own, of: owner) { return info }
-        return try store.findClaimed(key, by: owner)
+        return try store.findAdopted(key, by: owner)
     }
 
     private func get(_ key: String) throws(StoreFailure) -> SnapshotInfo {
@@ -73,10 +74,10 @@ package struct ServiceSnapshots: Sendable {
         throw StoreFailure(.notFound, "there is no snapshot '\(key)'")
     }
 
-    /// Bytes: many times what containerd uses.
+    /// Bytes; containerd's keys are far shorter.
     private static let longestKey = 4096
 
-    /// The store's name of a snapshot that is about to be made.
+    /// The name in the store of a snapshot that is to be made.
     private func newName(of key: String) throws(StoreFailure) -> String {
         if key.isEmpty { throw StoreFailure(.invalidArgument, "a snapshot without a key") }
         if key.utf8.count > Self.longestKey {
@@ -86,8 +87,8 @@ package struct ServiceSnapshots: Sendable {
         return try name(of: key)
     }
 
-    /// The labels that a client may set: without that of a chain, which says what the unpacker has verified. containerd keeps
-    /// what its clients have set by itself, and gives it along with every update.
+    /// The labels that a client may set: all but the label of a chain, which states what the unpacker has verified. containerd
+    /// stores its clients' value of that label itself, and sends it with every update.
     private func settable(_ labels: [String: String]) -> [String: String] {
         labels.filter { $0.key != SnapshotLabels.chain }
     }
@@ -103,8 +104,8 @@ package struct ServiceSnapshots: Sendable {
     /// - Throws: `.notFound`.
     package func stat(_ key: String) throws(StoreFailure) -> SnapshotInfo { seen(try get(key)) }
 
-    /// As `SnapshotStore.update`. An adopted layer is the image's: an update that would change its labels is refused, and one
-    /// that would not is none.
+    /// As `SnapshotStore.update`. The labels of an adopted layer belong to the image: an update that would change them is
+    /// refused, any other has no effect.
     ///
     /// - Throws: `.failedPrecondition` for an adopted layer.
     package func update(
@@ -135,20 +136,20 @@ package struct ServiceSnapshots: Sendable {
         try store.mounts(of: try get(key).name)
     }
 
-    /// As `SnapshotStore.prepare`. Where the label `containerd.io/snapshot.ref` names a chain that the unpacker has
-    /// verified, on the same parent, that is claimed.
+    /// As `SnapshotStore.prepare`. If the label `containerd.io/snapshot.ref` names a chain that the unpacker has verified, on
+    /// the same parent, the service adopts that snapshot instead.
     ///
-    /// - Throws: `.alreadyExists` for a key that is taken, and when the chain was claimed: `list` with a filter on that
-    ///   label then finds it (containerd `core/metadata/snapshot.go`, "target snapshot").
+    /// - Throws: `.alreadyExists` for a key that is taken, and after an adoption: `list` with a filter on that label then
+    ///   finds the snapshot (containerd `core/metadata/snapshot.go`, "target snapshot").
     package func prepare(
         _ key: String, parent: String?, labels: [String: String], isWanted: () -> Bool = { true }
     ) throws(StoreFailure) -> [Mount] {
         let name = try newName(of: key)
         let below = try self.parent(parent)
         if let label = labels[SnapshotLabels.chain], let digest = try? Digest(parsing: label),
-            let claimed = try store.claim(ChainID(digest), on: below?.id, for: owner)
+            let adopted = try store.adopt(ChainID(digest), on: below?.id, for: owner)
         {
-            throw StoreFailure(.alreadyExists, "the layer is there already: '\(claimed.name)'")
+            throw StoreFailure(.alreadyExists, "the layer is there already: '\(adopted.name)'")
         }
         return try store.prepare(
             name, parent: below?.name, labels: settable(labels), owner: owner, in: run, isWanted: isWanted)
@@ -163,8 +164,8 @@ package struct ServiceSnapshots: Sendable {
             owner: owner, in: run, isWanted: isWanted)
     }
 
-    /// As `SnapshotStore.commit`, and fast: what it takes is not measured yet, and its files may not be on the disk. The
-    /// caller sees to that with `settle`.
+    /// As `SnapshotStore.commit`, without the slow parts: the snapshot is not measured, and its files may not be on the disk
+    /// yet. The caller then calls `completeCommit`.
     package func commit(
         _ key: String, as name: String, onto parent: String?, labels: [String: String]
     ) throws(StoreFailure) {
@@ -173,30 +174,30 @@ package struct ServiceSnapshots: Sendable {
             labels: settable(labels), isSynced: false, isMeasured: false)
     }
 
-    /// As `SnapshotStore.settle`.
-    package func settle(_ key: String, isSynced: Bool = true) throws(StoreFailure) {
-        if let info = try find(key) { try store.settle(info.name, isSynced: isSynced) }
+    /// As `SnapshotStore.completeCommit`.
+    package func completeCommit(of key: String, isSynced: Bool = true) throws(StoreFailure) {
+        if let info = try find(key) { try store.completeCommit(of: info.name, isSynced: isSynced) }
     }
 
-    /// What was committed and is not known to be on the disk.
+    /// The committed snapshots that are not known to be on the disk.
     ///
-    /// - Returns: `.new` of this boot, which `settle` is for; `.suspect` of others, which may lack files.
-    package func unsettled() throws(StoreFailure) -> (new: [String], suspect: [String]) {
-        let names = try store.unsettled(of: owner)
+    /// - Returns: `new`: those of this boot, for `completeCommit`; `suspect`: those of other boots, which may lack files.
+    package func pendingSnapshots() throws(StoreFailure) -> (new: [String], suspect: [String]) {
+        let names = try store.pendingSnapshots(of: owner)
         return (names.new.map(key), names.suspect.map(key))
     }
 
-    /// As `SnapshotStore.remove`. What was claimed is only given back, and goes if no image needs it any more.
+    /// As `SnapshotStore.remove`. For an adopted layer only the adoption ends; the layer is removed if no image needs it.
     package func remove(_ key: String, _ deletion: Deletion) throws(StoreFailure) {
         let info = try get(key)
         if info.owner == owner {
             try store.remove(info.name, deletion)
         } else {
-            try store.giveBack(info.name, by: owner, deletion)
+            try store.endAdoption(of: info.name, by: owner, deletion)
         }
     }
 
-    /// What this service sees, as far as one of the filters lets it pass, oldest first (Walk).
+    /// The snapshots that this service sees and one of the filters matches, oldest first (Walk).
     ///
     /// - Throws: `.resourceExhausted` for filters that take too much work.
     package func list(_ filters: [SnapshotFilter]) throws(StoreFailure) -> [SnapshotInfo] {
@@ -212,6 +213,6 @@ package struct ServiceSnapshots: Sendable {
     /// As `SnapshotStore.cleanup`.
     package func cleanup() throws(StoreFailure) { try store.cleanup() }
 
-    /// Deletes what removals have begun to.
-    package func sweep() throws(StoreFailure) { try store.sweep(waits: false) }
+    /// As `SnapshotStore.emptyTrash`.
+    package func emptyTrash() throws(StoreFailure) { try store.emptyTrash(waits: false) }
 }

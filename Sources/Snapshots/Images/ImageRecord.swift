@@ -1,8 +1,8 @@
 package import OCI
 
-/// An image that was unpacked; it keeps its chain of snapshots alive.
+/// An image that was unpacked. It keeps its chain of snapshots from being removed.
 package struct ImageRecord: Sendable, Equatable {
-    /// The layout's name for it, if it has one.
+    /// Its name in the image layout.
     package let reference: String?
     package let manifest: Digest
     package let mediaType: MediaType
@@ -18,10 +18,16 @@ package struct ImageRecord: Sendable, Equatable {
         package let size: Int64
 
         package init(_ step: LayerStep) {
-            digest = step.descriptor.digest
-            diffID = step.diffID
-            chainID = step.chainID
-            size = step.descriptor.size
+            self.init(
+                digest: step.descriptor.digest, diffID: step.diffID, chainID: step.chainID,
+                size: step.descriptor.size)
+        }
+
+        init(digest: Digest, diffID: DiffID, chainID: ChainID, size: Int64) {
+            self.digest = digest
+            self.diffID = diffID
+            self.chainID = chainID
+            self.size = size
         }
     }
 

@@ -1,14 +1,14 @@
 package import Kernel
 internal import Streams
 
-/// Trees that are being removed by several threads at once, also within one tree: its directories are the pieces.
+/// The removal of trees by several threads in parallel, also within one tree: each directory is a unit of work.
 ///
-/// What fails keeps its tree from going, and no other.
+/// A failure stops the removal of its own tree and of no other one.
 package final class TreeRemoval: @unchecked Sendable {
     private let monitor = Monitor()
 
     // Guarded by `monitor`.
-    /// The last one is next, so that few directories are open at once.
+    /// A stack, so that few directories are open at a time.
     private var rest = [DoomedDirectory]()
     private var working = 0
     private var failure: SyscallFailure?
@@ -17,10 +17,10 @@ package final class TreeRemoval: @unchecked Sendable {
         for name in names.reversed() { rest.append(try DoomedDirectory(name, in: folder)) }
     }
 
-    /// What one file system can use: its journal and its locks are shared by all.
+    /// More threads gain nothing on one file system: they share its journal and its locks.
     private static let threads = min(Processor.count, 4)
 
-    /// Files, roughly, that are gone sooner than another process is started: some ten milliseconds.
+    /// Files that are removed in about the time that the start of a process takes, some ten milliseconds.
     private static let few = 1000
 
     /// - Parameters:
@@ -31,7 +31,7 @@ package final class TreeRemoval: @unchecked Sendable {
     ) throws(SyscallFailure) {
         work(atMost: Self.few, isWanted)
         if deletion == .whole {
-            // What is small needs no other thread, and one that the system does not give is not missed.
+            // A small tree needs no other thread; if the system refuses one, the others do its work.
             let helpers = (1..<Self.threads).compactMap { _ in
                 isOver ? nil : try? WorkerThread { self.work(isWanted) }
             }
@@ -45,20 +45,26 @@ package final class TreeRemoval: @unchecked Sendable {
 
     private func work(atMost limit: Int = .max, _ isWanted: () -> Bool) {
         var count = 0
-        while count < limit, isWanted(), let next = take() {
-            // A directory is something, too.
+        while count < limit, isWanted(), case .directory(let next) = take() {
+            // A directory counts as one file.
             count += 1
             removeSome(of: next, &count)
         }
     }
 
-    /// - Returns: nil when all is done.
-    private func take() -> DoomedDirectory? {
-        monitor.wait { () -> DoomedDirectory?? in
-            // Who is at work may find more.
-            if rest.isEmpty, working > 0 { return nil }
-            if !rest.isEmpty { working += 1 }
-            return .some(rest.popLast())
+    private enum Work {
+        case directory(DoomedDirectory)
+        case finished
+    }
+
+    private func take() -> Work {
+        monitor.wait { () -> Work? in
+            if let next = rest.popLast() {
+                working += 1
+                return .directory(next)
+            }
+            // A thread that is working may find more directories.
+            return working > 0 ? nil : .finished
         }
     }
 
