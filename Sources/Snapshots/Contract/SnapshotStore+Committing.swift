@@ -157,7 +157,7 @@ extension SnapshotStore {
             throw StoreFailure(
                 .invalidArgument, "the snapshot '\(row.name)' has the parent '\(own)', not '\(parent)'")
         }
-        let id = try transaction.parent(parent, orElse: .failedPrecondition).id
+        let id = try transaction.parent(.name(parent), orElse: .failedPrecondition).id
         if content == .wholeTree, row.parent == nil {
             throw StoreFailure(
                 .invalidArgument,

@@ -1,15 +1,21 @@
 internal import Kernel
 package import Mounts
+internal import OCI
 internal import SystemPackage
 
 /// A snapshot to be made.
 struct NewSnapshot {
     let kind: SnapshotInfo.Kind
     let key: String
-    var parent: String?
+    var parent: SnapshotReference?
     var labels: [String: String] = [:]
     /// The owner once it is made; until then it belongs to a run.
     var owner: Owner = .user
+    /// A chain whose verified snapshot the owner, a service, adopts if it exists; nothing is made then.
+    var adoptableChain: ChainID?
+
+    /// Whether the unpacker makes it, to write a layer into it.
+    var isLayer: Bool { owner == .images }
 }
 
 /// A snapshot that was made, with what its mounts need.
@@ -41,9 +47,9 @@ extension SnapshotStore {
         _ key: String, parent: String? = nil, labels: [String: String] = [:], owner: Owner = .user,
         in run: Run, isWanted: () -> Bool = { true }
     ) throws(StoreFailure) -> [Mount] {
-        if parent != nil { try refuseReadOnlyStore() }
+        let parent = parent.map { SnapshotReference.name($0) }
         let new = NewSnapshot(kind: .active, key: key, parent: parent, labels: labels, owner: owner)
-        return try publish(try make(new, in: run, isWanted: isWanted), isWanted: isWanted)
+        return try publish(new, in: run, isWanted: isWanted)
     }
 
     /// Makes a read-only snapshot of a committed one or of nothing. Otherwise as `prepare`.
@@ -52,14 +58,15 @@ extension SnapshotStore {
         _ key: String, parent: String? = nil, labels: [String: String] = [:], owner: Owner = .user,
         in run: Run, isWanted: () -> Bool = { true }
     ) throws(StoreFailure) -> [Mount] {
+        let parent = parent.map { SnapshotReference.name($0) }
         let new = NewSnapshot(kind: .view, key: key, parent: parent, labels: labels, owner: owner)
-        return try publish(try make(new, in: run, isWanted: isWanted), isWanted: isWanted)
+        return try publish(new, in: run, isWanted: isWanted)
     }
 
     /// Refuses a store whose layers have whiteouts in the form of attributes: such layers can be lower layers of an overlay
     /// mount, and not its upper layer (kernel: overlayfs.rst, "Nesting overlayfs mounts").
-    private func refuseReadOnlyStore() throws(StoreFailure) {
-        guard content == .layer, try whiteoutForm() == .attribute else { return }
+    private func refuseReadOnlyStore(_ form: WhiteoutForm) throws(StoreFailure) {
+        guard content == .layer, form == .attribute else { return }
         throw StoreFailure(
             .unavailable,
             "the store \(escaped(root)) lies on an overlay file system: nothing in it can be mounted writable",
@@ -74,6 +81,7 @@ extension SnapshotStore {
     package func prepareLayer(
         _ key: String, parent: String?, in run: Run, isWanted: () -> Bool = { true }
     ) throws(StoreFailure) -> ActiveSnapshot {
+        let parent = parent.map { SnapshotReference.name($0) }
         let new = NewSnapshot(kind: .active, key: key, parent: parent, owner: .images)
         let made = try make(new, in: run, isWanted: isWanted)
         do throws(SyscallFailure) {
@@ -84,38 +92,17 @@ extension SnapshotStore {
         }
     }
 
-    /// Makes a snapshot that belongs to a run.
-    private func make(
-        _ new: NewSnapshot, in run: Run, isWanted: () -> Bool
-    ) throws(StoreFailure) -> MadeSnapshot {
-        let labels = try SnapshotLabels.stored(of: new.labels)
-        // Whether the backend works here at all.
-        _ = try whiteoutForm()
-        let made = try database.write { transaction in
-            let parent = try new.parent.map { try transaction.parent($0, orElse: .invalidArgument) }
-            try transaction.refuseTaken(new.key, noun: "key")
-            let id = try transaction.insert(
-                new.key, kind: new.kind, parent: parent?.id, owner: new.owner, run: run,
-                created: self.clock())
-            try transaction.setLabels(labels, of: id)
-            try self.trash.makeDirectory(of: id)
-            let parents = try parent.map { try transaction.ancestry(of: $0.id) } ?? []
-            return MadeSnapshot(id: id, key: new.key, kind: new.kind, parents: parents)
-        }
-        do throws(SyscallFailure) {
-            try backend.make(
-                made.id, isView: new.kind == .view, on: made.parents.first, isWanted: isWanted)
-        } catch {
-            discard(made.id)
-            throw StoreFailure(error, "cannot make the snapshot '\(new.key)'")
-        }
-        return made
-    }
-
-    /// Transfers a complete snapshot from its run to its owner.
+    /// Makes a snapshot, and transfers it from its run to its owner.
+    ///
+    /// Takes two transactions: one inserts the row, the other publishes it. The second one queries nothing that the first one
+    /// has read or written.
     ///
     /// - Returns: its mounts.
-    private func publish(_ made: MadeSnapshot, isWanted: () -> Bool) throws(StoreFailure) -> [Mount] {
+    /// - Throws: as `prepare`; `.alreadyExists` after an adoption.
+    func publish(
+        _ new: NewSnapshot, in run: Run, isWanted: () -> Bool
+    ) throws(StoreFailure) -> [Mount] {
+        let made = try make(new, in: run, isWanted: isWanted)
         do throws(StoreFailure) {
             try attempting("cannot write the snapshot '\(made.key)' to disk") { () throws(SyscallFailure) in
                 try backend.persist(made.id)
@@ -129,7 +116,61 @@ extension SnapshotStore {
             discard(made.id)
             throw error
         }
-        return try mounts(of: made.key)
+        return try mounts(made.key, SnapshotStack(of: made.kind, id: made.id, parents: made.parents))
+    }
+
+    /// Makes a snapshot that belongs to a run.
+    private func make(
+        _ new: NewSnapshot, in run: Run, isWanted: () -> Bool
+    ) throws(StoreFailure) -> MadeSnapshot {
+        switch try insert(new, in: run) {
+        case .inserted(let made):
+            do throws(SyscallFailure) {
+                try backend.make(
+                    made.id, isView: new.kind == .view, on: made.parents.first, isWanted: isWanted)
+            } catch {
+                discard(made.id)
+                throw StoreFailure(error, "cannot make the snapshot '\(new.key)'")
+            }
+            return made
+        case .adoptable(let layer):
+            if try adopt(layer, for: new.owner) {
+                throw StoreFailure(.alreadyExists, "the layer is there already: '\(layer.row.name)'")
+            }
+            // Another process has removed the layer meanwhile.
+            var own = new
+            own.adoptableChain = nil
+            return try make(own, in: run, isWanted: isWanted)
+        }
+    }
+
+    private enum Insertion {
+        case inserted(MadeSnapshot)
+        case adoptable(AdoptableLayer)
+    }
+
+    /// Inserts the row of a snapshot that belongs to a run, and makes its empty directory.
+    private func insert(_ new: NewSnapshot, in run: Run) throws(StoreFailure) -> Insertion {
+        let labels = try SnapshotLabels.stored(of: new.labels)
+        // Also checks that the backend works here at all.
+        let form = try whiteoutForm()
+        return try database.write { transaction in
+            let parent = try new.parent.map { try transaction.parent($0, orElse: .invalidArgument) }
+            if let chain = new.adoptableChain,
+                let layer = try transaction.adoptable(chain, on: parent?.id, for: new.owner)
+            {
+                return .adoptable(layer)
+            }
+            if new.kind == .active, !new.isLayer, parent != nil { try self.refuseReadOnlyStore(form) }
+            try transaction.refuseTaken(new.key, noun: "key")
+            let id = try transaction.insert(
+                new.key, kind: new.kind, parent: parent?.id, owner: new.owner, run: run,
+                created: self.clock())
+            try transaction.setLabels(labels, of: id)
+            try self.trash.makeDirectory(of: id)
+            let parents = try parent.map { try transaction.ancestry(of: $0.id) } ?? []
+            return .inserted(MadeSnapshot(id: id, key: new.key, kind: new.kind, parents: parents))
+        }
     }
 
     // MARK: Labels

@@ -13,18 +13,25 @@ extension StoreTransaction {
 
     /// - Parameter refusal: the kind of failure for a snapshot that is not committed.
     /// - Throws: `.notFound`, `refusal`.
-    func parent(_ name: String, orElse refusal: StoreFailure.Kind) throws -> SnapshotRow {
-        guard let row = try snapshot(named: name) else {
+    func parent(_ reference: SnapshotReference, orElse refusal: StoreFailure.Kind) throws -> SnapshotRow {
+        guard let row = try snapshot(reference) else {
             throw StoreFailure(
-                .notFound, "there is no parent '\(name)'",
+                .notFound, "there is no parent '\(reference)'",
                 hint: "list what can be one with 'unpack snapshot ls --filter kind==committed'")
         }
         guard row.kind == .committed else {
             throw StoreFailure(
-                refusal, "the parent '\(name)' is not committed",
+                refusal, "the parent '\(reference)' is not committed",
                 hint: "commit it with 'unpack snapshot commit'")
         }
         return row
+    }
+
+    private func snapshot(_ reference: SnapshotReference) throws -> SnapshotRow? {
+        switch reference {
+        case .name(let name): try snapshot(named: name)
+        case .key(let key): try snapshot(key)
+        }
     }
 
     /// - Parameter noun: what the caller calls the name.
@@ -46,6 +53,21 @@ extension StoreTransaction {
         guard let dependent = try dependent(of: row.id) else { return }
         throw StoreFailure(
             .failedPrecondition, "cannot remove '\(row.name)': \(dependent.reason)", hint: dependent.hint)
+    }
+}
+
+/// How a caller refers to a snapshot.
+enum SnapshotReference: Sendable, CustomStringConvertible {
+    /// By its name in the store.
+    case name(String)
+    /// By the key of a service's client.
+    case key(ServiceKey)
+
+    var description: String {
+        switch self {
+        case .name(let name): name
+        case .key(let key): key.key
+        }
     }
 }
 

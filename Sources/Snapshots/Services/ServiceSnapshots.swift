@@ -36,19 +36,9 @@ package struct ServiceSnapshots: Sendable {
 
     // MARK: Names
 
-    /// The name in the store of the snapshot that a client calls `key`.
-    ///
-    /// - Throws: `.invalidArgument` for a key that the database would cut off.
-    private func name(of key: String) throws(StoreFailure) -> String {
-        if key.utf8.contains(0) {
-            throw StoreFailure(.invalidArgument, "the key '\(escaped(key.utf8))' has a NUL in it")
-        }
-        return "\(owner.rawValue):\(key)"
-    }
-
     /// The key under which clients see a snapshot.
     private func key(of name: String) -> String {
-        let prefix = "\(owner.rawValue):".utf8
+        let prefix = ServiceKey.ownName("", of: owner).utf8
         // By bytes: as a Character the colon would include a combining character after it.
         guard name.utf8.starts(with: prefix) else { return name }
         return String(name.utf8.dropFirst(prefix.count)) ?? name
@@ -64,9 +54,7 @@ package struct ServiceSnapshots: Sendable {
 
     /// - Returns: nil if this service sees no such snapshot.
     private func find(_ key: String) throws(StoreFailure) -> SnapshotInfo? {
-        let own = try name(of: key)
-        if let info = try store.find(own, of: owner) { return info }
-        return try store.findAdopted(key, by: owner)
+        try store.find(try ServiceKey(key, of: owner))
     }
 
     private func get(_ key: String) throws(StoreFailure) -> SnapshotInfo {
@@ -84,7 +72,7 @@ package struct ServiceSnapshots: Sendable {
             throw StoreFailure(
                 .invalidArgument, "a key has \(key.utf8.count) bytes, more than \(Self.longestKey)")
         }
-        return try name(of: key)
+        return try ServiceKey(key, of: owner).ownName
     }
 
     /// The labels that a client may set: all but the label of a chain, which states what the unpacker has verified. containerd
@@ -144,24 +132,27 @@ package struct ServiceSnapshots: Sendable {
     package func prepare(
         _ key: String, parent: String?, labels: [String: String], isWanted: () -> Bool = { true }
     ) throws(StoreFailure) -> [Mount] {
-        let name = try newName(of: key)
-        let below = try self.parent(parent)
-        if let label = labels[SnapshotLabels.chain], let digest = try? Digest(parsing: label),
-            let adopted = try store.adopt(ChainID(digest), on: below?.id, for: owner)
-        {
-            throw StoreFailure(.alreadyExists, "the layer is there already: '\(adopted.name)'")
+        var new = try newSnapshot(.active, key, parent: parent, labels: labels)
+        if let label = labels[SnapshotLabels.chain], let digest = try? Digest(parsing: label) {
+            new.adoptableChain = ChainID(digest)
         }
-        return try store.prepare(
-            name, parent: below?.name, labels: settable(labels), owner: owner, in: run, isWanted: isWanted)
+        return try store.publish(new, in: run, isWanted: isWanted)
+    }
+
+    private func newSnapshot(
+        _ kind: SnapshotInfo.Kind, _ key: String, parent: String?, labels: [String: String]
+    ) throws(StoreFailure) -> NewSnapshot {
+        var new = NewSnapshot(kind: kind, key: try newName(of: key), labels: settable(labels), owner: owner)
+        if let parent { new.parent = .key(try ServiceKey(parent, of: owner)) }
+        return new
     }
 
     /// As `SnapshotStore.view`.
     package func view(
         _ key: String, parent: String?, labels: [String: String], isWanted: () -> Bool = { true }
     ) throws(StoreFailure) -> [Mount] {
-        try store.view(
-            try newName(of: key), parent: try self.parent(parent)?.name, labels: settable(labels),
-            owner: owner, in: run, isWanted: isWanted)
+        let new = try newSnapshot(.view, key, parent: parent, labels: labels)
+        return try store.publish(new, in: run, isWanted: isWanted)
     }
 
     /// As `SnapshotStore.commit`, without the slow parts: the snapshot is not measured, and its files may not be on the disk

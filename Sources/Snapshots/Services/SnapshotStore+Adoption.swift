@@ -2,23 +2,9 @@ internal import OCI
 
 /// What services own, and the layers of images that they have adopted.
 extension SnapshotStore {
-    /// A finished snapshot of one owner.
-    func find(_ name: String, of owner: Owner) throws(StoreFailure) -> SnapshotInfo? {
-        try database.read { transaction in
-            guard let row = try transaction.snapshot(named: name), row.owner == owner, row.run == nil else {
-                return nil
-            }
-            return try transaction.info(row)
-        }
-    }
-
-    func findAdopted(_ name: String, by service: Owner) throws(StoreFailure) -> SnapshotInfo? {
-        try database.read { transaction in
-            guard let row = try transaction.snapshot(named: name),
-                try transaction.isAdopted(row.id, by: service)
-            else { return nil }
-            return try transaction.info(row)
-        }
+    /// The snapshot that a service's clients see under a key; nil if they see none.
+    func find(_ key: ServiceKey) throws(StoreFailure) -> SnapshotInfo? {
+        try database.read { transaction in try transaction.snapshot(key).map(transaction.info) }
     }
 
     /// The snapshots that a service owns or has adopted, without unfinished ones, oldest first.
@@ -37,26 +23,23 @@ extension SnapshotStore {
         }
     }
 
-    /// Adopts the snapshot that is verified to hold a chain, after making it durable: a service's clients refer to it beyond
-    /// this boot.
+    /// Adopts a layer, after making it durable: a service's clients refer to it beyond this boot.
     ///
-    /// - Parameter parent: the ID of the snapshot that it must be based on.
-    /// - Returns: nil if there is no such snapshot, and if the service has a snapshot of that name: of two with one name,
-    ///   clients could get the one that is not verified.
-    func adopt(_ chain: ChainID, on parent: Int64?, for service: Owner) throws(StoreFailure) -> SnapshotInfo?
-    {
-        func find(_ transaction: StoreTransaction) throws -> SnapshotRow? {
-            let row = try transaction.snapshot(holding: chain)
-            return row?.parent?.id == parent ? row : nil
+    /// - Returns: false if the layer cannot be adopted any more.
+    func adopt(_ layer: AdoptableLayer, for service: Owner) throws(StoreFailure) -> Bool {
+        let row = layer.row
+        var usage: SnapshotUsage?
+        if !layer.pending.isEmpty {
+            if row.usage == nil { usage = try? measure(row.id, on: row.parent?.id, row.name) }
+            try syncFileSystem()
         }
-        guard let row = try database.read(find) else { return nil }
-        if row.durability != .durable { try completeCommit(of: row.name) }
-        return try database.write(.durable) { transaction in
-            guard let row = try find(transaction), row.durability == .durable,
-                try transaction.snapshot(named: "\(service.rawValue):\(row.name)") == nil
-            else { return nil }
+        return try database.write(.durable, caller: "adopt") { transaction in
+            let present = try transaction.adoptable(layer.chain, on: row.parent?.id, for: service)
+            guard present?.row.id == row.id else { return false }
+            try transaction.markDurable(layer.pending)
+            if let usage { try transaction.setUsage(usage, of: row.id) }
             try transaction.adopt(row.id, for: service)
-            return try transaction.info(row)
+            return true
         }
     }
 
@@ -78,5 +61,28 @@ extension SnapshotStore {
             return unneeded
         }
         try trash.delete(directoriesOf: ids, deletion)
+    }
+}
+
+/// A verified layer that a service can adopt.
+struct AdoptableLayer {
+    let chain: ChainID
+    let row: SnapshotRow
+    /// The IDs of this snapshot and of those below it that are not known to be on the disk.
+    let pending: [Int64]
+}
+
+extension StoreTransaction {
+    /// The snapshot that is verified to hold a chain, if a service may adopt it.
+    ///
+    /// - Parameter parent: the ID of the snapshot that it must be based on.
+    /// - Returns: nil if there is no such snapshot, and if the service has a snapshot of that name: of two with one name,
+    ///   clients could get the one that is not verified.
+    func adoptable(_ chain: ChainID, on parent: Int64?, for service: Owner) throws -> AdoptableLayer? {
+        guard let row = try snapshot(holding: chain), row.parent?.id == parent,
+            try snapshot(named: ServiceKey.ownName(row.name, of: service)) == nil
+        else { return nil }
+        let pending = row.durability == .durable ? [] : try self.pending(among: ancestry(of: row.id))
+        return AdoptableLayer(chain: chain, row: row, pending: pending)
     }
 }
