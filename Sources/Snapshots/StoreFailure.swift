@@ -1,19 +1,19 @@
 package import Kernel
 internal import SystemPackage
 
-/// What went wrong with the store: the contract's kinds (containerd `errdefs`), and what a disk or a database adds. Its texts
-/// are printable and have no line breaks, whatever they were made of.
+/// A failure of the store: the kinds of the contract (containerd `errdefs`), and those of disks and databases. The texts are
+/// escaped for a terminal and have no line breaks.
 package struct StoreFailure: Error, Sendable, CustomStringConvertible {
     package enum Kind: Equatable, Sendable {
         case notFound
         case alreadyExists
         case invalidArgument
         case failedPrecondition
-        /// A call takes more work than one may.
+        /// A call takes more work than is allowed.
         case resourceExhausted
-        /// This snapshotter cannot work here.
+        /// The snapshotter cannot work here, or the snapshot is not finished.
         case unavailable
-        /// Somebody else held the database for longer than one waits.
+        /// Another process held the database for longer than the timeout.
         case busy
         case system(SyscallFailure)
         case database
@@ -21,7 +21,7 @@ package struct StoreFailure: Error, Sendable, CustomStringConvertible {
 
     package let kind: Kind
     package let description: String
-    /// What to do about it; nil where there is nothing to say.
+    /// The command or setting that helps; nil if none is known.
     package let hint: String?
 
     package init(_ kind: Kind, _ description: String, hint: String? = nil) {

@@ -2,8 +2,8 @@ internal import Kernel
 internal import Mounts
 internal import SystemPackage
 
-/// Snapshots as subvolumes of btrfs, each the file system's own snapshot of its parent: nothing is copied. `<id>/fs` is
-/// the subvolume; a committed one is read-only.
+/// Snapshots as subvolumes of btrfs, each a snapshot of its parent made by the file system: nothing is copied. `<id>/fs` is
+/// the subvolume; that of a committed snapshot is read-only.
 struct BtrfsBackend: SnapshotBackend {
     static let name = "btrfs"
     static let tree = FileName(literal: "fs")
@@ -33,8 +33,8 @@ struct BtrfsBackend: SnapshotBackend {
 
     func persist(_ id: Int64) throws(SyscallFailure) { try folder.directory.file.syncFileSystem() }
 
-    /// What the parent does not have: a file that is the same there has its inode number and its change time, which a
-    /// snapshot takes over and a change renews.
+    /// Counts the files that differ from the parent's: a subvolume snapshot keeps the inode number and the change time of each
+    /// file, and every change sets a new change time.
     func usage(of id: Int64, on parent: Int64?, tree: SnapshotUsage?) throws(SyscallFailure) -> SnapshotUsage
     {
         let tree = try folder.open(id).open(Self.tree)

@@ -2,8 +2,8 @@ internal import Kernel
 internal import Mounts
 internal import SystemPackage
 
-/// Snapshots as whole trees in plain directories, each a copy of its parent: for file systems and kernels that can do
-/// nothing else. Where the file system shares extents (xfs, btrfs) a copy shares them.
+/// Snapshots as whole trees in plain directories, each a copy of its parent: for file systems and kernels without any other
+/// way. If the file system shares extents (xfs, btrfs), a copy shares them.
 struct NativeBackend: SnapshotBackend {
     static let name = "native"
     static let tree = FileName(literal: "fs")
@@ -30,7 +30,7 @@ struct NativeBackend: SnapshotBackend {
 
     func persist(_ id: Int64) throws(SyscallFailure) { try folder.directory.file.syncFileSystem() }
 
-    /// Of the whole copy: what of it is shared with the parent, no file system tells.
+    /// The space of the whole copy: no file system reports which extents it shares with the parent.
     func usage(of id: Int64, on parent: Int64?, tree: SnapshotUsage?) throws(SyscallFailure) -> SnapshotUsage
     {
         if let tree { return tree }

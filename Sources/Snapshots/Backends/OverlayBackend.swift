@@ -2,7 +2,7 @@ internal import Kernel
 internal import Mounts
 internal import SystemPackage
 
-/// Snapshots as directories for overlay: `<id>/fs` carries the layer, `work` beside it is the kernel's while the
+/// Snapshots as directories for overlay: `<id>/fs` has the layer, and `work` beside it is overlay's work directory while the
 /// snapshot is active.
 struct OverlayBackend: SnapshotBackend {
     static let name = "overlayfs"
@@ -12,8 +12,8 @@ struct OverlayBackend: SnapshotBackend {
 
     let folder: BackendFolder
 
-    /// The root of its tree looks like its parent's: overlay shows the topmost root, so that a fresh one would change
-    /// `/`.
+    /// The root of the tree gets the metadata of its parent's root: overlay shows the topmost root, so a new one would change
+    /// the metadata of `/`.
     func make(
         _ id: Int64, isView: Bool, on parent: Int64?, isWanted: () -> Bool
     ) throws(SyscallFailure) {
@@ -32,12 +32,12 @@ struct OverlayBackend: SnapshotBackend {
         SnapshotTree(try folder.open(id).open(Self.tree))
     }
 
-    /// The kernel writes through to the upper directory at once.
+    /// Overlay writes to the upper directory directly, so nothing is left to be finished.
     func finish(_ id: Int64) throws(StoreFailure) {}
 
     func seal(_ id: Int64) throws(SyscallFailure) { try folder.open(id).removeTree(Self.work) }
 
-    /// Directories and the root's metadata: there is no content yet.
+    /// Syncs the directories and the root's metadata: there is no content yet.
     func persist(_ id: Int64) throws(SyscallFailure) {
         let snapshot = try folder.open(id)
         for name in try snapshot.names() { try snapshot.open(name).file.sync() }
@@ -76,13 +76,13 @@ struct OverlayBackend: SnapshotBackend {
             noIndex: Self.hasIndexParameter)
     }
 
-    /// Where the parameter exists the index may be on by default, and would tie an upper to its lowers by
-    /// file handle.
+    /// If the parameter exists, the index may be on by default; it would bind an upper directory to its lower ones by file
+    /// handle.
     private static let hasIndexParameter =
         (try? File.open("/sys/module/overlay/parameters/index", .read)) != nil
 
-    /// tmpfs has no `user.*` before Linux 6.6.
-    private static let places =
+    /// File systems that can hold layers. tmpfs has no `user.*` attributes before Linux 6.6.
+    private static let fileSystems =
         OverlayMarks.own == .user && KernelRelease.current < KernelRelease(major: 6, minor: 6)
         ? "ext4, xfs or btrfs" : "ext4, xfs, btrfs or tmpfs"
 
@@ -91,7 +91,7 @@ struct OverlayBackend: SnapshotBackend {
         let recordsTypes: Bool
         do throws(SyscallFailure) {
             (form, recordsTypes) = try folder.tryLayers()
-            // Nobody would read them (kernel: overlayfs.rst, "Nesting overlayfs mounts").
+            // Earlier kernels do not read them (kernel: overlayfs.rst, "Nesting overlayfs mounts").
             if form == .attribute, KernelRelease.current < KernelRelease(major: 6, minor: 7) {
                 throw SyscallFailure("mknodat", path: "whiteout", errno: .notPermitted)
             }
@@ -99,7 +99,7 @@ struct OverlayBackend: SnapshotBackend {
             throw StoreFailure(
                 unable: error, Self.self, at: folder.path,
                 hint: """
-                    put the store on \(Self.places) with --root DIR; on an overlay file system, as inside a \
+                    put the store on \(Self.fileSystems) with --root DIR; on an overlay file system, as inside a \
                     container, whiteouts can be made from Linux 6.7 on
                     """)
         }

@@ -2,20 +2,20 @@ internal import Kernel
 
 /// The rules for labels of snapshots (containerd `pkg/labels`, `core/snapshots/storage`).
 package enum SnapshotLabels {
-    /// Which chain a snapshot holds. A client that prepares one asks by it for the chain that the snapshot is to become; of
-    /// what exists it is derived from what was verified, and cannot be set.
+    /// The chain that a snapshot holds. In a client's `Prepare` it names the chain that the snapshot is to become; of an existing
+    /// snapshot it is derived from the verified chain and cannot be set.
     package static let chain = "containerd.io/snapshot.ref"
 
-    /// Bytes of a label's key and value together.
+    /// Bytes of a label's key and value together (containerd `pkg/labels`).
     package static let maximumLength = 4096
 
     /// Bytes of all labels of a snapshot together. containerd has no limit, but takes no message of more than 16 MiB.
     package static let maximumTotal = 1 << 20
 
-    /// The labels that are stored of those given: one without a value is none.
+    /// The labels to store: those with a value.
     ///
-    /// - Throws: `.invalidArgument` for a label that is too long or has no key, for one that the database would not keep
-    ///   whole, and for that of a chain.
+    /// - Throws: `.invalidArgument` for a label that is too long or has no key, for one that the database would cut off, and
+    ///   for the label of a chain.
     package static func stored(of labels: [String: String]) throws(StoreFailure) -> [String: String] {
         let total = labels.reduce(0) { $0 + $1.key.utf8.count + $1.value.utf8.count }
         if total > maximumTotal {
@@ -31,7 +31,7 @@ package enum SnapshotLabels {
             }
             if key == chain {
                 throw StoreFailure(
-                    .invalidArgument, "the label '\(chain)' cannot be set: it says what was verified")
+                    .invalidArgument, "the label '\(chain)' cannot be set: it states what was verified")
             }
             if length > maximumLength {
                 throw StoreFailure(
@@ -43,13 +43,13 @@ package enum SnapshotLabels {
         return labels.filter { !$0.value.isEmpty }
     }
 
-    /// What an update makes of the labels that a snapshot has.
+    /// The labels of a snapshot after an update.
     ///
     /// - Parameters:
-    ///   - fields: what to update: `labels` for all of them, `labels.<key>` for one, which goes if `new` does not
-    ///     have it; none at all are `labels`.
-    /// - Throws: `.invalidArgument` for any other field, because nothing else of a snapshot can be changed, and
-    ///   for a label of `new` that breaks the rules.
+    ///   - fields: `labels` for all labels, `labels.<key>` for one, which is deleted if `new` lacks it; no field means
+    ///     `labels`.
+    /// - Throws: `.invalidArgument` for any other field, because only labels of a snapshot can be changed, and for invalid
+    ///   labels in `new`.
     package static func updating(
         _ current: [String: String], to new: [String: String], fields: [String]
     ) throws(StoreFailure) -> [String: String] {

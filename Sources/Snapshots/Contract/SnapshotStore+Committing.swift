@@ -4,7 +4,7 @@ package import Streams
 
 /// Commits: of users' snapshots under any name, and of the unpacker's layers as the chains that they hold.
 extension SnapshotStore {
-    /// Turns a user's active snapshot into a committed one under a new name, with these labels and no others.
+    /// Turns a user's active snapshot into a committed one under a new name, with exactly these labels.
     ///
     /// - Parameters:
     ///   - parent: for a snapshot that was prepared without one (containerd: `WithParent`, rebase); nil keeps the parent.

@@ -1,11 +1,11 @@
 internal import GRDB
 
-/// The metadata database. `docs/on-disk.md` describes it; a change is a new migration, never an edit of an
-/// old one.
+/// The tables and triggers of the metadata database (`docs/on-disk.md`). A change is a new migration, never an edit of an old
+/// one.
 enum Schema {
-    /// The invariant of the chain of trust (`docs/threat-model.md`): what a client sees under a chain ID was written by the
-    /// pipeline, from bytes whose digests match, and no other process wrote to it since. The statements around check it and answer
-    /// with a failure of the contract; these triggers hold it should one of them forget.
+    /// The invariant of the chain of trust (`docs/threat-model.md`): the pipeline has written the snapshot that a client sees under
+    /// a chain ID, from bytes whose digests match, and no other process has written to it since. The contract checks the invariant
+    /// with failures of its own; these triggers enforce it if a check is missing.
     private static let trust = """
         -- The label of a chain is what the column says, and never stored.
         DELETE FROM label WHERE name = '\(SnapshotLabels.chain)';
@@ -43,7 +43,7 @@ enum Schema {
         BEGIN SELECT RAISE(ABORT, 'the name belongs to an adopted snapshot'); END;
         """
 
-    /// SQL: whether a name `SERVICE:NAME` would hide a snapshot that the service has adopted.
+    /// An SQL expression: whether a name `SERVICE:NAME` would hide a snapshot that the service has adopted.
     static func isAdopted(_ name: String, _ snapshotter: String) -> String {
         """
         EXISTS (SELECT 1 FROM snapshot AS adopted JOIN claim ON claim.snapshot = adopted.id
@@ -53,8 +53,8 @@ enum Schema {
         """
     }
 
-    /// - Parameter showsInheritance: whether the directory of a snapshot, of a snapshotter and an ID, has inherited from where the
-    ///   store lies.
+    /// - Parameter showsInheritance: whether the directory of a snapshot, given by snapshotter and ID, has inherited from where the
+    ///   store is located.
     static func migrator(showsInheritance: @escaping @Sendable (String, Int64) -> Bool) -> DatabaseMigrator {
         var migrator = DatabaseMigrator()
         migrator.registerMigration("1") { database in
@@ -144,8 +144,8 @@ enum Schema {
             try database.execute(sql: trust)
         }
         migrator.registerMigration("5") { database in
-            // Earlier versions let snapshots inherit a group, an ACL, a project or flags: what did is not the tree of its layers. A
-            // boot that is not this one makes it no longer trusted, and the next run removes it if nothing needs it.
+            // In earlier versions snapshots inherited a group, an ACL, a project or flags, so that their trees differ from their
+            // layers. With the name of another boot they are distrusted by the next run, which removes them if nothing needs them.
             let verified = try Row.fetchAll(
                 database, sql: "SELECT id, snapshotter FROM snapshot WHERE verified_chain IS NOT NULL")
             for row in verified where showsInheritance(row["snapshotter"], row["id"]) {

@@ -1,21 +1,21 @@
 internal import Kernel
 
-/// A question about snapshots in containerd's filter language (containerd `pkg/filters`).
+/// A filter for snapshots in containerd's filter language (containerd `pkg/filters`).
 ///
-///     filter    := "" | selector ("," selector)*            all must hold; an empty filter holds for everything
-///     selector  := path [operator value]                    without an operator: the field is there
+///     filter    := "" | selector ("," selector)*            all must match; an empty filter matches everything
+///     selector  := path [operator value]                    without an operator: the field is present
 ///     path      := part ("." part)*
 ///     part      := [A-Za-z0-9_]+ | quoted
 ///     operator  := "==" | "!=" | "~="                       equal, not equal, matches a regular expression
 ///     value     := quoted | graphic characters but "," and whitespace, beginning with none of . = ! ~ / | "
-///     quoted    := a string of Go's in double quotes; after "~=" also between / / or | |, with the same escapes
+///     quoted    := a Go string in double quotes; after "~=" also between / / or | |, with the same escapes
 ///
-/// White space may stand before a part, an operator and a value. A field that is absent is as good as an
-/// empty one to `!=` and `~=`, and equal to nothing.
+/// White space may come before a part, an operator and a value. `!=` and `~=` treat an absent field as an empty one; `==` does
+/// not match it.
 ///
-/// Regular expressions are RE2's, found anywhere, as in containerd. Bad ones, and those that `RegularExpression` does not
-/// know or take, are refused here, where containerd logs bad ones and matches nothing. Quoted bytes that are no UTF-8 are
-/// refused, too.
+/// Regular expressions are RE2's and match anywhere in the value, as in containerd. Invalid ones, and those that
+/// `RegularExpression` does not support, are refused; containerd logs them and matches nothing. Quoted bytes that are not UTF-8
+/// are refused, too.
 package struct SnapshotFilter: Sendable {
     private enum Test: Sendable {
         case present
@@ -23,8 +23,8 @@ package struct SnapshotFilter: Sendable {
         case notEqual(String)
         case matches(RegularExpression)
 
-        func holds(for value: String?, _ budget: inout FilterBudget) throws(StoreFailure) -> Bool {
-            // By bytes: String's own equality takes composed and decomposed characters for the same.
+        func matches(_ value: String?, _ budget: inout FilterBudget) throws(StoreFailure) -> Bool {
+            // By bytes: String's equality does not distinguish composed and decomposed characters.
             switch self {
             case .present: value != nil
             case .equal(let wanted): value.map { $0.utf8.elementsEqual(wanted.utf8) } ?? false
@@ -41,12 +41,12 @@ package struct SnapshotFilter: Sendable {
 
     private var selectors = [Selector]()
 
-    /// Filters of one call.
+    /// The maximum number of filters of one call.
     package static let maximumCount = 100
-    /// Bytes of all filters of one call together.
+    /// The maximum of bytes of all filters of one call together.
     package static let maximumLength = 16 << 10
 
-    /// Parses the filters of one call, of which one has to hold.
+    /// Parses the filters of one call, of which one has to match.
     ///
     /// - Throws: `.invalidArgument` for a malformed filter, and for more than `maximumCount` or `maximumLength`.
     package static func parse(_ texts: [String]) throws(StoreFailure) -> [SnapshotFilter] {
@@ -62,7 +62,7 @@ package struct SnapshotFilter: Sendable {
         return filters
     }
 
-    /// - Throws: `.invalidArgument`; the message names the byte and what was expected there.
+    /// - Throws: `.invalidArgument`; the message has the offset of the byte and what was expected there.
     package init(parsing text: String) throws(StoreFailure) {
         guard !text.isEmpty else { return }
         var parser = Parser(text)
@@ -88,7 +88,7 @@ package struct SnapshotFilter: Sendable {
     }
 
     /// - Parameters:
-    ///   - budget: of the call that this filter is of.
+    ///   - budget: the budget of the call.
     ///   - field: the value at a field path, e.g. `["labels", "a", "b"]`; nil if it is absent.
     /// - Throws: `.resourceExhausted`.
     package func matches(
@@ -96,15 +96,15 @@ package struct SnapshotFilter: Sendable {
     ) throws(StoreFailure) -> Bool {
         for selector in selectors {
             try budget.spend(Self.lookupCost + selector.path.count)
-            guard try selector.test.holds(for: field(selector.path), &budget) else { return false }
+            guard try selector.test.matches(field(selector.path), &budget) else { return false }
         }
         return true
     }
 
-    /// Steps for looking a field up and comparing it.
+    /// Steps for the lookup and the comparison of a field.
     private static let lookupCost = 10
 
-    /// Whether one of several filters holds; none at all hold for everything.
+    /// Whether one of several filters matches; no filter at all matches everything.
     package static func any(
         _ filters: [SnapshotFilter], _ budget: inout FilterBudget, _ field: ([String]) -> String?
     ) throws(StoreFailure) -> Bool {
@@ -120,9 +120,8 @@ package struct SnapshotFilter: Sendable {
         }
     }
 
-    /// A snapshot's fields as filters see them: `name`, `parent`, `kind` and `labels.<key>`. A key with dots is written as
-    /// several parts or quoted. A name and a parent are always there: without one the parent is empty (containerd
-    /// `core/snapshots/storage`).
+    /// The value of a snapshot's field: `name`, `parent`, `kind` or `labels.<key>`. A key with dots is written as several parts
+    /// or quoted. A name and a parent are always present: a missing parent is empty (containerd `core/snapshots/storage`).
     package static func field(
         _ path: [String], name: String, parent: String?, kind: SnapshotInfo.Kind, labels: [String: String]
     ) -> String? {
@@ -187,7 +186,7 @@ private struct Parser {
         skipWhitespace()
         if next == "\"" { return try quoted() }
         let name = takeAll { $0 == "_" || $0.isASCIIAlphanumeric }
-        if name.isEmpty { throw expected("a field, quoted unless it is of letters, digits and '_'") }
+        if name.isEmpty { throw expected("a field, in quotes unless it has only letters, digits and '_'") }
         return name
     }
 
@@ -203,24 +202,23 @@ private struct Parser {
     mutating func value(quotes: [Unicode.Scalar]) throws(StoreFailure) -> String {
         skipWhitespace()
         if let quote = next, quotes.contains(quote) { return try quoted() }
-        // Where a value cannot begin: separators, operators, and quotes that are none after this operator.
+        // A value cannot begin with a separator, an operator, or a quote that this operator does not take.
         if let first = next, ".=!~/|".unicodeScalars.contains(first) { throw expected("a value") }
         let value = takeAll { $0 != "," && !$0.properties.isWhitespace && $0.properties.isGraphic }
         if value.isEmpty { throw expected("a value") }
         return value
     }
 
-    /// A string of Go's (The Go Programming Language Specification, "String literals"), whose quote is what it
-    /// begins with.
+    /// Parses a Go string (The Go Programming Language Specification, "String literals"); its first character is the quote.
     private mutating func quoted() throws(StoreFailure) -> String {
         let start = position
         guard let quote = next else { throw expected("a quote") }
         position += 1
         var bytes = [UInt8]()
         while true {
-            // NUL and the replacement character are what Go reads from broken UTF-8.
+            // Go reads NUL and the replacement character from invalid UTF-8.
             guard let scalar = next, scalar != "\n", scalar != "\0", scalar != "\u{FFFD}" else {
-                throw expected("\(quote) at the end of what is quoted from byte \(start) on")
+                throw expected("\(quote) at the end of the quoted text that begins at byte \(start)")
             }
             position += 1
             if scalar == quote { break }
@@ -268,7 +266,7 @@ private struct Parser {
         }
     }
 
-    /// So many hexadecimal digits, or "" (which is no number) if there are fewer.
+    /// Takes `count` hexadecimal digits; returns "", which is no number, if there are fewer.
     private mutating func digits(_ count: Int) -> String {
         let found = scalars[position...].prefix(count).prefix(while: \.properties.isASCIIHexDigit)
         guard found.count == count else { return "" }
@@ -287,7 +285,7 @@ extension Unicode.Scalar {
 }
 
 extension Unicode.Scalar.Properties {
-    /// Letters, marks, numbers, punctuation and symbols (Go: `unicode.IsGraphic`); spaces are asked for before.
+    /// Letters, marks, numbers, punctuation and symbols (Go: `unicode.IsGraphic`); the caller excludes spaces.
     fileprivate var isGraphic: Bool {
         switch generalCategory {
         case .control, .format, .surrogate, .privateUse, .unassigned, .lineSeparator, .paragraphSeparator:

@@ -31,7 +31,7 @@ package final class TreeRemoval: @unchecked Sendable {
     ) throws(SyscallFailure) {
         work(atMost: Self.few, isWanted)
         if deletion == .whole {
-            // A small tree needs no other thread; if the system refuses one, the others do its work.
+            // A small tree needs no other thread; if the system refuses one, the other threads do its work.
             let helpers = (1..<Self.threads).compactMap { _ in
                 isOver ? nil : try? WorkerThread { self.work(isWanted) }
             }

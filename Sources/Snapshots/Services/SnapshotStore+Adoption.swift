@@ -12,7 +12,7 @@ extension SnapshotStore {
         try database.read { try $0.infos($0.snapshots(visibleTo: service)) }
     }
 
-    /// The committed snapshots of an owner that are not known to be on the disk: of this boot, and of others.
+    /// The committed snapshots of an owner that are not known to be on the disk: of this boot, and of other boots.
     func pendingSnapshots(of owner: Owner) throws(StoreFailure) -> (new: [String], suspect: [String]) {
         try database.read { transaction in
             let all = try transaction.pendingSnapshots(of: owner)

@@ -2,23 +2,23 @@ package import Kernel
 package import OCI
 internal import Streams
 
-/// One thing in which a tree is not what its record says.
+/// One difference between a tree and its record.
 package struct TreeDifference: Equatable, Sendable, CustomStringConvertible {
     package enum What: Equatable, Sendable {
-        /// It is recorded, but not there, and so is all that is recorded below it.
+        /// The path is recorded and does not exist. The same is true of all recorded paths below it.
         case missing
-        /// It is there, but not recorded; what is below it was not looked at.
+        /// The path exists and is not recorded. Paths below it were not visited.
         case extra
-        /// A keyword of mtree(5), of go-mtree (`xattr.NAME`) or the program's own (`hardlink`).
+        /// The value of a keyword differs: one of mtree(5), of go-mtree (`xattr.NAME`) or this program's `hardlink`.
         case changed(String)
-        /// The kernel does not let it be read: `found` says why.
+        /// The path cannot be read; `found` has the reason.
         case unreadable
     }
 
-    /// From the top of the tree, which is `.`; escaped for a terminal.
+    /// Relative to the root of the tree, which is `.`; escaped for a terminal.
     package let path: String
     package let what: What
-    /// The keyword's values, as the record writes them; nil where there is none.
+    /// The keyword's values in the form of the record; nil for a missing keyword.
     package let expected: String?
     package let found: String?
 
@@ -46,9 +46,9 @@ package struct TreeDifference: Equatable, Sendable, CustomStringConvertible {
     }
 }
 
-/// A record that says nothing about a tree.
+/// A damaged record.
 package enum TreeRecordFailure: Error, Equatable, Sendable, CustomStringConvertible {
-    /// It is not the record that was written.
+    /// The record does not have the digest that it was written with.
     case altered(expected: Digest, found: Digest)
     /// - Parameter line: counted from 1.
     case malformed(line: Int, String)
@@ -63,16 +63,16 @@ package enum TreeRecordFailure: Error, Equatable, Sendable, CustomStringConverti
 }
 
 package enum TreeComparison {
-    /// Compares a tree with a record of it, and reports every difference in the record's order. A file that cannot be
-    /// read is one, too, and not the end.
+    /// Compares a tree with its record, and reports every difference in the order of the record. A file that cannot be read is
+    /// a difference, too, and does not end the work.
     ///
     /// - Parameters:
     ///   - record: the name of the record's file in `folder`.
-    ///   - digest: what `TreeRecord.write` has returned; nil if nobody knows. With it a damaged record is found before
-    ///     anything is reported.
-    ///   - check: asked between paths and every 256 KiB of a file; what it throws ends the work.
-    /// - Returns: how many paths of the tree were looked at, and how well the record holds the content of all files.
-    /// - Throws: `TreeRecordFailure`; `SyscallFailure` if the record cannot be read; what `check` throws.
+    ///   - digest: the result of `TreeRecord.write`; nil if it is not known. With it a damaged record is found before any
+    ///     difference is reported.
+    ///   - check: called between paths and after every 256 KiB of a file; an error that it throws ends the work.
+    /// - Returns: the number of compared paths, and how well the record holds the content of all files.
+    /// - Throws: `TreeRecordFailure`; `SyscallFailure` if the record cannot be read; errors of `check`.
     @discardableResult
     package static func compare(
         tree: Directory, with record: FileName, in folder: Directory, digest: Digest?,
@@ -99,7 +99,7 @@ package enum TreeComparison {
     }
 }
 
-/// The tree and its record side by side, in the one order that both have.
+/// A parallel walk through a tree and its record, which have the same order.
 private struct Join: ~Copyable {
     private var walk: TreeWalk
     private var reader: RecordReader
@@ -158,7 +158,7 @@ private struct Join: ~Copyable {
         strength = min(strength, expected.strength ?? .digest)
         let expectedFirst = expected["hardlink"]
         if first != expectedFirst { try report(difference(path, "hardlink", expectedFirst, first)) }
-        // Whatever else was recorded of the file stands at its first name.
+        // All other keywords are in the line of the first hard link.
         if expectedFirst != nil { return try reader.advance() }
         let found: TreeLine
         do {
@@ -190,13 +190,13 @@ private struct Join: ~Copyable {
     }
 }
 
-/// Whether a walk comes to one path before the other: as bytes, with `/` before all others.
+/// Whether a walk visits one path before the other: compares bytes, with `/` before all others.
 private func precedes(_ left: [UInt8], _ right: [UInt8]) -> Bool {
     func rank(_ byte: UInt8) -> UInt8 { byte == UInt8(ascii: "/") ? 0 : byte }
     return left.lexicographicallyPrecedes(right) { rank($0) < rank($1) }
 }
 
-/// A record, line by line, refused where it is not what `TreeRecord.write` makes.
+/// Reads a record line by line, and refuses what `TreeRecord.write` does not write.
 private struct RecordReader: ~Copyable {
     struct Line {
         /// Unescaped.
@@ -213,7 +213,7 @@ private struct RecordReader: ~Copyable {
     /// Nil at the end.
     private(set) var current: Line?
 
-    /// No line of a record is longer, in bytes: a path of some thousand levels and a file's attributes.
+    /// The maximum length of a line in bytes: a path of some thousand levels, and a file's attributes.
     private static let longest = 16 << 20
 
     init(_ file: consuming File) throws {
@@ -248,7 +248,7 @@ private struct RecordReader: ~Copyable {
         }
     }
 
-    /// Goes to the next path.
+    /// Moves to the next path.
     mutating func advance() throws {
         guard let text = try nextLine() else { throw malformed("is missing: the record is cut off") }
         if text.first == UInt8(ascii: "#") {
@@ -275,7 +275,7 @@ private struct RecordReader: ~Copyable {
         current = Line(path: path, line: line)
     }
 
-    /// Goes to the next path that is not below this one.
+    /// Moves to the next path that is not below this one.
     mutating func skip(_ path: [UInt8]) throws {
         let below = path + [UInt8(ascii: "/")]
         repeat { try advance() } while current?.path.starts(with: below) ?? false

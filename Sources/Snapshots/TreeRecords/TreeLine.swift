@@ -2,9 +2,9 @@ internal import Compression
 internal import Kernel
 internal import Streams
 
-/// One path of a tree as a line of mtree(5), but for the path: its keywords, each with a value.
+/// A line of mtree(5) without its path: keywords, each with a value.
 struct TreeLine {
-    /// ` name=value` each, values printable ASCII without white space.
+    /// ` name=value` for each keyword; values are printable ASCII without white space.
     private var text = [UInt8]()
 
     private mutating func begin(_ name: String) {
@@ -18,7 +18,7 @@ struct TreeLine {
         text += value
     }
 
-    /// - Parameter digits: at least so many are written.
+    /// - Parameter digits: the minimum number of digits.
     private mutating func add(
         _ name: String, _ number: some BinaryInteger, radix: Int = 10, digits: Int = 1
     ) {
@@ -37,20 +37,20 @@ struct TreeLine {
         text[start...].reverse()
     }
 
-    /// A later name of a file that has several: everything else stands where its first name does.
+    /// The line of a further hard link. All other keywords are in the line of the first one.
     ///
-    /// - Parameter first: escaped. mtree(5) has no keyword for it; this one is the program's own.
+    /// - Parameter first: the escaped path of the first hard link. The keyword is this program's own: mtree(5) has none.
     init(linkTo first: [UInt8], _ status: FileStatus) {
         add("type", Self.type(of: status).utf8)
         add("hardlink", first)
     }
 
-    /// Reads all that is recorded of a path.
+    /// Reads the metadata and the content of a path.
     ///
     /// - Parameters:
-    ///   - strength: how a regular file's content is recorded.
-    ///   - known: a regular file's digest, if the caller has it already.
-    /// - Throws: `SyscallFailure`, and what `check` throws.
+    ///   - strength: the keyword for the content of a regular file.
+    ///   - known: the digest of a regular file, if the caller has it already.
+    /// - Throws: `SyscallFailure`, errors of `check`.
     init(
         _ entry: TreeWalk.Entry, buffer: ReadBuffer, strength: RecordStrength = .digest,
         known: (FileStatus) -> ContentDigest? = { _ in nil }, check: () throws -> Void
@@ -108,7 +108,7 @@ struct TreeLine {
         add(try file.fileAttributes())
     }
 
-    /// As go-mtree writes them.
+    /// Adds attributes in the form of go-mtree.
     private mutating func add(_ attributes: [(name: AttributeName, value: [UInt8])]) {
         for (name, value) in attributes.sorted(by: { $0.name < $1.name }) {
             text.append(UInt8(ascii: " "))
@@ -143,7 +143,7 @@ struct TreeLine {
         }
     }
 
-    /// Lends a file's data in order, each piece with its position, and no more of it than the status says. Holes are not read.
+    /// Calls `body` with a file's data in order, each piece with its offset, up to the size in the status. Holes are not read.
     private static func read(
         _ file: borrowing File, _ status: FileStatus, _ buffer: ReadBuffer, _ check: () throws -> Void,
         _ body: (RawSpan, Int64) -> Void
@@ -161,14 +161,14 @@ struct TreeLine {
                     body(bytes.extracting(first: rest), position)
                     return Int64(rest)
                 }
-                // It has got shorter.
+                // The file was truncated meanwhile.
                 if count == 0 { return }
                 position += count
             }
         }
     }
 
-    /// How the content of a regular file is recorded; nil if this line is of something else.
+    /// How the content of a regular file is recorded; nil for another type.
     var strength: RecordStrength? {
         RecordStrength.allCases.first { self[$0.rawValue] != nil }
     }
@@ -181,8 +181,8 @@ struct TreeLine {
         output.append(UInt8(ascii: "\n"))
     }
 
-    /// - Parameter text: behind the path, from its space on; without the end of the line.
-    /// - Returns: nil unless it is what `write` makes.
+    /// - Parameter text: the line from the space after the path on, without the end of the line.
+    /// - Returns: nil for text that `write` does not write.
     init?(parsing text: ArraySlice<UInt8>) {
         self.text = Array(text)
         let keywords = self.keywords
@@ -194,7 +194,7 @@ struct TreeLine {
 
     private typealias Keyword = (name: ArraySlice<UInt8>, value: ArraySlice<UInt8>)
 
-    /// In the order in which they are written; nil if they are not well formed.
+    /// The keywords in the order of the line; nil if they are malformed.
     private var keywords: [Keyword]? {
         var keywords = [Keyword]()
         for field in text.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false).dropFirst() {
@@ -210,7 +210,7 @@ struct TreeLine {
         keywords?.first { $0.name.elementsEqual(name.utf8) }.map { Array($0.value) }
     }
 
-    /// The keywords without attributes of the kernel's, which earlier versions recorded.
+    /// The keywords without attributes of the kernel, which earlier versions recorded.
     private var filesKeywords: [Keyword]? {
         keywords?.filter { keyword in
             guard keyword.name.starts(with: Self.attributePrefix.utf8),
@@ -227,7 +227,7 @@ struct TreeLine {
         return digits.count == 2 ? UInt8(digits[0] << 2 | digits[1] >> 4) : nil
     }
 
-    /// What this line says and another one says otherwise or not at all, or what only the other one says.
+    /// The keywords that have other values in another line, or that only one of the two lines has.
     func differences(
         to other: TreeLine
     ) -> [(name: [UInt8], expected: [UInt8]?, found: [UInt8]?)] {
@@ -242,8 +242,8 @@ struct TreeLine {
             + otherKeywords.filter { own[$0.name] == nil }.map { (Array($0.name), nil, Array($0.value)) }
     }
 
-    /// Bytes as mtree(5) takes them, unprintable ones and those that mean something in it as `\ooo` (vis(3), VIS_OCTAL,
-    /// VIS_WHITE and VIS_GLOB).
+    /// Escapes bytes for mtree(5): unprintable ones and those with a meaning in mtree(5) as `\ooo` (vis(3), VIS_OCTAL, VIS_WHITE
+    /// and VIS_GLOB).
     static func escape(_ bytes: some Collection<UInt8>, onto output: inout [UInt8]) {
         for byte in bytes {
             switch byte {
@@ -256,7 +256,7 @@ struct TreeLine {
         }
     }
 
-    /// Nil unless it is what `escape` makes.
+    /// Nil for text that `escape` does not write.
     static func unescaped(_ text: some Collection<UInt8>) -> [UInt8]? {
         var bytes = [UInt8]()
         var rest = text[...]

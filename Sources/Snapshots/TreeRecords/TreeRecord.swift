@@ -2,10 +2,10 @@ package import Kernel
 package import OCI
 package import Streams
 
-/// What a tree holds, written down so that every later change of it can be named.
+/// A record of a tree, with which every later change of the tree can be found.
 ///
-/// An mtree(5) specification, as libarchive, mtree(8) and go-mtree write it. A line a path, each directory before
-/// what is in it and names in the order of their bytes; `\ooo` for what a line cannot carry:
+/// An mtree(5) specification, as libarchive, mtree(8) and go-mtree write it: one line for each path, each directory before its
+/// content, names in the order of their bytes, `\ooo` for bytes that cannot be in a line:
 ///
 ///     #mtree
 ///     . type=dir mode=0755 uid=0 gid=0 time=0.000000000
@@ -16,32 +16,31 @@ package import Streams
 ///     ./bin/d type=char mode=0000 uid=0 gid=0 time=0.000000000 device=linux,0,0
 ///     # 6 paths
 ///
-/// `sha256blocks` is a `ContentDigest`: SHA-256 over the content, in which holes cost nothing. Earlier versions wrote `cksum`
-/// (cksum(1), a CRC-32) in its place, which content can be forged to; such a record is read and compared as it is.
+/// `sha256blocks` is a `ContentDigest`: SHA-256 over the content, computed without reading holes. Earlier versions wrote `cksum`
+/// (cksum(1), a CRC-32) instead, for which content can be forged; the program compares such a record as it is.
 ///
-/// All extended attributes of files are there (go-mtree's `xattr.`, in base64), overlay's own too; the kernel's are left out
-/// (`AttributeName.isFiles`), and ignored in records of earlier versions.
-/// `hardlink` is the program's own: this is another name of the file at that path, where all else is told. mtree(5)
-/// defines none of the three: libarchive warns of them and reads the rest, the BSDs' mtree wants them taken out.
+/// The record has all extended attributes of files (go-mtree's `xattr.`, in base64), those of overlay included. Attributes of
+/// the kernel are left out (`AttributeName.isFiles`), and ignored in records of earlier versions. `hardlink` is this program's
+/// own keyword: the path is a hard link to the file at the given path, whose line has all other keywords. mtree(5) defines
+/// none of the three: libarchive warns about them and reads the rest; mtree of the BSDs needs them removed.
 ///
-/// What differs between two copies of a tree is left out: inode numbers, link counts, sizes of directories, access and
-/// change times. The last line tells a whole record from one that was cut off.
+/// Values that differ between two copies of a tree are left out: inode numbers, link counts, sizes of directories, access and
+/// change times. The last line distinguishes a complete record from one that was cut off.
 package enum TreeRecord {
     static let header = Array("#mtree\n".utf8)
-    /// Bytes of a file that are read at once.
+    /// Bytes of a file in one read.
     static let readSize = 1 << 18
     static func footer(_ paths: Int) -> [UInt8] { Array("# \(paths) paths\n".utf8) }
 
-    /// Records a tree that does not change meanwhile. Memory grows with a directory's names and with the files that
-    /// have several, not with the tree.
+    /// Records a tree that does not change meanwhile. Memory grows with the names of a directory and with the number of files
+    /// that have several hard links, not with the size of the tree.
     ///
     /// - Parameters:
-    ///   - file: the record goes to its position.
-    ///   - known: digests of regular files that the caller has already; the others are read.
-    ///   - check: asked between paths and every 256 KiB of a file; what it throws ends the work.
-    /// - Returns: the digest of the record, which is that of the tree: equal trees have equal ones; and what the tree
-    ///   takes.
-    /// - Throws: `SyscallFailure`, and what `check` throws.
+    ///   - file: the record is written at its position.
+    ///   - known: digests of regular files that the caller has already; other files are read.
+    ///   - check: called between paths and after every 256 KiB of a file; an error that it throws ends the work.
+    /// - Returns: the digest of the record, which is the same for equal trees, and the space of the tree.
+    /// - Throws: `SyscallFailure`, errors of `check`.
     package static func write(
         tree: Directory, to file: borrowing File, known: (FileStatus) -> ContentDigest? = { _ in nil },
         check: () throws -> Void = {}
@@ -83,7 +82,7 @@ package enum TreeRecord {
 
 /// How well a record holds the content of files; the raw value is the keyword.
 package enum RecordStrength: String, CaseIterable, Comparable, Sendable {
-    /// CRC-32 (cksum(1)): finds what disks do to bytes, and is no proof against people. Records of earlier versions.
+    /// CRC-32 (cksum(1)) in records of earlier versions: detects faults of disks, and no intended change.
     case checksum = "cksum"
     /// SHA-256 (`ContentDigest`).
     case digest = "sha256blocks"
@@ -91,20 +90,20 @@ package enum RecordStrength: String, CaseIterable, Comparable, Sendable {
     package static func < (left: Self, right: Self) -> Bool { left == .checksum && right == .digest }
 }
 
-/// Files with several names, by the first of them.
+/// Files with several hard links, by the first visited path of each.
 struct LinkGroups {
     private var groups = [FileStatus.Identity: (first: [UInt8], rest: UInt64)]()
 
-    /// The escaped path where the file was met before; nil if it was not, and `path` is its first name then.
+    /// The escaped path of the first visit of a file; nil if this is the first visit, whose path is `path`.
     mutating func firstName(of entry: TreeWalk.Entry, at path: [UInt8]) -> [UInt8]? {
         let status = entry.status
-        // Whiteouts have nothing to tell, and the kernel makes them names of one device as it likes.
+        // Whiteouts have no content, and overlay makes them hard links to one device or not.
         guard !status.isDirectory, !status.isWhiteout, status.linkCount > 1 else { return nil }
         guard let group = groups[status.identity] else {
             groups[status.identity] = (path, status.linkCount - 1)
             return nil
         }
-        // Forgotten with its last name.
+        // Dropped after its last hard link.
         groups[status.identity] = group.rest > 1 ? (group.first, group.rest - 1) : nil
         return group.first
     }

@@ -1,16 +1,16 @@
 internal import Kernel
 
 extension SnapshotUsage {
-    /// What a tree takes of its disk: its root and all below it, each inode once.
+    /// Measures a tree: its root and all below it, each inode once.
     ///
-    /// - Parameter other: a tree in which what has the same inode number and change time is left out: what a snapshot
-    ///   of a file system takes over, and every change renews.
+    /// - Parameter other: files with the inode number and the change time of a file in this tree are left out: a snapshot of a
+    ///   file system keeps both, and every change sets a new change time.
     init(of tree: Directory, notIn other: Directory? = nil) throws(SyscallFailure) {
         var unchanged = Set<FileStatus.Version>()
         try other?.forEachStatus { unchanged.insert($0.version) }
         var count = UsageCount()
         try tree.forEachStatus { status in
-            // The root is each snapshot's own, whatever it shows.
+            // Each snapshot has a root of its own.
             if count.usage.inodes > 0, unchanged.contains(status.version) { return }
             count.add(status)
         }
@@ -18,11 +18,11 @@ extension SnapshotUsage {
     }
 }
 
-/// What the files of a tree take, each inode once.
+/// Adds up the space of a tree's files, each inode once.
 struct UsageCount {
     private var size: Int64 = 0
     private var inodes: Int64 = 0
-    /// Only what has several names can come again.
+    /// Files with several hard links; a file with one is visited once.
     private var seen = Set<FileStatus.Identity>()
 
     var usage: SnapshotUsage { SnapshotUsage(size: size, inodes: inodes) }
@@ -35,7 +35,7 @@ struct UsageCount {
 }
 
 extension Directory {
-    /// This directory and all below it. What goes meanwhile is left out.
+    /// Visits this directory and all below it, without files that are removed meanwhile.
     fileprivate func forEachStatus(_ body: (FileStatus) -> Void) throws(SyscallFailure) {
         var walk = TreeWalk(self, isOrdered: false)
         while let step = walk.next() {

@@ -1,30 +1,30 @@
 internal import Kernel
 internal import SystemPackage
 
-/// All paths below a directory, each directory before what is in it, names in the order of their bytes: the same order
-/// for the same tree, whatever the file system gives first.
+/// A walk through all paths below a directory, each directory before its content and names in the order of their bytes: the
+/// order does not depend on the file system.
 ///
-/// Anchored at descriptors: no symlink is followed. A tree of any depth takes a list of names a level and a bounded
-/// number of descriptors.
+/// Anchored at descriptors: no symlink is followed. The walk keeps a list of names for each level and a bounded number of
+/// descriptors, whatever the depth of the tree.
 struct TreeWalk {
-    /// One path, as `next()` finds it.
+    /// One path of the tree.
     struct Entry {
         let parent: Directory
         /// Nil for the root.
         let name: FileName?
         let status: FileStatus
-        /// The directory itself, if it is one.
+        /// The opened directory; nil for other types.
         let directory: Directory?
     }
 
     enum Step {
         case entry(Entry)
-        /// What cannot be looked at; nothing below it is visited.
+        /// A path that cannot be read; nothing below it is visited.
         case unreadable(SyscallFailure)
     }
 
     private struct Level {
-        /// What is still to visit, last one first.
+        /// Names that are still to be visited, the last one first.
         var names: [FileName]
         let pathLength: Int
         let escapedLength: Int
@@ -35,11 +35,11 @@ struct TreeWalk {
     private let isOrdered: Bool
     private var levels = [Level]()
     private var isBegun = false
-    /// Of the last step, `.` or `./a/b`: as it is, and as mtree(5) writes it.
+    /// The path of the last step, `.` or `./a/b`, unescaped; `escapedPath` is as in mtree(5).
     private(set) var path = [UInt8(ascii: ".")]
     private(set) var escapedPath = [UInt8(ascii: ".")]
 
-    /// - Parameter isOrdered: whether names come in the order of their bytes, and not in the file system's.
+    /// - Parameter isOrdered: whether names are sorted by their bytes; otherwise they have the file system's order.
     init(_ root: Directory, isOrdered: Bool = true) {
         self.root = root
         way = OpenPath(root)
@@ -66,7 +66,7 @@ struct TreeWalk {
                 path += name.bytes
                 escapedPath.append(UInt8(ascii: "/"))
                 TreeLine.escape(name.bytes, onto: &escapedPath)
-                return .entry(try look(at: name))
+                return .entry(try visit(name))
             }
             return nil
         } catch {
@@ -74,7 +74,7 @@ struct TreeWalk {
         }
     }
 
-    /// Leaves out what is in the directory that `next()` has just returned.
+    /// Skips the content of the directory that `next()` has just returned.
     mutating func skipContents() { ascend() }
 
     private mutating func ascend() {
@@ -82,7 +82,7 @@ struct TreeWalk {
         if way.depth > 0 { way.ascend() }
     }
 
-    private mutating func look(at name: FileName) throws(SyscallFailure) -> Entry {
+    private mutating func visit(_ name: FileName) throws(SyscallFailure) -> Entry {
         let parent = try way.deepest()
         guard let status = try parent.status(of: name) else {
             throw SyscallFailure("fstatat", path: name.description, errno: .noSuchFileOrDirectory)
@@ -92,7 +92,7 @@ struct TreeWalk {
         }
         let directory = try parent.open(name)
         try descend(directory, name)
-        // The status of the opened directory: the name may lead elsewhere by now.
+        // The status of the opened directory: another process may have replaced the name.
         return Entry(parent: parent, name: name, status: try directory.file.status(), directory: directory)
     }
 

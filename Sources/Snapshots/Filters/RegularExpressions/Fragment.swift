@@ -1,9 +1,9 @@
-/// A part of a program. Its jumps are relative, so that it means the same wherever it stands.
+/// A part of a program. Its jumps are relative, so it can be moved.
 struct Fragment {
     typealias Instruction = RegularExpression.Instruction
 
     private(set) var code: [Instruction]
-    /// How often its innermost part is repeated at most, by counts that multiply.
+    /// The maximum number of repetitions of its innermost part: the product of nested counts.
     private(set) var repeats: Int
 
     init(_ code: [Instruction] = [], repeats: Int = 1) {
@@ -16,10 +16,10 @@ struct Fragment {
         repeats = max(repeats, other.repeats)
     }
 
-    /// One of several.
+    /// An alternation.
     init(anyOf alternatives: [Fragment]) {
         self.init()
-        // Each but the last has a split before it and a jump to the end behind it.
+        // Each alternative but the last has a split before it and a jump to the end after it.
         var rest = alternatives.reduce(2 * (alternatives.count - 1)) { $0 + $1.code.count }
         for alternative in alternatives.dropLast() {
             let count = alternative.code.count
@@ -31,7 +31,7 @@ struct Fragment {
         if let last = alternatives.last { append(last) }
     }
 
-    /// The numbers of instructions of this, repeated.
+    /// The number of instructions of this fragment, repeated.
     func size(_ repetition: Repetition) -> Int {
         let (low, high) = (repetition.low, repetition.high)
         guard let high else { return low == 0 ? code.count + 2 : low * code.count + 1 }
@@ -40,7 +40,7 @@ struct Fragment {
 
     func repeated(_ repetition: Repetition) -> Fragment {
         let (low, high) = (repetition.low, repetition.high)
-        // What does not come at all does not count, whatever is in it.
+        // A part that is repeated zero times does not count.
         var result = Fragment(repeats: high == 0 ? 1 : max(low, high ?? 1) * repeats)
         for _ in 0..<low { result.code += code }
         guard let high else {
@@ -51,7 +51,7 @@ struct Fragment {
             }
             return result
         }
-        // Without one of them the others are not tried either.
+        // Without one repetition the following ones are not tried.
         for left in stride(from: high - low, to: 0, by: -1) {
             result.code.append(.split(left * (code.count + 1)))
             result.code += code
@@ -60,15 +60,15 @@ struct Fragment {
     }
 }
 
-/// How often something comes, one after the other.
+/// The number of repetitions.
 struct Repetition {
-    /// More is refused, and so are counts inside of others that come to more (RE2).
+    /// The maximum count, and the maximum product of nested counts (RE2).
     static let limit = 1000
 
     let low: Int
-    /// Nil if there is no end to it.
+    /// Nil if it is not limited.
     let high: Int?
 
-    /// As counts go that were written.
+    /// The count as RE2 counts it.
     var most: Int { high ?? low }
 }

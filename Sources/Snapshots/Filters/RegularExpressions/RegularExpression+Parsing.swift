@@ -1,10 +1,10 @@
 extension RegularExpression {
-    /// Reads an expression, and writes the program while it does: what a group has become is a fragment.
+    /// Parses an expression and compiles it at the same time: a parsed group is a fragment.
     struct Parser {
-        /// Nobody asks what is wrong.
+        /// The caller needs no reason.
         struct Malformed: Error {}
 
-        /// As Go has it.
+        /// The maximum depth of groups, as in Go.
         private static let deepest = 1000
 
         private struct Flags {
@@ -13,12 +13,12 @@ extension RegularExpression {
             var dotTakesNewlines = false
         }
 
-        /// A group whose end has not come; the expression as a whole is the outermost.
+        /// An open group; the outermost one is the whole expression.
         private struct Group {
-            /// That hold again behind it.
+            /// The flags that are restored after it.
             let flags: Flags
             var alternatives = [Fragment]()
-            /// The alternative that is being read, but for its last part, which a repetition may follow.
+            /// The alternative that is being parsed, without its last part, which a repetition may follow.
             var parts = Fragment()
             var last: Fragment?
         }
@@ -29,7 +29,7 @@ extension RegularExpression {
         private var input: Scanner
         private var flags = Flags()
         private var groups = [Group(flags: Flags())]
-        /// Instructions that all groups have.
+        /// The number of instructions of all groups.
         private var size = 0
 
         init(_ expression: String) { input = Scanner(expression) }
@@ -55,9 +55,9 @@ extension RegularExpression {
                 case "\\": try escape()
                 case "*", "+", "?", "{":
                     if let repetition = try input.repetition(scalar) {
-                        // Whether as many or as few as can be are taken makes no difference here.
+                        // Greedy or not makes no difference to whether the expression matches.
                         _ = input.take("?")
-                        // Two of them are Perl's for something else.
+                        // Two repetitions in a row have another meaning in Perl.
                         if wasRepetition { throw Malformed() }
                         try repeatLast(repetition)
                         isRepetition = true
@@ -150,7 +150,7 @@ extension RegularExpression {
             groups.append(Group(flags: outer))
         }
 
-        /// - Returns: whether a group begins behind them.
+        /// - Returns: whether a group begins after them.
         private mutating func readFlags() throws(Malformed) -> Bool {
             var (changed, isSet, isExpected) = (flags, true, false)
             while let scalar = input.take() {
@@ -189,7 +189,7 @@ extension RegularExpression {
             groups[index].parts = Fragment()
         }
 
-        /// What the innermost group has become.
+        /// The fragment of the innermost group.
         private mutating func finish() throws(Malformed) -> Fragment {
             endAlternative()
             return Fragment(anyOf: groups[groups.count - 1].alternatives)

@@ -1,39 +1,39 @@
-/// A regular expression of RE2's, as Go has them (https://pkg.go.dev/regexp/syntax), which answers one question: whether it is
-/// found anywhere in a text.
+/// A regular expression of RE2 with Go's syntax (https://pkg.go.dev/regexp/syntax). It can only report whether it matches
+/// anywhere in a text.
 ///
-/// It never goes back in the text: all ways to match go through it at once, a scalar at a time (Thompson 1968; Cox, "Regular
-/// Expression Matching: the Virtual Machine Approach"). So the time is bounded by the length of the text times that of the
-/// program, whoever has made the two up. Of Unicode's groups there are the general categories, and no scripts.
+/// The matcher does not backtrack: it follows all possible matches in parallel, scalar by scalar (Thompson 1968; Cox, "Regular
+/// Expression Matching: the Virtual Machine Approach"). The time is bounded by the length of the text times the length of the
+/// program, also for hostile input. Of Unicode's groups it supports the general categories, not the scripts.
 package struct RegularExpression: Sendable {
-    /// Instructions that a program may have, which repetitions multiply; where RE2 counts bytes.
+    /// The maximum number of instructions of a program, repetitions included. RE2 limits bytes instead.
     static let maximumSize = 4096
 
     enum Instruction {
-        /// Takes this code point.
+        /// Matches this code point.
         case scalar(UInt32)
-        /// Takes a code point that differs from this one, a `CaseFolding.key`, in case only.
+        /// Matches a code point that differs only in case from this one, a `CaseFolding.key`.
         case anyCase(UInt32)
-        /// Takes a code point of this one of `classes`.
+        /// Matches a code point of the class with this index in `classes`.
         case member(Int)
         case assertion(Assertion)
-        /// Goes on at the next instruction, and at the one so far from here.
+        /// Continues at the next instruction and at the one with this distance.
         case split(Int)
         case jump(Int)
     }
 
-    /// What holds between two code points, and takes none.
+    /// A condition between two code points.
     enum Assertion {
         case textStart, textEnd, lineStart, lineEnd, wordBoundary, noWordBoundary
     }
 
-    /// Its end is the match.
+    /// The end of the program is the match.
     private let program: [Instruction]
     private let classes: [ScalarClass]
-    /// Whether any part of it does.
+    /// Whether any part of it ignores case.
     private let ignoresCase: Bool
     private let hasCategories: Bool
 
-    /// Nil if RE2 would refuse it, or if it is too large.
+    /// - Returns: nil for an expression that RE2 refuses or that is too large.
     package init?(_ expression: String) {
         var parser = Parser(expression)
         guard let program = try? parser.parse() else { return nil }
@@ -45,11 +45,11 @@ package struct RegularExpression: Sendable {
 
     /// Whether the expression matches anywhere in a text.
     ///
-    /// - Parameter budget: pays a step for each instruction that is visited, which are at most two for each instruction and place
-    ///   in the text, and what the search costs besides.
-    /// - Throws: `.resourceExhausted` if the budget is spent before the answer is known.
+    /// - Parameter budget: one step is spent for each visited instruction, at most two for each instruction and position in the
+    ///   text, and some for the search itself.
+    /// - Throws: `.resourceExhausted` if the budget is spent before the result is known.
     package func isFound(in text: String, _ budget: inout FilterBudget) throws(StoreFailure) -> Bool {
-        // Memory for the visits.
+        // For the memory of the visits.
         try budget.spend(1 + program.count / 16)
         var scalars = text.unicodeScalars.lazy.map(\.value).makeIterator()
         var threads = Threads(program)
@@ -57,7 +57,7 @@ package struct RegularExpression: Sendable {
         var before: UInt32?
         var next = scalars.next()
         while true {
-            // What is found may begin anywhere.
+            // A match may begin at any position.
             if threads.add(0, between: before, next, to: &waiting) { return true }
             guard let scalar = next else { return false }
             next = scalars.next()
@@ -73,7 +73,7 @@ package struct RegularExpression: Sendable {
         }
     }
 
-    /// Steps for a scalar of a text, whatever the program: looking its properties up takes as long as 40.
+    /// Steps for each scalar of a text: the lookup of its properties takes as long as 40 steps.
     private func cost(of scalar: UInt32) -> Int {
         hasCategories || ignoresCase && scalar >= 0x80 ? 40 : 2
     }
@@ -88,15 +88,15 @@ package struct RegularExpression: Sendable {
     }
 }
 
-/// Where in a program the ways to match are.
+/// The set of instructions that possible matches have reached.
 private struct Threads {
     private let program: [RegularExpression.Instruction]
-    /// In the text.
+    /// The position in the text.
     var place = 0
-    /// Instructions visited since they were taken last.
+    /// The number of instructions visited since the last `takeSteps()`.
     private var steps = 0
-    /// For each instruction and the end, the place in the text at which a way has last come to it: a second one would go on as
-    /// the first.
+    /// For each instruction and the end, the last position in the text at which a possible match has reached it. A second one at
+    /// the same position would continue as the first.
     private var visits: [Int]
     private var open = [Int]()
 
@@ -110,13 +110,13 @@ private struct Threads {
         return steps
     }
 
-    /// Follows all that takes no scalar.
+    /// Follows all instructions that match no scalar.
     ///
     /// - Parameters:
-    ///   - before: the scalar before this place in the text; nil at its start.
+    ///   - before: the scalar before this position in the text; nil at its start.
     ///   - after: nil at its end.
-    ///   - waiting: gets the instructions that take a scalar.
-    /// - Returns: whether the program's end is reached.
+    ///   - waiting: receives the instructions that match a scalar.
+    /// - Returns: whether the end of the program is reached.
     mutating func add(
         _ start: Int, between before: UInt32?, _ after: UInt32?, to waiting: inout [Int]
     ) -> Bool {
@@ -150,7 +150,7 @@ extension RegularExpression.Assertion {
         }
     }
 
-    /// Words are ASCII's.
+    /// Words are ASCII words.
     private static func isWord(_ scalar: UInt32?) -> Bool {
         guard let scalar else { return false }
         return ASCIIGroups.word.contains { $0.contains(scalar) }

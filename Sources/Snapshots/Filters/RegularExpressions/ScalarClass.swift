@@ -1,13 +1,13 @@
 /// A set of code points.
 struct ScalarClass {
-    /// Sorted, with something between any two.
+    /// Sorted; no two overlap or are adjacent.
     private var ranges = [ClosedRange<UInt32>]()
-    /// Categories of groups that are not negated.
+    /// The categories of groups that are not negated.
     private var categories: UInt32 = 0
-    /// Categories of the negated groups, each by itself.
+    /// The categories of each negated group.
     private var negatedGroups = Set<UInt32>()
     private var isNegated = false
-    /// Whether a code point is one of them if any is that differs from it in case only.
+    /// Whether a code point is a member if one that differs only in case is.
     private let ignoresCase: Bool
 
     init(ignoresCase: Bool = false) { self.ignoresCase = ignoresCase }
@@ -23,13 +23,13 @@ struct ScalarClass {
         if group.isNegated { negatedGroups.insert(group.categories) } else { categories |= group.categories }
     }
 
-    /// - Parameter isNegated: all but these; nothing of them is added by `ignoresCase`.
+    /// - Parameter isNegated: all code points but these; `ignoresCase` adds none of these.
     mutating func insert(ascii group: [ClosedRange<UInt32>], isNegated: Bool) {
         let group = ignoresCase ? CaseFolding.closure(ofASCII: group) : group
         ranges += isNegated ? Self.complement(Self.merged(group)) : group
     }
 
-    /// When all is inserted.
+    /// Ends the insertions.
     mutating func finish(isNegated: Bool) {
         ranges = Self.merged(ranges)
         self.isNegated = isNegated
@@ -43,7 +43,7 @@ struct ScalarClass {
             || negatedGroups.contains { scalar.categories & $0 == 0 }
     }
 
-    /// Whether `FoldedScalar.categories` decides anything.
+    /// Whether membership depends on `FoldedScalar.categories`.
     var hasCategories: Bool { categories != 0 || !negatedGroups.isEmpty }
 
     private func isInRanges(_ scalar: UInt32) -> Bool {
@@ -67,7 +67,7 @@ struct ScalarClass {
         return merged
     }
 
-    /// - Parameter ranges: merged.
+    /// - Parameter ranges: merged ranges.
     private static func complement(_ ranges: [ClosedRange<UInt32>]) -> [ClosedRange<UInt32>] {
         var complement = [ClosedRange<UInt32>]()
         var next: UInt32 = 0
@@ -80,11 +80,11 @@ struct ScalarClass {
     }
 }
 
-/// `\d`, `[:alpha:]` and the like, which are ASCII's.
+/// The groups of ASCII, e.g. `\d` and `[:alpha:]`.
 enum ASCIIGroups {
     static let word: [ClosedRange<UInt32>] = named["word"] ?? []
 
-    /// By the letter behind the backslash.
+    /// By the letter after the backslash.
     static func escape(_ letter: Unicode.Scalar) -> [ClosedRange<UInt32>]? {
         switch letter {
         case "d": named["digit"]

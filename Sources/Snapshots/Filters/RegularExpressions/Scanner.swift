@@ -1,10 +1,10 @@
-/// Reads the parts of a regular expression that stand for themselves, whatever is around them.
+/// Parses the parts of a regular expression that do not depend on their surroundings.
 struct Scanner {
     typealias Malformed = RegularExpression.Parser.Malformed
 
     private let scalars: [Unicode.Scalar]
     private var position = 0
-    /// Whether no `:]` comes any more: looking for it each time would take the square of the time.
+    /// Whether no `:]` follows: a search for it at each bracket would take quadratic time.
     private var hasAllNames = false
 
     init(_ text: String) { scalars = Array(text.unicodeScalars) }
@@ -25,7 +25,7 @@ struct Scanner {
         return true
     }
 
-    /// What is before the next `wanted`, which is taken, too. Nil, and nothing is taken, if there is none.
+    /// The text before the next `wanted`; takes both. Nil, and takes nothing, if `wanted` does not follow.
     private mutating func take(upTo wanted: String) -> ArraySlice<Unicode.Scalar>? {
         let length = wanted.unicodeScalars.count
         var end = position
@@ -41,21 +41,21 @@ struct Scanner {
 
     // MARK: Groups and repetitions
 
-    /// Behind `\Q`: what is before `\E`, or all.
+    /// After `\Q`: the text before `\E`, or the rest.
     mutating func takeQuoted() -> ArraySlice<Unicode.Scalar> {
         if let quoted = take(upTo: #"\E"#) { return quoted }
         defer { position = scalars.count }
         return scalars[position...]
     }
 
-    /// Behind `(?P<`.
+    /// After `(?P<`.
     mutating func groupName() throws(Malformed) {
         guard let name = take(upTo: ">"), !name.isEmpty,
             name.allSatisfy({ $0 == "_" || $0.isASCIIAlphanumeric })
         else { throw Malformed() }
     }
 
-    /// Behind its first scalar. Nil if a brace is a brace.
+    /// After its first scalar. Nil if a brace is a literal.
     mutating func repetition(_ first: Unicode.Scalar) throws(Malformed) -> Repetition? {
         switch first {
         case "*": return Repetition(low: 0, high: nil)
@@ -86,7 +86,7 @@ struct Scanner {
         return nil
     }
 
-    /// A number without zeros in front; what is above all that may be is any such.
+    /// A number without leading zeros; a number above the maximum may be any such.
     private mutating func count() -> Int? {
         let digits = scalars[position...].prefix { ("0"..."9").contains($0) }
         if digits.isEmpty || digits.count > 1 && digits.first == "0" { return nil }
@@ -96,7 +96,7 @@ struct Scanner {
 
     // MARK: Escapes
 
-    /// A scalar that the backslash before it gives another meaning, or none.
+    /// The scalar that an escape sequence stands for; the backslash has been taken.
     mutating func escapedScalar() throws(Malformed) -> UInt32 {
         guard let scalar = take() else { throw Malformed() }
         switch scalar {
@@ -108,7 +108,7 @@ struct Scanner {
         case "r": return 0x0D
         case "x": return try hexadecimal()
         case "0"..."7":
-            // One that is not zero would refer back.
+            // A digit other than zero is a back reference.
             if scalar != "0", next.map({ ("0"..."7").contains($0) }) != true { throw Malformed() }
             position -= 1
             let digits = scalars[position...].prefix(3).prefix { ("0"..."7").contains($0) }
@@ -143,9 +143,9 @@ struct Scanner {
 
     // MARK: Classes
 
-    /// Behind a backslash: `d`, `PN`, `p{Lu}` and the like.
+    /// After a backslash: `d`, `PN`, `p{Lu}` and the like.
     ///
-    /// - Returns: whether that is what stands there.
+    /// - Returns: whether such a group follows.
     mutating func group(into scalars: inout ScalarClass) throws(Malformed) -> Bool {
         guard let letter = next else { throw Malformed() }
         if letter == "p" || letter == "P" {
@@ -184,12 +184,12 @@ struct Scanner {
         }
     }
 
-    /// Behind `[`.
+    /// After `[`.
     mutating func characterClass(_ ignoresCase: Bool) throws(Malformed) -> ScalarClass {
         var found = ScalarClass(ignoresCase: ignoresCase)
         let isNegated = take("^")
         var isFirst = true
-        // A bracket that is the first is one of them.
+        // A closing bracket at the beginning is a literal.
         while isFirst || next != "]" {
             isFirst = false
             if try namedGroup(into: &found) { continue }
@@ -201,7 +201,7 @@ struct Scanner {
             }
             let low = try classScalar()
             var high = low
-            // A hyphen that is the last is one of them.
+            // A hyphen at the end is a literal.
             if next == "-", position + 1 < scalars.count, scalars[position + 1] != "]" {
                 position += 1
                 high = try classScalar()
@@ -219,7 +219,7 @@ struct Scanner {
         let start = position
         guard !hasAllNames, take("[:") else { return false }
         guard var name = take(upTo: ":]") else {
-            // Then these are themselves.
+            // Then the characters are literals.
             position = start
             hasAllNames = true
             return false

@@ -1,12 +1,13 @@
-/// The code points of some of Unicode's general categories (Unicode Standard Annex #44), or all but these.
+/// The code points of a set of Unicode's general categories (Unicode Standard Annex #44), or all other ones.
 struct UnicodeGroup: Hashable {
     static let last: UInt32 = 0x10FFFF
 
-    /// A bit for each category.
+    /// One bit for each category.
     let categories: UInt32
     let isNegated: Bool
 
-    /// - Parameter name: of a category, `Lu`, or of all that begin with one letter, `L`. Nil if there is none of that name.
+    /// - Parameter name: a category, e.g. `Lu`, or the first letter of several, e.g. `L`.
+    /// - Returns: nil for an unknown name.
     init?(named name: String, isNegated: Bool) {
         let found = Self.names.filter { $0.key == name || name.count == 1 && $0.key.hasPrefix(name) }
         if found.isEmpty { return nil }
@@ -14,15 +15,15 @@ struct UnicodeGroup: Hashable {
         self.isNegated = isNegated
     }
 
-    /// The bit of a code point's category.
+    /// The bit of the category of a code point.
     static func category(of scalar: UInt32) -> UInt32 {
-        // A code point that is no scalar is a surrogate.
+        // A code point that is not a scalar is a surrogate.
         bit(of: Unicode.Scalar(scalar)?.properties.generalCategory ?? .surrogate)
     }
 
     private static func bit(of category: Unicode.GeneralCategory) -> UInt32 { bits[category] ?? 0 }
 
-    /// Unassigned code points have none: their category has no name in Go.
+    /// Without unassigned code points, whose category has no name in Go.
     private static let bits = Dictionary(
         uniqueKeysWithValues: names.values.enumerated().map { ($1, UInt32(1) << $0) })
 
