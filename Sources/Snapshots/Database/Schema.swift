@@ -53,6 +53,17 @@ enum Schema {
         """
     }
 
+    /// A snapshot that the store stopped trusting: its rows keep a name that is free of its chain, and only the column has the
+    /// meaning. Earlier versions recognized it by its name.
+    private static let distrust = """
+        ALTER TABLE snapshot ADD COLUMN distrusted INTEGER NOT NULL DEFAULT 0 CHECK (distrusted IN (0, 1));
+        UPDATE snapshot SET distrusted = 1
+        WHERE kind = 'committed' AND verified_chain IS NULL AND name LIKE 'distrusted/' || id || '/%';
+        CREATE TRIGGER distrust_is_final BEFORE UPDATE ON snapshot
+        WHEN (OLD.distrusted AND NOT NEW.distrusted) OR (NEW.distrusted AND NEW.verified_chain IS NOT NULL)
+        BEGIN SELECT RAISE(ABORT, 'a distrusted snapshot stays distrusted, and holds no chain'); END;
+        """
+
     /// - Parameter showsInheritance: whether the directory of a snapshot, given by snapshotter and ID, has inherited from where the
     ///   store is located.
     static func migrator(showsInheritance: @escaping @Sendable (String, Int64) -> Bool) -> DatabaseMigrator {
@@ -153,6 +164,9 @@ enum Schema {
                     sql: "UPDATE snapshot SET boot = 'inherited' WHERE id = ?",
                     arguments: [row["id"] as Int64])
             }
+        }
+        migrator.registerMigration("6") { database in
+            try database.execute(sql: distrust)
         }
         return migrator
     }

@@ -14,6 +14,16 @@ struct SnapshotRow: Sendable {
         case pending(boot: String)
     }
 
+    /// What this program guarantees about the content.
+    enum Trust: Sendable, Equatable {
+        /// Nothing: a user or a client has written it, or it is not committed.
+        case none
+        /// This program has verified every byte of the chain.
+        case verified(ChainID)
+        /// It was committed and not synced before a reboot, or is based on such a snapshot, and may lack files.
+        case distrusted
+    }
+
     let id: Int64
     let name: String
     let kind: SnapshotInfo.Kind
@@ -22,8 +32,7 @@ struct SnapshotRow: Sendable {
     /// The run that is making it; nil once it is finished.
     let run: String?
     let durability: Durability
-    /// The chain that this program has verified it to hold.
-    let verifiedChain: ChainID?
+    let trust: Trust
     /// Nil until it is measured.
     let usage: SnapshotUsage?
     /// The digest of the record of its tree; nil if there is no record.
@@ -31,8 +40,10 @@ struct SnapshotRow: Sendable {
     let created: SnapshotInfo.Date
     let updated: SnapshotInfo.Date
 
-    /// Whether the store stopped trusting it after a reboot.
-    var isDistrusted: Bool { name.hasPrefix("distrusted/") }
+    var verifiedChain: ChainID? {
+        guard case .verified(let chain) = trust else { return nil }
+        return chain
+    }
 
     /// - Parameter labels: the stored ones. A verified snapshot also gets the label of its chain.
     func info(_ labels: [String: String]) -> SnapshotInfo {

@@ -33,7 +33,7 @@ extension StoreTransaction {
     // MARK: Trust
 
     /// Ends the trust in committed snapshots that another boot has not synced and in all that is based on them: they lose
-    /// their chain, their image and their name.
+    /// their chain and their image, and give up their name, so that the chain can be unpacked again.
     ///
     /// - Returns: their IDs, newest first.
     func distrustOtherBoots() throws -> [Int64] {
@@ -52,7 +52,8 @@ extension StoreTransaction {
             try connection.execute("DELETE FROM image WHERE top = ?", id)
             try connection.execute(
                 """
-                UPDATE snapshot SET verified_chain = NULL, name = 'distrusted/' || id || '/' || name WHERE id = ?
+                UPDATE snapshot SET verified_chain = NULL, distrusted = 1, name = 'distrusted/' || id || '/' || name
+                WHERE id = ?
                 """, id)
         }
         return suspects

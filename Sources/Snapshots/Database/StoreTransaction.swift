@@ -211,7 +211,10 @@ extension SnapshotRow {
         owner = Owner(rawValue: try row.text("owner"))
         run = row.optionalText("run")
         durability = row.optionalText("boot").map { .pending(boot: $0) } ?? .durable
-        verifiedChain = row.optionalText("verified_chain").flatMap { try? ChainID(Digest(parsing: $0)) }
+        let chain = row.optionalText("verified_chain").flatMap { try? ChainID(Digest(parsing: $0)) }
+        trust =
+            if try row.integer("distrusted") != 0 { .distrusted } else if let chain { .verified(chain) } else
+            { .none }
         usage =
             if let size = row.optionalInteger("size"), let inodes = row.optionalInteger("inodes") {
                 SnapshotUsage(size: size, inodes: inodes)

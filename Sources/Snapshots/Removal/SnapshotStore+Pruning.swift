@@ -93,7 +93,7 @@ extension SnapshotStore {
         try transaction.unneeded(mounted: mounted().keys).map { row in
             Removal(
                 snapshot: try transaction.info(row), usage: row.usage,
-                reason: row.isDistrusted ? .distrusted : .noImage, parent: row.parent?.id)
+                reason: row.trust == .distrusted ? .distrusted : .noImage, parent: row.parent?.id)
         }
     }
 
