@@ -167,12 +167,13 @@ package final class SnapshotStore: Sendable {
 
     /// The form of whiteouts that this file system can hold, probed once.
     ///
-    /// - Throws: `.unavailable` with the reason if it can hold none, `.system`, `.busy`.
+    /// - Throws: `.notPermitted` if this process cannot mount, `.unavailable` with the reason if the file system can hold none,
+    ///   `.system`, `.busy`.
     package func whiteoutForm() throws(StoreFailure) -> WhiteoutForm {
         if let form = probed.withLock({ $0 }) { return form }
         guard Privileges.current.canMount else {
             throw StoreFailure(
-                .system(SyscallFailure("mount", errno: .notPermitted)),
+                .notPermitted,
                 "this root has no CAP_SYS_ADMIN: it can mount nothing, and not write layers for others to mount",
                 hint:
                     "start the container with --privileged or --cap-add SYS_ADMIN, or unpack with --output DIR"

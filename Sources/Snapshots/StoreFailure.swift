@@ -15,8 +15,18 @@ package struct StoreFailure: Error, Sendable, CustomStringConvertible {
         case unavailable
         /// Another process held the database for longer than the timeout.
         case busy
+        /// The process lacks a privilege, or another user could change the store.
+        case notPermitted
+        /// The database has no space left on its file system.
+        case outOfSpace
+        /// The caller does not want the result any more.
+        case cancelled
+        /// A system call has failed.
         case system(SyscallFailure)
+        /// SQLite has failed, or the database is damaged.
         case database
+        /// A state that this program should not reach.
+        case internalError
     }
 
     package let kind: Kind
@@ -34,9 +44,7 @@ package struct StoreFailure: Error, Sendable, CustomStringConvertible {
         if let cause = failure.cause {
             self.init(Kind.system(cause), "\(doing): \(failure)")
         } else {
-            self.init(
-                Kind.system(SyscallFailure("open", errno: .notPermitted)), "\(doing): \(failure)",
-                hint: failure.hint)
+            self.init(.notPermitted, "\(doing): \(failure)", hint: failure.hint)
         }
     }
 
@@ -55,5 +63,18 @@ func attempting<Value>(
         return try body()
     } catch {
         throw StoreFailure(error, doing())
+    }
+}
+
+/// Runs work that throws nothing but `StoreFailure`, which its type does not say.
+///
+/// - Throws: `.internalError` for any other error.
+func failing<Value>(_ doing: String, _ body: () throws -> Value) throws(StoreFailure) -> Value {
+    do {
+        return try body()
+    } catch let failure as StoreFailure {
+        throw failure
+    } catch {
+        throw StoreFailure(.internalError, "\(doing): \(error)")
     }
 }

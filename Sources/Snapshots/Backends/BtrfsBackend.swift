@@ -42,12 +42,20 @@ struct BtrfsBackend: SnapshotBackend {
         return try SnapshotUsage(of: tree, notIn: try folder.open(parent).open(Self.tree))
     }
 
-    func mounts(_ stack: SnapshotStack) throws(SyscallFailure) -> [Mount] {
+    func mounts(_ stack: SnapshotStack) throws(StoreFailure) -> [Mount] {
         guard let id = stack.top else { return [] }
-        guard let device = try MountTable.read().device(holding: folder.path, type: "btrfs") else {
-            throw SyscallFailure("mountinfo", path: escaped(folder.path), errno: .noSuchFileOrDirectory)
+        let (device, subvolume) = try attempting("cannot find out how the snapshot \(id) is mounted") {
+            () throws(SyscallFailure) in
+            (
+                try MountTable.read().device(holding: folder.path, type: "btrfs"),
+                try folder.open(id).open(Self.tree).subvolumeID()
+            )
         }
-        let subvolume = try folder.open(id).open(Self.tree).subvolumeID()
+        guard let device else {
+            throw StoreFailure(
+                .unavailable, "no mount of btrfs that this process sees holds \(escaped(folder.path))",
+                hint: "mount the store's file system in this mount namespace")
+        }
         return [.subvolume(device: device, id: subvolume, readOnly: stack.isReadOnly)]
     }
 

@@ -163,13 +163,12 @@ struct LoopBackend: SnapshotBackend {
 }
 
 extension Directory {
-    /// Makes a new file with the content of another one, with its holes and with shared extents where the file system has them.
+    /// Makes a file with the content of another one, with its holes and with shared extents where the file system has them.
     fileprivate func copyImage(
         _ source: borrowing File, as name: FileName, isWanted: () -> Bool = { true }
     ) throws(SyscallFailure) {
-        guard let copy = try createFile(name, mode: 0o600) else {
-            throw SyscallFailure("openat", path: "\(name)", errno: .fileExists)
-        }
+        let copy = try openOrCreateFile(name, mode: 0o600)
+        try copy.truncate(to: 0)
         try copy.copyContent(of: source, isWanted: isWanted)
         try copy.close()
     }

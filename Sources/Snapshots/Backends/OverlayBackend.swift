@@ -86,22 +86,25 @@ struct OverlayBackend: SnapshotBackend {
         OverlayMarks.own == .user && KernelRelease.current < KernelRelease(major: 6, minor: 6)
         ? "ext4, xfs or btrfs" : "ext4, xfs, btrfs or tmpfs"
 
+    private static let hint = """
+        put the store on \(fileSystems) with --root DIR; on an overlay file system, as inside a container, whiteouts can be \
+        made from Linux 6.7 on
+        """
+
     func probe() throws(StoreFailure) -> WhiteoutForm {
         let form: WhiteoutForm
         let recordsTypes: Bool
         do throws(SyscallFailure) {
             (form, recordsTypes) = try folder.tryLayers()
-            // Earlier kernels do not read them (kernel: overlayfs.rst, "Nesting overlayfs mounts").
-            if form == .attribute, KernelRelease.current < KernelRelease(major: 6, minor: 7) {
-                throw SyscallFailure("mknodat", path: "whiteout", errno: .notPermitted)
-            }
         } catch {
+            throw StoreFailure(unable: error, Self.self, at: folder.path, hint: Self.hint)
+        }
+        // Earlier kernels do not read them (kernel: overlayfs.rst, "Nesting overlayfs mounts").
+        if form == .attribute, KernelRelease.current < KernelRelease(major: 6, minor: 7) {
             throw StoreFailure(
-                unable: error, Self.self, at: folder.path,
-                hint: """
-                    put the store on \(Self.fileSystems) with --root DIR; on an overlay file system, as inside a \
-                    container, whiteouts can be made from Linux 6.7 on
-                    """)
+                .unavailable,
+                "overlayfs cannot keep snapshots under \(escaped(folder.path)): whiteouts cannot be devices there, and this "
+                    + "kernel does not read whiteouts in extended attributes", hint: Self.hint)
         }
         guard recordsTypes else {
             throw StoreFailure(

@@ -54,7 +54,9 @@ protocol SnapshotBackend: Sendable {
     func usage(of id: Int64, on parent: Int64?, tree: SnapshotUsage?) throws(SyscallFailure) -> SnapshotUsage
 
     /// The mounts of a stack of snapshots.
-    func mounts(_ stack: SnapshotStack) throws(SyscallFailure) -> [Mount]
+    ///
+    /// - Throws: `.unavailable`, `.system`.
+    func mounts(_ stack: SnapshotStack) throws(StoreFailure) -> [Mount]
 
     /// Deletes directories in the trash, or a part of their content. Only `Trash` calls this.
     ///

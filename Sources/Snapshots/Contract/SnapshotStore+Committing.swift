@@ -26,13 +26,7 @@ extension SnapshotStore {
         let commit = Commit(
             id: row.id, base: row.parent?.id, key: key, name: name, parent: parent, labels: labels,
             origin: .client(isSynced: isSynced), isRecorded: isSynced, isMeasured: isMeasured)
-        do {
-            try perform(commit)
-        } catch let failure as StoreFailure {
-            throw failure
-        } catch {
-            throw StoreFailure(.database, "cannot commit '\(key)': \(error)")
-        }
+        try failing("cannot commit '\(key)'") { try perform(commit) }
     }
 
     /// Turns a run's layer into a committed snapshot that is verified to hold a chain, and pins it for the run. The caller has
@@ -95,7 +89,8 @@ extension SnapshotStore {
     ) throws {
         let labels = try SnapshotLabels.stored(of: commit.labels)
         try backend.finish(commit.id)
-        let record = commit.isRecorded ? try record(commit, known, check) : nil
+        let record =
+            commit.isRecorded ? try recordTree(of: commit.id, commit.key, known: known, check: check) : nil
         let isSynced: Bool
         let promise: StoreDatabase.Promise
         switch commit.origin {
@@ -127,17 +122,6 @@ extension SnapshotStore {
         }
         // A committed snapshot is complete without it.
         try? backend.seal(commit.id)
-    }
-
-    private func record(
-        _ commit: Commit, _ known: (FileStatus) -> ContentDigest?, _ check: () throws -> Void
-    ) throws -> (digest: Digest, usage: SnapshotUsage) {
-        do {
-            let tree = try backend.open(commit.id, isWritable: false)
-            return try writeRecord(of: tree, commit.id, known: known, check: check)
-        } catch let failure as SyscallFailure {
-            throw StoreFailure(failure, "cannot record the tree of '\(commit.key)'")
-        }
     }
 
     /// Checks the contract's rules for a commit.

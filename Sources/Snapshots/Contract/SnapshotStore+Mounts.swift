@@ -34,14 +34,8 @@ extension SnapshotStore {
             try row.refuseUnfinished()
             return (row, try transaction.ancestry(of: row.id))
         }
-        return try mounts(
-            row.name, SnapshotStack(of: row.kind, id: row.id, parents: Array(chain.dropFirst())))
-    }
-
-    func mounts(_ name: String, _ stack: SnapshotStack) throws(StoreFailure) -> [Mount] {
-        try attempting("cannot tell how '\(name)' is mounted") { () throws(SyscallFailure) in
-            try backend.mounts(stack)
-        }
+        return try backend.mounts(
+            SnapshotStack(of: row.kind, id: row.id, parents: Array(chain.dropFirst())))
     }
 }
 

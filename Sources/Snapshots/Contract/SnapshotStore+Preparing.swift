@@ -41,7 +41,7 @@ extension SnapshotStore {
     ///     snapshot is made.
     /// - Returns: its mounts.
     /// - Throws: `.notFound` and `.invalidArgument` for the parent, `.alreadyExists`, `.invalidArgument` for a label,
-    ///   `.unavailable`, `.system`; ECANCELED if it is not wanted.
+    ///   `.unavailable`, `.system`; `.cancelled`, or ECANCELED from a copy, if it is not wanted.
     @discardableResult
     package func prepare(
         _ key: String, parent: String? = nil, labels: [String: String] = [:], owner: Owner = .user,
@@ -109,14 +109,14 @@ extension SnapshotStore {
             }
             if !isWanted() {
                 throw StoreFailure(
-                    SyscallFailure("publish", errno: .canceled), "cannot make the snapshot '\(made.key)'")
+                    .cancelled, "cannot make the snapshot '\(made.key)': it is not wanted any more")
             }
             try database.write(.durable) { try $0.publish(made.id) }
         } catch {
             discard(made.id)
             throw error
         }
-        return try mounts(made.key, SnapshotStack(of: made.kind, id: made.id, parents: made.parents))
+        return try backend.mounts(SnapshotStack(of: made.kind, id: made.id, parents: made.parents))
     }
 
     /// Makes a snapshot that belongs to a run.

@@ -52,7 +52,7 @@ struct SQLConnection {
             result = try body()
             return .rollback
         }
-        guard let result else { throw StoreFailure(.database, "a savepoint without a result") }
+        guard let result else { throw StoreFailure(.internalError, "a savepoint without a result") }
         return result
     }
 

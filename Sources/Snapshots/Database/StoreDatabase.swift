@@ -106,7 +106,7 @@ final class StoreDatabase: Sendable {
                     return .commit
                 }
                 try FaultPoint.pass("committed", caller, canFail: false)
-                guard let result else { throw StoreFailure(.database, "a transaction without a result") }
+                guard let result else { throw StoreFailure(.internalError, "a transaction without a result") }
                 return result
             }
         }
@@ -114,7 +114,7 @@ final class StoreDatabase: Sendable {
 
     // MARK: Errors
 
-    /// Comes to a fault point of a transaction, and fails as SQLite does when one of its own calls fails.
+    /// Passes a fault point of a transaction, and fails as SQLite does when one of its own calls fails.
     private static func passFaultPoint(_ step: String, _ caller: String) throws {
         do throws(SyscallFailure) {
             try FaultPoint.pass(step, caller)
@@ -150,7 +150,8 @@ extension StoreFailure {
                 hint: "another process holds it; try again, or look for one that hangs")
         case .SQLITE_FULL:
             self.init(
-                SyscallFailure("write", path: "metadata.db", code: 28), "cannot write the store's database")
+                .outOfSpace, "cannot write the store's database: metadata.db: no space left on device",
+                hint: "free some space, or put the store elsewhere with --root DIR")
         default:
             self.init(
                 .database, "the store's database: \(failure.message ?? "\(failure)")", hint: failure.hint)

@@ -66,23 +66,25 @@ extension SnapshotStore {
         return .compared(paths: 0, .digest)
     }
 
-    /// As `writeRecord`, without a way to end it.
-    private func recordTree(
-        of id: Int64, _ key: String
-    ) throws(StoreFailure) -> (digest: Digest, usage: SnapshotUsage) {
+    /// Opens and records the tree of a snapshot that is not written to any more.
+    ///
+    /// - Returns: as `TreeRecord.write`.
+    /// - Throws: `StoreFailure`, errors of `check`.
+    func recordTree(
+        of id: Int64, _ key: String, known: (FileStatus) -> ContentDigest? = { _ in nil },
+        check: () throws -> Void = {}
+    ) throws -> (digest: Digest, usage: SnapshotUsage) {
         do {
-            return try writeRecord(of: try backend.open(id, isWritable: false), id)
+            return try writeRecord(
+                of: try backend.open(id, isWritable: false), id, known: known, check: check)
         } catch let failure as SyscallFailure {
             throw StoreFailure(failure, "cannot record the tree of '\(key)'")
-        } catch {
-            throw StoreFailure(.database, "cannot record the tree of '\(key)': \(error)")
+        } catch let failure as TreeRecordFailure {
+            throw StoreFailure(.failedPrecondition, "cannot record the tree of '\(key)': \(failure)")
         }
     }
 
-    /// Records the tree of a snapshot that is not written to any more.
-    ///
-    /// - Returns: as `TreeRecord.write`.
-    func writeRecord(
+    private func writeRecord(
         of tree: SnapshotTree, _ id: Int64, known: (FileStatus) -> ContentDigest? = { _ in nil },
         check: () throws -> Void = {}
     ) throws -> (digest: Digest, usage: SnapshotUsage) {
@@ -105,7 +107,7 @@ extension SnapshotStore {
         do {
             try close(active)
             try backend.finish(own)
-            let record = try recordTree(of: own, key)
+            let record = try failing("cannot replace the chain \(chain)") { try recordTree(of: own, key) }
             try? backend.seal(own)
             try syncFileSystem()
             let usage = try measure(own, on: base, key, tree: record.usage)

@@ -46,18 +46,21 @@ package struct TreeDifference: Equatable, Sendable, CustomStringConvertible {
     }
 }
 
-/// A damaged record.
+/// A record that does not describe a tree.
 package enum TreeRecordFailure: Error, Equatable, Sendable, CustomStringConvertible {
     /// The record does not have the digest that it was written with.
     case altered(expected: Digest, found: Digest)
     /// - Parameter line: counted from 1.
     case malformed(line: Int, String)
+    /// The tree changed while it was recorded: `path`, escaped, was removed.
+    case changing(path: String)
 
     package var description: String {
         switch self {
         case .altered(let expected, let found):
             "the record of the tree is damaged: it is \(found), not \(expected)"
         case .malformed(let line, let what): "the record of the tree is damaged: line \(line) \(what)"
+        case .changing(let path): "the tree changed while it was recorded: '\(path)' was removed"
         }
     }
 }
@@ -124,11 +127,15 @@ private struct Join: ~Copyable {
                 try reader.skip(recorded.path)
             }
             guard let recorded = reader.current, recorded.path == path else {
+                if case .vanished = step { continue }
                 try report(TreeDifference(path, .extra))
                 if case .entry(let entry) = step, entry.directory != nil { walk.skipContents() }
                 continue
             }
             switch step {
+            case .vanished:
+                try report(TreeDifference(path, .missing))
+                try reader.skip(path)
             case .unreadable(let failure):
                 try report(TreeDifference(path, .unreadable, found: "\(failure)"))
                 try reader.skip(path)

@@ -61,6 +61,7 @@ package enum TreeRecord {
             try check()
             switch step {
             case .unreadable(let failure): throw failure
+            case .vanished: throw TreeRecordFailure.changing(path: escaped(walk.path))
             case .entry(let entry):
                 usage.add(entry.status)
                 let line =

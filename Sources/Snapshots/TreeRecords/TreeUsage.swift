@@ -41,6 +41,7 @@ extension Directory {
         while let step = walk.next() {
             switch step {
             case .entry(let entry): body(entry.status)
+            case .vanished: continue
             case .unreadable(let failure): if !failure.isMissing { throw failure }
             }
         }

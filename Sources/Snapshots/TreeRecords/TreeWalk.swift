@@ -19,6 +19,8 @@ struct TreeWalk {
 
     enum Step {
         case entry(Entry)
+        /// A path that was removed after its directory was read.
+        case vanished
         /// A path that cannot be read; nothing below it is visited.
         case unreadable(SyscallFailure)
     }
@@ -66,7 +68,7 @@ struct TreeWalk {
                 path += name.bytes
                 escapedPath.append(UInt8(ascii: "/"))
                 TreeLine.escape(name.bytes, onto: &escapedPath)
-                return .entry(try visit(name))
+                return try visit(name).map(Step.entry) ?? .vanished
             }
             return nil
         } catch {
@@ -82,10 +84,11 @@ struct TreeWalk {
         if way.depth > 0 { way.ascend() }
     }
 
-    private mutating func visit(_ name: FileName) throws(SyscallFailure) -> Entry {
+    /// - Returns: nil if the name was removed after its directory was read.
+    private mutating func visit(_ name: FileName) throws(SyscallFailure) -> Entry? {
         let parent = try way.deepest()
         guard let status = try parent.status(of: name) else {
-            throw SyscallFailure("fstatat", path: name.description, errno: .noSuchFileOrDirectory)
+            return nil
         }
         guard status.isDirectory else {
             return Entry(parent: parent, name: name, status: status, directory: nil)
