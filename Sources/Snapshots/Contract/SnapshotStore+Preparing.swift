@@ -163,9 +163,7 @@ extension SnapshotStore {
             }
             if new.kind == .active, !new.isLayer, parent != nil { try self.refuseReadOnlyStore(form) }
             try transaction.refuseTaken(new.key, noun: "key")
-            let id = try transaction.insert(
-                new.key, kind: new.kind, parent: parent?.id, owner: new.owner, run: run,
-                created: self.clock())
+            let id = try transaction.insert(new, on: parent?.id, in: run, created: self.clock())
             try transaction.setLabels(labels, of: id)
             try self.trash.makeDirectory(of: id)
             let parents = try parent.map { try transaction.ancestry(of: $0.id) } ?? []

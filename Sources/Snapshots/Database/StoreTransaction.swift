@@ -126,14 +126,14 @@ struct StoreTransaction {
     ///
     /// - Returns: its ID.
     func insert(
-        _ name: String, kind: SnapshotInfo.Kind, parent: Int64?, owner: Owner, run: Run,
-        created: SnapshotInfo.Date
+        _ new: NewSnapshot, on parent: Int64?, in run: Run, created: SnapshotInfo.Date
     ) throws -> Int64 {
         try connection.insert(
             """
             INSERT INTO snapshot (snapshotter, name, kind, parent, owner, run, created, updated)
             VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-            """, scope.snapshotter, name, kind.rawValue, parent, owner.rawValue, run.name, created, created)
+            """, scope.snapshotter, new.key, new.kind.rawValue, parent, new.owner.rawValue, run.name, created,
+            created)
     }
 
     /// Ends the run's ownership of a snapshot that it has made.
