@@ -6,30 +6,42 @@ internal import OCI
 internal import Snapshots
 internal import Streams
 
-/// Doors 6 to 12: the missing layers, each on a thread of its own.
-extension Unpacker {
+/// The unpacking of an image's missing layers in one run, each layer on a thread of its own: stages 6 to 12.
+struct LayerUnpacking: Sendable {
+    let unpacker: Unpacker
+    let layout: ImageLayout
+    let store: SnapshotStore
+    let run: Run
+    /// The layers that were in the store already. The run keeps them from being removed.
+    let held: [ChainID: SnapshotInfo]
+
+    private var request: UnpackRequest { unpacker.request }
+    private var cancellation: Cancellation { unpacker.cancellation }
+    private var logger: Logger { unpacker.logger }
+    private var onEvent: @Sendable (UnpackEvent) -> Void { unpacker.onEvent }
+
+    private func check() throws(UnpackError) { try unpacker.check() }
+
     /// Unpacks layers on threads of their own, `jobs` of them at once, in the order of `LayerQueue`.
     ///
     /// Each thread commits its layer. The promise of its directory to the layer above keeps the order: nothing is complete,
     /// and nothing committed, before what lies below. A layer that fails ends those above it; those below go on and stay,
     /// so that the error is always the lowest layer's.
-    func unpack(
-        _ missing: [LayerStep], of layout: ImageLayout, in store: SnapshotStore, _ run: Run
-    ) throws(UnpackError) -> [String] {
+    func unpack(_ missing: [LayerStep]) throws(UnpackError) -> [String] {
         for step in missing { try attempt(in: step) { try layout.check(step.descriptor) } }
-        let budget = try budget(for: missing, in: store)
+        let budget = try budget(for: missing)
         let form = try attempt { try store.whiteoutForm() }
-        let work = try lock(missing, in: store, run)
+        let work = try lock(missing)
         guard let lowest = work.first else { return [] }
         // A whole tree cannot be begun before the one below it is there.
         let jobs = store.content == .layer ? min(request.jobs, work.count) : 1
         let pipeline = LayerPipeline(
             layout, form: form, budget: budget, cancellation: cancellation, layersAtOnce: jobs,
             keepsDigests: isRecorded)
-        let lower = try layers(below: lowest.step, in: store)
+        let lower = try layers(below: lowest.step)
         lowest.below.fulfil(LowerView(lower.map(\.directory)))
         let writeback = request.durability == .fs ? EarlyWriteback(of: budget, to: store) : nil
-        let results = begin(work, jobs: jobs, through: pipeline, in: store)
+        let results = begin(work, jobs: jobs, through: pipeline)
         writeback?.end()
         return try attempt {
             try results.map { try $0.get() }.flatMap { layer in
@@ -43,7 +55,7 @@ extension Unpacker {
     /// - Parameter work: the lowest first.
     /// - Returns: what came of them, the lowest first.
     private func begin(
-        _ work: [LayerWork], jobs: Int, through pipeline: LayerPipeline, in store: SnapshotStore
+        _ work: [LayerWork], jobs: Int, through pipeline: LayerPipeline
     ) -> [Result<AppliedLayer, any Error>] {
         let queue = Guarded(LayerQueue(sizes: work.map(\.step.descriptor.size)))
         let permits = Permits(jobs)
@@ -67,7 +79,7 @@ extension Unpacker {
             do {
                 // In the order of the layers, so that the same image gets the same ids.
                 while store.content == .layer, prepared <= index {
-                    work[prepared].active.give(try prepare(work[prepared], in: store))
+                    work[prepared].active.give(try prepare(work[prepared]))
                     prepared += 1
                 }
                 threads[index] = try WorkerThread {
@@ -77,7 +89,7 @@ extension Unpacker {
                     }
                     // Others may have the layer as soon as it is committed.
                     return try withExtendedLifetime(layer.lock.take()) {
-                        try unpack(layer, through: pipeline, in: store, streamed: hasRead)
+                        try unpack(layer, through: pipeline, streamed: hasRead)
                     }
                 }
             } catch {
@@ -93,7 +105,7 @@ extension Unpacker {
                 return try thread.join()
             }
         }
-        for layer in work { if let active = layer.active.take() { abandon(active, in: store) } }
+        for layer in work { if let active = layer.active.take() { abandon(active) } }
         return results
     }
 
@@ -103,36 +115,28 @@ extension Unpacker {
     /// One layer on its way to its thread.
     private struct LayerWork: Sendable {
         let step: LayerStep
-        let run: Run
         let lock = Handover<ChainLock>()
         /// Of a whole tree none: that one is made by the thread.
         let active = Handover<ActiveSnapshot>()
         let below: Promise<LowerView?>
         let above = Promise<LowerView?>()
 
-        init(_ step: LayerStep, _ lock: ChainLock, _ run: Run, on below: LayerWork?) {
+        init(_ step: LayerStep, _ lock: ChainLock, on below: LayerWork?) {
             self.step = step
-            self.run = run
             self.lock.give(lock)
             self.below = below?.above ?? Promise()
         }
     }
 
     /// The directories that the lowest missing layer lies on, topmost first.
-    private func layers(below step: LayerStep, in store: SnapshotStore) throws(UnpackError) -> [SnapshotTree]
-    {
+    private func layers(below step: LayerStep) throws(UnpackError) -> [SnapshotTree] {
         // A whole tree holds what it lies on.
-        guard store.content == .layer, let chain = step.parent else { return [] }
-        return try attempt {
-            guard let parent = try store.verified(chain) else {
-                throw UnpackError(.internal, "\(step.name): the layer below is not in the store")
-            }
-            return try store.layers(of: parent.name)
-        }
+        guard store.content == .layer else { return [] }
+        return try attempt { try parent(of: step).map(store.layers) ?? [] }
     }
 
     /// Bytes that are free for the layers. Where they may be too few, what was removed is deleted to its end before.
-    private func freeBytes(for compressed: Int64, in store: SnapshotStore) throws(UnpackError) -> Int64 {
+    private func freeBytes(for compressed: Int64) throws(UnpackError) -> Int64 {
         let free = try attempt { try store.freeBytes() }
         // Files seldom have a hundred times what they take compressed.
         let (likely, isEndless) = compressed.multipliedReportingOverflow(by: request.limits.ratio ?? 100)
@@ -146,9 +150,9 @@ extension Unpacker {
     }
 
     /// What the missing layers may take: what was asked for, else what the store has free.
-    private func budget(for missing: [LayerStep], in store: SnapshotStore) throws(UnpackError) -> Budget {
+    private func budget(for missing: [LayerStep]) throws(UnpackError) -> Budget {
         let compressed = missing.reduce(0) { $0 + $1.descriptor.size }
-        let free = try freeBytes(for: compressed, in: store)
+        let free = try freeBytes(for: compressed)
         // Files that are stored as they are may have holes; what is compressed seldom gets smaller.
         let least = missing.reduce(0) { $0 + ($1.descriptor.mediaType.isCompressed ? $1.descriptor.size : 0) }
         guard request.limits.bytes != nil || least <= free else {
@@ -167,9 +171,7 @@ extension Unpacker {
 
     /// Takes the locks of all missing chains, lowest first and before any work, so that two processes cannot
     /// wait for each other. What somebody else has committed meanwhile is left out.
-    private func lock(
-        _ missing: [LayerStep], in store: SnapshotStore, _ run: Run
-    ) throws(UnpackError) -> [LayerWork] {
+    private func lock(_ missing: [LayerStep]) throws(UnpackError) -> [LayerWork] {
         var work = [LayerWork]()
         for step in missing {
             var hasTold = false
@@ -178,7 +180,7 @@ extension Unpacker {
                 let lock = try attempt { try store.tryLock(step.chainID) }
                 if let lock {
                     let found = try attempt { try store.hold([step.chainID], in: run) }
-                    if found.isEmpty { work.append(LayerWork(step, lock, run, on: work.last)) }
+                    if found.isEmpty { work.append(LayerWork(step, lock, on: work.last)) }
                     break
                 }
                 if !hasTold { onEvent(.waiting(step)) }
@@ -190,12 +192,12 @@ extension Unpacker {
     }
 
     private func unpack(
-        _ layer: LayerWork, through pipeline: LayerPipeline, in store: SnapshotStore,
+        _ layer: LayerWork, through pipeline: LayerPipeline,
         streamed: @escaping @Sendable () -> Void
     ) throws(UnpackError) -> AppliedLayer {
         try check()
         let step = layer.step
-        let active = if let ready = layer.active.take() { ready } else { try prepare(layer, in: store) }
+        let active = if let ready = layer.active.take() { ready } else { try prepare(layer) }
         onEvent(.started(step))
         let applied: AppliedLayer
         let parent: String?
@@ -211,15 +213,15 @@ extension Unpacker {
                 }
             }
             try check()
-            parent = try attempt { try self.parent(of: step, in: store) }
+            parent = try attempt { try self.parent(of: step) }
         } catch {
             // Nothing half-done stays. Should this fail too, the next run finds it by this run's lock.
-            abandon(active, in: store)
+            abandon(active)
             throw error
         }
         for warning in applied.warnings { onEvent(.warned(step, warning)) }
         let view = store.content == .layer ? layer.below.wait()?.adding(active.directory) : LowerView([])
-        try commit(applied, active, onto: parent, in: store, layer.run)
+        try commit(applied, active, onto: parent)
         onEvent(.committed(step))
         logger.debug("\(step.name): \(applied.entries) entries, committed as \(step.chainID)")
         layer.above.fulfil(view)
@@ -227,16 +229,16 @@ extension Unpacker {
     }
 
     /// Door 6. A layer's own directory needs nothing of the layers below; a whole tree begins as a copy of them.
-    private func prepare(_ layer: LayerWork, in store: SnapshotStore) throws(UnpackError) -> ActiveSnapshot {
-        let key = "unpack/\(layer.run.name)/\(layer.step.number)"
+    private func prepare(_ layer: LayerWork) throws(UnpackError) -> ActiveSnapshot {
+        let key = "unpack/\(run.name)/\(layer.step.number)"
         return try attempt {
             guard store.content == .wholeTree else {
-                return try store.prepareLayer(key, parent: nil, in: layer.run)
+                return try store.prepareLayer(key, parent: nil, in: run)
             }
             guard layer.below.wait() != nil else { throw Cancelled(.failure) }
             do {
                 return try store.prepareLayer(
-                    key, parent: try parent(of: layer.step, in: store), in: layer.run,
+                    key, parent: try parent(of: layer.step), in: run,
                     isWanted: { !cancellation.isCancelled })
             } catch {
                 // That says more than a copy that was given up.
@@ -246,7 +248,7 @@ extension Unpacker {
         }
     }
 
-    private func abandon(_ active: consuming ActiveSnapshot, in store: SnapshotStore) {
+    private func abandon(_ active: consuming ActiveSnapshot) {
         do {
             try store.abandon(active)
         } catch {
@@ -256,9 +258,7 @@ extension Unpacker {
 
     /// Door 12, the only place that says of a snapshot which chain it is: with the proof in hand.
     private func commit(
-        _ applied: AppliedLayer, _ active: consuming ActiveSnapshot, onto parent: String?,
-        in store: SnapshotStore,
-        _ run: Run
+        _ applied: AppliedLayer, _ active: consuming ActiveSnapshot, onto parent: String?
     ) throws(UnpackError) {
         do {
             try store.commit(
@@ -271,9 +271,9 @@ extension Unpacker {
     }
 
     /// The name of the snapshot that a layer stands on.
-    private func parent(of step: LayerStep, in store: SnapshotStore) throws -> String? {
+    private func parent(of step: LayerStep) throws -> String? {
         try step.parent.map { chain in
-            guard let found = try store.verified(chain) else {
+            guard let found = try held[chain] ?? store.verified(chain) else {
                 throw UnpackError(.internal, "\(step.name): the layer below is not in the store")
             }
             return found.name

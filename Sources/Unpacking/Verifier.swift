@@ -56,18 +56,16 @@ package struct Verifier: Sendable {
         let source = try repair.map { repair throws(UnpackError) in try Source(repair, cancellation) }
         let run = try attempt { try store.startRun() }
         defer { try? store.release(run) }
-        let snapshots = try choose(names, in: store)
-        var soundness = Soundness()
+        var pass = Pass(store: store, run: run, source: source, cancellation: cancellation)
+        let snapshots = try pass.choose(names)
         for (index, snapshot) in snapshots.enumerated() {
             try attempt { try cancellation.check() }
             onEvent(.started(snapshot, number: index + 1, count: snapshots.count))
-            let verification = try verify(snapshot.name, in: store, run, &soundness) {
-                onEvent(.found(snapshot, $0))
-            }
+            let verification = try pass.verify(snapshot.name) { onEvent(.found(snapshot, $0)) }
             switch verification {
-            case _ where soundness[snapshot.name] == false:
-                let outcome = try mend(snapshot, from: source, in: store, run, &soundness, onEvent)
-                if case .repaired = outcome { soundness[snapshot.name] = true }
+            case _ where pass.soundness[snapshot.name] == false:
+                let outcome = try pass.repair(snapshot, onEvent)
+                if case .repaired = outcome { pass.soundness[snapshot.name] = true }
                 onEvent(.ended(snapshot, outcome))
             case .recorded: onEvent(.ended(snapshot, .recorded))
             case .compared(let paths, let strength):
@@ -76,12 +74,32 @@ package struct Verifier: Sendable {
         }
     }
 
-    /// By name, whether a snapshot that was looked at is what it was.
-    private typealias Soundness = [String: Bool]
+    fileprivate struct Source {
+        let layout: ImageLayout
+        let image: Image
 
-    private func verify(
-        _ name: String, in store: SnapshotStore, _ run: Run, _ soundness: inout Soundness,
-        report: (SnapshotStore.Finding) -> Void
+        init(_ repair: Repair, _ cancellation: Cancellation) throws(UnpackError) {
+            (layout, image) = try attempt {
+                let layout = try ImageLayout(opening: repair.image, cancellation: cancellation)
+                return (layout, try layout.load(layout.select(repair.selector).descriptor))
+            }
+        }
+    }
+
+    /// One pass over a store, in one run.
+    fileprivate struct Pass {
+        let store: SnapshotStore
+        let run: Run
+        let source: Source?
+        let cancellation: Cancellation
+        /// By name, whether a verified snapshot matches its record.
+        var soundness = [String: Bool]()
+    }
+}
+
+extension Verifier.Pass {
+    fileprivate mutating func verify(
+        _ name: String, report: (SnapshotStore.Finding) -> Void
     ) throws(UnpackError) -> SnapshotStore.Verification {
         var isSound = true
         let verification = try attempt {
@@ -95,18 +113,19 @@ package struct Verifier: Sendable {
     }
 
     /// Lower layers first, because a layer is unpacked again over those below it.
-    private func choose(_ names: [String], in store: SnapshotStore) throws(UnpackError) -> [SnapshotInfo] {
+    fileprivate func choose(_ names: [String]) throws(UnpackError) -> [SnapshotInfo] {
         try attempt {
             var all = [SnapshotInfo]()
             // Ids need not be in the order of the chain where layers were unpacked at once.
             try store.walk { if $0.kind == .committed { all.append($0) } }
-            let parents = Dictionary(uniqueKeysWithValues: all.map { ($0.name, $0.parent) })
+            let parents = Dictionary(
+                uniqueKeysWithValues: all.compactMap { info in info.parent.map { (info.name, $0) } })
             var known = [String: Int]()
             let depths = all.map { snapshot in
                 // Up to the first one whose depth is known: each snapshot is visited once, however long its chain is.
                 let chain = Array(
-                    sequence(first: snapshot.name) { parents[$0] ?? nil }.prefix { known[$0] == nil })
-                let above = chain.last.flatMap { parents[$0] ?? nil }.flatMap { known[$0] } ?? 0
+                    sequence(first: snapshot.name) { parents[$0] }.prefix { known[$0] == nil })
+                let above = chain.last.flatMap { parents[$0] }.flatMap { known[$0] } ?? 0
                 for (index, name) in chain.reversed().enumerated() { known[name] = above + index + 1 }
                 return known[snapshot.name] ?? 0
             }
@@ -127,23 +146,10 @@ package struct Verifier: Sendable {
 
     // MARK: Repairing
 
-    private struct Source {
-        let layout: ImageLayout
-        let image: Image
-
-        init(_ repair: Repair, _ cancellation: Cancellation) throws(UnpackError) {
-            (layout, image) = try attempt {
-                let layout = try ImageLayout(opening: repair.image, cancellation: cancellation)
-                return (layout, try layout.load(layout.select(repair.selector).descriptor))
-            }
-        }
-    }
-
-    /// One layer that cannot be mended does not keep the others from it.
-    private func mend(
-        _ snapshot: SnapshotInfo, from source: Source?, in store: SnapshotStore, _ run: Run,
-        _ soundness: inout Soundness, _ onEvent: (Event) -> Void
-    ) throws(UnpackError) -> Outcome {
+    /// A layer that cannot be repaired does not keep other layers from being repaired.
+    fileprivate mutating func repair(
+        _ snapshot: SnapshotInfo, _ onEvent: (Verifier.Event) -> Void
+    ) throws(UnpackError) -> Verifier.Outcome {
         guard let source else { return .damaged(reason: nil) }
         let step = source.image.steps.first { $0.chainID == snapshot.verifiedChain }
         guard let step else {
@@ -153,8 +159,8 @@ package struct Verifier: Sendable {
         }
         onEvent(.repairing(step))
         do {
-            try refuseDamage(below: step, of: source, in: store, run, &soundness)
-            try unpackAgain(step, from: source, in: store, run)
+            try refuseDamage(below: step, of: source)
+            try unpackAgain(step, from: source)
             return .repaired
         } catch {
             if case .interrupted = error.code { throw error }
@@ -164,14 +170,13 @@ package struct Verifier: Sendable {
 
     /// A layer takes from those below it: links to their files, or the whole tree. From a damaged one it would take the
     /// damage, and its new record would call that right.
-    private func refuseDamage(
-        below step: LayerStep, of source: Source, in store: SnapshotStore, _ run: Run,
-        _ soundness: inout Soundness
+    private mutating func refuseDamage(
+        below step: LayerStep, of source: Verifier.Source
     ) throws(UnpackError) {
         for lower in source.image.steps.prefix(while: { $0.chainID != step.chainID }) {
             guard let name = try attempt({ try store.verified(lower.chainID)?.name }) else { continue }
             // One that nobody has asked for.
-            if soundness[name] == nil { _ = try verify(name, in: store, run, &soundness) { _ in } }
+            if soundness[name] == nil { _ = try verify(name) { _ in } }
             if soundness[name] == false {
                 throw UnpackError(
                     .unavailable, "it stands on \(escaped(name.utf8)), which is damaged",
@@ -181,7 +186,7 @@ package struct Verifier: Sendable {
     }
 
     private func unpackAgain(
-        _ step: LayerStep, from source: Source, in store: SnapshotStore, _ run: Run
+        _ step: LayerStep, from source: Verifier.Source
     ) throws(UnpackError) {
         let budget = Budget(
             Budget.Limits(
