@@ -50,7 +50,10 @@ extension RPCError {
             case .resourceExhausted: (.resourceExhausted, "resource exhausted")
             case .unavailable, .busy: (.unavailable, "unavailable")
             case .system(let cause): (Code(cause), nil)
-            case .database: (.internalError, nil)
+            case .notPermitted: (.permissionDenied, nil)
+            case .outOfSpace: (.resourceExhausted, nil)
+            case .cancelled: (.cancelled, nil)
+            case .database, .internalError: (.internalError, nil)
             }
         self.init(code: code, message: failure.description + (kind.map { ": \($0)" } ?? ""))
     }

@@ -35,22 +35,22 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
     package func resume() throws(StoreFailure) -> [(snapshotter: String, snapshots: [String])] {
         var suspects = [(snapshotter: String, snapshots: [String])]()
         for (name, store) in stores.sorted(by: { $0.key < $1.key }) {
-            let unsettled = try store.unsettled()
-            for key in unsettled.new { makeDurable(key, of: store, name) }
+            let pending = try store.pendingSnapshots()
+            for key in pending.new { makeDurable(key, of: store, name) }
             collectTrash(store, name)
-            if !unsettled.suspect.isEmpty { suspects.append((name, unsettled.suspect)) }
+            if !pending.suspect.isEmpty { suspects.append((name, pending.suspect)) }
         }
         return suspects
     }
 
     private func makeDurable(_ key: String, of store: ServiceSnapshots, _ snapshotter: String) {
         let call = Call(method: "make-durable", isChange: false, snapshotter: snapshotter, name: key)
-        calls.runInBackground(call) { [isSynced] in try store.settle(key, isSynced: isSynced) }
+        calls.runInBackground(call) { [isSynced] in try store.completeCommit(of: key, isSynced: isSynced) }
     }
 
     private func collectTrash(_ store: ServiceSnapshots, _ snapshotter: String) {
         let call = Call(method: "collect-trash", isChange: false, snapshotter: snapshotter)
-        calls.runInBackground(call) { try store.sweep() }
+        calls.runInBackground(call) { try store.emptyTrash() }
     }
 
     private func run<Value: Sendable>(

@@ -1,10 +1,10 @@
 internal import Kernel
 internal import OCI
 
-/// This process's life as a lock: whoever can take the lock of a run knows that the run is over, whatever its
-/// pid was. What a run makes and does not finish goes with it.
+/// A process that writes to the store, as a lock that it holds while it lives: another process that can take the lock knows that
+/// the run has ended, whatever the pid was. Unfinished snapshots of an ended run are removed.
 package final class Run: Sendable {
-    /// Of the file in `runs/`.
+    /// The name of its file in `runs/`.
     package let name: String
     private let folder: Directory
     private let file: FileName
@@ -16,7 +16,7 @@ package final class Run: Sendable {
             let name = String(UInt64.random(in: .min ... .max), radix: 36)
             let file = FileName(literal: name)
             guard let lock = try folder.createFile(file, mode: 0o600) else { continue }
-            // Between these two steps a reaper may have taken it for a leftover, and removed it.
+            // Between these two steps a recovery may have taken the file for that of an ended run, and removed it.
             guard try lock.tryLock(), try folder.status(of: file) != nil else { continue }
             self.name = name
             self.folder = folder
@@ -27,12 +27,12 @@ package final class Run: Sendable {
     }
 
     deinit {
-        // A file that stays is a leftover like any other: the next run removes it.
+        // If this fails, the next run removes the file.
         try? folder.removeFile(file)
     }
 
-    /// All runs but this one: those that live, and those that are over, each with its lock held so that nobody
-    /// else reaps it.
+    /// All runs but this one: the living ones, and the ended ones, each with its lock held so that no other process recovers
+    /// from it.
     static func all(
         in folder: Directory, but own: Run
     ) throws(SyscallFailure) -> (living: [String], ended: [EndedRun]) {
@@ -61,17 +61,17 @@ final class EndedRun: Sendable {
     }
 }
 
-/// Who unpacks which chain, between processes: one byte of one file a chain, held until the lock goes.
+/// The exclusive right to unpack a chain, between processes: a lock on one byte of one file, held until the value is destroyed.
 ///
-/// A collision of two chains makes one wait for the other and nothing worse. Take them in chain order, lowest
-/// first.
+/// If two chains collide, one waits for the other. Locks are taken in chain order, lowest first, so that two processes cannot
+/// wait for each other.
 package final class ChainLock: Sendable {
     static let file = FileName(literal: "chains")
     private let file: File
 
     private init(_ file: consuming File) { self.file = file }
 
-    /// - Returns: nil while somebody else unpacks the chain.
+    /// - Returns: nil while another process unpacks the chain.
     static func tryTake(_ chain: ChainID, in folder: Directory) throws(SyscallFailure) -> ChainLock? {
         let file = try folder.openOrCreateFile(file, mode: 0o600)
         // 60 bits of the digest: a file offset has 63.
@@ -80,21 +80,21 @@ package final class ChainLock: Sendable {
     }
 }
 
-/// Who deletes what a snapshotter's removals have set aside: one process at a time, so that it is done once.
+/// The exclusive right to empty a snapshotter's trash: one process at a time, so that the work is done once.
 ///
-/// A byte of the file that every store has: where the disk is full no other could be made.
-final class SweepLock: Sendable {
+/// A lock on a byte of a file that every store has: on a full disk no other file could be made.
+final class TrashLock: Sendable {
     private let file: File
 
     private init(_ file: consuming File) { self.file = file }
 
-    /// - Returns: nil while somebody else has it.
-    static func tryTake(_ snapshotter: String, in folder: Directory) throws(SyscallFailure) -> SweepLock? {
+    /// - Returns: nil while another process has it.
+    static func tryTake(_ snapshotter: String, in folder: Directory) throws(SyscallFailure) -> TrashLock? {
         let file = try open(in: folder)
-        return try file.tryLock(at: offset(of: snapshotter)) ? SweepLock(file) : nil
+        return try file.tryLock(at: offset(of: snapshotter)) ? TrashLock(file) : nil
     }
 
-    /// Whether somebody has it, found out without keeping anybody from taking it.
+    /// Whether a process has it. The query does not take the lock.
     static func isTaken(_ snapshotter: String, in folder: Directory) throws(SyscallFailure) -> Bool {
         try open(in: folder).isLocked(at: offset(of: snapshotter))
     }
@@ -103,18 +103,18 @@ final class SweepLock: Sendable {
         try folder.openOrCreateFile(SchemaLock.file, mode: 0o600)
     }
 
-    /// The first byte is the database's.
+    /// The first byte is `SchemaLock`'s.
     private static func offset(of snapshotter: String) -> Int64 {
         1 + Int64(SnapshotStore.supported.firstIndex(of: snapshotter) ?? 0)
     }
 }
 
-/// Who makes or upgrades a store's database: one process at a time.
+/// The exclusive right to make or upgrade a store's database.
 final class SchemaLock: Sendable {
     static let file = FileName(literal: "schema")
     private let file: File
 
-    /// Waits until nobody else has it.
+    /// Waits until no other process has it.
     init(in folder: Directory) throws(SyscallFailure) {
         file = try folder.openOrCreateFile(Self.file, mode: 0o600)
         while try !file.tryLock() { Process.sleep(milliseconds: 5) }

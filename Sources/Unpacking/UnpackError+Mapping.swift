@@ -248,7 +248,11 @@ extension UnpackError {
         case .failedPrecondition, .resourceExhausted, .unavailable:
             self.init(.unavailable, failure.description, hint: failure.hint)
         case .busy: self.init(.busy, failure.description, hint: failure.hint)
-        case .database: self.init(.io, failure.description, hint: failure.hint)
+        case .notPermitted: self.init(.permission, failure.description, hint: failure.hint)
+        case .database, .outOfSpace: self.init(.io, failure.description, hint: failure.hint)
+        case .cancelled: self.init(.internal, failure.description, hint: failure.hint)
+        case .internalError:
+            self.init(.internal, failure.description, hint: failure.hint ?? "this is a bug: please report it")
         case .system(let cause):
             let inner = UnpackError(cause)
             self.init(inner.code, failure.description, hint: failure.hint ?? inner.hint)

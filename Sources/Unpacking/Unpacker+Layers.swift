@@ -6,8 +6,22 @@ internal import OCI
 internal import Snapshots
 internal import Streams
 
-/// Stages 6 to 12: unpacks the missing layers, each on a thread of its own.
-extension Unpacker {
+/// Stages 6 to 12: unpacks the missing layers of an image in one run, each layer on a thread of its own.
+struct LayerUnpacking: Sendable {
+    let unpacker: Unpacker
+    let layout: ImageLayout
+    let store: SnapshotStore
+    let run: Run
+    /// The layers that were in the store already. The run keeps them from being removed.
+    let held: [ChainID: SnapshotInfo]
+
+    private var request: UnpackRequest { unpacker.request }
+    private var cancellation: Cancellation { unpacker.cancellation }
+    private var logger: Logger { unpacker.logger }
+    private var onEvent: @Sendable (UnpackEvent) -> Void { unpacker.onEvent }
+
+    private func check() throws(UnpackError) { try unpacker.check() }
+
     /// Unpacks layers on threads of their own, `jobs` of them in parallel, in the order of `LayerQueue`.
     ///
     /// Each thread commits its layer. The future of the lower view keeps the order: a layer is completed and committed
@@ -15,23 +29,21 @@ extension Unpacker {
     /// so that the error is always the lowest layer's.
     ///
     /// - Returns: the warnings, one line each.
-    func unpack(
-        _ missing: [LayerStep], of layout: ImageLayout, in store: SnapshotStore, _ run: Run
-    ) throws(UnpackError) -> [String] {
+    func unpack(_ missing: [LayerStep]) throws(UnpackError) -> [String] {
         for step in missing { try attempt(in: step) { try layout.check(step.descriptor) } }
-        let budget = try budget(for: missing, in: store)
+        let budget = try budget(for: missing)
         let form = try attempt { try store.whiteoutForm() }
-        let work = try lock(missing, in: store, run)
+        let work = try lock(missing)
         guard let lowest = work.first else { return [] }
         // A full copy starts as a copy of the snapshot below, which must be complete.
         let jobs = store.content == .layer ? min(request.jobs, work.count) : 1
         let pipeline = LayerPipeline(
             layout, form: form, budget: budget, cancellation: cancellation, layersAtOnce: jobs,
             keepsDigests: isRecorded)
-        let lower = try layers(below: lowest.step, in: store)
+        let lower = try layers(below: lowest.step)
         lowest.below.fulfil(LowerView(lower.map(\.directory)))
         let writeback = request.durability == .fs ? EarlyWriteback(of: budget, to: store) : nil
-        let results = runAll(work, jobs: jobs, through: pipeline, in: store)
+        let results = runAll(work, jobs: jobs, through: pipeline)
         writeback?.end()
         return try attempt {
             try results.map { try $0.get() }.flatMap { layer in
@@ -45,7 +57,7 @@ extension Unpacker {
     /// - Parameter work: the lowest first.
     /// - Returns: the results in the same order.
     private func runAll(
-        _ work: [LayerWork], jobs: Int, through pipeline: LayerPipeline, in store: SnapshotStore
+        _ work: [LayerWork], jobs: Int, through pipeline: LayerPipeline
     ) -> [Result<AppliedLayer, any Error>] {
         let queue = Guarded(LayerQueue(sizes: work.map(\.step.descriptor.size)))
         let permits = Permits(jobs)
@@ -69,7 +81,7 @@ extension Unpacker {
             do {
                 // Created in the order of the layers, so that the same image gets the same IDs.
                 while store.content == .layer, prepared <= index {
-                    work[prepared].active.give(try prepare(work[prepared], in: store))
+                    work[prepared].active.give(try prepare(work[prepared]))
                     prepared += 1
                 }
                 threads[index] = try WorkerThread {
@@ -79,7 +91,7 @@ extension Unpacker {
                     }
                     // Released as soon as the layer is committed, for other processes that wait for it.
                     return try withExtendedLifetime(layer.lock.take()) {
-                        try unpack(layer, through: pipeline, in: store, streamed: finishReading)
+                        try unpack(layer, through: pipeline, streamed: finishReading)
                     }
                 }
             } catch {
@@ -95,7 +107,7 @@ extension Unpacker {
                 return try thread.join()
             }
         }
-        for layer in work { if let active = layer.active.take() { abandon(active, in: store) } }
+        for layer in work { if let active = layer.active.take() { abandon(active) } }
         return results
     }
 
@@ -106,7 +118,6 @@ extension Unpacker {
     /// What the thread of one layer needs.
     private struct LayerWork: Sendable {
         let step: LayerStep
-        let run: Run
         let lock = Handover<ChainLock>()
         /// Empty with a full-copy backend, whose snapshot the thread creates.
         let active = Handover<ActiveSnapshot>()
@@ -115,45 +126,38 @@ extension Unpacker {
         /// The lower view of the layer above.
         let above = Promise<LowerView?>()
 
-        init(_ step: LayerStep, _ lock: ChainLock, _ run: Run, on below: LayerWork?) {
+        init(_ step: LayerStep, _ lock: ChainLock, on below: LayerWork?) {
             self.step = step
-            self.run = run
             self.lock.give(lock)
             self.below = below?.above ?? Promise()
         }
     }
 
     /// The directories of the layers below the lowest missing one, topmost first.
-    private func layers(below step: LayerStep, in store: SnapshotStore) throws(UnpackError) -> [SnapshotTree]
-    {
+    private func layers(below step: LayerStep) throws(UnpackError) -> [SnapshotTree] {
         // A full copy contains the layers below.
-        guard store.content == .layer, let chain = step.parent else { return [] }
-        return try attempt {
-            guard let parent = try store.verified(chain) else {
-                throw UnpackError(.internal, "\(step.name): the layer below is not in the store")
-            }
-            return try store.layers(of: parent.name)
-        }
+        guard store.content == .layer else { return [] }
+        return try attempt { try parent(of: step).map(store.layers) ?? [] }
     }
 
     /// The free bytes for the layers. If they may be too few, the trash is deleted first.
-    private func freeBytes(for compressed: Int64, in store: SnapshotStore) throws(UnpackError) -> Int64 {
+    private func freeBytes(for compressed: Int64) throws(UnpackError) -> Int64 {
         let free = try attempt { try store.freeBytes() }
         // Files are rarely more than a hundred times larger than their compressed size.
         let (likely, overflows) = compressed.multipliedReportingOverflow(by: request.limits.ratio ?? 100)
         let most = min(overflows ? .max : likely, request.limits.bytes ?? .max)
         // The size of the copy of the layers below is unknown here.
         let isTight = free < most || store.content == .wholeTree
-        guard isTight, try attempt({ try store.hasRemovals() }) else { return free }
+        guard isTight, try attempt({ try store.hasTrash() }) else { return free }
         try attempt { try store.makeRoom { !cancellation.isCancelled } }
         try check()
         return try attempt { try store.freeBytes() }
     }
 
     /// The limits of the missing layers: those of the request, with the free bytes of the store as the default.
-    private func budget(for missing: [LayerStep], in store: SnapshotStore) throws(UnpackError) -> Budget {
+    private func budget(for missing: [LayerStep]) throws(UnpackError) -> Budget {
         let compressed = missing.reduce(0) { $0 + $1.descriptor.size }
-        let free = try freeBytes(for: compressed, in: store)
+        let free = try freeBytes(for: compressed)
         // A layer that is not compressed may contain sparse files; a compressed one rarely unpacks to less.
         let least = missing.reduce(0) { $0 + ($1.descriptor.mediaType.isCompressed ? $1.descriptor.size : 0) }
         guard request.limits.bytes != nil || least <= free else {
@@ -172,9 +176,7 @@ extension Unpacker {
 
     /// Takes the locks of all missing chains, the lowest first and before any work, so that two processes cannot wait
     /// for each other. Omits the layers that other processes have committed meanwhile.
-    private func lock(
-        _ missing: [LayerStep], in store: SnapshotStore, _ run: Run
-    ) throws(UnpackError) -> [LayerWork] {
+    private func lock(_ missing: [LayerStep]) throws(UnpackError) -> [LayerWork] {
         var work = [LayerWork]()
         for step in missing {
             var hasReported = false
@@ -183,7 +185,7 @@ extension Unpacker {
                 let lock = try attempt { try store.tryLock(step.chainID) }
                 if let lock {
                     let found = try attempt { try store.hold([step.chainID], in: run) }
-                    if found.isEmpty { work.append(LayerWork(step, lock, run, on: work.last)) }
+                    if found.isEmpty { work.append(LayerWork(step, lock, on: work.last)) }
                     break
                 }
                 if !hasReported { onEvent(.waiting(step)) }
@@ -195,12 +197,12 @@ extension Unpacker {
     }
 
     private func unpack(
-        _ layer: LayerWork, through pipeline: LayerPipeline, in store: SnapshotStore,
+        _ layer: LayerWork, through pipeline: LayerPipeline,
         streamed: @escaping @Sendable () -> Void
     ) throws(UnpackError) -> AppliedLayer {
         try check()
         let step = layer.step
-        let active = if let ready = layer.active.take() { ready } else { try prepare(layer, in: store) }
+        let active = if let ready = layer.active.take() { ready } else { try prepare(layer) }
         onEvent(.started(step))
         let applied: AppliedLayer
         let parent: String?
@@ -216,15 +218,15 @@ extension Unpacker {
                 }
             }
             try check()
-            parent = try attempt { try self.parent(of: step, in: store) }
+            parent = try attempt { try self.parent(of: step) }
         } catch {
             // Removes the unfinished snapshot. If that fails, the next run recognizes it by the lock of this run.
-            abandon(active, in: store)
+            abandon(active)
             throw error
         }
         for warning in applied.warnings { onEvent(.warned(step, warning)) }
         let view = store.content == .layer ? layer.below.wait()?.adding(active.directory) : LowerView([])
-        try commit(applied, active, onto: parent, in: store, layer.run)
+        try commit(applied, active, onto: parent)
         onEvent(.committed(step))
         logger.debug("\(step.name): \(applied.entries) entries, committed as \(step.chainID)")
         layer.above.fulfil(view)
@@ -232,16 +234,16 @@ extension Unpacker {
     }
 
     /// Stage 6. The directory of a single layer does not depend on the layers below; a full copy starts as their copy.
-    private func prepare(_ layer: LayerWork, in store: SnapshotStore) throws(UnpackError) -> ActiveSnapshot {
-        let key = "unpack/\(layer.run.name)/\(layer.step.number)"
+    private func prepare(_ layer: LayerWork) throws(UnpackError) -> ActiveSnapshot {
+        let key = "unpack/\(run.name)/\(layer.step.number)"
         return try attempt {
             guard store.content == .wholeTree else {
-                return try store.prepareLayer(key, parent: nil, in: layer.run)
+                return try store.prepareLayer(key, parent: nil, in: run)
             }
             guard layer.below.wait() != nil else { throw Cancelled(.failure) }
             do {
                 return try store.prepareLayer(
-                    key, parent: try parent(of: layer.step, in: store), in: layer.run,
+                    key, parent: try parent(of: layer.step), in: run,
                     isWanted: { !cancellation.isCancelled })
             } catch {
                 // Reports the signal rather than the copy that it has interrupted.
@@ -251,7 +253,7 @@ extension Unpacker {
         }
     }
 
-    private func abandon(_ active: consuming ActiveSnapshot, in store: SnapshotStore) {
+    private func abandon(_ active: consuming ActiveSnapshot) {
         do {
             try store.abandon(active)
         } catch {
@@ -261,9 +263,7 @@ extension Unpacker {
 
     /// Stage 12, the only place that assigns a chain ID to a snapshot, which requires an `AppliedLayer`.
     private func commit(
-        _ applied: AppliedLayer, _ active: consuming ActiveSnapshot, onto parent: String?,
-        in store: SnapshotStore,
-        _ run: Run
+        _ applied: AppliedLayer, _ active: consuming ActiveSnapshot, onto parent: String?
     ) throws(UnpackError) {
         do {
             try store.commit(
@@ -276,9 +276,9 @@ extension Unpacker {
     }
 
     /// The name of the snapshot of the layer below.
-    private func parent(of step: LayerStep, in store: SnapshotStore) throws -> String? {
+    private func parent(of step: LayerStep) throws -> String? {
         try step.parent.map { chain in
-            guard let found = try store.verified(chain) else {
+            guard let found = try held[chain] ?? store.verified(chain) else {
                 throw UnpackError(.internal, "\(step.name): the layer below is not in the store")
             }
             return found.name

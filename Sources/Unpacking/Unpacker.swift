@@ -40,11 +40,12 @@ package struct Unpacker: Sendable {
             logger.debug("other users can rename entries of '\(escaped(ancestor))', including the store")
         }
         let record = record(of: image, candidate, top)
-        let plan = Plan(image: image, candidate: candidate, top: top, record: record)
+        let plan = Plan(
+            image: image, candidate: candidate, top: top, record: record, layout: layout, store: store)
         // The record of an image keeps its chain from being removed: no run has to be started for that.
         if request.writableKey == nil,
             try attempt({ try store.has(record, synced: request.durability == .fs) }),
-            let result = try describe(plan, in: store, cached: Set(image.steps.map(\.chainID)))
+            let result = try describe(plan, cached: Set(image.steps.map(\.chainID)))
         {
             onEvent(.planned(image.steps, cached: Set(image.steps.map(\.chainID))))
             try attempt { try layout.finish() }
@@ -53,8 +54,8 @@ package struct Unpacker: Sendable {
         let run = try attempt { try store.startRun() }
         // Held until the result is complete: another process may remove the image as soon as it is recorded.
         defer { try? store.release(run) }
-        let (cached, warnings) = try complete(image, record, of: layout, in: store, run)
-        guard let result = try describe(plan, in: store, cached: cached, warnings: warnings) else {
+        let (cached, warnings) = try complete(plan, in: run)
+        guard let result = try describe(plan, cached: cached, warnings: warnings) else {
             throw UnpackError(.internal, "the unpacked chain \(top) is not in the store")
         }
         try attempt { try layout.finish() }
@@ -66,14 +67,17 @@ package struct Unpacker: Sendable {
         let candidate: Candidate
         let top: ChainID
         let record: ImageRecord
+        let layout: ImageLayout
+        let store: SnapshotStore
     }
 
     /// Stage 13: the result with the mounts.
     ///
     /// - Returns: nil if a layer is missing from the store, or was removed meanwhile.
     private func describe(
-        _ plan: Plan, in store: SnapshotStore, cached: Set<ChainID>, warnings: [String] = []
+        _ plan: Plan, cached: Set<ChainID>, warnings: [String] = []
     ) throws(UnpackError) -> UnpackResult? {
+        let store = plan.store
         var layers = [(step: LayerStep, snapshot: SnapshotInfo)]()
         for step in plan.image.steps {
             guard let snapshot = try attempt({ try store.verified(step.chainID) }) else { return nil }
@@ -84,7 +88,7 @@ package struct Unpacker: Sendable {
         do throws(UnpackError) {
             mounts =
                 if let key = request.writableKey {
-                    try writableMounts(key, on: name, in: store)
+                    try writableMounts(key, on: name, store)
                 } else {
                     try attempt { try store.readOnlyMounts(of: name) }
                 }
@@ -106,15 +110,21 @@ package struct Unpacker: Sendable {
     ///
     /// - Returns: the chains that were in the store, and the warnings.
     private func complete(
-        _ image: Image, _ record: ImageRecord, of layout: ImageLayout, in store: SnapshotStore, _ run: Run
+        _ plan: Plan, in run: Run
     ) throws(UnpackError) -> (cached: Set<ChainID>, warnings: [String]) {
-        let cached = Set(try attempt { try store.hold(image.steps.map(\.chainID), in: run) }.keys)
+        let (image, store) = (plan.image, plan.store)
+        let held = try attempt { try store.hold(image.steps.map(\.chainID), in: run) }
+        let cached = Set(held.keys)
         onEvent(.planned(image.steps, cached: cached))
         var warnings = [String]()
         let missing = image.steps.filter { !cached.contains($0.chainID) }
-        if !missing.isEmpty { warnings = try unpack(missing, of: layout, in: store, run) }
+        if !missing.isEmpty {
+            let unpacking = LayerUnpacking(
+                unpacker: self, layout: plan.layout, store: store, run: run, held: held)
+            warnings = try unpacking.unpack(missing)
+        }
         if request.durability == .fs { onEvent(.syncing) }
-        try attempt { try store.settle(record, sync: request.durability == .fs) }
+        try attempt { try store.record(plan.record, sync: request.durability == .fs) }
         return (cached, warnings)
     }
 
@@ -129,10 +139,10 @@ package struct Unpacker: Sendable {
     /// The mounts of the user's active snapshot on the image, which is created if it is missing. Waits while another
     /// process creates it.
     private func writableMounts(
-        _ key: String, on parent: String, in store: SnapshotStore
+        _ key: String, on parent: String, _ store: SnapshotStore
     ) throws(UnpackError) -> [Mount] {
         while true {
-            if let mounts = try finishedMounts(key, on: parent, in: store) { return mounts }
+            if let mounts = try finishedMounts(key, on: parent, store) { return mounts }
             try check()
             Process.sleep(milliseconds: 50)
             // If the process that was creating it has ended, this removes the unfinished snapshot.
@@ -142,7 +152,7 @@ package struct Unpacker: Sendable {
 
     /// - Returns: nil while another process creates the snapshot.
     private func finishedMounts(
-        _ key: String, on parent: String, in store: SnapshotStore
+        _ key: String, on parent: String, _ store: SnapshotStore
     ) throws(UnpackError) -> [Mount]? {
         guard let found = try attempt({ try store.find(key) }) else {
             do throws(StoreFailure) {

@@ -58,18 +58,16 @@ package struct Verifier: Sendable {
         let source = try repair.map { repair throws(UnpackError) in try Source(repair, cancellation) }
         let run = try attempt { try store.startRun() }
         defer { try? store.release(run) }
-        let snapshots = try select(names, in: store)
-        var soundness = Soundness()
+        var pass = Pass(store: store, run: run, source: source, cancellation: cancellation)
+        let snapshots = try pass.select(names)
         for (index, snapshot) in snapshots.enumerated() {
             try attempt { try cancellation.check() }
             onEvent(.started(snapshot, number: index + 1, count: snapshots.count))
-            let verification = try verify(snapshot.name, in: store, run, &soundness) {
-                onEvent(.found(snapshot, $0))
-            }
+            let verification = try pass.verify(snapshot.name) { onEvent(.found(snapshot, $0)) }
             switch verification {
-            case _ where soundness[snapshot.name] == false:
-                let outcome = try repairLayer(snapshot, from: source, in: store, run, &soundness, onEvent)
-                if case .repaired = outcome { soundness[snapshot.name] = true }
+            case _ where pass.soundness[snapshot.name] == false:
+                let outcome = try pass.repair(snapshot, onEvent)
+                if case .repaired = outcome { pass.soundness[snapshot.name] = true }
                 onEvent(.ended(snapshot, outcome))
             case .recorded: onEvent(.ended(snapshot, .recorded))
             case .compared(let paths, let strength):
@@ -78,12 +76,32 @@ package struct Verifier: Sendable {
         }
     }
 
-    /// Whether each verified snapshot, by name, matches its record.
-    private typealias Soundness = [String: Bool]
+    fileprivate struct Source {
+        let layout: ImageLayout
+        let image: Image
 
-    private func verify(
-        _ name: String, in store: SnapshotStore, _ run: Run, _ soundness: inout Soundness,
-        report: (SnapshotStore.Finding) -> Void
+        init(_ repair: Repair, _ cancellation: Cancellation) throws(UnpackError) {
+            (layout, image) = try attempt {
+                let layout = try ImageLayout(opening: repair.image, cancellation: cancellation)
+                return (layout, try layout.load(layout.select(repair.selector).descriptor))
+            }
+        }
+    }
+
+    /// One pass over a store, in one run.
+    fileprivate struct Pass {
+        let store: SnapshotStore
+        let run: Run
+        let source: Source?
+        let cancellation: Cancellation
+        /// By name, whether a verified snapshot matches its record.
+        var soundness = [String: Bool]()
+    }
+}
+
+extension Verifier.Pass {
+    fileprivate mutating func verify(
+        _ name: String, report: (SnapshotStore.Finding) -> Void
     ) throws(UnpackError) -> SnapshotStore.Verification {
         var isSound = true
         let verification = try attempt {
@@ -97,18 +115,19 @@ package struct Verifier: Sendable {
     }
 
     /// The snapshots to verify, lower layers first, because a layer is repaired over the layers below it.
-    private func select(_ names: [String], in store: SnapshotStore) throws(UnpackError) -> [SnapshotInfo] {
+    fileprivate func select(_ names: [String]) throws(UnpackError) -> [SnapshotInfo] {
         try attempt {
             var all = [SnapshotInfo]()
             // The IDs of layers that were unpacked in parallel need not be in the order of the chain.
             try store.walk { if $0.kind == .committed { all.append($0) } }
-            let parents = Dictionary(uniqueKeysWithValues: all.map { ($0.name, $0.parent) })
+            let parents = Dictionary(
+                uniqueKeysWithValues: all.compactMap { info in info.parent.map { (info.name, $0) } })
             var known = [String: Int]()
             let depths = all.map { snapshot in
                 // Ends at the first snapshot of known depth, so that each is visited once, however long the chain is.
                 let chain = Array(
-                    sequence(first: snapshot.name) { parents[$0] ?? nil }.prefix { known[$0] == nil })
-                let above = chain.last.flatMap { parents[$0] ?? nil }.flatMap { known[$0] } ?? 0
+                    sequence(first: snapshot.name) { parents[$0] }.prefix { known[$0] == nil })
+                let above = chain.last.flatMap { parents[$0] }.flatMap { known[$0] } ?? 0
                 for (index, name) in chain.reversed().enumerated() { known[name] = above + index + 1 }
                 return known[snapshot.name] ?? 0
             }
@@ -129,23 +148,10 @@ package struct Verifier: Sendable {
 
     // MARK: Repairing
 
-    private struct Source {
-        let layout: ImageLayout
-        let image: Image
-
-        init(_ repair: Repair, _ cancellation: Cancellation) throws(UnpackError) {
-            (layout, image) = try attempt {
-                let layout = try ImageLayout(opening: repair.image, cancellation: cancellation)
-                return (layout, try layout.load(layout.select(repair.selector).descriptor))
-            }
-        }
-    }
-
     /// Repairs a damaged layer. A failure becomes the outcome of this layer; only cancellation ends the whole work.
-    private func repairLayer(
-        _ snapshot: SnapshotInfo, from source: Source?, in store: SnapshotStore, _ run: Run,
-        _ soundness: inout Soundness, _ onEvent: (Event) -> Void
-    ) throws(UnpackError) -> Outcome {
+    fileprivate mutating func repair(
+        _ snapshot: SnapshotInfo, _ onEvent: (Verifier.Event) -> Void
+    ) throws(UnpackError) -> Verifier.Outcome {
         guard let source else { return .damaged(reason: nil) }
         let step = source.image.steps.first { $0.chainID == snapshot.verifiedChain }
         guard let step else {
@@ -155,8 +161,8 @@ package struct Verifier: Sendable {
         }
         onEvent(.repairing(step))
         do {
-            try checkLayers(below: step, of: source, in: store, run, &soundness)
-            try unpackAgain(step, from: source, in: store, run)
+            try checkLayers(below: step, of: source)
+            try unpackAgain(step, from: source)
             return .repaired
         } catch {
             if case .interrupted = error.code { throw error }
@@ -166,14 +172,13 @@ package struct Verifier: Sendable {
 
     /// Checks the layers below. Hard links to their files, or the full copy of them, would carry their damage over to
     /// the repaired layer and its new record.
-    private func checkLayers(
-        below step: LayerStep, of source: Source, in store: SnapshotStore, _ run: Run,
-        _ soundness: inout Soundness
+    private mutating func checkLayers(
+        below step: LayerStep, of source: Verifier.Source
     ) throws(UnpackError) {
         for lower in source.image.steps.prefix(while: { $0.chainID != step.chainID }) {
             guard let name = try attempt({ try store.verified(lower.chainID)?.name }) else { continue }
             // A layer that `names` does not include.
-            if soundness[name] == nil { _ = try verify(name, in: store, run, &soundness) { _ in } }
+            if soundness[name] == nil { _ = try verify(name) { _ in } }
             if soundness[name] == false {
                 throw UnpackError(
                     .unavailable, "a layer below it, \(escaped(name.utf8)), is damaged",
@@ -183,7 +188,7 @@ package struct Verifier: Sendable {
     }
 
     private func unpackAgain(
-        _ step: LayerStep, from source: Source, in store: SnapshotStore, _ run: Run
+        _ step: LayerStep, from source: Verifier.Source
     ) throws(UnpackError) {
         let budget = Budget(
             Budget.Limits(

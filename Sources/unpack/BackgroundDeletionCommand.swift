@@ -23,5 +23,5 @@ struct BackgroundDeletionCommand: ParsableCommand {
         ])
     }
 
-    func run() throws { try attempt { try store.openIfExisting()?.sweep(waits: false) } }
+    func run() throws { try attempt { try store.openIfExisting()?.emptyTrash(waits: false) } }
 }

@@ -60,12 +60,13 @@ struct PruneCommand: NamespacedCommand {
             ? plan.snapshots
             : try plan.snapshots.filter { $0.reason == .distrusted }
                 + store.prune(in: try store.startRun(.begun), .begun)
-        let planned = Dictionary(plan.snapshots.map { ($0.snapshot.name, $0.usage) }) { first, _ in first }
+        let measured = plan.snapshots.compactMap { plan in plan.usage.map { (plan.snapshot.name, $0) } }
+        let planned = Dictionary(measured) { first, _ in first }
         let items =
             removals.map {
                 Item(
                     kind: "snapshot", name: $0.snapshot.name,
-                    bytes: ($0.usage ?? planned[$0.snapshot.name] ?? nil)?.size ?? 0,
+                    bytes: ($0.usage ?? planned[$0.snapshot.name])?.size ?? 0,
                     reason: $0.reason.rawValue)
             }
             + plan.leftovers.map {

@@ -18,10 +18,10 @@ struct WaitOptions: ParsableArguments {
     ///
     /// - Returns: whether everything is deleted.
     func finish(_ store: SnapshotStore, _ options: StoreOptions) throws -> Bool {
-        guard try attempt({ try store.hasRemovals() }) else { return true }
+        guard try attempt({ try store.hasTrash() }) else { return true }
         // All processes of a PID namespace end with its first process.
         if !wait, !Process.isFirst, (try? BackgroundDeletionCommand.start(options)) != nil { return false }
-        try attempt { try store.sweep(waits: true) }
+        try attempt { try store.emptyTrash(waits: true) }
         return true
     }
 }

@@ -10,9 +10,9 @@ import Testing
 /// The chain of trust under random calls: two namespaces of one service, another service, the unpacker, and reboots with and
 /// without a power cut, on one store.
 ///
-/// **Invariant** (`docs/threat-model.md`): what a client sees under a chain ID was written by the unpacker for that chain, and
-/// no client wrote to it since. The unpacker writes a file that says so; clients write others, wherever they are given a writable
-/// directory. After each call every client's view is compared with that.
+/// **Invariant** (`docs/threat-model.md`): the unpacker has written the snapshot that a client sees under a chain ID, for that
+/// chain, and no client has written to it since. The unpacker writes a file with the chain ID; clients write another file into
+/// every writable directory that they get. After each call the test compares these files with every client's view.
 ///
 /// `UNPACK_TRUST_SEEDS=100` tries more seeds, `UNPACK_TRUST_SEED=7` one of them.
 @Suite("The chain of trust", .enabled(if: Ability.canApplyLayers, "needs root and a place for layers"))
@@ -23,7 +23,7 @@ struct ChainOfTrustTests {
         return Array(1...(environment["UNPACK_TRUST_SEEDS"].flatMap(UInt64.init) ?? 2))
     }()
 
-    @Test("Whatever clients do, under a chain they see what was verified", arguments: seeds)
+    @Test("Under a chain clients see the verified content, after any calls", arguments: seeds)
     func randomCalls(seed: UInt64) throws {
         var world = try World(seed: seed)
         for step in 0..<1000 {
@@ -32,12 +32,12 @@ struct ChainOfTrustTests {
             #expect(wrong.isEmpty, "seed \(seed), step \(step): \(call)")
             if !wrong.isEmpty { return }
         }
-        // A run in which nothing was adopted has shown nothing.
+        // Without adoptions the run has tested nothing.
         #expect(world.adoptions > 10 && world.impostors > 10, "\(world.adoptions), \(world.impostors)")
     }
 }
 
-/// Numerical Recipes' generator: the same calls for the same seed.
+/// The generator of Numerical Recipes: the same calls for the same seed.
 private struct SeededGenerator: RandomNumberGenerator {
     var state: UInt64
 
@@ -60,7 +60,7 @@ private struct World {
     private var run: Run
     private var services: [ServiceSnapshots]
     private(set) var adoptions = 0
-    /// Snapshots that clients made with the label of a chain.
+    /// The number of snapshots that clients have made with the label of a chain.
     private(set) var impostors = 0
 
     init(seed: UInt64) throws {
@@ -96,7 +96,7 @@ private struct World {
         values[Int.random(in: 0..<values.count, using: &random)]
     }
 
-    /// A key as containerd chooses them, one that looks like a chain, or a chain's own name.
+    /// A key in the form of containerd, one that resembles a chain, or the name of a chain.
     private mutating func key() -> String {
         let chain = chain(Int.random(in: Self.chains, using: &random)).description
         return pick([
@@ -118,7 +118,7 @@ private struct World {
 
     /// Makes one call.
     ///
-    /// - Returns: what it was, and how it ended.
+    /// - Returns: the call and its result.
     mutating func step() throws -> String {
         let service = pick(services)
         let who = service.owner.rawValue
@@ -133,7 +133,7 @@ private struct World {
             }
             return "\(who) prepare \(key) on \(parent ?? "-") \(labels): \(result)"
         case 20..<45:
-            // As containerd asks for a layer.
+            // As containerd prepares a layer.
             let number = Int.random(in: Self.chains, using: &random)
             let parent = number == 1 ? nil : chain(number - 1).description
             let key = "extract-\(number)"
@@ -184,7 +184,7 @@ private struct World {
         }
     }
 
-    /// As the unpacker does: layers that are verified already are used, the others are made and committed as their chains.
+    /// Unpacks as the unpacker does: uses verified layers, and makes and commits the missing ones.
     private func unpack(_ top: Int, isSynced: Bool) throws {
         for number in 1...top where try store.verified(chain(number)) == nil {
             let layer = try store.prepareLayer("unpack/\(number)", parent: nil, in: run)
@@ -192,11 +192,11 @@ private struct World {
             let parent = number == 1 ? nil : chain(number - 1).description
             try store.commit(layer, as: chain(number), onto: parent, isRecorded: false, in: run)
         }
-        try store.settle(image(top), sync: isSynced)
+        try store.record(image(top), sync: isSynced)
         try store.release(run)
     }
 
-    /// What a client does with mounts that it may write to.
+    /// Writes into all writable mounts, as a hostile client does.
     private func write(to mounts: [Mount]) throws {
         for mount in mounts {
             let directory: FilePath? =
@@ -211,7 +211,7 @@ private struct World {
         }
     }
 
-    /// Where a client is shown something else than the unpacker wrote, by name or by label.
+    /// Differences between the content that the unpacker has written and the views of clients, by name and by label.
     func violations() throws -> [String] {
         try services.flatMap { service in
             let all = try service.list([])
@@ -226,7 +226,7 @@ private struct World {
                         wrong.append("\(info.name) is not verified")
                     }
                 }
-                // One of the service's own may have the name, but then none was adopted.
+                // A snapshot of the service may have the name; then no layer was adopted.
                 if info.owner == .images, try content(of: info) != info.name {
                     wrong.append("\(info.name) was adopted and holds \(try content(of: info))")
                 }

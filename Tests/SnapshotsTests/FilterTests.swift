@@ -13,7 +13,7 @@ private struct Sample: CustomTestStringConvertible {
     }
 }
 
-/// What the tables ask about.
+/// The snapshot that the filters of the tables are applied to.
 private let samples = [
     Sample(name: "base", labels: ["foo": "true", "containerd.io/gc.root": "x"]),
     Sample(name: "top", parent: "base", labels: ["foo": "omg_asdf.asdf-qwer", "a.b.c": "dotted"]),
@@ -44,7 +44,7 @@ private let questions = [
     Question("labels"),
     Question("nothing"),
     Question("\"name\"", "base", "top", "work", "look"),
-    // Equality and the absent.
+    // Equality and absent fields.
     Question("name==top", "top"),
     Question("name!=top", "base", "work", "look"),
     Question("kind==active", "work"),
@@ -59,7 +59,7 @@ private let questions = [
     Question("labels.empty==\"\"", "work"),
     Question("nothing==x"),
     Question("nothing!=x", "base", "top", "work", "look"),
-    // Values: a run of what is no comma and no space.
+    // Values: characters without comma and white space.
     Question("labels.foo==omg_asdf.asdf-qwer", "top"),
     Question("labels.accent==caf\u{E9}", "look"),
     Question("labels.accent==cafe\u{301}"),
@@ -77,7 +77,7 @@ private let questions = [
     Question(#"labels.accent=="caf\xc3\xa9""#, "look"),
     Question(#"labels.accent=="caf\303\251""#, "look"),
     Question(#"name!="\a\b\f\n\r\t\v""#, "base", "top", "work", "look"),
-    // Regular expressions: anywhere, the absent are empty.
+    // Regular expressions: match anywhere; absent fields are empty.
     Question("name~=o", "top", "work", "look"),
     Question("name~=^.o", "top", "work", "look"),
     Question("name~=^o$"),
@@ -92,7 +92,7 @@ private let questions = [
     Question(#"labels.accent~=^\\w+$"#),
     Question(#"labels.accent~=^\w+$"#),
     Question("name~=(?i)TOP", "top"),
-    // All of several.
+    // All selectors have to match.
     Question("kind==committed,labels.foo", "base", "top"),
     Question("kind==committed,labels.foo==true,name~=s", "base"),
     Question("kind==committed,kind==view"),
@@ -127,7 +127,7 @@ private let malformed: [(filter: String, byte: Int)] = [
 ]
 
 @Test(arguments: malformed)
-private func namesTheByteThatIsWrong(_ filter: String, _ byte: Int) {
+private func reportsTheOffsetOfTheError(_ filter: String, _ byte: Int) {
     do {
         _ = try SnapshotFilter(parsing: filter)
         Issue.record("it was taken")
@@ -138,7 +138,7 @@ private func namesTheByteThatIsWrong(_ filter: String, _ byte: Int) {
     }
 }
 
-@Test private func severalFiltersAskForOneThatHolds() throws {
+@Test private func oneOfSeveralFiltersHasToMatch() throws {
     let filters = try ["name==top", "kind==active,parent"].map { try SnapshotFilter(parsing: $0) }
     func found(_ filters: [SnapshotFilter]) throws -> [String] {
         var budget = FilterBudget()
@@ -153,7 +153,7 @@ private func namesTheByteThatIsWrong(_ filter: String, _ byte: Int) {
 // MARK: Limits
 
 @Test(arguments: [
-    // Costs of a step, of a scalar that has to be looked up, of a program, of a lookup.
+    // The costs of a step, of the lookup of a scalar, of a program, of the lookup of a field.
     ("name~=(a?){900}(a?){900}b", String(repeating: "a", count: 4096), 1_000_000),
     ("name~=(?i)\\p{Lu}b", String(repeating: "\u{1E9E}", count: 4096), 100_000),
     (#"name~="|a{1000}b{1000}c{1000}""#, "a", 100), ("name,name,name,name", "a", 40),
@@ -209,7 +209,7 @@ private func refusesFiltersThatAreTooManyOrTooLong(_ filters: [String]) {
 @Test private func keepsLabelsThatHaveAValueAndAreNotTooLong() throws {
     let most = String(repeating: "v", count: SnapshotLabels.maximumLength - 1)
     #expect(try SnapshotLabels.stored(of: ["k": most, "gone": ""]) == ["k": most])
-    // Bytes count, not characters.
+    // The limits are in bytes, not in characters.
     let accents = String(repeating: "\u{E9}", count: SnapshotLabels.maximumLength / 2)
     for labels in [["k": most + "v"], ["k": accents], ["": "value"], [most + "kk": ""]] {
         #expect { try SnapshotLabels.stored(of: labels) } throws: {
@@ -232,7 +232,7 @@ private let updates: [(fields: [String], new: [String: String], result: [String:
 ]
 
 @Test(arguments: updates)
-private func updatesTheLabelsThatAreNamed(
+private func updatesTheNamedLabels(
     _ fields: [String], _ new: [String: String], _ result: [String: String]
 ) throws {
     #expect(try SnapshotLabels.updating(current, to: new, fields: fields) == result)

@@ -8,7 +8,7 @@ import Testing
 @Suite("Attributes in records of trees", .enabled(if: Ability.canApplyLayers, "no place for device nodes"))
 struct RecordAttributeTests {
     @Test(
-        "Attributes of the kernel that an earlier version recorded are no differences, and those of files are"
+        "Recorded attributes of the kernel are ignored, those of files are compared"
     )
     func kernelAttributes() throws {
         let scratch = try RecordScratch()

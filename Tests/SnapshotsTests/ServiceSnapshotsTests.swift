@@ -7,9 +7,9 @@ import TestSupport
 import Testing
 
 @Suite(
-    "What services see of a store", .enabled(if: Ability.canApplyLayers, "needs root and a place for layers"))
+    "Services' views of a store", .enabled(if: Ability.canApplyLayers, "needs root and a place for layers"))
 struct ServiceSnapshotsTests {
-    /// A store with an image of two layers, and services on it.
+    /// A store for an image of two layers, and a service on it.
     private struct Scene {
         let scratch: TemporaryDirectory
         let store: SnapshotStore
@@ -34,7 +34,7 @@ struct ServiceSnapshotsTests {
                 try layer.directory.put(FileName(literal: "file-\(number)"), "\(number)\n")
                 try store.commit(layer, as: chain(number), onto: nil, isRecorded: false, in: run)
             }
-            try store.settle(image, sync: synced)
+            try store.record(image, sync: synced)
             try store.release(run)
         }
 
@@ -42,7 +42,7 @@ struct ServiceSnapshotsTests {
             reference: "image", manifest: chain(100).digest, mediaType: .ociManifest, platform: .host,
             topChain: chain(2), layers: [])
 
-        /// As containerd asks for a layer that it is about to unpack.
+        /// Prepares a snapshot as containerd does for a layer that it is going to unpack.
         func prepare(_ number: Int, on parent: String?) -> StoreFailure.Kind? {
             kind {
                 _ = try service.prepare(
@@ -55,7 +55,7 @@ struct ServiceSnapshotsTests {
             try service.list(try filters.map(SnapshotFilter.init(parsing:))).map(\.name)
         }
 
-        /// A column of all committed snapshots, oldest first; nil is null.
+        /// A column of all committed snapshots, oldest first; NULL is nil.
         func column(_ name: String) throws -> [String?] {
             let text = try Command.run(
                 "sqlite3", "-nullvalue", "-", scratch.path.appending("store/metadata.db").string,
@@ -71,7 +71,7 @@ struct ServiceSnapshotsTests {
         ChainID(OCI.Digest(.sha256, bytes: [UInt8](repeating: UInt8(number), count: 32)))
     }
 
-    @Test("Two services have their keys to themselves, and the store its own")
+    @Test("Two services and the store do not see each other's keys")
     func separate() throws {
         let scene = try Scene()
         let other = try ServiceSnapshots("other", of: scene.store, in: scene.run)
@@ -91,7 +91,7 @@ struct ServiceSnapshotsTests {
     }
 
     @Test(
-        "Names of services that would not tell their snapshots apart are refused",
+        "Service names that other snapshots' names could begin with are refused",
         arguments: ["", "images", "user", "sha256", "a:b", "a b", "ä", "a/b"])
     func names(name: String) throws {
         let scene = try Scene()
@@ -128,42 +128,42 @@ struct ServiceSnapshotsTests {
         #expect(try scene.store.find("unpack:base") == nil)
     }
 
-    @Test("A fast commit is measured and on the disk once it is settled")
-    func settled() throws {
+    @Test("A fast commit is measured and durable once it is completed")
+    func completed() throws {
         let scene = try Scene()
         _ = try scene.service.prepare("a", parent: nil, labels: [:])
         try scene.service.commit("a", as: "base", onto: nil, labels: [:])
         #expect(try scene.column("boot") == ["first"] && scene.column("size") == [nil])
-        try scene.service.settle("base")
+        try scene.service.completeCommit(of: "base")
         #expect(try scene.column("boot") == [nil] && scene.column("size") != [nil])
-        try scene.service.settle("gone")
+        try scene.service.completeCommit(of: "gone")
     }
 
-    @Test("What a stop of the machine may have damaged is known after it")
+    @Test("After a reboot the service lists the snapshots that may be damaged")
     func suspects() throws {
         let scene = try Scene()
         for key in ["a", "b", "c"] {
             _ = try scene.service.prepare(key, parent: nil, labels: [:])
             try scene.service.commit(key, as: "base-\(key)", onto: nil, labels: [:])
         }
-        try scene.service.settle("base-b")
-        let before = try scene.service.unsettled()
+        try scene.service.completeCommit(of: "base-b")
+        let before = try scene.service.pendingSnapshots()
         #expect(before.new == ["base-a", "base-c"] && before.suspect.isEmpty)
         let store = try SnapshotStore(
             opening: scene.store.root, snapshotter: "overlayfs", boot: "second", clock: { 43 })
-        let after = try ServiceSnapshots("unpack", of: store, in: try store.startRun()).unsettled()
+        let after = try ServiceSnapshots("unpack", of: store, in: try store.startRun()).pendingSnapshots()
         #expect(after.new.isEmpty && after.suspect == ["base-a", "base-c"])
     }
 
-    @Test("A layer that an image has is claimed, from the lowest on, and only on the parent that it has")
-    func claims() throws {
+    @Test("Layers of an image are adopted from the lowest on, each only on its own parent")
+    func adoptions() throws {
         let scene = try Scene()
         try scene.addImage()
         #expect(try scene.names().isEmpty)
         #expect(kind { _ = try scene.service.stat(Self.chain(1).description) } == .notFound)
         let first = Self.chain(1).description
         #expect(kind { _ = try scene.service.prepare("k", parent: first, labels: [:]) } == .notFound)
-        // On nothing the second layer is not what the image has.
+        // Without a parent the second layer is not that of the image.
         #expect(scene.prepare(2, on: nil) == nil)
         #expect(scene.prepare(1, on: nil) == .alreadyExists)
         #expect(scene.prepare(2, on: first) == .alreadyExists)
@@ -172,7 +172,7 @@ struct ServiceSnapshotsTests {
         #expect(try scene.names(#"labels."containerd.io/snapshot.ref"==\#(first),parent=="""#) == [first])
         _ = try scene.service.prepare("rw", parent: Self.chain(2).description, labels: [:])
         #expect(try scene.service.stat("rw").parent == Self.chain(2).description)
-        // Its labels are the image's. An update that changes nothing is what containerd sends for its own labels.
+        // Its labels belong to the image. containerd sends updates that change none of them.
         let chainLabel = ["containerd.io/snapshot.ref": first]
         for fields in [[], ["labels"], ["labels.x"]] {
             #expect(
@@ -183,14 +183,14 @@ struct ServiceSnapshotsTests {
         #expect(
             try scene.service.update(first, labels: [:], fields: ["labels.containerd.io/snapshot.ref"]).labels
                 == chainLabel)
-        // Nothing new may take its name.
+        // No new snapshot may have its name.
         #expect(kind { _ = try scene.service.view(first, parent: nil, labels: [:]) } == .alreadyExists)
         #expect(
             kind { try scene.service.commit("rw", as: first, onto: nil, labels: [:]) } == .alreadyExists)
     }
 
-    @Test("What is verified for no more than this boot is written to the disk before it is claimed")
-    func claimsAreDurable() throws {
+    @Test("A layer that is not durable yet is made durable before it is adopted")
+    func adoptionsAreDurable() throws {
         let scene = try Scene()
         try scene.addImage(synced: false)
         #expect(try scene.column("boot") == ["first", "first"])
@@ -198,8 +198,8 @@ struct ServiceSnapshotsTests {
         #expect(try scene.column("boot") == [nil, "first"])
     }
 
-    @Test("A claim keeps a layer that no image needs any more; given back, it goes")
-    func claimsKeep() throws {
+    @Test("An adopted layer stays without its image, and is removed when the adoption ends")
+    func adoptionsKeep() throws {
         let scene = try Scene()
         try scene.addImage()
         let (first, second) = (Self.chain(1).description, Self.chain(2).description)
@@ -213,7 +213,7 @@ struct ServiceSnapshotsTests {
         #expect(try !scene.exists(info))
     }
 
-    @Test("An image keeps a layer that a service has given back, and layers go from the top down")
+    @Test("An image keeps a layer after its adoption ends; adoptions end from the top down")
     func imagesKeep() throws {
         let scene = try Scene()
         try scene.addImage()
@@ -230,7 +230,7 @@ struct ServiceSnapshotsTests {
         #expect(try scene.store.prune(in: scene.run).isEmpty)
     }
 
-    @Test("Only what was verified is claimed, whatever a label or a name says")
+    @Test("Only a verified layer is adopted, not a snapshot with its label or name")
     func onlyVerified() throws {
         let scene = try Scene()
         let first = Self.chain(1).description
@@ -246,9 +246,9 @@ struct ServiceSnapshotsTests {
         #expect(try scene.names() == ["extract-1"])
     }
 
-    /// One namespace of containerd's prepares by the label and writes what it likes; the image is unpacked; another namespace
-    /// asks by the label and takes what it finds by it.
-    @Test("A snapshot that a client calls a chain never answers for it")
+    /// One namespace of containerd prepares a snapshot with the label and writes other content into it; the image is unpacked;
+    /// another namespace prepares with the label and uses the snapshot that it finds by it.
+    @Test("A snapshot that a client labels with a chain is never found by that label")
     func impostor() throws {
         let scene = try Scene()
         let first = Self.chain(1).description
@@ -267,7 +267,7 @@ struct ServiceSnapshotsTests {
         #expect(try scene.names(filter) == [first])
     }
 
-    @Test("A layer is not adopted where the service has a snapshot of its name, finished or not")
+    @Test("A layer is not adopted if the service has a snapshot of its name, finished or not")
     func takenName() throws {
         let scene = try Scene()
         try scene.addImage()
@@ -279,23 +279,24 @@ struct ServiceSnapshotsTests {
         try scene.service.remove(first, .whole)
         #expect(scene.prepare(1, on: nil) == .alreadyExists)
         #expect(try scene.service.stat(first).verifiedChain == Self.chain(1))
-        // Another service has names of its own.
+        // Another service does not see that name.
         let other = try ServiceSnapshots("other", of: scene.store, in: scene.run)
         _ = try other.view(first, parent: nil, labels: [:])
     }
 
     @Test(
-        "The database itself refuses what would break the chain of trust",
+        "The database refuses statements that would break the chain of trust",
         arguments: [
             "UPDATE snapshot SET verified_chain = 'sha256:00' WHERE name = 'unpack:own'",
             "UPDATE snapshot SET parent = (SELECT id FROM snapshot WHERE name = 'unpack:own') WHERE id = 2",
             "UPDATE snapshot SET kind = 'active' WHERE id = 1",
             "UPDATE snapshot SET owner = 'unpack' WHERE id = 1",
             "UPDATE snapshot SET name = 'unpack:' || (SELECT name FROM snapshot WHERE id = 1) WHERE name = 'unpack:own'",
+            "UPDATE snapshot SET distrusted = 1 WHERE id = 1",
             "INSERT INTO label VALUES (1, 'containerd.io/snapshot.ref', 'sha256:00')",
             "INSERT INTO claim SELECT 'unpack', id FROM snapshot WHERE name = 'unpack:own'",
             "INSERT INTO claim SELECT 'other', id FROM snapshot WHERE id = 2",
-            "INSERT INTO snapshot VALUES (99, 'overlayfs', 'sha256:11', 'committed', NULL, 'images', NULL, NULL, 'sha256:11', 0, 0, NULL, NULL, NULL)",
+            "INSERT INTO snapshot VALUES (99, 'overlayfs', 'sha256:11', 'committed', NULL, 'images', NULL, NULL, 'sha256:11', 0, 0, NULL, NULL, NULL, 0)",
         ])
     func constraints(statement: String) throws {
         let scene = try Scene()

@@ -6,7 +6,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// A store in a directory of the test's own; opened again with another boot it is what a restart leaves.
+/// A store in a directory of the test. Opened again with another boot it is a store after a restart.
 private struct Scratch {
     let temporary: TemporaryDirectory
     var root: FilePath { temporary.path.appending("store") }
@@ -33,7 +33,7 @@ private func chain(_ number: Int) -> ChainID {
 }
 
 extension SnapshotStore {
-    /// A committed snapshot, verified to be a chain.
+    /// Makes a committed snapshot that is verified to hold a chain.
     @discardableResult
     fileprivate func make(_ number: Int, on parent: Int? = nil) throws -> String {
         let run = try startRun()
@@ -64,7 +64,7 @@ struct SnapshotStoreTests {
         #expect(try scratch.directories == ["\(after.id)"])
     }
 
-    @Test("Only a snapshot that was verified stands for its chain, whatever its name says")
+    @Test("Only a verified snapshot holds its chain, not a snapshot with the name of the chain")
     func verifiedIsNoName() throws {
         let scratch = try Scratch()
         let store = try scratch.open()
@@ -76,7 +76,7 @@ struct SnapshotStoreTests {
         #expect(try store.find("key-1") == nil)
     }
 
-    @Test("What a run has not finished is nobody else's")
+    @Test("An unfinished snapshot of a run is neither mounted nor committed nor removed by another caller")
     func unfinished() throws {
         let scratch = try Scratch()
         let store = try scratch.open()
@@ -90,7 +90,7 @@ struct SnapshotStoreTests {
         #expect(try scratch.directories.isEmpty)
     }
 
-    @Test("A prepared snapshot's root looks like its parent's")
+    @Test("The root of a prepared snapshot has the metadata of its parent's root")
     func rootMetadata() throws {
         let scratch = try Scratch()
         let store = try scratch.open()
@@ -135,7 +135,7 @@ struct SnapshotStoreTests {
         }
     }
 
-    @Test("What an ended run left behind is reaped; what a user made and what is committed stays")
+    @Test("Recovery removes what an ended run has left, and keeps users' and committed snapshots")
     func leftovers() throws {
         let scratch = try Scratch()
         do {
@@ -145,7 +145,7 @@ struct SnapshotStoreTests {
             _ = try store.prepareLayer("left", parent: chain(1).description, in: run)
             try store.prepare("mine", parent: chain(1).description, in: run)
         }
-        // Without a row: a crash between making the directory and committing the transaction.
+        // A directory without a row: the result of a crash before the transaction was committed.
         _ = try Directory(opening: scratch.root.appending("overlayfs")).ensureDirectory("77")
         let store = try scratch.open()
         let run = try store.startRun()
@@ -158,7 +158,7 @@ struct SnapshotStoreTests {
         #expect(runs == [run.name])
     }
 
-    @Test("Cleanup removes what no snapshot has, and nothing else")
+    @Test("Cleanup removes directories without a snapshot, and nothing else")
     func cleanup() throws {
         let scratch = try Scratch()
         let store = try scratch.open()
@@ -173,7 +173,7 @@ struct SnapshotStoreTests {
         #expect(try scratch.directories == own)
     }
 
-    @Test("A run that still lives is left alone")
+    @Test("Recovery keeps the snapshots of a living run")
     func livingRun() throws {
         let scratch = try Scratch()
         let first = try scratch.open()
@@ -184,15 +184,15 @@ struct SnapshotStoreTests {
         #expect(try second.find("busy") != nil)
     }
 
-    @Test("What another boot did not sync is not trusted, nor what is based on it; what was synced is")
+    @Test("Only synced snapshots are trusted after a reboot, not those based on others")
     func otherBoot() throws {
         let scratch = try Scratch()
         let store = try scratch.open()
         try store.make(1)
-        try store.settle(store.image(1), sync: true)
+        try store.record(store.image(1), sync: true)
         try store.make(2, on: 1)
         try store.make(3, on: 2)
-        try store.settle(store.image(3), sync: false)
+        try store.record(store.image(3), sync: false)
         #expect(try store.images().count == 2)
 
         let restarted = try scratch.open(boot: "second")
@@ -205,7 +205,7 @@ struct SnapshotStoreTests {
         #expect(try restarted.verified(chain(2)) != nil)
     }
 
-    @Test("A user's snapshot keeps what it stands on, even when that is no longer trusted")
+    @Test("A user's snapshot keeps its parents, also those that are not trusted any more")
     func otherBootUnderUser() throws {
         let scratch = try Scratch()
         let store = try scratch.open()
@@ -220,31 +220,31 @@ struct SnapshotStoreTests {
         #expect(try restarted.verified(chain(1)) != nil)
     }
 
-    @Test("Whoever reuses a layer that was not synced syncs it too")
+    @Test("Recording an image syncs the layers that an earlier image did not sync")
     func reuseSyncs() throws {
         let scratch = try Scratch()
         let store = try scratch.open()
         try store.make(1)
-        try store.settle(store.image(1), sync: false)
+        try store.record(store.image(1), sync: false)
         try store.make(2, on: 1)
-        try store.settle(store.image(2), sync: true)
+        try store.record(store.image(2), sync: true)
         let restarted = try scratch.open(boot: "second")
         #expect(try restarted.verified(chain(1)) != nil)
         #expect(try restarted.verified(chain(2)) != nil)
     }
 
-    @Test("An image keeps its chain, and is recorded as it was given")
+    @Test("An image keeps its chain, and is recorded without changes")
     func images() throws {
         let scratch = try Scratch()
         let store = try scratch.open()
         try store.make(1)
-        try store.settle(store.image(1), sync: true)
-        try store.settle(store.image(1), sync: true)
+        try store.record(store.image(1), sync: true)
+        try store.record(store.image(1), sync: true)
         #expect(try store.images() == [store.image(1)])
         #expect(kind { try store.remove(chain(1).description) } == .failedPrecondition)
     }
 
-    @Test("A chain is unpacked by one at a time, also within one process")
+    @Test("Only one caller at a time locks a chain, also within one process")
     func chainLocks() throws {
         let scratch = try Scratch()
         let store = try scratch.open()

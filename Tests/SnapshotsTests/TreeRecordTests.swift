@@ -9,7 +9,7 @@ import Testing
 
 private let time = Timestamp(seconds: 1_700_000_000, nanoseconds: 123_456_789)
 
-/// A tree, and where its records go.
+/// A tree and its record.
 struct RecordScratch {
     let temporary: TemporaryDirectory
     let folder: Directory
@@ -79,14 +79,14 @@ extension Directory {
         try directory.file.setTimes(access: time, modification: time)
     }
 
-    /// Changes what is in it and not its own times.
+    /// Changes the content of the directory and keeps its times.
     fileprivate func keepingTime(_ body: (Directory) throws -> Void) throws {
         let status = try file.status()
         try body(self)
         try file.setTimes(access: status.accessTime, modification: status.modificationTime)
     }
 
-    /// One of everything.
+    /// Makes one file of each type.
     func fill() throws {
         try make("dir") { directory in
             try directory.write("file", "some content")
@@ -129,7 +129,7 @@ extension Directory {
 private struct Change: Sendable, CustomTestStringConvertible {
     let testDescription: String
     let change: @Sendable (Directory) throws -> Void
-    /// How each difference that is reported begins.
+    /// The beginning of each reported difference.
     let found: [String]
 
     init(_ name: String, _ found: [String], _ change: @escaping @Sendable (Directory) throws -> Void) {
@@ -277,7 +277,7 @@ private struct TreeRecordTests {
         #expect(try (scratch.write() == digest) == change.found.isEmpty)
     }
 
-    @Test func saysWhatTheContentIsAndWas() throws {
+    @Test func reportsTheOldAndTheNewContent() throws {
         let scratch = try RecordScratch()
         try scratch.tree.write("f", "hello")
         let digest = try scratch.write()
@@ -288,7 +288,7 @@ private struct TreeRecordTests {
             ])
     }
 
-    @Test func writesWhatIsDocumented() throws {
+    @Test func writesTheDocumentedFormat() throws {
         let scratch = try RecordScratch()
         let tree = scratch.tree
         try tree.write("a b", "hello")
@@ -318,7 +318,7 @@ private struct TreeRecordTests {
         #expect(try scratch.text.hasSuffix("\n# 1 paths\n"))
     }
 
-    @Test func carriesNamesOfAnyBytes() throws {
+    @Test func recordsNamesOfAnyBytes() throws {
         let scratch = try RecordScratch()
         let names: [Bytes] = [
             "a b", "new\nline", "tab\t", "back\\slash", "\\040", "#comment", "x=y", "*", "[a]?", "/set",
@@ -329,7 +329,7 @@ private struct TreeRecordTests {
             let target = Bytes("l-") + Bytes(name.array.prefix(200))
             try scratch.tree.makeSymlink(scratch.tree.name(target), target: name.array)
         }
-        // Between `a` and what is in it in the order of whole paths.
+        // Sorts between `a` and the content of `a` if whole paths are compared.
         try scratch.tree.make("d") { try $0.write("x", "") }
         try scratch.tree.make("d.e") { try $0.write("x", "") }
         let digest = try scratch.write()
@@ -340,12 +340,12 @@ private struct TreeRecordTests {
         #expect(!found.contains { $0.contains("\n") })
     }
 
-    @Test func goesAnyDepthWithFewDescriptors() throws {
+    @Test func walksAnyDepthWithFewDescriptors() throws {
         let scratch = try RecordScratch()
         var directory = scratch.tree
         for level in 0..<1000 {
             try directory.make("d") { directory = $0 }
-            // Comes after what is in `d`: the level is visited again on the way up.
+            // Visited after the content of `d`: the walk returns to this level.
             if level % 10 == 0 { try directory.write("e", "") }
         }
         let bottom = directory
@@ -380,7 +380,7 @@ private struct TreeRecordTests {
         }
     }
 
-    @Test func doesNotReadWhatIsKnown() throws {
+    @Test func doesNotReadFilesWithKnownDigests() throws {
         let scratch = try RecordScratch()
         try scratch.temporary.write("tree/a", Bytes.noise(1000).array)
         try scratch.temporary.write("tree/b", [1])
@@ -439,8 +439,8 @@ private struct TreeRecordTests {
         #expect(try scratch.compare() == ["a: the content's checksum is 3808494254, recorded as 3287646509"])
     }
 
-    /// Four bytes make any CRC-32 out of any content.
-    @Test func findsContentThatWasForged() throws {
+    /// Four chosen bytes give any content any CRC-32.
+    @Test func findsForgedContent() throws {
         let scratch = try RecordScratch()
         let name = Bytes("tool")
         let content = Array("the program that was verified\n".utf8)
@@ -457,8 +457,8 @@ private struct TreeRecordTests {
         #expect(found.count == 1 && found[0].hasPrefix("tool: the content's digest is "))
     }
 
-    /// Content of the same length and the same cksum(1) that begins otherwise: the last four bytes are solved for, which is
-    /// linear.
+    /// Content with another beginning, the same length and the same cksum(1): the last four bytes are the solution of a linear
+    /// system.
     private func forged(from start: [UInt8], like content: [UInt8]) -> [UInt8] {
         func sum(_ bytes: [UInt8]) -> UInt32 {
             var checksum = Checksum()
@@ -467,7 +467,7 @@ private struct TreeRecordTests {
         }
         var result = Array((start + content).prefix(content.count - 4)) + [0, 0, 0, 0]
         let difference = sum(result) ^ sum(content)
-        // What each bit of the four bytes does to the sum, as a system of equations over GF(2).
+        // The effect of each bit of the four bytes on the sum, as a system of equations over GF(2).
         var rows = (0..<32).map { bit -> (effect: UInt32, bits: UInt32) in
             var other = result
             other[result.count - 4 + bit / 8] ^= 1 << UInt8(bit % 8)
@@ -507,7 +507,7 @@ private struct TreeRecordTests {
         try scratch.tree.makeSymlink(FileName(literal: "link"), target: [UInt8(ascii: "x")])
         try scratch.write()
         let record = scratch.temporary.path.appending("record").string
-        // It warns of keywords that are not mtree's, and reads on.
+        // It warns about keywords that mtree(5) does not define, and continues.
         let listed = try Command.run("bsdtar", "-tf", record)
         #expect(listed.status <= 1 && !listed.errorText.contains("Damaged"), "\(listed.report)")
         #expect(listed.text == ".\n./dir\n./dir/a b\n./link\n")
@@ -521,12 +521,12 @@ private struct TreeRecordTests {
     }
 
     @Test(.enabled(if: Ability.canMountOverlay))
-    func goesOnAfterWhatCannotBeRead() throws {
+    func continuesAfterAnUnreadableFile() throws {
         let scratch = try RecordScratch()
         for name in ["a", "b", "c"] as [Bytes] { try scratch.tree.write(name, "content") }
         let digest = try scratch.write()
         try scratch.tree.keepingTime { try $0.write("c", "changed") }
-        // EACCES when it is opened, or EIO at 0 when it is read: no process has memory there.
+        // EACCES from open, or EIO from a read at offset 0, where no process has memory.
         let broken = scratch.path.appending("b")
         try Command.run("mount", "--bind", "/proc/1/mem", broken.string).succeed()
         defer { try? unmountWhenFree(broken) }
@@ -536,7 +536,7 @@ private struct TreeRecordTests {
         #expect(throws: SyscallFailure.self) { try scratch.write() }
     }
 
-    @Test func stopsWhereItIsToldTo() throws {
+    @Test func stopsWhenTheCheckThrows() throws {
         struct Enough: Error {}
         let scratch = try RecordScratch()
         try scratch.tree.fill()
@@ -598,7 +598,7 @@ private struct TreeRecordTests {
         }
     }
 
-    /// Without the digest, each flipped bit of a record is a difference or a refusal, and nothing crashes.
+    /// Without the digest, each flipped bit of a record gives a difference or a refusal, and no crash.
     @Test func noticesEveryFlippedBitOfARecord() throws {
         let scratch = try RecordScratch()
         try scratch.tree.write("a b", "hello")

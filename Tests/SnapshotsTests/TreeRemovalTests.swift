@@ -20,7 +20,7 @@ private func name(_ text: String) -> FileName { FileName(literal: text) }
         try TreeRemoval(of: names.map(name), in: folder).run(deletion)
     }
 
-    @Test("Wide trees and large directories go; whoever is linked to stays")
+    @Test("Wide trees and large directories are removed, targets of symlinks are not")
     func wide() throws {
         let canary = try TemporaryDirectory()
         try canary.write("file", [1])
@@ -42,14 +42,14 @@ private func name(_ text: String) -> FileName { FileName(literal: text) }
         #expect(try Directory(opening: canary.path).names() == [name("file")])
     }
 
-    @Test("Trees of any depth go")
+    @Test("Trees of any depth are removed")
     func deep() throws {
         for tree in ["a", "b"] { try folder.makeChain(tree, depth: 5000) }
         try remove("a", "b")
         #expect(try folder.names() == [])
     }
 
-    @Test("Two that remove the same do not disturb each other", arguments: [1, 400])
+    @Test("Two threads and a process may remove the same tree", arguments: [1, 400])
     func twice(depth: Int) throws {
         for round in 1...10 {
             let top = try folder.ensureDirectory("a")
@@ -61,14 +61,14 @@ private func name(_ text: String) -> FileName { FileName(literal: text) }
                     try TreeRemoval(of: [name("a")], in: try Directory(opening: path)).run(.whole)
                 }
             }
-            // Somebody else's program, which need not succeed.
+            // Another program, which may fail.
             if round.isMultiple(of: 2) { _ = try Command.run("rm", "-rf", path.appending("a").string) }
             for thread in both { try thread.join() }
             #expect(try folder.names() == [])
         }
     }
 
-    @Test("What is small is removed at once, of what is large some")
+    @Test("A small tree is removed at once, a large one in part")
     func begun() throws {
         try folder.ensureDirectory("small").ensureDirectory("d").fill(500)
         try folder.ensureDirectory("large").fill(20_000)
@@ -84,7 +84,7 @@ private func name(_ text: String) -> FileName { FileName(literal: text) }
     }
 
     @Test(
-        "What cannot be removed is told, and all else goes",
+        "A file that cannot be removed is reported, and all other trees are removed",
         .enabled(if: Ability.canMountExt4 && Ability.has("chattr"), "needs chattr and loop devices"))
     func immutable() throws {
         let disk = try LoopFileSystem(type: "ext4", megabytes: 32)
@@ -106,7 +106,7 @@ private func name(_ text: String) -> FileName { FileName(literal: text) }
         try Command.run("mount", "-o", "remount,rw", disk.path.string).succeed()
     }
 
-    @Test("Subvolumes go with their tree", .enabled(if: Ability.canMountBtrfs, "needs btrfs"))
+    @Test("Subvolumes are removed with their tree", .enabled(if: Ability.canMountBtrfs, "needs btrfs"))
     func subvolumes() throws {
         let disk = try LoopFileSystem(type: "btrfs", megabytes: 128)
         let folder = try Directory(opening: disk.path)
@@ -134,7 +134,7 @@ extension Directory {
         for number in 0..<count { try makeDirectory(name("\(number)"), mode: 0o700) }
     }
 
-    /// Directories in each other, a file in every tenth.
+    /// Makes nested directories, with a file in every tenth.
     fileprivate func makeChain(_ first: String, depth: Int) throws {
         var inner = try ensureDirectory(first)
         for level in 1..<max(depth, 2) {

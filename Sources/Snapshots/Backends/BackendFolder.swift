@@ -1,18 +1,18 @@
 internal import Kernel
 internal import SystemPackage
 
-/// `ROOT/<snapshotter>`, where each snapshot has a directory.
+/// `ROOT/<snapshotter>`, the folder with a directory for each snapshot.
 struct BackendFolder: Sendable {
     let path: FilePath
     let directory: Directory
 
-    /// Opens the folder in a store, made if it is missing.
+    /// Opens the folder in a store, and makes it if it is missing.
     ///
-    /// What is made in it inherits nothing from where the store lies: no group of a setgid directory or of a file system
+    /// Directories in it inherit nothing from where the store is located: no group of a setgid directory or of a file system
     /// mounted with `grpid`, no default ACL, no project and no flags.
-    init(opening name: String, in store: Directory, at root: FilePath) throws(OwnershipFailure) {
+    init(opening name: String, in rootDirectory: Directory, at root: FilePath) throws(OwnershipFailure) {
         path = root.appending(name)
-        let directory = try store.ensureOwnDirectory(name, in: root)
+        let directory = try rootDirectory.ensureOwnDirectory(name, in: root)
         try Ownership.attempting { () throws(SyscallFailure) in _ = try directory.takeOver() }
         self.directory = directory
     }
@@ -21,7 +21,7 @@ struct BackendFolder: Sendable {
 
     func open(_ id: Int64) throws(SyscallFailure) -> Directory { try directory.open(FileName(id: id)) }
 
-    /// Makes an empty tree in the directory of a snapshot, of root and mode 0755.
+    /// Makes an empty tree in the directory of a snapshot, with owner 0:0 and mode 0755.
     func makeTree(_ name: FileName, in snapshot: Directory) throws(SyscallFailure) -> Directory {
         try snapshot.makeDirectory(name, mode: 0o755)
         let tree = try snapshot.open(name)
@@ -29,7 +29,7 @@ struct BackendFolder: Sendable {
         return tree
     }
 
-    /// Makes what layers consist of, in a directory that goes again.
+    /// Makes all kinds of files that layers consist of, in a directory that is removed again.
     ///
     /// - Returns: the form in which whiteouts can be made, and whether the file system records the types of entries.
     func tryLayers() throws(SyscallFailure) -> (form: WhiteoutForm, recordsTypes: Bool) {
@@ -42,7 +42,7 @@ struct BackendFolder: Sendable {
 }
 
 extension StoreFailure {
-    /// Why a snapshotter cannot work.
+    /// The reason why a snapshotter cannot work.
     init(unable cause: SyscallFailure, _ backend: any SnapshotBackend.Type, at path: FilePath, hint: String) {
         if cause.isDiskFault {
             self.init(cause, "cannot write to the store")
@@ -59,6 +59,6 @@ extension StoreFailure {
 }
 
 extension FileName {
-    /// The directory of a snapshot.
+    /// The name of a snapshot's directory.
     init(id: Int64) { self.init(literal: "\(id)") }
 }

@@ -2,8 +2,8 @@ internal import Kernel
 internal import Mounts
 internal import SystemPackage
 
-/// Snapshots as subvolumes of btrfs, each the file system's own snapshot of its parent: nothing is copied. `<id>/fs` is
-/// the subvolume; a committed one is read-only.
+/// Snapshots as subvolumes of btrfs, each a snapshot of its parent made by the file system: nothing is copied. `<id>/fs` is
+/// the subvolume; that of a committed snapshot is read-only.
 struct BtrfsBackend: SnapshotBackend {
     static let name = "btrfs"
     static let tree = FileName(literal: "fs")
@@ -33,8 +33,8 @@ struct BtrfsBackend: SnapshotBackend {
 
     func persist(_ id: Int64) throws(SyscallFailure) { try folder.directory.file.syncFileSystem() }
 
-    /// What the parent does not have: a file that is the same there has its inode number and its change time, which a
-    /// snapshot takes over and a change renews.
+    /// Counts the files that differ from the parent's: a subvolume snapshot keeps the inode number and the change time of each
+    /// file, and every change sets a new change time.
     func usage(of id: Int64, on parent: Int64?, tree: SnapshotUsage?) throws(SyscallFailure) -> SnapshotUsage
     {
         let tree = try folder.open(id).open(Self.tree)
@@ -42,13 +42,21 @@ struct BtrfsBackend: SnapshotBackend {
         return try SnapshotUsage(of: tree, notIn: try folder.open(parent).open(Self.tree))
     }
 
-    func mounts(own: Int64?, parents: [Int64], isWritable: Bool) throws(SyscallFailure) -> [Mount] {
-        guard let id = own ?? parents.first else { return [] }
-        guard let device = try MountTable.read().device(holding: folder.path, type: "btrfs") else {
-            throw SyscallFailure("mountinfo", path: escaped(folder.path), errno: .noSuchFileOrDirectory)
+    func mounts(_ stack: SnapshotStack) throws(StoreFailure) -> [Mount] {
+        guard let id = stack.top else { return [] }
+        let (device, subvolume) = try attempting("cannot find out how the snapshot \(id) is mounted") {
+            () throws(SyscallFailure) in
+            (
+                try MountTable.read().device(holding: folder.path, type: "btrfs"),
+                try folder.open(id).open(Self.tree).subvolumeID()
+            )
         }
-        let subvolume = try folder.open(id).open(Self.tree).subvolumeID()
-        return [.subvolume(device: device, id: subvolume, readOnly: !isWritable)]
+        guard let device else {
+            throw StoreFailure(
+                .unavailable, "no mount of btrfs that this process sees holds \(escaped(folder.path))",
+                hint: "mount the store's file system in this mount namespace")
+        }
+        return [.subvolume(device: device, id: subvolume, readOnly: stack.isReadOnly)]
     }
 
     func probe() throws(StoreFailure) -> WhiteoutForm {

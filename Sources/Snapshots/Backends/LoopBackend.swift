@@ -3,17 +3,17 @@ internal import Mounts
 internal import SystemPackage
 
 /// Snapshots as whole ext4 file systems in sparse files, `<id>/image`, each a copy of its parent's: for hosts whose own
-/// file system lacks what layers need, and for consumers that want a block device. Where the host's file system shares
-/// extents (xfs, btrfs) a copy shares them.
+/// file system cannot hold layers, and for consumers that need a block device. If the host's file system shares extents (xfs,
+/// btrfs), a copy shares them.
 ///
-/// To be written, an image is mounted where nobody sees it (`DetachedMount`): the mount ends with the process that
-/// made it.
+/// To be written, an image is mounted outside of every mount namespace (`DetachedMount`): the mount ends with the process that
+/// has made it.
 struct LoopBackend: SnapshotBackend {
     static let name = "loop"
     static let content = SnapshotContent.wholeTree
     static let tree = FileName(literal: "image")
     private static let type = "ext4"
-    /// An empty file system that every snapshot without a parent begins as.
+    /// An empty file system, copied for every snapshot without a parent.
     static let scratch = FileName(literal: "scratch")
 
     let folder: BackendFolder
@@ -43,10 +43,10 @@ struct LoopBackend: SnapshotBackend {
             options: readOnly ? [] : [("noinit_itable", nil)])
     }
 
-    /// While an image is mounted writable it is not whole: what was mounted here a moment ago may still be on its way.
+    /// Waits until no writable mount is left: an image is complete only without one, and the end of a mount may take a moment.
     func finish(_ id: Int64) throws(StoreFailure) {
         let isClean = try attempting("cannot look at a snapshot's image") { () throws(SyscallFailure) in
-            for _ in 0..<Self.patience {
+            for _ in 0..<Self.attempts {
                 if try isUnmounted(id) { return true }
                 Process.sleep(milliseconds: 10)
             }
@@ -59,11 +59,11 @@ struct LoopBackend: SnapshotBackend {
         }
     }
 
-    /// Times 10 ms.
-    private static let patience = 200
+    /// Attempts, 10 ms apart.
+    private static let attempts = 200
 
-    /// Nothing will write to it, and its journal is empty: `s_feature_incompat` of the superblock has no RECOVER (kernel:
-    /// Documentation/filesystems/ext4, "Super Block").
+    /// Whether nothing writes to the image and its journal is empty: `s_feature_incompat` of the superblock lacks RECOVER
+    /// (kernel: Documentation/filesystems/ext4, "Super Block").
     private func isUnmounted(_ id: Int64) throws(SyscallFailure) -> Bool {
         let path = folder.path(of: id).appending(Self.tree.description)
         guard try LoopTable.read().devices(of: path, onlyWriters: true).isEmpty else { return false }
@@ -79,7 +79,7 @@ struct LoopBackend: SnapshotBackend {
 
     func persist(_ id: Int64) throws(SyscallFailure) { try folder.directory.file.syncFileSystem() }
 
-    /// Of the image's blocks those that its parent has not: one inode.
+    /// The image's blocks without its parent's, and one inode.
     func usage(of id: Int64, on parent: Int64?, tree: SnapshotUsage?) throws(SyscallFailure) -> SnapshotUsage
     {
         func bytes(_ id: Int64) throws(SyscallFailure) -> Int64 {
@@ -89,16 +89,13 @@ struct LoopBackend: SnapshotBackend {
         return SnapshotUsage(size: max(0, try bytes(id) - below), inodes: 1)
     }
 
-    func mounts(own: Int64?, parents: [Int64], isWritable: Bool) -> [Mount] {
-        guard let id = own ?? parents.first else { return [] }
-        return [
-            .image(
-                file: folder.path(of: id).appending("image"), type: Self.type, readOnly: !isWritable,
-                options: [])
-        ]
+    func mounts(_ stack: SnapshotStack) -> [Mount] {
+        guard let id = stack.top else { return [] }
+        let image = folder.path(of: id).appending(Self.tree.description)
+        return [.image(file: image, type: Self.type, readOnly: stack.isReadOnly, options: [])]
     }
 
-    // MARK: Can it work here
+    // MARK: Probe
 
     func probe() throws(StoreFailure) -> WhiteoutForm {
         try makeScratch()
@@ -116,7 +113,7 @@ struct LoopBackend: SnapshotBackend {
         }
     }
 
-    /// Made once, aside, so that a crash leaves none or a whole one.
+    /// Makes the empty file system once, under another name first, so that a crash leaves either none or a complete one.
     private func makeScratch() throws(StoreFailure) {
         let doing = "cannot make an empty file system"
         let isThere = try attempting(doing) { () throws(SyscallFailure) in
@@ -143,7 +140,7 @@ struct LoopBackend: SnapshotBackend {
     }
 
     private func format(_ path: FilePath) throws(StoreFailure) {
-        var complaint = "mkfs.ext4 is not installed"
+        var reason = "mkfs.ext4 is not installed"
         do throws(SyscallFailure) {
             let result = try Process.run(
                 "mkfs.ext4",
@@ -152,27 +149,26 @@ struct LoopBackend: SnapshotBackend {
                     "nodiscard,lazy_itable_init=1,lazy_journal_init=1", path.string,
                 ])
             if result.status == 0 { return }
-            complaint = escaped(result.errors.utf8)
+            reason = escaped(result.errors.utf8)
         } catch {
             if !error.isMissing { throw StoreFailure(error, "cannot run mkfs.ext4") }
         }
         throw StoreFailure(
-            .unavailable, "loop cannot keep snapshots: \(complaint)",
+            .unavailable, "loop cannot keep snapshots: \(reason)",
             hint: "install e2fsprogs, or use another --snapshotter")
     }
 
-    /// What a snapshot may grow to; nothing of it is taken before it is written.
+    /// The maximum size of a snapshot in bytes; the sparse file has only the blocks that were written.
     private static let size: Int64 = 64 << 30
 }
 
 extension Directory {
-    /// Makes a new file with all of another's content, which takes what the other one takes and no more.
+    /// Makes a file with the content of another one, with its holes and with shared extents where the file system has them.
     fileprivate func copyImage(
         _ source: borrowing File, as name: FileName, isWanted: () -> Bool = { true }
     ) throws(SyscallFailure) {
-        guard let copy = try createFile(name, mode: 0o600) else {
-            throw SyscallFailure("openat", path: "\(name)", errno: .fileExists)
-        }
+        let copy = try openOrCreateFile(name, mode: 0o600)
+        try copy.truncate(to: 0)
         try copy.copyContent(of: source, isWanted: isWanted)
         try copy.close()
     }

@@ -2,8 +2,8 @@ internal import Kernel
 internal import Mounts
 internal import SystemPackage
 
-/// Snapshots as whole trees in plain directories, each a copy of its parent: for file systems and kernels that can do
-/// nothing else. Where the file system shares extents (xfs, btrfs) a copy shares them.
+/// Snapshots as whole trees in plain directories, each a copy of its parent: for file systems and kernels without any other
+/// way. If the file system shares extents (xfs, btrfs), a copy shares them.
 struct NativeBackend: SnapshotBackend {
     static let name = "native"
     static let tree = FileName(literal: "fs")
@@ -30,16 +30,17 @@ struct NativeBackend: SnapshotBackend {
 
     func persist(_ id: Int64) throws(SyscallFailure) { try folder.directory.file.syncFileSystem() }
 
-    /// Of the whole copy: what of it is shared with the parent, no file system tells.
+    /// The space of the whole copy: no file system reports which extents it shares with the parent.
     func usage(of id: Int64, on parent: Int64?, tree: SnapshotUsage?) throws(SyscallFailure) -> SnapshotUsage
     {
         if let tree { return tree }
         return try SnapshotUsage(of: try folder.open(id).open(Self.tree))
     }
 
-    func mounts(own: Int64?, parents: [Int64], isWritable: Bool) -> [Mount] {
-        guard let id = own ?? parents.first else { return [] }
-        return [.bind(source: folder.path(of: id).appending("fs"), readOnly: !isWritable)]
+    func mounts(_ stack: SnapshotStack) -> [Mount] {
+        guard let id = stack.top else { return [] }
+        let tree = folder.path(of: id).appending(Self.tree.description)
+        return [.bind(source: tree, readOnly: stack.isReadOnly)]
     }
 
     func probe() throws(StoreFailure) -> WhiteoutForm {

@@ -2,7 +2,7 @@ internal import Kernel
 internal import Mounts
 internal import SystemPackage
 
-/// Snapshots as directories for overlay: `<id>/fs` carries the layer, `work` beside it is the kernel's while the
+/// Snapshots as directories for overlay: `<id>/fs` has the layer, and `work` beside it is overlay's work directory while the
 /// snapshot is active.
 struct OverlayBackend: SnapshotBackend {
     static let name = "overlayfs"
@@ -12,8 +12,8 @@ struct OverlayBackend: SnapshotBackend {
 
     let folder: BackendFolder
 
-    /// The root of its tree looks like its parent's: overlay shows the topmost root, so that a fresh one would change
-    /// `/`.
+    /// The root of the tree gets the metadata of its parent's root: overlay shows the topmost root, so a new one would change
+    /// the metadata of `/`.
     func make(
         _ id: Int64, isView: Bool, on parent: Int64?, isWanted: () -> Bool
     ) throws(SyscallFailure) {
@@ -32,12 +32,12 @@ struct OverlayBackend: SnapshotBackend {
         SnapshotTree(try folder.open(id).open(Self.tree))
     }
 
-    /// The kernel writes through to the upper directory at once.
+    /// Overlay writes to the upper directory directly, so nothing is left to be finished.
     func finish(_ id: Int64) throws(StoreFailure) {}
 
     func seal(_ id: Int64) throws(SyscallFailure) { try folder.open(id).removeTree(Self.work) }
 
-    /// Directories and the root's metadata: there is no content yet.
+    /// Syncs the directories and the root's metadata: there is no content yet.
     func persist(_ id: Int64) throws(SyscallFailure) {
         let snapshot = try folder.open(id)
         for name in try snapshot.names() { try snapshot.open(name).file.sync() }
@@ -51,55 +51,60 @@ struct OverlayBackend: SnapshotBackend {
         return try SnapshotUsage(of: try folder.open(id).open(Self.tree))
     }
 
-    func mounts(own: Int64?, parents: [Int64], isWritable: Bool) -> [Mount] {
-        let layers = ((isWritable ? [] : own.map { [$0] } ?? []) + parents).map {
-            folder.path(of: $0).appending("fs")
-        }
-        guard isWritable, let own else {
-            // Overlay refuses a single lower without an upper.
+    func mounts(_ stack: SnapshotStack) -> [Mount] {
+        switch stack {
+        case .writable(let id, let parents):
+            let upper = treePath(of: id)
+            if parents.isEmpty { return [.bind(source: upper, readOnly: false)] }
+            let work = folder.path(of: id).appending(Self.work.description)
+            return [overlay(parents.map(treePath), .init(upper: upper, work: work))]
+        case .readOnly(let ids):
+            let layers = ids.map(treePath)
+            // Overlay refuses a single lower directory without an upper one.
             if layers.count == 1 { return [.bind(source: layers[0], readOnly: true)] }
-            return [
-                .overlay(
-                    lowers: layers, writable: nil, userAttributes: OverlayMarks.own == .user,
-                    noIndex: Self.hasIndexParameter)
-            ]
+            return [overlay(layers, nil)]
         }
-        let path = folder.path(of: own)
-        if layers.isEmpty { return [.bind(source: path.appending("fs"), readOnly: false)] }
-        let writable = Mount.Writable(upper: path.appending("fs"), work: path.appending("work"))
-        return [
-            .overlay(
-                lowers: layers, writable: writable, userAttributes: OverlayMarks.own == .user,
-                noIndex: Self.hasIndexParameter)
-        ]
     }
 
-    /// Where the parameter exists the index may be on by default, and would tie an upper to its lowers by
-    /// file handle.
+    private func treePath(of id: Int64) -> FilePath {
+        folder.path(of: id).appending(Self.tree.description)
+    }
+
+    private func overlay(_ lowers: [FilePath], _ writable: Mount.Writable?) -> Mount {
+        .overlay(
+            lowers: lowers, writable: writable, userAttributes: OverlayMarks.own == .user,
+            noIndex: Self.hasIndexParameter)
+    }
+
+    /// If the parameter exists, the index may be on by default; it would bind an upper directory to its lower ones by file
+    /// handle.
     private static let hasIndexParameter =
         (try? File.open("/sys/module/overlay/parameters/index", .read)) != nil
 
-    /// tmpfs has no `user.*` before Linux 6.6.
-    private static let places =
+    /// File systems that can hold layers. tmpfs has no `user.*` attributes before Linux 6.6.
+    private static let fileSystems =
         OverlayMarks.own == .user && KernelRelease.current < KernelRelease(major: 6, minor: 6)
         ? "ext4, xfs or btrfs" : "ext4, xfs, btrfs or tmpfs"
+
+    private static let hint = """
+        put the store on \(fileSystems) with --root DIR; on an overlay file system, as inside a container, whiteouts can be \
+        made from Linux 6.7 on
+        """
 
     func probe() throws(StoreFailure) -> WhiteoutForm {
         let form: WhiteoutForm
         let recordsTypes: Bool
         do throws(SyscallFailure) {
             (form, recordsTypes) = try folder.tryLayers()
-            // Nobody would read them (kernel: overlayfs.rst, "Nesting overlayfs mounts").
-            if form == .attribute, KernelRelease.current < KernelRelease(major: 6, minor: 7) {
-                throw SyscallFailure("mknodat", path: "whiteout", errno: .notPermitted)
-            }
         } catch {
+            throw StoreFailure(unable: error, Self.self, at: folder.path, hint: Self.hint)
+        }
+        // Earlier kernels do not read them (kernel: overlayfs.rst, "Nesting overlayfs mounts").
+        if form == .attribute, KernelRelease.current < KernelRelease(major: 6, minor: 7) {
             throw StoreFailure(
-                unable: error, Self.self, at: folder.path,
-                hint: """
-                    put the store on \(Self.places) with --root DIR; on an overlay file system, as inside a \
-                    container, whiteouts can be made from Linux 6.7 on
-                    """)
+                .unavailable,
+                "overlayfs cannot keep snapshots under \(escaped(folder.path)): whiteouts cannot be devices there, and this "
+                    + "kernel does not read whiteouts in extended attributes", hint: Self.hint)
         }
         guard recordsTypes else {
             throw StoreFailure(

@@ -1,72 +1,64 @@
 package import Kernel
 internal import Mounts
 
-/// What one kind of file system does for snapshots: it fills, opens, measures, describes and deletes what belongs to
-/// one snapshot.
+/// The operations on the files of snapshots that differ between kinds of file system.
 ///
-/// The store gives each snapshot a plain directory, `ROOT/<snapshotter>/<id>`, which it makes inside a transaction and
-/// renames when the snapshot goes; the rest is the backend's, and happens outside of every transaction. A backend knows
-/// nothing of names, rows and other processes: whatever it is asked for concerns ids that the caller owns, on parents
-/// that cannot go meanwhile.
+/// The store makes a plain directory for each snapshot, `ROOT/<snapshotter>/<id>`, inside a transaction, and moves it to the
+/// trash when the snapshot is removed. The backend manages the content of that directory, outside of every transaction. It
+/// does not know names, rows and other processes: the caller owns every ID that it passes, and the parents of these cannot be
+/// removed meanwhile.
 protocol SnapshotBackend: Sendable {
-    /// As `--snapshotter` names it, and its folder in ROOT.
+    /// The value of `--snapshotter`, and the name of the folder in ROOT.
     static var name: String { get }
-    /// What in a snapshot's directory carries its tree.
+    /// The name of the tree in a snapshot's directory.
     static var tree: FileName { get }
-    /// What a snapshot's tree holds.
     static var content: SnapshotContent { get }
 
     var folder: BackendFolder { get }
 
     init(folder: BackendFolder)
 
-    /// Tries out whether snapshots can be kept here, and how their layers say that they hide something.
+    /// Finds out by trial whether the file system can hold snapshots, and in which form whiteouts.
     ///
-    /// - Throws: `.unavailable` with the reason and the remedy, `.system`.
+    /// - Throws: `.unavailable` with the reason and a hint, `.system`.
     func probe() throws(StoreFailure) -> WhiteoutForm
 
-    /// Fills the empty directory of a new snapshot. May take as long as copying the parent does.
+    /// Fills the empty directory of a new snapshot. May take as long as a copy of the parent.
     ///
     /// - Parameters:
-    ///   - isView: whether nobody will ever write to it; one with a parent needs nothing of its own.
-    ///   - isWanted: asked now and then; where it is not any more, it fails with ECANCELED.
+    ///   - isView: whether the snapshot is read-only; a view with a parent has no tree of its own.
+    ///   - isWanted: polled during the work; if it returns false, the call fails with ECANCELED.
     func make(
         _ id: Int64, isView: Bool, on parent: Int64?, isWanted: () -> Bool
     ) throws(SyscallFailure)
 
-    /// Opens a snapshot's tree, for as long as the result is kept.
+    /// Opens a snapshot's tree for the lifetime of the result.
     ///
-    /// - Parameter isWritable: only for active snapshots.
+    /// - Parameter isWritable: true only for active snapshots.
     func open(_ id: Int64, isWritable: Bool) throws(SyscallFailure) -> SnapshotTree
 
-    /// Makes sure that an active snapshot can be committed: that nobody has it mounted in a way that keeps its content
-    /// from being complete.
+    /// Checks before the commit of an active snapshot that no mount keeps its content from being complete.
     ///
-    /// - Throws: `.failedPrecondition` with what is in the way.
+    /// - Throws: `.failedPrecondition` with the reason.
     func finish(_ id: Int64) throws(StoreFailure)
 
-    /// Gives back what only an active snapshot needs, after its commit. A crash before leaves it there, which harms
-    /// nobody.
+    /// Removes, after the commit, what only an active snapshot needs. If a crash comes before, it stays and does no harm.
     func seal(_ id: Int64) throws(SyscallFailure)
 
-    /// What is written to the disk before a snapshot that a user asked for is told of: enough that it can be mounted
-    /// after a power cut.
+    /// Writes to the disk what a new snapshot needs to be mounted after a power cut, before the snapshot is published.
     func persist(_ id: Int64) throws(SyscallFailure)
 
-    /// What a snapshot takes, without its parent.
+    /// The space of a snapshot without its parent.
     ///
-    /// - Parameter tree: what its whole tree takes, where somebody has walked through it already.
+    /// - Parameter tree: the space of its whole tree if the caller has measured it already.
     func usage(of id: Int64, on parent: Int64?, tree: SnapshotUsage?) throws(SyscallFailure) -> SnapshotUsage
 
-    /// How a snapshot is mounted.
+    /// The mounts of a stack of snapshots.
     ///
-    /// - Parameters:
-    ///   - own: the snapshot's own id; nil where it has nothing of its own to show.
-    ///   - parents: committed snapshots, nearest first.
-    ///   - isWritable: only with `own`.
-    func mounts(own: Int64?, parents: [Int64], isWritable: Bool) throws(SyscallFailure) -> [Mount]
+    /// - Throws: `.unavailable`, `.system`.
+    func mounts(_ stack: SnapshotStack) throws(StoreFailure) -> [Mount]
 
-    /// Deletes directories of the folder that are no snapshots' any more, or some of what is in them.
+    /// Deletes directories in the trash, or a part of their content. Only `Trash` calls this.
     ///
     /// - Parameter isWanted: polled during the work; when it returns false, the rest stays and this returns.
     func delete(
@@ -82,15 +74,15 @@ extension SnapshotBackend {
     }
 }
 
-/// What the tree of a snapshot holds.
+/// The content of a snapshot's tree.
 package enum SnapshotContent: Sendable {
-    /// Its own layer: it can be written before the layers below are there.
+    /// Its own layer, which can be written before the layers below are complete.
     case layer
-    /// Everything, its parent's files too: it begins as a copy of its parent.
+    /// The merged tree, which begins as a copy of the parent's (full-copy backend).
     case wholeTree
 }
 
-/// A snapshot's tree, open. What it is mounted by goes with it.
+/// An open tree of a snapshot. Its mount, if it has one, ends with it.
 package struct SnapshotTree: Sendable {
     package let directory: Directory
     private let mount: DetachedMount?
@@ -105,6 +97,6 @@ package struct SnapshotTree: Sendable {
         self.mount = mount
     }
 
-    /// Writes to where the tree lies what only its own mount holds: nobody hears of errors when that goes.
+    /// Writes the data that only the tree's own mount has to the store's file system: the end of a mount reports no errors.
     func flush() throws(SyscallFailure) { try mount?.sync() }
 }

@@ -5,8 +5,8 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// containerd's conformance suite for snapshotters (`core/snapshots/testsuite`), case by case and under its names, over
-/// every snapshotter that can work here, with real mounts.
+/// containerd's conformance suite for snapshotters (`core/snapshots/testsuite`), case by case with the same names, for every
+/// snapshotter that can work here, with real mounts.
 @Suite("Snapshotter contract")
 struct ConformanceTests {
     @Test(
@@ -407,7 +407,7 @@ struct ConformanceTests {
         }
     }
 
-    /// A directory of a lower layer cannot be renamed on overlay without `redirect_dir`, which other kernels lack.
+    /// Overlay cannot rename a directory of a lower layer without `redirect_dir`, which some kernels lack.
     @Test("Rename", arguments: Site.all)
     func rename(site: Site) throws {
         let ground = try Ground(site)
@@ -463,7 +463,7 @@ extension FileName: ExpressibleByStringLiteral {
 }
 
 extension Directory {
-    /// Makes a file, or replaces what one has in place.
+    /// Makes a file, or replaces the content of an existing one.
     func put(_ name: FileName, _ text: String, mode: UInt32 = 0o644) throws {
         let file = try openOrCreateFile(name, mode: mode)
         try file.truncate(to: 0)

@@ -7,14 +7,14 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// A snapshotter that can work on this machine, on a file system that is there or can be made.
+/// A snapshotter that can work on this machine, on a file system that exists or can be made.
 struct Site: Sendable, CustomTestStringConvertible {
     let snapshotter: String
     var testDescription: String { snapshotter }
 
     static let all = SnapshotStore.supported.compactMap { try? attempts[$0]?.get() }
 
-    /// Why one cannot work here; nil if it can.
+    /// The reason why a snapshotter cannot work here; nil if it can.
     static func obstacle(_ snapshotter: String) -> String? {
         guard case .failure(let error)? = attempts[snapshotter] else { return nil }
         return "\(error)"
@@ -36,7 +36,7 @@ struct Site: Sendable, CustomTestStringConvertible {
         let description = "needs root and a file system for layers"
     }
 
-    /// A directory for a store, which goes with what is returned.
+    /// Makes a directory for a store, which is removed with the result.
     func makePlace() throws -> (path: FilePath, held: any Sendable) {
         if snapshotter == "btrfs" {
             let fileSystem = try LoopFileSystem(type: "btrfs", megabytes: 300)
@@ -48,7 +48,7 @@ struct Site: Sendable, CustomTestStringConvertible {
     }
 }
 
-/// A store of one test's own, and the calls that every test makes.
+/// A store for one test, and the calls that every test makes.
 final class Ground {
     let site: Site
     let store: SnapshotStore
@@ -68,10 +68,10 @@ final class Ground {
         run = try store.startRun()
     }
 
-    /// Called by every test at its end, so that what lies on the disk lives as long as the test.
+    /// Called by every test at its end, so that the directory of the store exists as long as the test.
     func end() { withExtendedLifetime(place) {} }
 
-    /// Lends a directory on which mounts are really mounted.
+    /// Mounts the mounts, and calls `body` with the mount point.
     func mounted<Value>(_ mounts: [Mount], _ body: (Directory) throws -> Value) throws -> Value {
         #expect(!mounts.isEmpty)
         let target = try targets.makeDirectory("m-\(UInt32.random(in: .min ... .max))")
@@ -92,7 +92,7 @@ final class Ground {
         try store.commit(key, as: name, labels: ["containerd.io/gc.root": "now"], isSynced: false)
     }
 
-    /// What a view of a snapshot shows.
+    /// Makes and mounts a view of a snapshot, and calls `body` with its root.
     func shows<Value>(_ name: String, _ body: (Directory) throws -> Value) throws -> Value {
         let key = "view-\(UInt32.random(in: .min ... .max))"
         let mounts = try store.view(key, parent: name, in: run)
@@ -104,7 +104,7 @@ final class Ground {
 
     func tree(_ name: String) throws -> [String] { try shows(name) { try Self.lines($0) } }
 
-    /// A tree without its times, which two trees that were made one after the other do not share.
+    /// A dump of a tree without times, which differ between two trees.
     static func lines(_ directory: Directory) throws -> [String] {
         try TreeDump(of: directory).lines.map { line in
             var fields = line.split(separator: " ")
@@ -115,7 +115,7 @@ final class Ground {
     }
 }
 
-/// A clock that never stands still.
+/// A clock that advances with each call.
 private final class Ticks: Sendable {
     private let state = Mutex(Int64(1_700_000_000_000_000_000))
     func next() -> Int64 {
@@ -126,7 +126,7 @@ private final class Ticks: Sendable {
     }
 }
 
-/// Which kind of failure something ends with; nil if it does not.
+/// The kind of failure that `body` ends with; nil if it succeeds.
 func kind(_ body: () throws -> Void) -> StoreFailure.Kind? {
     do {
         try body()

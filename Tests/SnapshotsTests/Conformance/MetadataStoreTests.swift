@@ -5,11 +5,11 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// containerd's suite for its metadata store (`core/snapshots/storage/metastore_test.go`), case by case, over every
-/// snapshotter that can work here.
+/// containerd's suite for its metadata store (`core/snapshots/storage/metastore_test.go`), case by case, for every snapshotter
+/// that can work here.
 @Suite("Metadata store contract")
 struct MetadataStoreTests {
-    /// Two committed, one on the other, an active and a view on each and on nothing.
+    /// Two committed snapshots, one based on the other, and an active snapshot and a view on each and on nothing.
     private struct Base {
         let ground: Ground
         var store: SnapshotStore { ground.store }
@@ -119,7 +119,7 @@ struct MetadataStoreTests {
         let (store, run) = (base.store, base.ground.run)
         #expect(kind { try store.prepare("new", parent: "not-exist", in: run) } == .notFound)
         #expect(kind { try store.view("new", parent: "not-exist", in: run) } == .notFound)
-        // The parent is looked at first.
+        // The parent is checked first.
         #expect(kind { try store.prepare("active-1", parent: "not-exist", in: run) } == .notFound)
         #expect(kind { try store.prepare("active-1", parent: "committed-1", in: run) } == .alreadyExists)
         #expect(kind { try store.prepare("committed-1", parent: "committed-1", in: run) } == .alreadyExists)
@@ -161,7 +161,7 @@ struct MetadataStoreTests {
             kind { try store.commit(key, as: name, onto: parent, isSynced: false) }
         }
         #expect(commit("not-exist") == .notFound)
-        // The key is looked at first.
+        // The key is checked first.
         #expect(commit("not-exist", as: "committed-1") == .notFound)
         #expect(commit("active-1", as: "committed-1") == .alreadyExists)
         #expect(commit("active-1", as: "view-1") == .alreadyExists)
@@ -239,7 +239,7 @@ struct MetadataStoreTests {
             #expect(try commit(preparedOn: nil, onto: "committed-1", as: "a") == nil)
             #expect(try store.stat("a").parent == "committed-1")
         } else {
-            // A whole tree that was made of nothing does not hold its new parent's files.
+            // A tree of a full-copy backend does not have the files of a parent that it gets later.
             #expect(try commit(preparedOn: nil, onto: "committed-1", as: "a") == .invalidArgument)
         }
         #expect(try commit(preparedOn: "committed-1", onto: "committed-1", as: "b") == nil)

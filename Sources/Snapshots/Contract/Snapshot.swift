@@ -1,0 +1,72 @@
+package import Kernel
+package import OCI
+
+/// A snapshot as the store describes it (containerd `snapshots.Info`).
+package struct SnapshotInfo: Sendable, Equatable {
+    package enum Kind: String, Sendable, CaseIterable, Decodable {
+        case view, active, committed
+    }
+
+    /// The name of its directory: small, and never used for another snapshot that was committed.
+    package let id: Int64
+    /// Its key while it is active or a view, its name once it is committed.
+    package let name: String
+    package let kind: Kind
+    package let parent: String?
+    package let owner: Owner
+    /// The chain that this program has verified it to hold; never derived from the name.
+    package let verifiedChain: ChainID?
+    package let labels: [String: String]
+    package let created: Date
+    package let updated: Date
+
+    /// Nanoseconds since 1970-01-01 UTC.
+    package typealias Date = Int64
+}
+
+/// Who made a snapshot and may remove it.
+package struct Owner: Hashable, Sendable, RawRepresentable {
+    package let rawValue: String
+
+    package init(rawValue: String) { self.rawValue = rawValue }
+
+    /// The unpacker itself: layers of images. Before the commit a layer belongs to its run.
+    package static let images = Owner(rawValue: "images")
+    /// A user who asked for a snapshot by name, e.g. with `--rw`. Recovery and `prune` never remove it.
+    package static let user = Owner(rawValue: "user")
+}
+
+/// The space of a snapshot without its parent (containerd `snapshots.Usage`).
+package struct SnapshotUsage: Sendable, Equatable {
+    /// Allocated bytes.
+    package let size: Int64
+    package let inodes: Int64
+
+    package init(size: Int64, inodes: Int64) {
+        self.size = size
+        self.inodes = inodes
+    }
+
+    package static let none = SnapshotUsage(size: 0, inodes: 0)
+}
+
+/// A snapshot that is being written. Its owner commits or abandons it: it does neither by itself.
+package struct ActiveSnapshot: ~Copyable, Sendable {
+    package let id: Int64
+    package let key: String
+    /// The ID of the parent that it was prepared on.
+    let parent: Int64?
+    private let tree: SnapshotTree
+
+    init(_ made: MadeSnapshot, tree: SnapshotTree) {
+        id = made.id
+        key = made.key
+        parent = made.parents.first
+        self.tree = tree
+    }
+
+    /// The root of its tree. The writer closes it, and all that it has opened below, before the commit.
+    package var directory: Directory { tree.directory }
+
+    func flush() throws(SyscallFailure) { try tree.flush() }
+}
