@@ -131,7 +131,7 @@ package final class SnapshotStore: Sendable {
         }
     }
 
-    private static func inheritance(in root: Directory) -> @Sendable (String, Int64) -> Bool {
+    private static func inheritance(in root: Directory) -> Schema.Inheritance {
         { snapshotter, id in
             // The tree in an image file inherits nothing.
             guard snapshotter != LoopBackend.name,

@@ -77,7 +77,7 @@ extension StoreTransaction.Dependent {
         case .child: "other snapshots are based on it"
         case .image: "an image needs it"
         case .run: "a running unpack needs it"
-        case .service: "a service has taken it over"
+        case .service: "a service has adopted it"
         }
     }
 

@@ -2,13 +2,15 @@ internal import GRDB
 
 /// The connection that a transaction runs on: executes SQL text with bound values.
 ///
-/// Together with `StoreDatabase` and the migrator in `Schema`, the only code that calls GRDB.
+/// Together with `StoreDatabase`, the only code that calls GRDB.
 struct SQLConnection {
     private let database: Database
 
     init(_ database: Database) { self.database = database }
 
-    /// - Returns: how many rows the statement has changed.
+    /// Executes one statement, or several without values.
+    ///
+    /// - Returns: how many rows the last statement has changed.
     @discardableResult
     func execute(_ sql: String, _ values: any SQLBindable...) throws -> Int {
         try execute(sql, values: values)

@@ -1,8 +1,86 @@
-internal import GRDB
-
 /// The tables and triggers of the metadata database (`docs/on-disk.md`). A change is a new migration, never an edit of an old
 /// one.
 enum Schema {
+    /// The first version.
+    private static let first = """
+        CREATE TABLE store (
+            name TEXT PRIMARY KEY NOT NULL,
+            value TEXT NOT NULL
+        );
+        CREATE TABLE snapshot (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            snapshotter TEXT NOT NULL,
+            name TEXT NOT NULL,
+            kind TEXT NOT NULL CHECK (kind IN ('view', 'active', 'committed')),
+            parent INTEGER REFERENCES snapshot(id) ON DELETE RESTRICT,
+            owner TEXT NOT NULL,
+            -- The run that is making it; null once it is finished, or when a user made it.
+            run TEXT,
+            -- The boot in which it was committed, until it is known to be on the disk.
+            boot TEXT,
+            -- The chain ID, if this program verified every byte.
+            verified_chain TEXT,
+            created INTEGER NOT NULL,
+            updated INTEGER NOT NULL,
+            UNIQUE (snapshotter, name),
+            UNIQUE (snapshotter, verified_chain)
+        );
+        CREATE INDEX snapshot_parent ON snapshot(parent);
+        CREATE TABLE label (
+            snapshot INTEGER NOT NULL REFERENCES snapshot(id) ON DELETE CASCADE,
+            name TEXT NOT NULL,
+            value TEXT NOT NULL,
+            PRIMARY KEY (snapshot, name)
+        ) WITHOUT ROWID;
+        CREATE TABLE image (
+            id INTEGER PRIMARY KEY,
+            snapshotter TEXT NOT NULL,
+            manifest TEXT NOT NULL,
+            media_type TEXT NOT NULL,
+            reference TEXT,
+            platform TEXT NOT NULL,
+            top INTEGER NOT NULL REFERENCES snapshot(id) ON DELETE RESTRICT,
+            created INTEGER NOT NULL,
+            UNIQUE (snapshotter, manifest)
+        );
+        CREATE TABLE image_layer (
+            image INTEGER NOT NULL REFERENCES image(id) ON DELETE CASCADE,
+            position INTEGER NOT NULL,
+            digest TEXT NOT NULL,
+            diff_id TEXT NOT NULL,
+            chain_id TEXT NOT NULL,
+            size INTEGER NOT NULL,
+            PRIMARY KEY (image, position)
+        ) WITHOUT ROWID;
+        """
+
+    /// Usage, digests of records, and pins.
+    private static let measures = """
+        -- What it takes, measured when it was committed; null if it was by the first version.
+        ALTER TABLE snapshot ADD COLUMN size INTEGER;
+        ALTER TABLE snapshot ADD COLUMN inodes INTEGER;
+        -- The digest of the record of its tree, if there is one.
+        ALTER TABLE snapshot ADD COLUMN tree_digest TEXT;
+        -- What a running process relies on, beside what it makes.
+        CREATE TABLE pin (
+            run TEXT NOT NULL,
+            snapshot INTEGER NOT NULL REFERENCES snapshot(id) ON DELETE CASCADE,
+            PRIMARY KEY (run, snapshot)
+        ) WITHOUT ROWID;
+        CREATE INDEX pin_snapshot ON pin(snapshot);
+        """
+
+    /// Layers that services have adopted.
+    private static let adoption = """
+        -- Snapshots of images that a service's clients use as well: each needs it by itself.
+        CREATE TABLE claim (
+            service TEXT NOT NULL,
+            snapshot INTEGER NOT NULL REFERENCES snapshot(id) ON DELETE RESTRICT,
+            PRIMARY KEY (service, snapshot)
+        ) WITHOUT ROWID;
+        CREATE INDEX claim_snapshot ON claim(snapshot);
+        """
+
     /// The invariant of the chain of trust (`docs/threat-model.md`): the pipeline has written the snapshot that a client sees under
     /// a chain ID, from bytes whose digests match, and no other process has written to it since. The contract checks the invariant
     /// with failures of its own; these triggers enforce it if a check is missing.
@@ -64,110 +142,31 @@ enum Schema {
         BEGIN SELECT RAISE(ABORT, 'a distrusted snapshot stays distrusted, and holds no chain'); END;
         """
 
-    /// - Parameter showsInheritance: whether the directory of a snapshot, given by snapshotter and ID, has inherited from where the
-    ///   store is located.
-    static func migrator(showsInheritance: @escaping @Sendable (String, Int64) -> Bool) -> DatabaseMigrator {
-        var migrator = DatabaseMigrator()
-        migrator.registerMigration("1") { database in
-            try database.execute(
-                sql: """
-                    CREATE TABLE store (
-                        name TEXT PRIMARY KEY NOT NULL,
-                        value TEXT NOT NULL
-                    );
-                    CREATE TABLE snapshot (
-                        id INTEGER PRIMARY KEY AUTOINCREMENT,
-                        snapshotter TEXT NOT NULL,
-                        name TEXT NOT NULL,
-                        kind TEXT NOT NULL CHECK (kind IN ('view', 'active', 'committed')),
-                        parent INTEGER REFERENCES snapshot(id) ON DELETE RESTRICT,
-                        owner TEXT NOT NULL,
-                        -- The run that is making it; null once it is finished, or when a user made it.
-                        run TEXT,
-                        -- The boot in which it was committed, until it is known to be on the disk.
-                        boot TEXT,
-                        -- The chain ID, if this program verified every byte.
-                        verified_chain TEXT,
-                        created INTEGER NOT NULL,
-                        updated INTEGER NOT NULL,
-                        UNIQUE (snapshotter, name),
-                        UNIQUE (snapshotter, verified_chain)
-                    );
-                    CREATE INDEX snapshot_parent ON snapshot(parent);
-                    CREATE TABLE label (
-                        snapshot INTEGER NOT NULL REFERENCES snapshot(id) ON DELETE CASCADE,
-                        name TEXT NOT NULL,
-                        value TEXT NOT NULL,
-                        PRIMARY KEY (snapshot, name)
-                    ) WITHOUT ROWID;
-                    CREATE TABLE image (
-                        id INTEGER PRIMARY KEY,
-                        snapshotter TEXT NOT NULL,
-                        manifest TEXT NOT NULL,
-                        media_type TEXT NOT NULL,
-                        reference TEXT,
-                        platform TEXT NOT NULL,
-                        top INTEGER NOT NULL REFERENCES snapshot(id) ON DELETE RESTRICT,
-                        created INTEGER NOT NULL,
-                        UNIQUE (snapshotter, manifest)
-                    );
-                    CREATE TABLE image_layer (
-                        image INTEGER NOT NULL REFERENCES image(id) ON DELETE CASCADE,
-                        position INTEGER NOT NULL,
-                        digest TEXT NOT NULL,
-                        diff_id TEXT NOT NULL,
-                        chain_id TEXT NOT NULL,
-                        size INTEGER NOT NULL,
-                        PRIMARY KEY (image, position)
-                    ) WITHOUT ROWID;
-                    """)
-        }
-        migrator.registerMigration("2") { database in
-            try database.execute(
-                sql: """
-                    -- What it takes, measured when it was committed; null if it was by the first version.
-                    ALTER TABLE snapshot ADD COLUMN size INTEGER;
-                    ALTER TABLE snapshot ADD COLUMN inodes INTEGER;
-                    -- The digest of the record of its tree, if there is one.
-                    ALTER TABLE snapshot ADD COLUMN tree_digest TEXT;
-                    -- What a running process relies on, beside what it makes.
-                    CREATE TABLE pin (
-                        run TEXT NOT NULL,
-                        snapshot INTEGER NOT NULL REFERENCES snapshot(id) ON DELETE CASCADE,
-                        PRIMARY KEY (run, snapshot)
-                    ) WITHOUT ROWID;
-                    CREATE INDEX pin_snapshot ON pin(snapshot);
-                    """)
-        }
-        migrator.registerMigration("3") { database in
-            try database.execute(
-                sql: """
-                    -- Snapshots of images that a service's clients use as well: each needs it by itself.
-                    CREATE TABLE claim (
-                        service TEXT NOT NULL,
-                        snapshot INTEGER NOT NULL REFERENCES snapshot(id) ON DELETE RESTRICT,
-                        PRIMARY KEY (service, snapshot)
-                    ) WITHOUT ROWID;
-                    CREATE INDEX claim_snapshot ON claim(snapshot);
-                    """)
-        }
-        migrator.registerMigration("4") { database in
-            try database.execute(sql: trust)
-        }
-        migrator.registerMigration("5") { database in
+    /// Whether the directory of a snapshot, given by snapshotter and ID, has inherited from where the store is located.
+    typealias Inheritance = @Sendable (String, Int64) -> Bool
+
+    struct Migration: Sendable {
+        /// The name under which the database records it.
+        let name: String
+        let apply: @Sendable (SQLConnection, Inheritance) throws -> Void
+    }
+
+    /// All migrations, oldest first.
+    static let migrations = [
+        Migration(name: "1") { connection, _ in try connection.execute(first) },
+        Migration(name: "2") { connection, _ in try connection.execute(measures) },
+        Migration(name: "3") { connection, _ in try connection.execute(adoption) },
+        Migration(name: "4") { connection, _ in try connection.execute(trust) },
+        Migration(name: "5") { connection, showsInheritance in
             // In earlier versions snapshots inherited a group, an ACL, a project or flags, so that their trees differ from their
             // layers. With the name of another boot they are distrusted by the next run, which removes them if nothing needs them.
-            let verified = try Row.fetchAll(
-                database, sql: "SELECT id, snapshotter FROM snapshot WHERE verified_chain IS NOT NULL")
-            for row in verified where showsInheritance(row["snapshotter"], row["id"]) {
-                try database.execute(
-                    sql: "UPDATE snapshot SET boot = 'inherited' WHERE id = ?",
-                    arguments: [row["id"] as Int64])
+            let verified = try connection.rows(
+                "SELECT id, snapshotter FROM snapshot WHERE verified_chain IS NOT NULL"
+            ) { (id: try $0.integer("id"), snapshotter: try $0.text("snapshotter")) }
+            for (id, snapshotter) in verified where showsInheritance(snapshotter, id) {
+                try connection.execute("UPDATE snapshot SET boot = 'inherited' WHERE id = ?", id)
             }
-        }
-        migrator.registerMigration("6") { database in
-            try database.execute(sql: distrust)
-        }
-        return migrator
-    }
+        },
+        Migration(name: "6") { connection, _ in try connection.execute(distrust) },
+    ]
 }

@@ -26,11 +26,9 @@ final class StoreDatabase: Sendable {
 
     /// Opens the database of a store and upgrades its schema.
     ///
-    /// - Parameter inheritance: whether the directory of a snapshot, given by snapshotter and ID, has inherited from where the
-    ///   store is located.
     /// - Throws: `.failedPrecondition` for a database of a later schema, `.busy`, `.outOfSpace`, `.database`.
     init(
-        in root: FilePath, scope: StoreScope, inheritance: @escaping @Sendable (String, Int64) -> Bool
+        in root: FilePath, scope: StoreScope, inheritance: @escaping Schema.Inheritance
     ) throws(StoreFailure) {
         self.scope = scope
         var configuration = Configuration()
@@ -48,7 +46,12 @@ final class StoreDatabase: Sendable {
             try Self.passFaultPoint("BEGIN", "openDatabase")
             let queue = try DatabaseQueue(path: path, configuration: configuration)
             Self.opened.withLock { $0.append(queue) }
-            let migrator = Schema.migrator(showsInheritance: inheritance)
+            var migrator = DatabaseMigrator()
+            for migration in Schema.migrations {
+                migrator.registerMigration(migration.name) {
+                    try migration.apply(SQLConnection($0), inheritance)
+                }
+            }
             if try queue.read(migrator.hasBeenSuperseded) {
                 throw StoreFailure(
                     .failedPrecondition,

@@ -28,7 +28,7 @@ package struct Leftover: Sendable, Equatable {
     package enum Reason: String, Sendable {
         case unfinished = "the process that was making it has ended"
         case removed = "it was being deleted"
-        case swept = "it is being deleted"
+        case deleting = "it is being deleted"
         case orphan = "no snapshot has this directory"
     }
 }
@@ -50,7 +50,7 @@ extension SnapshotStore {
             return (removals, try self.trash.orphans(known: known.subtracting(dead)))
         }
         let leftovers = try attempting("cannot measure leftovers") { () throws(SyscallFailure) in
-            let removed = try trash.isBeingEmptied() ? Leftover.Reason.swept : .removed
+            let removed = try trash.isBeingEmptied() ? Leftover.Reason.deleting : .removed
             var leftovers = [Leftover]()
             for name in try trash.contents() + orphans {
                 guard let size = try backend.folder.directory.diskUsage(of: name) else { continue }

@@ -105,7 +105,7 @@ struct ScenarioRunner {
         guard fault == .noSpace || fault == .io, !scenario.isDone(run), isCleanAtStart, let point else {
             return false
         }
-        return !point.isOfCleaning && !(point.step == "COMMIT" && point.subject.hasPrefix("make("))
+        return !point.isOfCleaning && !(point.step == "COMMIT" && point.subject.hasPrefix("insert("))
     }
 
     /// Tries points, expects no violations, and writes the report.
