@@ -65,10 +65,10 @@ struct LinkTests {
                 layer: [.hardLink("c", to: "a"), .hardLink("e", to: "b")],
                 shows: ["a=1", "b==a", "c==a", "e==a"]),
             Row(
-                "to a lower file that this layer hides, before", below: [.file("a", "1")],
+                "to a lower file that a later entry hides", below: [.file("a", "1")],
                 layer: [.hardLink("b", to: "a"), .whiteout("a")], shows: ["b=1"], leaves: ["a!", "b=1"]),
             Row(
-                "to a lower file that this layer hides, after", below: [.file("a", "1")],
+                "to a lower file that an earlier entry hides", below: [.file("a", "1")],
                 layer: [.whiteout("a"), .hardLink("b", to: "a")], shows: ["b=1"], leaves: ["a!", "b=1"]),
             Row(
                 "over the lower name", below: [.file("a", "1"), .file("b", "1")],
@@ -87,15 +87,15 @@ struct LinkTests {
                 layer: [.symlink("d", to: "e"), .hardLink("n", to: "b")],
                 shows: ["b=1", "d->e", "e/", "n==b"]),
             Row(
-                "to a group whose directory this layer hides, before",
+                "to a group whose directory an earlier entry hides",
                 below: [.file("d/a", "1"), .hardLink("b", to: "d/a")],
                 layer: [.whiteout("d"), .hardLink("n", to: "b")], shows: ["b=1", "n==b"]),
             Row(
-                "to a group whose directory this layer hides, after",
+                "to a group whose directory a later entry hides",
                 below: [.file("d/a", "1"), .hardLink("b", to: "d/a")],
                 layer: [.hardLink("n", to: "b"), .whiteout("d")], shows: ["b=1", "n==b"]),
             Row(
-                "to a group whose directory becomes opaque, after",
+                "to a group whose directory a later entry makes opaque",
                 below: [.file("d/a", "1"), .hardLink("b", to: "d/a")],
                 layer: [.hardLink("n", to: "b"), .opaque("d")], shows: ["b=1", "d/", "n==b"]),
         ])

@@ -32,7 +32,7 @@ struct LayerInterpreter<Sink: EntrySink>: LayerVisitor {
 
     /// Applies one entry, whose data the reader provides.
     ///
-    /// - Throws: `StaleAssumption`, `LayerFailure`, `Budget.Excess`, and what the sink throws.
+    /// - Throws: `StaleAssumption`, `LayerFailure`, `Budget.Excess`, and errors of the sink.
     mutating func take(_ entry: Entry, from reader: inout LayerReader) throws {
         entries += 1
         try account.addEntry()
