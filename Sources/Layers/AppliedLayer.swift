@@ -1,13 +1,13 @@
 package import OCI
 
-/// A layer that was applied whole, and what it turned out to be. It proves nothing of any image: whoever knows the `DiffID`
-/// has to compare it.
+/// A completely applied layer with its actual diff ID. It does not prove that the layer belongs to an image: a caller
+/// that knows the expected `DiffID` has to compare.
 package struct FoundLayer: Sendable {
     package let content: LayerContent
     package let warnings: [LayerWarning]
     /// Entries in the archive.
     package let entries: Int
-    /// Of the files that it has, as far as they were asked for.
+    /// Digests of the files that the layer's entries wrote; empty unless the pipeline keeps digests.
     package let digests: ContentDigests
 
     init(_ content: LayerContent, by interpreter: LayerInterpreter<DirectorySink>) {
@@ -18,10 +18,10 @@ package struct FoundLayer: Sendable {
     }
 }
 
-/// The proof that a layer was applied whole and is what manifest and config say: blob digest and diff ID both
-/// fit.
+/// Proof that a layer was applied completely and that the blob digest and the diff ID match the manifest and the
+/// config.
 ///
-/// Only this room can make one, and nothing is committed without.
+/// Only this module can create one, and no snapshot is committed without one.
 package struct AppliedLayer: Sendable {
     package let step: LayerStep
     private let found: FoundLayer
@@ -29,7 +29,7 @@ package struct AppliedLayer: Sendable {
     package var warnings: [LayerWarning] { found.warnings }
     /// Entries in the archive.
     package var entries: Int { found.entries }
-    /// Of the files that it has, as far as they were asked for.
+    /// As `FoundLayer.digests`.
     package var digests: ContentDigests { found.digests }
 
     /// - Throws: `.wrongDiffID`
@@ -40,13 +40,13 @@ package struct AppliedLayer: Sendable {
     }
 }
 
-/// What a layer's blob turned out to hold.
+/// Diff ID and size of a tar that was read.
 package struct LayerContent: Sendable {
     package let diffID: DiffID
     /// Bytes of the tar.
     package let size: Int64
 
-    /// - Throws: `.wrongDiffID` if it is not what was expected.
+    /// - Throws: `.wrongDiffID` if the diff ID differs.
     func check(_ expected: DiffID) throws(LayerFailure) {
         if diffID != expected { throw LayerFailure(.wrongDiffID(expected: expected, found: diffID)) }
     }

@@ -1,23 +1,23 @@
 internal import Synchronization
 
-/// What an image may take, over all layers together, so that a hostile one fails instead of the host.
+/// Limits of an image, over all its layers together, so that a hostile image fails instead of the host.
 package final class Budget: Sendable {
     package struct Limits: Sendable {
         /// Bytes of file content; holes do not count.
         package var bytes: Int64
-        /// Whether `bytes` is what the store has free, and not what somebody asked for.
+        /// Whether `bytes` is the store's free space and not a limit that the user has set.
         package var isFreeSpace: Bool
         package var entries: Int64
         /// Bytes of the uncompressed layers.
         package var uncompressed: Int64
-        /// Bytes for what has to be remembered until the end of a layer, for each.
+        /// Bytes of memory for state that is kept until the end of a layer, per layer.
         package var memory: Int64
-        /// What the ways to all entries may take, which bounds the time as the others bound the disk and the memory. A step is a
-        /// name that is looked up, of a path or of a symlink's target; 16 bytes of a path; or a directory that is opened once
-        /// more, 16 levels below the root or fewer.
+        /// Steps of path resolution, which bound the time as the other limits bound disk and memory. Each name of a
+        /// path or of a symlink's target that is looked up is a step, and so are 16 bytes of a path. Opening a
+        /// directory is one step, and one more for each 16 levels of its depth.
         package var steps: Int64
 
-        /// - Parameter steps: nil for 16 an entry, and no fewer than `leastSteps`.
+        /// - Parameter steps: nil for 16 per entry, and at least `leastSteps`.
         package init(
             bytes: Int64 = .max, isFreeSpace: Bool = false, entries: Int64 = .max, uncompressed: Int64 = .max,
             memory: Int64 = defaultMemory, steps: Int64? = nil
@@ -31,18 +31,19 @@ package final class Budget: Sendable {
             self.steps = steps ?? (isEndless ? .max : max(most, Self.leastSteps))
         }
 
-        /// What 20 million entries in 15 directories each take: minutes.
+        /// Steps of 20 million entries, each below 15 directories; they take minutes.
         package static let leastSteps: Int64 = 320_000_000
 
-        /// Some 150,000 whiteouts, or directories that cannot be completed early: far more than any image has.
+        /// Memory of about 150,000 directories that cannot be finalized early, or 600,000 whiteouts: far more than any
+        /// image has.
         package static let defaultMemory: Int64 = 48 << 20
     }
 
-    /// Bytes that layers may remember together while those below them are not there. When there is more, they wait in the
-    /// middle until it is their turn.
+    /// Bytes of memory for the state of all layers together. Above it, a layer whose lower layers are not complete
+    /// waits for them before its next entry.
     package static let defaultSharedMemory: Int64 = 16 << 20
 
-    /// More than a limit.
+    /// The limit that was exceeded.
     package enum Excess: Error, Equatable, Sendable {
         case bytes(limit: Int64)
         case freeSpace(limit: Int64)
@@ -61,7 +62,7 @@ package final class Budget: Sendable {
     private let digests = Atomic<Int64>(0)
     private let steps = Atomic<Int64>(0)
 
-    /// Digests of files that are kept at a time, over all layers: 42 MB.
+    /// Digests of files that are kept at the same time, over all layers: 42 MB.
     static let maximumDigests: Int64 = 1 << 19
 
     package init(_ limits: Limits = Limits(), sharedMemory: Int64 = defaultSharedMemory) {
@@ -69,10 +70,11 @@ package final class Budget: Sendable {
         self.sharedMemory = sharedMemory
     }
 
-    /// Bytes that have been written, by layers that stay or are being applied.
+    /// Bytes written by applied layers and by layers that are being applied.
     package var written: Int64 { bytes.load(ordering: .relaxed) }
 
-    /// What one pass over a layer spends; given back when nobody holds it any more, unless it is kept.
+    /// Usage of one pass over a layer. The deinitializer returns it to the budget, but for what `keep` has made
+    /// permanent.
     final class Account: Sendable {
         private let budget: Budget
         private let bytes = Atomic<Int64>(0)
@@ -91,7 +93,7 @@ package final class Budget: Sendable {
             budget.digests.subtract(digests.load(ordering: .relaxed), ordering: .relaxed)
         }
 
-        /// The layer stays, and what it has taken.
+        /// Makes the usage of disk, entries and uncompressed bytes permanent, because the layer was applied.
         func keep() {
             bytes.store(0, ordering: .relaxed)
             entries.store(0, ordering: .relaxed)
@@ -110,7 +112,7 @@ package final class Budget: Sendable {
             }
         }
 
-        /// Counts steps (`Limits.steps`). Time is not given back.
+        /// Counts steps (`Limits.steps`). They are never returned: a repeated pass takes the time again.
         func step(_ count: Int64) throws(Excess) {
             guard budget.steps.add(count, ordering: .relaxed).newValue <= limits.steps else {
                 throw .steps(limit: limits.steps)
@@ -123,23 +125,25 @@ package final class Budget: Sendable {
             }
         }
 
-        func remember(_ count: Int64) throws(Excess) {
+        func reserveMemory(_ count: Int64) throws(Excess) {
             budget.memory.add(count, ordering: .relaxed)
             guard memory.add(count, ordering: .relaxed).newValue <= limits.memory else {
                 throw .memory(limit: limits.memory)
             }
         }
 
-        /// Whether all layers together remember so much that only the lowest should go on.
-        var isCrowded: Bool { budget.memory.load(ordering: .relaxed) > budget.sharedMemory }
+        /// Whether all layers together use so much memory that only the lowest unfinished one should continue.
+        var exceedsSharedMemory: Bool { budget.memory.load(ordering: .relaxed) > budget.sharedMemory }
 
-        func forget(_ count: Int64) {
+        func releaseMemory(_ count: Int64) {
             memory.subtract(count, ordering: .relaxed)
             budget.memory.subtract(count, ordering: .relaxed)
         }
 
-        /// - Returns: whether there is room for one more.
-        func keepDigest() -> Bool {
+        /// Counts one kept digest.
+        ///
+        /// - Returns: false if the maximum is exceeded.
+        func reserveDigest() -> Bool {
             Self.spend(1, of: Budget.maximumDigests, digests, budget.digests)
         }
 

@@ -1,23 +1,23 @@
 package import Kernel
 package import Streams
 
-/// The digests of the files that a layer's entries wrote, so that the tree is recorded without reading them again.
+/// Digests of the files that a layer's entries wrote, so that a tree is recorded without reading their content again.
 package struct ContentDigests: Sendable {
     private var values = [UInt64: ContentDigest]()
 
-    /// - Parameter status: of a regular file of the layer.
-    /// - Returns: nil if it has to be read: it came from elsewhere, or there were too many to be kept.
+    /// - Parameter status: status of a regular file of the layer.
+    /// - Returns: nil if the content has to be read: it was copied up, or `Budget.maximumDigests` was exceeded.
     package subscript(status: FileStatus) -> ContentDigest? { values[status.identity.inode] }
 
-    /// - Parameter file: complete. It may have the inode number of one that is gone.
+    /// - Parameter file: a completely written file. Its inode number may be that of a deleted file.
     mutating func add(
         _ digest: ContentDigest, of file: borrowing File, _ account: Budget.Account
     ) throws(SyscallFailure) {
         let inode = try file.status().identity.inode
-        if values[inode] != nil || account.keepDigest() { values[inode] = digest }
+        if values[inode] != nil || account.reserveDigest() { values[inode] = digest }
     }
 
-    /// - Parameter file: one whose content came from elsewhere, and that may have the inode number of one that is gone.
+    /// - Parameter file: a copied-up file. Its inode number may be that of a deleted file.
     mutating func remove(_ file: borrowing File) throws(SyscallFailure) {
         values[try file.status().identity.inode] = nil
     }

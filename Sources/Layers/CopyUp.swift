@@ -2,35 +2,35 @@ internal import Archive
 internal import Kernel
 
 extension MergedDirectory {
-    /// Owner, mode, times and attributes of the directory as it shows: those of its topmost layer.
+    /// Metadata of the directory in the merged tree: that of its topmost layer. Nil if there are no layers.
     func metadata() throws(SyscallFailure) -> Metadata? {
         try layers.first?.metadata()
     }
 }
 
 extension Directory {
-    /// Owner, mode, times and attributes, but for what is the store's own.
+    /// Metadata of this directory, with the owner that `FileOwner.attribute` records and without the marks of
+    /// overlayfs.
     func metadata() throws(SyscallFailure) -> Metadata {
         let status = try file.status()
         return Metadata(status, try file.fileAttributes())
     }
 
-    /// As `metadata()`, of a name in this directory that is no directory itself.
+    /// As `metadata()`, for a file in this directory that is not a directory.
     func metadata(of name: FileName, _ status: FileStatus) throws(SyscallFailure) -> Metadata {
         Metadata(status, try fileAttributes(of: name))
     }
 }
 
 extension Metadata {
-    /// Of a file as it lies on the disk, whose owner an attribute may describe; overlay's marks are left out.
     fileprivate init(_ status: FileStatus, _ attributes: [(name: AttributeName, value: [UInt8])]) {
         var attributes = attributes.filter { !$0.name.isOverlays }.map(ExtendedAttribute.init)
         var owner = FileOwner(uid: status.uid, gid: status.gid)
         if !Privileges.current.isInitialNamespace,
             let index = attributes.firstIndex(where: { $0.name == FileOwner.attribute }),
-            let kept = FileOwner(attributes.remove(at: index).value)
+            let recorded = FileOwner(attributes.remove(at: index).value)
         {
-            owner = kept
+            owner = recorded
         }
         self.init(
             uid: owner.uid, gid: owner.gid, mode: status.mode, modificationTime: status.modificationTime,
@@ -40,7 +40,7 @@ extension Metadata {
 }
 
 extension Directory {
-    /// Copies a file that is no directory, with all its metadata.
+    /// Copies a file that is not a directory, with its metadata.
     func copy(
         _ source: FileName, _ status: FileStatus, to name: FileName, in target: Directory,
         finish writer: inout MetadataWriter, removeFrom digests: inout ContentDigests?,
@@ -64,9 +64,9 @@ extension Directory {
 }
 
 extension LowerView {
-    /// Lends each file of the merged tree that is no directory, and a closure that returns its path.
+    /// Calls `body` for each file of the merged tree that is not a directory, with a closure that returns its path.
     func forEachFile(_ body: (FileStatus, () -> [FileName]) throws -> Void) throws {
-        var way = OpenPath(root, weight: root.layers.count)
+        var stack = OpenPath(root, weight: root.layers.count)
         /// Directories still to be visited, by level.
         var pending = [[FileName]]()
         func list(_ directory: MergedDirectory) throws {
@@ -75,7 +75,7 @@ extension LowerView {
                 switch file {
                 case .missing: break
                 case .directory: directories.append(name)
-                case .file(_, let status): try body(status) { way.names + [name] }
+                case .file(_, let status): try body(status) { stack.names + [name] }
                 }
             }
             pending.append(directories)
@@ -84,11 +84,11 @@ extension LowerView {
         while let last = pending.indices.last {
             guard let name = pending[last].popLast() else {
                 pending.removeLast()
-                if last > 0 { way.ascend() }
+                if last > 0 { stack.ascend() }
                 continue
             }
-            guard let directory = try way.deepest().directory(name) else { continue }
-            way.descend(to: name, directory)
+            guard let directory = try stack.deepest().directory(name) else { continue }
+            stack.descend(to: name, directory)
             try list(directory)
         }
     }

@@ -1,25 +1,26 @@
 internal import Archive
 internal import Kernel
 
-/// The users and groups of an image as one of its layers leaves them: its `/etc/passwd` and `/etc/group` (passwd(5), group(5)).
+/// Users and groups of an image after one of its layers: `/etc/passwd` and `/etc/group` (passwd(5), group(5)).
 struct ImageAccounts: Accounts {
     static let passwd = "etc/passwd"
     static let group = "etc/group"
-    /// Bytes that are read of a file.
+    /// Bytes that are read of each of the two files at most.
     static let largestFile: Int64 = 4 << 20
 
     private let users: [[UInt8]: UInt32]
     private let groups: [[UInt8]: UInt32]
 
     /// - Parameters:
-    ///   - passwd: nothing if the image has no such file.
-    ///   - group: likewise.
+    ///   - passwd: empty if the image has no such file.
+    ///   - group: empty if the image has no such file.
     init(passwd: [UInt8], group: [UInt8]) {
         users = Self.numbers(in: passwd)
         groups = Self.numbers(in: group)
     }
 
-    /// The third field by the first, of the first line that has a name; lines that have no number are passed over.
+    /// Maps the first field of each line to the third. The first line of a name counts; lines without a valid number
+    /// are ignored.
     private static func numbers(in file: [UInt8]) -> [[UInt8]: UInt32] {
         var numbers = [[UInt8]: UInt32]()
         for line in file.split(separator: UInt8(ascii: "\n")) {
@@ -38,18 +39,19 @@ struct ImageAccounts: Accounts {
     func group(_ name: [UInt8]) -> UInt32? { groups[name] }
 }
 
-/// Gives the access control lists of a layer's entries their numbers. Which ones is known when the layer has been read once:
-/// the layer may bring its own accounts.
-struct AccountNumbers {
-    /// Nil while they have not been read.
+/// Replaces the names in access control lists of a layer's entries by IDs. The IDs are known after a first pass over
+/// the layer, because the layer may contain the accounts itself.
+struct AccountResolver {
+    /// Nil in the first pass.
     private let accounts: ImageAccounts?
-    /// Whether an entry has come without a list because of that: the layer has to be read again.
+    /// Whether an entry needed the accounts when they were not known: the layer has to be read again.
     private(set) var areMissing = false
 
     init(_ accounts: ImageAccounts?) { self.accounts = accounts }
 
-    /// - Throws: a refusal if the image has no user or group of a name.
-    mutating func number(_ entry: Entry) throws(LayerFailure) -> Entry {
+    /// - Returns: the entry with IDs; unchanged, without the list, while the accounts are not known.
+    /// - Throws: `.refused` if the image has no user or group of a name.
+    mutating func resolveNames(in entry: Entry) throws(LayerFailure) -> Entry {
         guard entry.namesAccounts else { return entry }
         guard let accounts else {
             areMissing = true

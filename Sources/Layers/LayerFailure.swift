@@ -12,22 +12,22 @@ package struct LayerFailure: Error, Sendable {
         case blob(LayoutFailure)
         case compression(CompressionFailure)
         case archive(ArchiveFailure)
-        /// The archive asks for something that no layer may.
+        /// The archive violates a rule of `docs/spec-notes.md`, or a tree cannot be written as a layer.
         case refused(String)
         case wrongDiffID(expected: DiffID, found: DiffID)
-        /// A tree is kept in a way that only the kernel can read.
+        /// The media type is unknown, or only the kernel can read the tree.
         case unsupported(String)
         case system(SyscallFailure)
-        /// The image takes more than it may.
+        /// The image exceeds a limit of its `Budget`.
         case excess(Budget.Excess)
         case cancelled(Cancelled)
         /// A defect of the program.
         case bug(String)
     }
 
-    /// Escaped for a terminal; nil where it is about the layer as a whole.
+    /// Path of the entry, escaped for a terminal; nil if the failure is about the layer as a whole.
     package private(set) var entry: String?
-    /// Of the entry's header, in bytes of the uncompressed layer; nil where there is none.
+    /// Offset of the entry's header in the uncompressed layer; nil if no entry of the archive is concerned.
     package private(set) var offset: Int64?
     package let cause: Cause
 
@@ -40,10 +40,10 @@ package struct LayerFailure: Error, Sendable {
         self.init(.refused(reason), entry: entry.description)
     }
 
-    /// A blob that is missing or of the wrong size, found before its layer is begun.
+    /// Failure of a blob that is missing or of the wrong size, detected before its layer is read.
     package init(missing blob: LayoutFailure) { self.init(.blob(blob)) }
 
-    /// Whether it is about what the archive says, so that a damaged blob may be behind it.
+    /// Whether the content of the archive is the cause, so that a damaged blob may explain the failure.
     var isAboutContent: Bool {
         switch cause {
         case .archive, .refused: true
@@ -51,18 +51,18 @@ package struct LayerFailure: Error, Sendable {
         }
     }
 
-    /// With the entry that was worked on, if it is not about one already.
-    func placed(at other: Entry?) -> LayerFailure {
-        // What is wrong with a header is not about the entry before it.
+    /// Adds the path and the offset of the entry that was being applied, unless the failure has them already.
+    func located(at other: Entry?) -> LayerFailure {
+        // A malformed header is not the fault of the entry before it.
         if case .archive = cause { return self }
         guard let other, offset == nil else { return self }
-        var placed = self
-        placed.entry = entry ?? other.path.description
-        placed.offset = other.offset
-        return placed
+        var located = self
+        located.entry = entry ?? other.path.description
+        located.offset = other.offset
+        return located
     }
 
-    /// Any error of the work on a layer.
+    /// Converts any error of the work on a layer.
     package static func wrapping(_ error: any Error) -> LayerFailure {
         switch error {
         case let failure as LayerFailure: failure
@@ -77,22 +77,22 @@ package struct LayerFailure: Error, Sendable {
     }
 }
 
-/// Something that an archive asked for and did not get, by a documented exception.
+/// Something in an archive that was not applied, by a documented exception.
 package struct LayerWarning: Sendable, Equatable {
     package enum Kind: String, Sendable, CaseIterable {
         /// `trusted.*` belongs to the host's privileged programs.
         case trustedAttribute
-        /// `trusted.overlay.*`, `user.overlay.*` and character devices 0:0 would steer overlay itself.
+        /// `trusted.overlay.*`, `user.overlay.*` and character devices 0:0 would control overlayfs.
         case overlayControl
-        /// The file system has no such extended attributes.
+        /// The file system does not support the extended attribute.
         case unsupportedAttribute
-        /// The user namespace does not have these ids, and the file can have no attribute that tells them.
+        /// The user namespace does not have these IDs, and the file cannot have the attribute that records them.
         case lostOwner
-        /// `user.rootlesscontainers` in a user namespace, where this program keeps owners in it.
+        /// `user.rootlesscontainers` in a user namespace, where this program records owners in it.
         case ownerAttribute
-        /// No device can be made in a user namespace: an empty file stands in its place.
+        /// A device cannot be made in a user namespace: an empty file replaces it.
         case lostDevice
-        /// The file system keeps another modification time: a later or finer one than it has.
+        /// The file system stores another modification time, because the time is out of its range or too precise.
         case alteredTime
     }
 
@@ -100,24 +100,24 @@ package struct LayerWarning: Sendable, Equatable {
     /// The first entry concerned, escaped.
     package let entry: String
     package let detail: String
-    /// How many entries or attributes were concerned.
+    /// Number of entries or attributes concerned.
     package var count: Int
 
     package var description: String {
         let more = count > 1 ? " (and \(count - 1) more)" : ""
-        let what =
+        let message =
             switch kind {
             case .trustedAttribute:
                 "extended attribute \(detail) is not applied: trusted.* belongs to the host"
-            case .overlayControl: "\(detail) is not applied: it would steer the overlay file system"
+            case .overlayControl: "\(detail) is not applied: it would control the overlay file system"
             case .unsupportedAttribute:
                 "extended attribute \(detail) is not supported by the store's file system"
             case .lostOwner:
-                "its owner \(detail) is no id of this user namespace, and is lost on what is no file or directory"
+                "the owner \(detail) has no ID in this user namespace, and cannot be recorded on this file"
             case .ownerAttribute: "extended attribute \(detail) is not applied: it would forge owners here"
             case .lostDevice: "\(detail) cannot be made in a user namespace: an empty file is in its place"
             case .alteredTime: "the file system does not keep its modification time \(detail)"
             }
-        return "entry '\(entry)': \(what)\(more)"
+        return "entry '\(entry)': \(message)\(more)"
     }
 }

@@ -1,18 +1,18 @@
 package import Kernel
 
-/// For file systems whose snapshots are whole trees (native, btrfs), and for layers that come to what is there already: a
-/// layer's own directory is made like any other, so that its meaning is decided in one place, and then moved.
+/// Merging of an applied layer into an existing tree, for full-copy backends and for directories that are not empty.
+/// The layer is first applied to a directory of its own, as for overlayfs, so that its rules exist only once.
 extension Directory {
-    /// Moves an applied layer into this tree, a copy of the layers below: deletes what it hides, replaces what it has,
-    /// and leaves the layer's directory without anything.
+    /// Moves an applied layer into this tree, a copy of the layers below: deletes what the layer hides, replaces what
+    /// it has, and leaves the layer's directory empty.
     ///
-    /// Both lie on one file system, and no other process changes them.
+    /// Precondition: both are on one file system, and no other process changes them.
     package func merge(_ layer: Directory) throws(SyscallFailure) { try merge(layer, over: nil, .own) }
 
-    /// Moves a layer into one that lies on others, so that one layer hides what both did.
+    /// Moves a layer into the topmost of several layers, so that this one hides what both have hidden.
     ///
     /// - Parameters:
-    ///   - below: what those others show at this place; nil if nothing.
+    ///   - below: the directory that the layers below this one show at this path; nil if there is none.
     ///   - isWanted: polled during the work; when it returns false, the call fails with ECANCELED.
     func merge(
         _ layer: Directory, over below: MergedDirectory?, _ marks: OverlayMarks,
@@ -27,15 +27,15 @@ extension Directory {
     }
 }
 
-/// The walk through a tree and the layer that is moved into it, without recursion.
+/// Walk through a tree and the layer that is moved into it, without recursion.
 private struct LayerMerge {
     private struct Frame {
         /// Nil for the root.
         let name: FileName?
-        /// Of the layer's directory, before anything was moved out of it.
+        /// Status of the layer's directory before entries were moved out of it.
         let metadata: FileStatus
         let opacity: WhiteoutForm.Opacity?
-        /// The layer's, still to be moved.
+        /// Entries of the layer's directory that are still to be moved.
         var names: [FileName]
         let hasBelow: Bool
     }
@@ -110,26 +110,26 @@ private struct LayerMerge {
         }
     }
 
-    /// - Parameter shown: what shows below under the same name.
+    /// - Parameter shown: the directory that the layers below show under the same name.
     private mutating func moveDirectory(
         _ name: FileName, of layer: Directory, to own: Directory, over shown: MergedDirectory?,
         _ isWanted: () -> Bool
     ) throws(SyscallFailure) {
         let child = try layer.open(name)
-        let there = try own.status(of: name)
-        if there?.isDirectory == true, try !child.isOpaque(marks) {
-            let there = try own.open(name)
-            let shown = try there.isOpaque(marks) ? nil : shown
-            self.own.descend(to: name, there)
+        let existing = try own.status(of: name)
+        if existing?.isDirectory == true, try !child.isOpaque(marks) {
+            let existing = try own.open(name)
+            let shown = try existing.isOpaque(marks) ? nil : shown
+            self.own.descend(to: name, existing)
             self.layer.descend(to: name, child)
             if let shown { self.below.descend(to: name, shown) }
             return try enter(name, hasBelow: shown != nil)
         }
         try own.removeTree(name, isWanted: isWanted)
-        // What this one had there has hidden what shows below.
+        // The replaced file or directory has hidden the lower directory, which must not show again.
         if shown == nil {
             try child.removeMark(marks)
-        } else if there != nil {
+        } else if existing != nil {
             try child.mark(.opaque, marks)
         }
         try layer.rename(name, to: name, in: own)

@@ -3,26 +3,23 @@ package import Kernel
 package import OCI
 internal import Streams
 
-/// Somebody else's directory that a layer is to go to.
+/// A directory outside the store to which a layer is applied.
 package enum LayerTarget: Sendable {
-    /// A whole tree, which holds the layers below.
+    /// A merged tree, which contains the layers below.
     case tree(Directory)
-    /// The upper directory of an overlay, and those below it, topmost first.
+    /// The upper directory of an overlay, and the lower directories, topmost first.
     case upper(Directory, over: [Directory])
 
-    /// What is written to.
     package var directory: Directory {
         switch self {
         case .tree(let directory), .upper(let directory, over: _): directory
         }
     }
 
-    /// Makes whiteouts and marks in it for a moment.
-    ///
-    /// - Returns: the form in which whiteouts can be made there.
+    /// Finds out the supported form of whiteouts by making and removing whiteouts and marks in the directory.
     package func tryLayer(_ marks: OverlayMarks) throws(LayerFailure) -> WhiteoutForm {
         do {
-            return try directory.staging { try $0.tryLayer(marks) }
+            return try directory.withStagingDirectory { try $0.tryLayer(marks) }
         } catch {
             throw LayerFailure.wrapping(error)
         }
@@ -30,11 +27,10 @@ package enum LayerTarget: Sendable {
 }
 
 extension LayerPipeline {
-    /// Applies a layer of which nobody has said what its tar has to be. It means the same wherever it goes, and whether
-    /// something is there already or not.
+    /// Applies a layer whose diff ID is unknown. The result is the same for each kind of target, empty or not.
     ///
-    /// - Throws: and a directory that was empty is empty again; one that was not has all that it had, unless it was the
-    ///   disk that failed while the layer was moved into it.
+    /// - Throws: `LayerFailure`. A directory that was empty is empty again. One that was not is unchanged, unless the
+    ///   failure or the cancellation came while the staged layer was merged into it.
     package func apply(
         _ descriptor: Descriptor, onto target: LayerTarget, progress: @escaping Progress = { _ in }
     ) throws(LayerFailure) -> FoundLayer {
@@ -43,7 +39,8 @@ extension LayerPipeline {
             guard try directory.names(atMost: 1).isEmpty else {
                 return try merge(descriptor, onto: target, progress)
             }
-            // Who has made it may have given it to somebody; when, is no matter.
+            // The client may have set the owner and the attributes of the root, which stay. The time of its creation
+            // does not: equal layers give equal directories.
             let before = try directory.metadata()
             var root = before
             root.modificationTime = .epoch
@@ -66,7 +63,7 @@ extension LayerPipeline {
     ) throws -> FoundLayer {
         let directory = target.directory
         let below = target.lowers.isEmpty ? nil : MergedDirectory(target.lowers, marks)
-        return try directory.merging(over: below, marks, isWanted: isWanted) { layer in
+        return try directory.withStagedLayer(mergedOver: below, marks, isWanted: isWanted) { layer in
             try apply(descriptor, to: layer, over: [directory] + target.lowers, progress)
         }
     }
@@ -75,14 +72,14 @@ extension LayerPipeline {
         _ descriptor: Descriptor, to directory: Directory, over lowers: [Directory],
         _ progress: @escaping Progress, _ plainRoot: Metadata = .implicit
     ) throws -> FoundLayer {
-        try confined(
+        try applyConfined(
             descriptor, expecting: nil, directory, Promise(LowerView(lowers, marks)), progress,
             plainRoot: plainRoot)
     }
 }
 
 extension Directory {
-    /// Gives it back what `makePlain` has taken.
+    /// Undoes `makePlain`.
     fileprivate func restore(_ metadata: Metadata) throws(SyscallFailure) {
         try file.setOwner(uid: metadata.uid, gid: metadata.gid)
         for attribute in metadata.extendedAttributes {

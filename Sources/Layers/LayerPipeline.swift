@@ -5,12 +5,12 @@ package import Layout
 package import OCI
 package import Streams
 
-/// Reads a blob once and does everything with it in that one pass: one thread reads, hashes and decompresses
-/// into a ring, a second hashes the tar, a third parses and writes.
+/// Applies layers in one pass over each blob: one thread reads, hashes and decompresses into a ring, a second hashes
+/// the tar, a third parses and writes.
 ///
-/// Any number of layers at a time, each into its own directory.
+/// Any number of layers can be applied in parallel, each to its own directory.
 package struct LayerPipeline: Sendable {
-    /// Bytes of compressed input that have been read of the layer so far.
+    /// Called with the number of compressed bytes of the layer that have been read so far.
     package typealias Progress = @Sendable (Int64) -> Void
 
     private let blobs: any BlobSource
@@ -22,15 +22,15 @@ package struct LayerPipeline: Sendable {
     private let keepsDigests: Bool
     private let settlingInterval: Int
 
-    /// How many directories of a layer are remembered before some are completed early: more than almost all
-    /// layers have, in 20 MB.
+    /// Directories of a layer that are tracked before some are finalized early: more than almost all layers have, in
+    /// 20 MB.
     package static let defaultSettlingInterval = 65_536
 
     /// - Parameters:
-    ///   - form: how the layers' directories say that they hide something.
-    ///   - marks: the attributes that they and those below them say it with.
-    ///   - layersAtOnce: how many will be applied at a time, which share the memory.
-    ///   - keepsDigests: whether an applied layer is to know the digests of its files.
+    ///   - form: the form of the whiteouts that are written.
+    ///   - marks: the attributes of overlayfs, in these layers and in those below.
+    ///   - layersAtOnce: number of layers that are applied in parallel; they share the memory.
+    ///   - keepsDigests: whether an applied layer has the digests of its files.
     package init(
         _ blobs: any BlobSource, form: WhiteoutForm, marks: OverlayMarks = .own, budget: Budget,
         cancellation: Cancellation, layersAtOnce: Int = 1, keepsDigests: Bool = false,
@@ -46,19 +46,20 @@ package struct LayerPipeline: Sendable {
         self.settlingInterval = settlingInterval
     }
 
-    /// Bytes of the blocks between the threads, for all layers at once.
+    /// Bytes of the blocks between the threads, for all layers together.
     private static let blockMemory = 24 << 20
 
-    /// As large as it may be, and not so small that the threads only wait for each other.
+    /// Largest size that the memory allows, but at least 64 KiB: with smaller blocks the threads mostly wait for each
+    /// other.
     private var blockSize: Int {
         let share = Self.blockMemory / layersAtOnce / BlockRing.defaultBlockCount
         return min(BlockRing.defaultBlockSize, max(1 << 16, share & ~0xFFF))
     }
 
-    /// Bytes of windows, for all layers at once: what zstd's level 19 needs for four.
+    /// Bytes of decompression windows, for all layers together: enough for four layers of zstd's level 19.
     private static let windowMemory = 32 << 20
 
-    /// A layer that needs a larger window waits until it is the lowest.
+    /// Largest window of a layer that does not have to wait until it is the lowest unfinished one.
     private var sharedWindow: Int {
         layersAtOnce == 1 ? Decompressor.defaultMaximumWindow : max(1 << 20, Self.windowMemory / layersAtOnce)
     }
@@ -66,21 +67,21 @@ package struct LayerPipeline: Sendable {
     /// Applies one layer to an empty directory.
     ///
     /// - Parameters:
-    ///   - lower: the layers below. While they are not there the layer is applied on the assumption that nothing of
-    ///     it goes through their symlinks; they are waited for where they are needed, and to complete it. The
-    ///     result is the same.
-    ///   - streamed: called when the blob has been read and verified, before the layers below are waited for.
-    /// - Returns: the proof, after the last byte has been read and both digests fit.
+    ///   - lower: future of the lower view. Until it is fulfilled, the layer is applied on the assumption that no
+    ///     entry traverses a symlink of the layers below. An entry that needs the view, and the completion of the
+    ///     layer, wait for it. The result does not depend on the time.
+    ///   - streamed: called when the blob has been read and verified, before the layer waits for its completion.
+    /// - Returns: the proof, after the last byte was read and both digests matched.
     package func apply(
         _ step: LayerStep, to directory: Directory, over lower: Promise<LowerView?>,
         progress: @escaping Progress = { _ in }, streamed: @escaping @Sendable () -> Void = {}
     ) throws(LayerFailure) -> AppliedLayer {
-        let found = try confined(
+        let found = try applyConfined(
             step.descriptor, expecting: step.diffID, directory, lower, progress, streamed)
         return try AppliedLayer(step: step, found)
     }
 
-    /// Applies one layer to a whole tree, which holds all layers below.
+    /// Applies one layer to a merged tree, which contains all layers below.
     ///
     /// - Returns: as `apply(_:to:over:)`.
     package func apply(
@@ -88,9 +89,9 @@ package struct LayerPipeline: Sendable {
         streamed: @escaping @Sendable () -> Void = {}
     ) throws(LayerFailure) -> AppliedLayer {
         do {
-            // Of the lowest layer the tree is an empty one that somebody made now, which nothing is taken from.
+            // The tree of the lowest layer is a new empty directory, whose metadata the layer must not take over.
             let lower = LowerView(step.parent == nil ? [] : [tree], marks)
-            return try tree.merging(over: nil, marks, isWanted: isWanted) { layer in
+            return try tree.withStagedLayer(mergedOver: nil, marks, isWanted: isWanted) { layer in
                 try apply(step, to: layer, over: Promise(lower), progress: progress, streamed: streamed)
             }
         } catch {
@@ -100,7 +101,7 @@ package struct LayerPipeline: Sendable {
 
     var isWanted: () -> Bool { { [cancellation] in !cancellation.isCancelled } }
 
-    /// What has ended the work: a system call that was given up says less than why it was.
+    /// Converts an error. For a system call that was cancelled it returns the reason of the cancellation.
     func failure(_ error: any Error) -> LayerFailure {
         do {
             if (error as? SyscallFailure)?.isCancelled == true { try cancellation.check() }
@@ -110,12 +111,12 @@ package struct LayerPipeline: Sendable {
         }
     }
 
-    /// Runs in a thread of its own, because one can never get back what it gives up.
+    /// Applies a layer on a new thread that is confined to the directory: a thread cannot undo Landlock's restrictions.
     ///
     /// - Parameters:
-    ///   - expected: what the layer's tar has to be; nil where nobody has said that.
-    ///   - plainRoot: what the directory itself has, where neither an entry nor a layer below says that.
-    func confined(
+    ///   - expected: the diff ID that the layer must have; nil if it is unknown.
+    ///   - plainRoot: metadata of the directory itself, if neither an entry nor a layer below has any.
+    func applyConfined(
         _ descriptor: Descriptor, expecting expected: DiffID?, _ directory: Directory,
         _ lower: Promise<LowerView?>, _ progress: @escaping Progress,
         _ streamed: @escaping @Sendable () -> Void = {}, plainRoot: Metadata = .implicit
@@ -150,7 +151,7 @@ package struct LayerPipeline: Sendable {
                     descriptor, expecting: expected, from: blobs, pass.account, cancellation: cancellation,
                     window: window, blockSize: blockSize
                 ) { () throws(Cancelled) in
-                    // A layer is of no use without those below it.
+                    // The layer is useless if a layer below has failed.
                     if case .some(.none) = lower.value { throw Cancelled(.failure) }
                 }
                 content = try stream.read(into: &interpreter, progress)
@@ -165,7 +166,7 @@ package struct LayerPipeline: Sendable {
             try interpreter.sink.readAccounts()
         } finish: { interpreter in
             try interpreter.sink.finish()
-            guard let content else { throw InternalError("a layer was finished that was not read") }
+            guard let content else { throw InternalError("a layer was completed before it was read") }
             return FoundLayer(content, by: interpreter)
         } undo: {
             try directory.removeContents(isWanted: isWanted)

@@ -6,17 +6,18 @@ internal import OCI
 internal import Streams
 internal import Synchronization
 
-/// Who takes a layer's entries as they come.
+/// Receives the entries of a layer in the order of the archive.
 protocol LayerVisitor {
     mutating func take(_ entry: Entry, from reader: inout LayerReader) throws
-    /// After the last entry.
+    /// Called after the last entry.
     mutating func endEntries() throws
 }
 
 /// One pass over a layer's blob: one thread reads, hashes and decompresses into a ring, a second hashes the tar, and
-/// the caller's parses and hands the entries on. They are true when `read` returns.
+/// the caller's thread parses the tar and passes the entries to a visitor. The entries are verified only when `read`
+/// returns.
 struct LayerStream {
-    /// Bytes of compressed input that have been read of the layer so far.
+    /// Called with the number of compressed bytes of the layer that have been read so far.
     typealias Progress = @Sendable (Int64) -> Void
 
     private let descriptor: Descriptor
@@ -29,8 +30,8 @@ struct LayerStream {
     private let check: @Sendable () throws(Cancelled) -> Void
 
     /// - Parameters:
-    ///   - expected: what the tar has to be; nil where nobody has said that.
-    ///   - check: asked between two pieces of the blob whether it is still of use.
+    ///   - expected: the diff ID that the tar must have; nil if it is unknown.
+    ///   - check: called between two blocks; throws if the layer is no longer needed.
     init(
         _ descriptor: Descriptor, expecting expected: DiffID?, from blobs: any BlobSource,
         _ account: Budget.Account,
@@ -54,7 +55,7 @@ struct LayerStream {
         static let count = 2
     }
 
-    /// Hands on all entries, and gives the verdict on blob and tar.
+    /// Passes all entries to the visitor, and verifies the blob and the tar.
     @discardableResult
     func read(into visitor: inout some LayerVisitor, _ progress: @escaping Progress) throws -> LayerContent {
         let ring = BlockRing(readers: Reader.count, blockSize: blockSize)
@@ -71,7 +72,8 @@ struct LayerStream {
         }
         let reading: WorkerThread<Void>
         do {
-            // The last thread that may be refused: unlike the one that hashes, it may wait for an archive that is still to come.
+            // Starts last, because the start of a thread can fail: this one may wait for an archive that still
+            // arrives, and then could not be joined.
             reading = try WorkerThread { try producer.run() }
         } catch {
             ring.cancel()
@@ -81,11 +83,11 @@ struct LayerStream {
 
         let visited = Result { try visitEntries(of: ring, with: &visitor) }
         if case .failure(let failure) = visited {
-            if (failure as? LayerFailure)?.isAboutContent == true { producer.judgeBlob() }
+            if (failure as? LayerFailure)?.isAboutContent == true { producer.requireVerification() }
             ring.cancel()
         }
-        // Both are joined whatever happened: they use the ring and the blob. What the reader found is the
-        // reason behind what the visitor found.
+        // Both are joined in any case, because they use the ring and the blob. An error of the reading thread
+        // explains that of the visitor, so that it is thrown first.
         let read = Result { try reading.join() }
         let content = try hashing.join()
         try read.get()
@@ -109,13 +111,13 @@ struct LayerStream {
         } catch let assumption as StaleAssumption {
             throw assumption
         } catch {
-            throw LayerFailure.wrapping(error).placed(at: entry)
+            throw LayerFailure.wrapping(error).located(at: entry)
         }
     }
 }
 
 extension LayerStream {
-    /// Of a layer whose image says what its tar has to be.
+    /// Creates the stream of a layer of an image, whose config has its diff ID.
     init(
         _ step: LayerStep, of blobs: any BlobSource, _ account: Budget.Account, cancellation: Cancellation
     ) {
@@ -124,7 +126,7 @@ extension LayerStream {
     }
 }
 
-/// The first stage: a blob's bytes, hashed and decompressed, into the ring.
+/// Reads a blob, hashes and decompresses it, and writes the tar into the ring.
 private final class Producer: Sendable {
     /// Compressed bytes read at once.
     private static let chunk = 1 << 18
@@ -136,7 +138,7 @@ private final class Producer: Sendable {
     private let window: Int
     private let check: @Sendable () throws(Cancelled) -> Void
     private let progress: LayerStream.Progress
-    private let mustJudge = Atomic<Bool>(false)
+    private let mustVerify = Atomic<Bool>(false)
 
     init(
         _ descriptor: Descriptor, _ blobs: any BlobSource, _ ring: BlockRing, _ account: Budget.Account,
@@ -152,11 +154,11 @@ private final class Producer: Sendable {
         self.check = check
     }
 
-    /// Asks, before the ring is cancelled, for the blob's verdict all the same: a damaged blob explains a
-    /// malformed archive.
-    func judgeBlob() { mustJudge.store(true, ordering: .releasing) }
+    /// Has the blob verified to its end although the ring is about to be cancelled: a damaged blob explains a malformed
+    /// archive.
+    func requireVerification() { mustVerify.store(true, ordering: .releasing) }
 
-    /// - Throws: `LayoutFailure` about the blob, which goes before a `CompressionFailure` that it explains;
+    /// - Throws: `LayoutFailure` of the blob, which takes precedence over a `CompressionFailure` that it explains;
     ///   `Cancelled`.
     func run() throws {
         do {
@@ -174,14 +176,14 @@ private final class Producer: Sendable {
         do {
             isWanted = try decompress(&blob)
         } catch CompressionFailure.windowTooLarge where window < Decompressor.defaultMaximumWindow {
-            // It will be read again, with more.
+            // The pipeline reads the blob again with a larger window.
             throw CompressionFailure.windowTooLarge(limit: window)
         } catch let failure as CompressionFailure {
             corruption = failure
             ring.cancel()
         }
         if isWanted, corruption == nil { ring.finish() }
-        if isWanted || mustJudge.load(ordering: .acquiring) { try blob.finish() }
+        if isWanted || mustVerify.load(ordering: .acquiring) { try blob.finish() }
         if let corruption { throw corruption }
     }
 

@@ -1,35 +1,35 @@
 package import Kernel
 
 extension LowerView {
-    /// The content of a file that the merged tree shows. Symlinks are followed inside the tree, whatever they say.
+    /// Returns the content of a file of the merged tree. Symlinks are followed and cannot lead out of the tree.
     ///
     /// - Parameter limit: bytes that are read at most.
-    /// - Returns: nil where there is no such file.
+    /// - Returns: nil if there is no such regular file.
     package func contents(of path: String, limit: Int) throws(SyscallFailure) -> [UInt8]? {
-        var waiting = Self.components(Array(path.utf8))
-        var done = [FileName]()
+        var remaining = Self.components(Array(path.utf8))
+        var resolved = [FileName]()
         var links = 0
-        while let next = waiting.first {
-            waiting.removeFirst()
+        while let next = remaining.first {
+            remaining.removeFirst()
             guard let name = FileName(next) else {
-                // `..`: the root's is the root.
-                if next.count == 2 { _ = done.popLast() }
+                // `..`: the parent of the root is the root.
+                if next.count == 2 { _ = resolved.popLast() }
                 continue
             }
-            switch try lookUp(done + [name]) {
+            switch try lookUp(resolved + [name]) {
             case .missing: return nil
-            case .directory: done.append(name)
+            case .directory: resolved.append(name)
             case .file(let directory, let status):
                 if status.kind == .symlink {
                     links += 1
                     // As many as the kernel follows (path_resolution(7)).
                     if links > 40 { return nil }
                     let target = try directory.readLink(name)
-                    if target.first == UInt8(ascii: "/") { done = [] }
-                    waiting = Self.components(target) + waiting
+                    if target.first == UInt8(ascii: "/") { resolved = [] }
+                    remaining = Self.components(target) + remaining
                     continue
                 }
-                guard status.kind == .regular, waiting.isEmpty else { return nil }
+                guard status.kind == .regular, remaining.isEmpty else { return nil }
                 let file = try directory.openFile(name, expecting: status)
                 var bytes = [UInt8]()
                 var chunk = [UInt8]()

@@ -1,8 +1,8 @@
 package import Kernel
 
-/// The layers below the one that is applied, as one tree: read-only, in user space, without a mount.
+/// The merged tree of the layers below the one that is applied: read-only, in user space, without a mount.
 ///
-/// It reads back what this room writes: whiteouts of both forms, and opaque marks.
+/// It interprets whiteouts of both forms and opaque marks, as this module writes them.
 package struct LowerView: Sendable {
     let root: MergedDirectory
 
@@ -11,12 +11,12 @@ package struct LowerView: Sendable {
         root = MergedDirectory(layers, marks)
     }
 
-    /// With one more layer on top.
+    /// Returns the view with one more layer on top.
     package func adding(_ layer: Directory) -> LowerView { LowerView([layer] + root.layers, root.marks) }
 
     var isEmpty: Bool { root.layers.isEmpty }
 
-    /// What the merged tree has at a path of real directories; a symlink on the way is not followed.
+    /// Looks up a path in the merged tree. Symlinks are not followed.
     func lookUp(_ components: some Collection<FileName>) throws(SyscallFailure) -> LowerFile {
         var directory = root
         var found = LowerFile.directory(root)
@@ -36,11 +36,11 @@ package struct LowerView: Sendable {
     }
 }
 
-/// What a name is in the merged tree.
+/// Result of looking up a name in the merged tree.
 enum LowerFile {
     case missing
     case directory(MergedDirectory)
-    /// Anything else, in the layer that shows it.
+    /// Any other file; the directory of the layer that contains it, and its status.
     case file(Directory, FileStatus)
 
     var isSymlink: Bool {
@@ -49,7 +49,7 @@ enum LowerFile {
     }
 }
 
-/// One directory of the merged tree: the same directory in all layers that contribute to it, topmost first.
+/// A directory of the merged tree: the same directory in all layers that contribute to it, topmost first.
 struct MergedDirectory: Sendable {
     let layers: [Directory]
     let marks: OverlayMarks
@@ -64,7 +64,7 @@ struct MergedDirectory: Sendable {
         for layer in layers {
             guard let status = try layer.status(of: name) else { continue }
             guard status.isDirectory else {
-                // A file ends the search: it is what shows, or it hides what lies below.
+                // A file ends the search: it shows, or it hides the layers below.
                 if merged.isEmpty, try !layer.isWhiteout(name, status, marks) { return .file(layer, status) }
                 break
             }
@@ -75,38 +75,39 @@ struct MergedDirectory: Sendable {
         return merged.isEmpty ? .missing : .directory(MergedDirectory(merged, marks))
     }
 
-    /// Nil unless a directory shows.
+    /// Returns the directory of that name; nil if there is none.
     func directory(_ name: FileName) throws(SyscallFailure) -> MergedDirectory? {
         guard case .directory(let directory) = try lookUp(name) else { return nil }
         return directory
     }
 
-    /// All names that show, in no order.
+    /// Names of all entries.
     func names() throws(SyscallFailure) -> Set<FileName> {
         var shown = Set<FileName>()
-        for (name, layers) in try holders() {
+        for (name, layers) in try layersByName() {
             if case .missing = try MergedDirectory(layers, marks).lookUp(name) { continue }
             shown.insert(name)
         }
         return shown
     }
 
-    /// Lends all names that a layer has here, each once and in no order, with what they show.
+    /// Calls `body` once for each name that a layer has here, in no defined order. `LowerFile` is `.missing` for a
+    /// whiteout.
     func forEachName(_ body: (FileName, LowerFile) throws -> Void) throws {
-        for (name, layers) in try holders() {
+        for (name, layers) in try layersByName() {
             try body(name, try MergedDirectory(layers, marks).lookUp(name))
         }
     }
 
-    /// The layers that have each name: it need not be looked up in the others.
-    private func holders() throws(SyscallFailure) -> [FileName: [Directory]] {
-        var holders = [FileName: [Directory]]()
+    /// Maps each name to the layers that have it, so that it is not looked up in the others.
+    private func layersByName() throws(SyscallFailure) -> [FileName: [Directory]] {
+        var layersByName = [FileName: [Directory]]()
         for layer in layers {
-            for name in try layer.names() { holders[name, default: []].append(layer) }
+            for name in try layer.names() { layersByName[name, default: []].append(layer) }
         }
-        // The layer that is being applied, while it lies in the tree that it looks at.
-        holders[.stagedLayer] = nil
-        return holders
+        // The staged layer is located in the tree that it is applied over.
+        layersByName[.stagedLayer] = nil
+        return layersByName
     }
 }
 

@@ -1,7 +1,7 @@
 internal import Archive
 internal import Kernel
 
-/// What a file would have after its metadata was written, where no file is.
+/// Metadata as it would be read back after it was written, for trees that are not on a disk.
 extension MetadataWriter {
     /// - Parameters:
     ///   - isSymlink: the kernel gives every symlink the mode 0777.
@@ -19,14 +19,14 @@ extension MetadataWriter {
                     refusing: entry, "\(attribute.name) is empty, which the kernel sets and cannot read again"
                 )
             }
-            if takesUserAttributes || !attribute.isUser { return true }
+            if takesUserAttributes || !attribute.isUserAttribute { return true }
             warn(.unsupportedAttribute, entry: entry, attribute.name.description)
             return false
         }
         return result.withAccessControlOfMode()
     }
 
-    /// What a hard link's entry leaves of what the file had: attributes are only added.
+    /// Metadata of a file after the entry of a hard link to it: attributes are only added.
     mutating func result(
         of metadata: Metadata, onto old: Metadata, isSymlink: Bool, takesUserAttributes: Bool,
         entry: EntryPath

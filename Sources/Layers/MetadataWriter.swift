@@ -1,12 +1,12 @@
 internal import Archive
 internal import Kernel
 
-/// Sets owners, extended attributes, modes and times, in the order that the kernel's side effects ask for:
-/// chown clears setuid and capabilities (chown(2), capabilities(7)), writing and linking change times.
+/// Sets owners, extended attributes, modes and times, in this order because of the kernel's side effects: chown clears
+/// setuid and capabilities (chown(2), capabilities(7)), and writing and linking change times.
 struct MetadataWriter {
     private let privileges = Privileges.current
-    private let makesFilesOfRoot = Process.makesFilesOfRoot
-    /// Whether a time with nanoseconds was read back as it was set: then the file system keeps all of them.
+    private let ownsNewFilesAsRoot = Process.makesFilesOfRoot
+    /// Whether a time with nanoseconds was read back unchanged: then the file system stores all of them.
     private var keepsNanoseconds = false
     private(set) var warnings = [LayerWarning.Kind: LayerWarning]()
 
@@ -15,11 +15,11 @@ struct MetadataWriter {
         warnings[kind, default: first()].count += 1
     }
 
-    /// A regular file just created by root with the plain bits of its mode.
+    /// Sets the metadata of a regular file that was created with the permission bits of its mode.
     mutating func finishFile(_ file: borrowing File, _ metadata: Metadata, entry: EntryPath) throws {
         try setOwner(
             metadata, entry: entry, set: { try file.setOwner(uid: $0, gid: $1) },
-            keep: { try file.setExtendedAttribute($0, $1) })
+            record: { try file.setExtendedAttribute($0, $1) })
         for attribute in allowed(metadata.extendedAttributes, entry: entry) {
             try apply(attribute, entry: entry) { try file.setExtendedAttribute($0, $1) }
         }
@@ -29,28 +29,29 @@ struct MetadataWriter {
             read: { try file.status() })
     }
 
-    /// A directory that is complete. What attributes it had are replaced.
+    /// Sets the metadata of a directory whose entries are complete, in place of all attributes that it has.
     ///
-    /// - Throws: `LayerFailure` with the directory's path: its entry has passed long ago.
+    /// - Throws: `LayerFailure` with the directory's path, because this is not done at the directory's entry.
     mutating func finishDirectory(
         _ directory: Directory, _ metadata: Metadata, _ opacity: WhiteoutForm.Opacity?, _ marks: OverlayMarks,
         entry: EntryPath
     ) throws {
         do {
-            try complete(directory, metadata, opacity, marks, entry: entry)
+            try setMetadata(of: directory, metadata, opacity, marks, entry: entry)
         } catch let failure as SyscallFailure {
             throw LayerFailure(.system(failure), entry: entry.description)
         }
     }
 
-    private mutating func complete(
-        _ directory: Directory, _ metadata: Metadata, _ opacity: WhiteoutForm.Opacity?, _ marks: OverlayMarks,
+    private mutating func setMetadata(
+        of directory: Directory, _ metadata: Metadata, _ opacity: WhiteoutForm.Opacity?,
+        _ marks: OverlayMarks,
         entry: EntryPath
     ) throws {
         try directory.file.removeFileAttributes(keepsMarks: false)
         try setOwner(
             metadata, entry: entry, isNew: false, set: { try directory.file.setOwner(uid: $0, gid: $1) },
-            keep: { try directory.file.setExtendedAttribute($0, $1) })
+            record: { try directory.file.setExtendedAttribute($0, $1) })
         for attribute in allowed(metadata.extendedAttributes, entry: entry) {
             try apply(attribute, entry: entry) { try directory.file.setExtendedAttribute($0, $1) }
         }
@@ -61,14 +62,14 @@ struct MetadataWriter {
             read: { try directory.file.status() })
     }
 
-    /// A symlink, FIFO or device just created by root with its mode.
+    /// Sets the metadata of a symlink, FIFO or device that was created with the permission bits of its mode.
     mutating func finishSpecial(
         _ name: FileName, in directory: Directory, _ metadata: Metadata, isSymlink: Bool, entry: EntryPath
     ) throws {
         try setOwner(
             metadata, entry: entry, takesUserAttributes: false,
             set: { try directory.setOwner(of: name, uid: $0, gid: $1) },
-            keep: { try directory.setExtendedAttribute($0, $1, of: name) })
+            record: { try directory.setExtendedAttribute($0, $1, of: name) })
         for attribute in allowed(metadata.extendedAttributes, entry: entry) {
             try apply(attribute, entry: entry, takesUserAttributes: false) {
                 try directory.setExtendedAttribute($0, $1, of: name)
@@ -78,8 +79,7 @@ struct MetadataWriter {
         try setTimes(of: name, in: directory, metadata, entry: entry)
     }
 
-    /// A hard link: its entry's owner, mode and times go to the file that it shares, but nothing is lost by
-    /// it.
+    /// Sets the owner, mode and times of a hard link's entry on the shared file. No attribute or capability is lost.
     mutating func finishLink(
         _ name: FileName, in directory: Directory, _ metadata: Metadata, entry: EntryPath
     )
@@ -97,7 +97,7 @@ struct MetadataWriter {
                         try directory.setExtendedAttribute(Self.capability, capability, of: name)
                     }
                 },
-                keep: { try directory.setExtendedAttribute($0, $1, of: name) })
+                record: { try directory.setExtendedAttribute($0, $1, of: name) })
         }
         for attribute in allowed(metadata.extendedAttributes, entry: entry) {
             try apply(attribute, entry: entry, takesUserAttributes: status.kind == .regular) {
@@ -120,8 +120,9 @@ struct MetadataWriter {
             read: { try directory.status(of: name) })
     }
 
-    /// Sets both times, and reads back those that not every file system keeps: the kernel rounds and clamps them without an error
-    /// (`timestamp_truncate`). ext4 with inodes of 128 bytes has whole seconds until 2038, XFS without bigtime ends in 2038.
+    /// Sets both times, and reads back modification times that not every file system can store: the kernel rounds and
+    /// clamps them without an error (`timestamp_truncate`). ext4 with 128-byte inodes has whole seconds until 2038,
+    /// and XFS without bigtime ends in 2038.
     private mutating func setTimes(
         _ metadata: Metadata, entry: EntryPath, set: (Timestamp, Timestamp) throws -> Void,
         read: () throws -> FileStatus?
@@ -138,38 +139,40 @@ struct MetadataWriter {
         }
     }
 
-    /// Gives a file to its owner. Where that cannot be, who it is is written down beside the file, or lost.
+    /// Sets the owner of a file. An owner without an ID in this user namespace is recorded in `FileOwner.attribute`,
+    /// or lost with a warning if the file cannot have the attribute.
     ///
     /// - Parameters:
-    ///   - isNew: whether it has the owner and group with which this process makes files.
-    ///   - takesUserAttributes: whether it is a file or a directory, which alone can have `user.*` (xattr(7)).
+    ///   - isNew: whether the file has the owner and group of new files of this process.
+    ///   - takesUserAttributes: whether it is a regular file or a directory: others cannot have `user.*` (xattr(7)).
+    ///   - record: sets an extended attribute.
     private mutating func setOwner(
         _ metadata: Metadata, entry: EntryPath, isNew: Bool = true, takesUserAttributes: Bool = true,
-        set: (UInt32, UInt32) throws -> Void, keep: (AttributeName, [UInt8]) throws -> Void
+        set: (UInt32, UInt32) throws -> Void, record: (AttributeName, [UInt8]) throws -> Void
     ) throws {
         let owner = FileOwner(uid: metadata.uid, gid: metadata.gid)
         if privileges.canOwn(uid: owner.uid, gid: owner.gid) {
-            let hasOwner = isNew && makesFilesOfRoot && owner.uid == 0 && owner.gid == 0
+            let hasOwner = isNew && ownsNewFilesAsRoot && owner.uid == 0 && owner.gid == 0
             if !hasOwner { try set(owner.uid, owner.gid) }
             return
         }
         do {
-            if takesUserAttributes { return try keep(FileOwner.attribute, owner.encoded) }
+            if takesUserAttributes { return try record(FileOwner.attribute, owner.encoded) }
         } catch let failure as SyscallFailure where failure.isUnsupported {
-            // Then it is lost here too.
+            // The file system has no user attributes: the owner is lost as well.
         }
         warn(.lostOwner, entry: entry, "\(owner.uid):\(owner.gid)")
     }
 
-    /// Whether a file that was made with the plain bits of its mode has others by now: chown has cleared setuid,
-    /// or an access control list has set the group's bits to its mask.
+    /// Whether a file that was created with the permission bits of its mode may have another mode: setuid, setgid and
+    /// sticky are still missing, or an access control list has set the group's bits to its mask.
     private static func mustSetMode(_ metadata: Metadata) -> Bool {
         metadata.mode > 0o777 || !metadata.extendedAttributes.isEmpty
     }
 
     static let capability = AttributeName(literal: "security.capability")
 
-    /// What an image may set: nothing that belongs to the host or steers overlay.
+    /// Returns the attributes that an image may set: none that belongs to the host or controls overlayfs.
     mutating func allowed(_ attributes: [ExtendedAttribute], entry: EntryPath) -> [ExtendedAttribute] {
         if attributes.isEmpty { return [] }
         return attributes.compactMap { attribute in
@@ -177,7 +180,7 @@ struct MetadataWriter {
                 warn(.overlayControl, entry: entry, "extended attribute \(attribute.name)")
                 return nil
             }
-            // Where it means something, only this program says it.
+            // In a user namespace this program records owners in it, and an image must not forge them.
             if attribute.name == FileOwner.attribute, !privileges.isInitialNamespace {
                 warn(.ownerAttribute, entry: entry, attribute.name.description)
                 return nil
@@ -187,13 +190,14 @@ struct MetadataWriter {
                 return nil
             }
             guard attribute.name.isFiles(attribute.value) else {
-                // A label of the image's own policy, or what another kernel calculated for its inode, means nothing here.
+                // SELinux labels of another policy and values that another kernel calculated are dropped without a
+                // warning.
                 if attribute.name.namespace != .security {
                     warn(.unsupportedAttribute, entry: entry, attribute.name.description)
                 }
                 return nil
             }
-            return attribute.asKept
+            return attribute.asStored
         }
     }
 
@@ -209,14 +213,15 @@ struct MetadataWriter {
             }
             try set(attribute.name, attribute.value)
         } catch let failure as SyscallFailure
-            where failure.isUnsupported || (failure.isPermission && !takesUserAttributes && attribute.isUser)
+            where failure.isUnsupported
+            || (failure.isPermission && !takesUserAttributes && attribute.isUserAttribute)
             || isUnmapped(attribute, failure)
         {
             warn(.unsupportedAttribute, entry: entry, attribute.name.description)
         }
     }
 
-    /// Whether an access control list is refused because it names ids that the user namespace does not have.
+    /// Whether the kernel refused an access control list because it has IDs that the user namespace does not have.
     private func isUnmapped(_ attribute: ExtendedAttribute, _ failure: SyscallFailure) -> Bool {
         !privileges.isInitialNamespace && failure.isInvalid
             && attribute.name.hasPrefix("system.posix_acl_")
@@ -224,16 +229,16 @@ struct MetadataWriter {
 }
 
 extension ExtendedAttribute {
-    /// `user.*`, which only files and directories have: the kernel refuses it elsewhere with EPERM (xattr(7)).
-    var isUser: Bool { name.hasPrefix("user.") }
+    /// Whether the name is `user.*`. The kernel refuses these with EPERM except on files and directories (xattr(7)).
+    var isUserAttribute: Bool { name.hasPrefix("user.") }
 
     var isEmptyCapability: Bool { name == MetadataWriter.capability && value.isEmpty }
 
-    /// The attribute as the kernel gives it back; nil for one that it takes for a removal.
+    /// The attribute as the kernel returns it after it was set; nil if setting it removes the attribute.
     ///
-    /// A capability that names the root of this user namespace comes back without it, in revision 2 (kernel:
-    /// `cap_inode_getsecurity`). An ACL without entries is none (`posix_acl_from_xattr`).
-    fileprivate var asKept: ExtendedAttribute? {
+    /// A capability with the root ID of this user namespace is returned in revision 2, without the ID (kernel:
+    /// `cap_inode_getsecurity`). An ACL without entries removes the ACL (`posix_acl_from_xattr`).
+    fileprivate var asStored: ExtendedAttribute? {
         let isList = name == .accessControl || name == .defaultAccessControl
         if isList, value.isEmpty || value == [2, 0, 0, 0] { return nil }
         // VFS_CAP_REVISION_3 with the root ID 0 (linux/capability.h).

@@ -1,31 +1,32 @@
 internal import Kernel
 
 extension Directory {
-    /// Lends a directory for a layer, which is then merged into this tree.
+    /// Calls `apply` with an empty directory for a layer, and merges the layer into this tree.
     ///
     /// - Parameters:
-    ///   - below: as `merge` has it.
-    ///   - isWanted: as `merge` has it.
-    func merging<Result>(
-        over below: MergedDirectory?, _ marks: OverlayMarks, isWanted: () -> Bool,
+    ///   - below: as in `merge`.
+    ///   - isWanted: as in `merge`.
+    func withStagedLayer<Result>(
+        mergedOver below: MergedDirectory?, _ marks: OverlayMarks, isWanted: () -> Bool,
         _ apply: (Directory) throws -> Result
     ) throws -> Result {
-        try staging { layer in
+        try withStagingDirectory { layer in
             let result = try apply(layer)
             try merge(layer, over: below, marks, isWanted: isWanted)
             return result
         }
     }
 
-    /// Lends an empty directory, and removes it. It lies in this one, because nothing can be renamed from one subvolume or
-    /// file system to another, under a name that no layer can have; the times of this one do not tell.
-    func staging<Result>(_ body: (Directory) throws -> Result) throws -> Result {
+    /// Calls `body` with an empty directory, and removes the directory. It is located in this directory, because
+    /// files cannot be renamed to another subvolume or file system, and has a name that no layer can use. The times
+    /// of this directory are restored.
+    func withStagingDirectory<Result>(_ body: (Directory) throws -> Result) throws -> Result {
         try removeTree(.stagedLayer)
-        // What the layer does not list keeps the metadata that it has below, its root too.
+        // A layer without an entry for the root takes the times of this directory, which the staging directory changes.
         let before = try file.status()
         let layer = try ensureDirectory(FileName.stagedLayer.description)
         do {
-            // This one may have a group or an access control list to hand down.
+            // It may have inherited a group or an access control list from this directory.
             try layer.makePlain()
             try setTimes(before)
             let result = try body(layer)
@@ -46,6 +47,6 @@ extension Directory {
 }
 
 extension FileName {
-    /// Where a layer lies in the tree that it will be merged into.
+    /// The staged layer, in the tree that it will be merged into.
     static let stagedLayer = FileName(literal: ".wh..wh.layer")
 }

@@ -1,34 +1,34 @@
 internal import Archive
 internal import Kernel
 
-/// What an entry's name says about the layers below (OCI image spec, layer.md, "Whiteouts"; AUFS).
+/// Meaning of an entry's name for the layers below (OCI image spec, layer.md, "Whiteouts"; AUFS).
 enum Whiteout {
     /// An ordinary entry.
     case none
-    /// `.wh.X`: X of the lower layers is hidden.
+    /// `.wh.X`: hides X of the lower layers.
     case hide(FileName)
-    /// `.wh..wh..opq`: everything that the lower layers have in the directory is hidden.
+    /// `.wh..wh..opq`: hides all entries of the directory in the lower layers.
     case opaque
     /// AUFS bookkeeping at the layer's root.
     case bookkeeping
-    /// A file that AUFS keeps aside because it has several names, which are hard links to it.
-    case kept
+    /// A file in AUFS's pseudo-link directory: target of the hard links of a file with several names.
+    case pseudoLink
 
     private static let prefix: StaticString = ".wh."
     private static let reservedPrefix: StaticString = ".wh..wh."
     private static let opaqueName = FileName(literal: ".wh..wh..opq")
-    /// Where AUFS keeps the files that have several names.
-    static let keptFolder = FileName(literal: ".wh..wh.plnk")
+    /// AUFS's pseudo-link directory, which contains the files that have several names.
+    static let pseudoLinkDirectory = FileName(literal: ".wh..wh.plnk")
 
-    /// Where this program keeps lower files until a layer's end: no entry can have the name.
-    static let asideFolder = FileName(literal: ".wh..wh.unpack")
+    /// Directory for copied-up files until the end of the layer. No entry can have the name.
+    static let copiedUpDirectory = FileName(literal: ".wh..wh.unpack")
 
-    /// `.wh.X` for X; nil if that means something else.
+    /// The whiteout `.wh.X` for X; nil if X itself begins with `.wh.`, so that the whiteout would have another meaning.
     static func name(hiding hidden: FileName) -> FileName? {
         isReserved(hidden) ? nil : FileName(whiteoutOf: hidden)
     }
 
-    /// Whether no file of a layer can have the name.
+    /// Whether the name begins with `.wh.`, so that no file of a layer can have it.
     static func isReserved(_ name: FileName) -> Bool { name.hasPrefix(prefix) }
 
     init(_ entry: Entry) throws(LayerFailure) {
@@ -41,8 +41,8 @@ enum Whiteout {
         let isLast = first == path.components.count - 1
         if isLast, name == Self.opaqueName {
             self = .opaque
-        } else if first == 0, name == Self.keptFolder, path.components.count == 2, entry.isRegular {
-            self = .kept
+        } else if first == 0, name == Self.pseudoLinkDirectory, path.components.count == 2, entry.isRegular {
+            self = .pseudoLink
         } else if first == 0, name.hasPrefix(Self.reservedPrefix) {
             self = .bookkeeping
         } else if !isLast {

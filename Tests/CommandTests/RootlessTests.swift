@@ -56,7 +56,7 @@ struct RootlessTests {
         let again = try user.run("unpack", "-q", "busybox", "--target", target.string).succeed()
         #expect(again.text == run.text)
         // One warning per kind, and the same in the JSON.
-        let kinds = ["the device cannot be made in a user namespace", "is no id of this user namespace"]
+        let kinds = ["the device cannot be made in a user namespace", "has no ID in this user namespace"]
         for kind in kinds { #expect(run.errorText.ranges(of: kind).count == 1, "\(run.errorText)") }
         let performed = try user.inNamespace(
             "unpack mount -q busybox \(target); cd \(target); \(Self.listing)")

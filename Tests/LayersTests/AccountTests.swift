@@ -2,7 +2,8 @@ import Layers
 import TestSupport
 import Testing
 
-/// As setxattr(2) takes it, in hexadecimal: the owner, a user, the group, a group, the mask, others.
+/// An access control list as setxattr(2) expects it, in hexadecimal: the owner, a user, the group, a group, the mask,
+/// others.
 private func list(user: UInt32, group: UInt32) -> String {
     func item(_ tag: UInt16, _ permissions: UInt16, _ id: UInt32 = .max) -> [UInt8] {
         littleEndian(tag) + littleEndian(permissions) + littleEndian(id)
@@ -13,7 +14,7 @@ private func list(user: UInt32, group: UInt32) -> String {
     return bytes.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
 }
 
-/// As GNU tar writes it.
+/// An access control list as GNU tar writes it.
 private let named: Bytes = "user::rw-,user:lisa:r--,group::r--,group:adm:rw-,mask::rw-,other::---"
 
 private func journal(_ path: Bytes = "journal") -> TarEntry {
@@ -27,35 +28,36 @@ private func passwd(_ uid: Int) -> TarEntry {
 private func group(_ gid: Int) -> TarEntry { .file("etc/group", Bytes("root:x:0:\nadm:x:\(gid):lisa\n")) }
 
 @Suite(
-    "Access control lists that have names",
+    "Access control lists with names",
     .enabled(
-        if: Ability.canApplyLayers && Ability.canMountOverlay, "no place for layers, or no overlay mounts"))
+        if: Ability.canApplyLayers && Ability.canMountOverlay,
+        "no directory that supports all metadata, or no overlay mounts"))
 struct AccountTests {
-    /// What a list is in every way, and in the tree that is no file system.
+    /// Checks a list in all variants and in an `ImageTree`.
     private func expect(
         _ layers: [[TarEntry]], at path: String = "journal", is expected: String?, line: Int = #line
     ) throws {
         var found = [(String, String?)]()
-        for way in Way.possible {
-            let line = try? Stack(layers, way: way).tree[path]
-            found.append(("\(way)", line))
+        for variant in Variant.supported {
+            let line = try? Stack(layers, variant: variant).tree[path]
+            found.append(("\(variant)", line))
         }
         let tree = try? ImageTree(layers).lines { _, _ in "" }
         let prefix = "\(path) "
         found.append(
             ("a tree", tree?.first { $0.hasPrefix(prefix) }.map { String($0.dropFirst(prefix.count)) }))
-        for (way, shown) in found {
+        for (variant, shown) in found {
             guard let expected else {
-                #expect(shown == nil, "line \(line), \(way)")
+                #expect(shown == nil, "line \(line), \(variant)")
                 continue
             }
             #expect(
                 shown?.contains("system.posix_acl_access=\(expected)") == true,
-                "line \(line), \(way): \(shown ?? "refused")")
+                "line \(line), \(variant): \(shown ?? "refused")")
         }
     }
 
-    @Test("The image's own accounts number them, those of the layer that has the list")
+    @Test("Names are resolved with the image's accounts as of the layer with the list")
     func ownAccounts() throws {
         try expect([[passwd(7), group(8), journal()]], is: list(user: 7, group: 8))
         try expect([[journal(), group(8), passwd(7)]], is: list(user: 7, group: 8))
@@ -66,7 +68,7 @@ struct AccountTests {
     }
 
     @Test(
-        "The accounts are found as the tree shows them: through symlinks and hard links, never what a layer hides"
+        "The accounts are read from the merged tree: through symlinks and hard links, without hidden files"
     )
     func shownAccounts() throws {
         let linked: [TarEntry] = [
@@ -86,7 +88,7 @@ struct AccountTests {
             is: list(user: 9, group: 6))
     }
 
-    @Test("Numbers in an attribute go before names; without numbers and accounts the entry is refused")
+    @Test("IDs in an attribute take precedence over names; without IDs and accounts the entry is refused")
     func otherSources() throws {
         let text = list(user: 5, group: 6)
         let value = stride(from: 0, to: text.count, by: 2).compactMap { index in
@@ -107,7 +109,7 @@ struct AccountTests {
         #expect(failure?.entry == "var/log/journal")
     }
 
-    @Test("Names of default lists and of directories are numbered, and bytes stay bytes")
+    @Test("Names in default lists and of directories are resolved, even if they are not UTF-8")
     func directories() throws {
         let list: Bytes = [0x75, 0x3A, 0xFF, 0x3A, 0x72, 0x77, 0x78]  // u:\xff:rwx
         let layer: [TarEntry] = [

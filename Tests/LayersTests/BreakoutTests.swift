@@ -8,8 +8,8 @@ private let etc: [TarEntry] = [.directory("etc"), .file("/etc/passwd", "inside")
 
 private func withLink(to target: Bytes) -> [TarEntry] { etc + [.symlink("localetc", to: target)] }
 
-/// containerd's breakout suite, by its names, with what the rules ask for here.
-@Suite("Breakouts", .enabled(if: Ability.canApplyLayers, "no place for device nodes and trusted attributes"))
+/// The cases of containerd's breakout suite, under its names, with the results that the rules of this program require.
+@Suite("Breakouts", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
 struct BreakoutTests {
     private let canary: TemporaryDirectory
     private let before: TreeDump
@@ -27,7 +27,7 @@ struct BreakoutTests {
     }
 
     @Test(
-        "What containerd's breakout suite writes stays inside",
+        "The cases of containerd's breakout suite stay inside the directory",
         arguments: [
             Row(
                 "SymlinkAbsolute",
@@ -197,7 +197,7 @@ struct BreakoutTests {
     }
 
     @Test(
-        "What containerd's breakout suite calls invalid is refused, and so is what our rules call so",
+        "The invalid cases of containerd's breakout suite are refused, and those that only unpack refuses",
         arguments: [
             ("SymlinkParentDirectory", etc + [.symlink("..", to: "/etc/")]),
             ("SymlinkEmptyFilename", etc + [.symlink("", to: "/etc/")]),
@@ -212,7 +212,7 @@ struct BreakoutTests {
         try expectUntouched()
     }
 
-    @Test("HardlinkSymlinkChmod: a hard link to a link that leads outside changes nothing there")
+    @Test("HardlinkSymlinkChmod: a hard link to a symlink that leads outside changes nothing outside")
     func hardLinkSymlinkChmod() throws {
         let link = Bytes(canary.path.string + "/also-exists-outside-root")
         let layer: [TarEntry] = [

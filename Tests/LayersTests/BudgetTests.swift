@@ -8,7 +8,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("Budgets", .enabled(if: Ability.canApplyLayers, "no place for device nodes and trusted attributes"))
+@Suite("Budgets", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
 struct BudgetTests {
     private static let memory: Int64 = 50_000
 
@@ -35,7 +35,7 @@ struct BudgetTests {
         (1...count).map { Bytes(path($0)) }
     }
 
-    @Test("More whiteouts than can be remembered are refused")
+    @Test("More whiteouts than the memory limit allows are refused")
     func whiteouts() throws {
         let few = paths(300) { ".wh.x\($0)" }.map { TarEntry.file($0) }
         let many = paths(1000) { ".wh.x\($0)" }.map { TarEntry.file($0) }
@@ -44,24 +44,24 @@ struct BudgetTests {
             Issue.record("\(String(describing: failure))")
             return
         }
-        // What a layer remembers is free again at its end, however it ends.
+        // The memory of a layer is free again at its end, also after a failure.
         for name in ["a", "b", "c"] { try apply(few, to: name) }
         // A name counts once.
         try apply(few + few + few + few, to: "d")
     }
 
-    @Test("Directories are no reason to refuse a layer, listed or not, in any order")
+    @Test("Any number of directories is accepted, listed or not, in any order")
     func directories() throws {
         let lists = paths(2000) { "d\($0 % 40)/e\($0)" }
         try apply(lists.map { .directory($0) }, to: "listed")
         try apply(paths(2000) { "d\($0 % 40)/e\($0)/f" }.map { .file($0) }, to: "implicit")
         let long = Bytes(String(repeating: "x", count: 3000))
         try apply(paths(200) { "d\($0)" }.map { .directory($0).xattr("user.long", long) }, to: "attributes")
-        // Removed again, they take nothing either.
+        // Removed directories take no memory either.
         try apply(paths(2000) { "d\($0 / 2)" }.flatMap { [.directory($0), .file($0)] }, to: "replaced")
     }
 
-    @Test("Directories of the layers below that no entry lists are remembered, and have a limit")
+    @Test("Implicit directories that the layers below have count against the memory limit")
     func merged() throws {
         let files = paths(1000) { "d\($0)/f" }.map { TarEntry.file($0) }
         try apply(files, to: "lower")
@@ -70,9 +70,9 @@ struct BudgetTests {
         try apply(Array(files.prefix(100)), to: "less", over: [lower])
     }
 
-    /// Applies a layer while the layers below are not there, and gives them when it has begun to wait.
+    /// Applies a layer while the layers below are not known, and provides them when it waits for them.
     ///
-    /// - Returns: whether it had been read to its end by then.
+    /// - Returns: whether the layer was read to its end by then.
     private func applyEarly(
         _ manifest: Descriptor, through pipeline: LayerPipeline, to name: String
     ) throws -> Bool {
@@ -93,18 +93,18 @@ struct BudgetTests {
     }
 
     @Test(
-        "While layers remember too much together, those that are not the lowest wait",
+        "Above the shared memory limit, layers that are not the lowest wait",
         arguments: [true, false])
-    func crowded(isCrowded: Bool) throws {
-        let shared: Int64 = isCrowded ? 10_000 : 1 << 20
+    func crowded(exceedsLimit: Bool) throws {
+        let shared: Int64 = exceedsLimit ? 10_000 : 1 << 20
         let pipeline = LayerPipeline(
             try ImageLayout(opening: builder.path), form: .device, budget: Budget(sharedMemory: shared),
             cancellation: Cancellation())
         let image = try builder.image([LayerBuilder(paths(100) { "d\($0)" }.map { .directory($0) })])
-        #expect(try applyEarly(image, through: pipeline, to: "layer") == !isCrowded)
+        #expect(try applyEarly(image, through: pipeline, to: "layer") == !exceedsLimit)
     }
 
-    /// A tar as a zstd frame of uncompressed blocks that asks for a window of 1 KiB · 2^exponent (RFC 8878, section 3.1.1).
+    /// A tar as a zstd frame of uncompressed blocks with a window of 1 KiB · 2^exponent (RFC 8878, section 3.1.1).
     private func frame(_ tar: [UInt8], windowExponent exponent: UInt8) -> [UInt8] {
         var frame: [UInt8] = [0x28, 0xB5, 0x2F, 0xFD, 0, exponent << 3]
         var rest = tar[...]
@@ -137,7 +137,7 @@ struct BudgetTests {
             try applyEarly(try image(windowExponent: exponent), through: pipeline, to: "layer") == fits)
     }
 
-    @Test("A window that no layer may have is told as such", arguments: [1, 2])
+    @Test("A window above the maximum is reported as such", arguments: [1, 2])
     func tooLargeWindow(layersAtOnce: Int) throws {
         let pipeline = LayerPipeline(
             try ImageLayout(opening: builder.path), form: .device, budget: budget,

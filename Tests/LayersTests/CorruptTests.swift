@@ -9,7 +9,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("Corrupt layers", .enabled(if: Ability.canApplyLayers, "no place for device nodes"))
+@Suite("Corrupt layers", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
 struct CorruptTests {
     private let temporary: TemporaryDirectory
     private let builder: ImageBuilder
@@ -29,8 +29,8 @@ struct CorruptTests {
             if case .blob(let inner) = failure.cause { return String("\(inner)".prefix { $0 != "(" }) }
             return String("\(failure.cause)".prefix { $0 != "(" })
         }
-        /// What is said of it, and whether that tells a byte of the tar.
-        var isTold: Bool {
+        /// Whether a failure of the archive is reported with its offset in the tar.
+        var isReported: Bool {
             guard case .refused(let failure) = self else { return true }
             guard case .archive(let cause) = failure.cause else { return true }
             return "\(cause)".contains("byte \(cause.offset) of the tar: ") && cause.reason != .cancelled
@@ -51,9 +51,9 @@ struct CorruptTests {
         }
     }
 
-    /// Applies each blob by itself, under its own digests.
+    /// Applies each blob on its own, with its own digests.
     private func outcomes(_ blobs: [[UInt8]], diffID: DiffID? = nil) throws -> [Outcome] {
-        // An image has 500 layers at most.
+        // An image can have 500 layers at most.
         try stride(from: 0, to: blobs.count, by: 500).flatMap { start in
             let layers = try blobs[start...].prefix(500).map { try builder.blob($0, Packing.none.mediaType) }
             let config = try builder.config(.host, layers.map { diffID ?? DiffID($0.digest) })
@@ -62,7 +62,7 @@ struct CorruptTests {
         }
     }
 
-    /// Applies each blob in the place of another, whose digests stay.
+    /// Applies each blob in place of another one, under the other's digests.
     private func outcomes(_ blobs: [[UInt8]], insteadOf tar: [UInt8]) throws -> [Outcome] {
         let layer = try builder.blob(tar, Packing.none.mediaType)
         let config = try builder.config(.host, [DiffID(layer.digest)])
@@ -74,7 +74,7 @@ struct CorruptTests {
         }
     }
 
-    @Test("A layer cut anywhere is refused, but for one that was built like that, between two entries")
+    @Test("A truncated layer is refused unless its digests match and it ends between two entries")
     func cut() throws {
         let lengths = Array(stride(from: 0, to: SampleTar.whole.bytes.count, by: 512))
         let cuts = lengths.map { Array(SampleTar.whole.bytes.prefix($0)) }
@@ -84,13 +84,13 @@ struct CorruptTests {
         for (length, outcome) in zip(lengths, try outcomes(cuts)) {
             let isWhole = length >= SampleTar.whole.bytes.count - 1024
             let expected = isWhole ? SampleTar.entries.count : SampleTar.whole.boundaries[length]
-            #expect(outcome.entries == expected && outcome.isTold, "cut at \(length): \(outcome)")
+            #expect(outcome.entries == expected && outcome.isReported, "cut at \(length): \(outcome)")
         }
     }
 
-    @Test("A flipped byte of a header is a wrong digest, and under digests of its own a wrong checksum")
+    @Test("A flipped byte of a header is a wrong digest, and with matching digests a wrong checksum")
     func flipped() throws {
-        // Other bytes of each header; the reader's own tests flip them all.
+        // Different bytes of each header; the tests of the reader flip all of them.
         let tars = SampleTar.whole.headers.enumerated().flatMap { index, header in
             stride(from: header + index, to: header + 512, by: 16).map { SampleTar.whole.flipping($0) }
         }
@@ -98,27 +98,27 @@ struct CorruptTests {
             #expect(outcome.cause == "wrongDigest")
         }
         for outcome in try outcomes(tars) {
-            // A first block that is no header is no tar at all.
-            #expect(["compression", "archive"].contains(outcome.cause) && outcome.isTold, "\(outcome)")
+            // If the first block is not a header, the format is not a tar.
+            #expect(["compression", "archive"].contains(outcome.cause) && outcome.isReported, "\(outcome)")
         }
     }
 
-    @Test("Under a right checksum a field of anything is applied inside, or refused with words")
+    @Test("An arbitrary header field with a valid checksum is applied inside the directory, or refused")
     func summed() throws {
-        // Beside the layers' directories.
+        // Next to the layers' directories.
         let canary = try temporary.makeDirectory("canary")
         try temporary.write("canary/file", [1])
         let before = try TreeDump(of: try Directory(opening: canary))
         let outcomes = try outcomes(
             SampleTar.whole.headers.flatMap { SampleTar.whole.changingFields(ofHeader: $0) })
-        for outcome in outcomes { #expect(outcome.isTold, "\(outcome)") }
+        for outcome in outcomes { #expect(outcome.isReported, "\(outcome)") }
         #expect(Set(outcomes.map(\.cause)) == ["applied", "archive", "refused"])
         let after = try TreeDump(of: try Directory(opening: canary))
         #expect(after == before)
     }
 
     @Test(
-        "A compressed stream that is damaged is refused, unless its content is whole",
+        "A damaged compressed stream is refused unless its content is intact",
         arguments: [Packing.gzip, .zstd], ["stored", "compressed"])
     func streams(packing: Packing, form: String) throws {
         let tool = packing == .gzip ? "gzip" : "zstd"
@@ -142,12 +142,12 @@ struct CorruptTests {
         let cut = positions.map { Array(blob.prefix($0)) }
         let diffID = DiffID(sha256(of: SampleTar.whole.bytes))
         for outcome in try outcomes(garbage + cut.dropFirst(), diffID: diffID) {
-            #expect(outcome.entries == nil && outcome.isTold, "\(outcome)")
+            #expect(outcome.entries == nil && outcome.isReported, "\(outcome)")
         }
         for (position, outcome) in zip(positions, try outcomes(damaged, diffID: diffID)) {
-            // A time in a header and the size of a window do not matter; the diff ID proves the content.
+            // A time in a gzip header and the size of a window do not matter; the diff ID proves the content.
             #expect(outcome.entries == nil || position < 20, "byte \(position)")
-            #expect(outcome.isTold, "\(outcome)")
+            #expect(outcome.isReported, "\(outcome)")
         }
     }
 }

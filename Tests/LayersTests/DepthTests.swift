@@ -8,19 +8,19 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// As many directories as a layer may have in each other.
+/// Maximum depth of directories in a layer.
 private let deepest = 4096
 
 private func path(_ depth: Int, _ name: String) -> Bytes {
     Bytes(String(repeating: "d/", count: depth) + name)
 }
 
-/// Runs on a thread with the stack that all threads of the program have, 2 MiB.
+/// Runs on a thread with the stack of all threads of the program, 2 MiB.
 private func onWorker<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) throws -> Value {
     try WorkerThread(body).join()
 }
 
-/// Two layers of that depth: the second one hides, links, replaces and adds there.
+/// Two layers with files at a depth: the second layer hides, links, replaces and adds files there.
 private func image(_ depth: Int) -> [[TarEntry]] {
     [
         [
@@ -34,18 +34,22 @@ private func image(_ depth: Int) -> [[TarEntry]] {
     ]
 }
 
-/// Every way at a depth that a recursion of 1.4 KiB a level does not reach on 2 MiB of stack, and one at the greatest depth:
-/// Landlock goes up to the root for each directory that is opened, so that a layer takes quadratic time in the kernel.
-private let deepWays = Way.possible.map { way in
-    (way, way.description == Way.plain.description ? deepest : 1600)
+/// All variants at a depth that a recursion with 1.4 KiB per level does not reach on a stack of 2 MiB, and one
+/// variant at the maximum depth: Landlock walks up to the root for each directory that is opened, so that a layer
+/// takes quadratic time in the kernel.
+private let deepVariants = Variant.supported.map { variant in
+    (variant, variant.description == Variant.plain.description ? deepest : 1600)
 }
 
-@Suite("Deep layers", .enabled(if: Ability.canApplyLayers && Ability.canMountOverlay, "no place for layers"))
+@Suite(
+    "Deep layers",
+    .enabled(if: Ability.canApplyLayers && Ability.canMountOverlay, "no directory that supports all metadata")
+)
 struct DeepLayerTests {
-    @Test("The deepest layers that are accepted need no more stack than any thread has", arguments: deepWays)
-    func stack(way: Way, depth: Int) throws {
+    @Test("Layers of the maximum depth need no more stack than a thread has", arguments: deepVariants)
+    func stack(variant: Variant, depth: Int) throws {
         let names = try onWorker {
-            let stack = try Stack(image(depth), way: way)
+            let stack = try Stack(image(depth), variant: variant)
             return try stack.merged { root in
                 var directory = root
                 for _ in 0..<depth { directory = try directory.open(FileName(literal: "d")) }
@@ -55,21 +59,21 @@ struct DeepLayerTests {
         #expect(names == ["kept", "link", "new", "replaced"])
     }
 
-    @Test("A deep directory that a file replaces is forgotten without recursion", arguments: deepWays)
-    func replaced(way: Way, depth: Int) throws {
+    @Test("A deep directory that a file replaces is dropped without recursion", arguments: deepVariants)
+    func replaced(variant: Variant, depth: Int) throws {
         let outline = try onWorker {
             try Stack(
                 [
                     [.file(path(depth, "f"), "1"), .file("d", "2")], [.file(path(depth, "f"), "1")],
                     [.file("d", "3")],
-                ], way: way
+                ], variant: variant
             ).outline
         }
         #expect(outline == ["d=3"])
     }
 
     @Test(
-        "The layer between deep trees is made with few descriptors and without recursion",
+        "The layer between deep trees is written with few descriptors and without recursion",
         arguments: [true, false])
     func made(isShort: Bool) throws {
         let (size, descriptors) = try onWorker {
@@ -89,13 +93,13 @@ struct DeepLayerTests {
             }
             return (size, descriptors)
         }
-        // Each directory has an entry, and so has each of four names.
+        // Each directory has an entry, and so has each of the four names.
         #expect(size > 1600 * 512)
-        // Other tests run beside this one.
+        // Other tests run in parallel and have descriptors too.
         #expect(descriptors < 1600, "\(descriptors)")
     }
 
-    @Test("An image that was cancelled is not completed", arguments: [false, true])
+    @Test("A cancelled layer is not completed", arguments: [false, true])
     func cancelled(isWholeTree: Bool) throws {
         let temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
         let builder = try ImageBuilder(at: temporary.path.appending("layout"))
@@ -105,7 +109,7 @@ struct DeepLayerTests {
         let cancellation = Cancellation()
         let pipeline = LayerPipeline(layout, form: .device, budget: Budget(), cancellation: cancellation)
         let target = try Directory(opening: try temporary.makeDirectory("target"))
-        // All entries are applied by then: what is left is to complete the directories.
+        // All entries are applied by then; only the directories are still to be completed.
         let stop: @Sendable () -> Void = { cancellation.cancel(signal: 15) }
         let failure = #expect(throws: LayerFailure.self) {
             if isWholeTree {
@@ -121,11 +125,11 @@ struct DeepLayerTests {
         #expect(cause.reason == .signal(15))
     }
 
-    @Test("An image whose paths take more steps than it may is refused")
+    @Test("An image whose paths take more steps than the limit is refused")
     func steps() throws {
         let temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
         let builder = try ImageBuilder(at: temporary.path.appending("layout"))
-        // A short name that stands deep, and a link that is followed for each entry.
+        // A short path that resolves to a deep directory, and a symlink that is followed for every other entry.
         let entries =
             [.symlink("l", to: path(1000, "d"))]
             + (1...40).map { TarEntry.file(Bytes($0.isMultiple(of: 2) ? "l/\($0)" : "e/\($0)"), "1") }
@@ -145,13 +149,13 @@ struct DeepLayerTests {
             Issue.record("\(String(describing: failure))")
             return
         }
-        // What is only looked at has the same limit.
+        // Reading the tree without applying it has the same limit.
         #expect(throws: LayerFailure.self) {
             try ImageTree(reading: manifest, of: layout, limits: Budget.Limits(steps: 10_000))
         }
     }
 
-    @Test("More entries may take more steps")
+    @Test("The limit of steps grows with the limit of entries")
     func limits() {
         #expect(Budget.Limits(entries: 3).steps == Budget.Limits.leastSteps)
         #expect(Budget.Limits(entries: 1 << 40).steps == 1 << 44)
@@ -161,7 +165,7 @@ struct DeepLayerTests {
 
 @Suite("Deep trees as values")
 struct DeepTreeTests {
-    @Test("The deepest image is read, listed, compared, written and released without recursion")
+    @Test("An image of the maximum depth is read, listed, compared, written and released without recursion")
     func values() throws {
         let (names, changes, size) = try onWorker {
             let old = try ImageTree([image(deepest)[0]], digests: true)
@@ -196,7 +200,7 @@ struct DeepTreeTests {
         #expect(size > deepest * 512)
     }
 
-    @Test("A path shares its upper part with others, and is the same however it was made")
+    @Test("Paths share their upper components, and are equal however they were created")
     func paths() {
         var names = [FileName]()
         var path = TreePath()
@@ -218,7 +222,7 @@ struct DeepTreeTests {
         #expect(TreePath(other) != path)
     }
 
-    @Test("A document of the greatest depth is decoded on any thread")
+    @Test("A document of the maximum depth is decoded on any thread")
     func documents() throws {
         let deep = String(repeating: #"{"a":"#, count: 98) + "1" + String(repeating: "}", count: 98)
         let text =

@@ -4,9 +4,9 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("Escapes", .enabled(if: Ability.canApplyLayers, "no place for device nodes and trusted attributes"))
+@Suite("Escapes", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
 struct EscapeTests {
-    /// Two directories above the layers' own, so that `..` would find it.
+    /// In the same directory as the layers' temporary directories, so that `..` could lead to it.
     private let canary: TemporaryDirectory
     private let before: TreeDump
 
@@ -17,9 +17,9 @@ struct EscapeTests {
         before = try TreeDump(of: try Directory(opening: canary.path))
     }
 
-    /// Every way out is tried with the real path of the canary.
+    /// Each entry tries to reach the real path of the canary.
     @Test(
-        "Whatever an archive says, all of it stays inside",
+        "No entry changes anything outside the layer's directory",
         arguments: [
             { [.file(Bytes($0 + "/file"), "1"), .directory(Bytes($0 + "/directory"), mode: 0)] },
             { [.file(Bytes("../../../../../../.." + $0 + "/file"), "1")] },
@@ -58,7 +58,7 @@ struct EscapeTests {
         ] as [@Sendable (String) -> [TarEntry]])
     func inside(entries: @Sendable (String) -> [TarEntry]) throws {
         let entries = entries(canary.path.string)
-        // In one layer, and each entry in one of its own, so that links of lower layers are tried too.
+        // In one layer, and with a layer for each entry, so that symlinks of lower layers are tried too.
         _ = try Stack([entries])
         _ = try Stack(entries.map { [$0] })
         let after = try TreeDump(of: try Directory(opening: canary.path))
@@ -66,7 +66,7 @@ struct EscapeTests {
     }
 
     @Test(
-        "A hard link to what lies outside is refused",
+        "A hard link to a file outside is refused",
         arguments: [
             { [.hardLink("h", to: Bytes($0 + "/file"))] },
             { [.hardLink("h", to: Bytes("../../../../../../.." + $0 + "/file")).mode(0o777)] },
@@ -80,7 +80,7 @@ struct EscapeTests {
         #expect(after == before)
     }
 
-    @Test("A link entry to a link that leads outside changes the link alone")
+    @Test("A hard link to a symlink that leads outside changes only the symlink")
     func linkToLink() throws {
         let outside = Bytes(canary.path.string + "/file")
         let link = TarEntry.hardLink("h", to: "l").mode(0o777).owned(9, 9).at(9)

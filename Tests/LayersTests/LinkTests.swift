@@ -2,14 +2,15 @@ import Layers
 import TestSupport
 import Testing
 
-@Suite("Hard links", .enabled(if: Ability.canApplyLayers, "no place for device nodes and trusted attributes"))
+@Suite("Hard links", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
 struct LinkTests {
     @Test(
-        "They give a file more names",
+        "A hard link gives a file another name",
         arguments: [
             Row("in one layer", layer: [.file("a", "1"), .hardLink("b", to: "a")], shows: ["a=1", "b==a"]),
             Row(
-                "by any way of writing", layer: [.file("d/a", "1"), .hardLink("b", to: "/./d//x/../a")],
+                "with any spelling of the target",
+                layer: [.file("d/a", "1"), .hardLink("b", to: "/./d//x/../a")],
                 shows: ["b=1", "d/", "d/a==b"]),
             Row(
                 "to a symlink", layer: [.symlink("a", to: "nowhere"), .hardLink("b", to: "a")],
@@ -64,10 +65,10 @@ struct LinkTests {
                 layer: [.hardLink("c", to: "a"), .hardLink("e", to: "b")],
                 shows: ["a=1", "b==a", "c==a", "e==a"]),
             Row(
-                "to a lower file that this layer hides, before", below: [.file("a", "1")],
+                "to a lower file that a later entry hides", below: [.file("a", "1")],
                 layer: [.hardLink("b", to: "a"), .whiteout("a")], shows: ["b=1"], leaves: ["a!", "b=1"]),
             Row(
-                "to a lower file that this layer hides, behind", below: [.file("a", "1")],
+                "to a lower file that an earlier entry hides", below: [.file("a", "1")],
                 layer: [.whiteout("a"), .hardLink("b", to: "a")], shows: ["b=1"], leaves: ["a!", "b=1"]),
             Row(
                 "over the lower name", below: [.file("a", "1"), .file("b", "1")],
@@ -86,22 +87,22 @@ struct LinkTests {
                 layer: [.symlink("d", to: "e"), .hardLink("n", to: "b")],
                 shows: ["b=1", "d->e", "e/", "n==b"]),
             Row(
-                "to a group whose directory this layer hides, before",
+                "to a group whose directory an earlier entry hides",
                 below: [.file("d/a", "1"), .hardLink("b", to: "d/a")],
                 layer: [.whiteout("d"), .hardLink("n", to: "b")], shows: ["b=1", "n==b"]),
             Row(
-                "to a group whose directory this layer hides, behind",
+                "to a group whose directory a later entry hides",
                 below: [.file("d/a", "1"), .hardLink("b", to: "d/a")],
                 layer: [.hardLink("n", to: "b"), .whiteout("d")], shows: ["b=1", "n==b"]),
             Row(
-                "to a group whose directory becomes opaque, behind",
+                "to a group whose directory a later entry makes opaque",
                 below: [.file("d/a", "1"), .hardLink("b", to: "d/a")],
                 layer: [.hardLink("n", to: "b"), .opaque("d")], shows: ["b=1", "d/", "n==b"]),
         ])
     func links(row: Row) throws { try row.check(row.layer) }
 
     @Test(
-        "A target that is no file is refused",
+        "A hard link without a valid target is refused",
         arguments: [
             [.hardLink("b", to: "a")], [.directory("a"), .hardLink("b", to: "a")], [.hardLink("b", to: "/")],
             [.hardLink("b", to: "../../../etc/passwd")], [.hardLink("b", to: "b")],
@@ -114,7 +115,7 @@ struct LinkTests {
         #expect(throws: LayerFailure.self) { try Stack([[.directory("other")], layer]) }
     }
 
-    @Test("The last entry's metadata goes to all names, and a capability is not lost by it")
+    @Test("A hard link's metadata applies to all names of the file, and a capability is not lost")
     func metadata() throws {
         let capability: Bytes = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
         let file = TarEntry.file("a", "1").mode(0o4755).at(1).xattr("security.capability", capability)

@@ -7,10 +7,10 @@ private let capability: Bytes = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 private let capabilityHex = "0100000200200000000000000000000000000000"
 private let empty = "0 sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
-@Suite("Metadata", .enabled(if: Ability.canApplyLayers, "no place for device nodes and trusted attributes"))
+@Suite("Metadata", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
 struct MetadataTests {
     @Test(
-        "Each type gets exactly what its entry says",
+        "A file of each type gets exactly the metadata of its entry",
         arguments: [
             (.file("x"), "- 0644 0:0 0.000000000 \(empty)"),
             (.file("x").mode(0), "- 0000 0:0 0.000000000 \(empty)"),
@@ -53,7 +53,7 @@ struct MetadataTests {
         #expect(found == line)
     }
 
-    @Test("Access control lists are set, default ones too")
+    @Test("Access control lists and default access control lists are set")
     func accessControlLists() throws {
         let access: Bytes = "user::rw-,user:7:r--,group::r--,mask::r--,other::---"
         let inherited: Bytes = "user::rwx,user:9:rwx,group::r-x,mask::rwx,other::---"
@@ -71,7 +71,7 @@ struct MetadataTests {
     }
 
     @Test(
-        "The mode wins over the mask of an access control list, whatever the type",
+        "The mode takes precedence over the mask of an access control list for every file type",
         arguments: [
             .file("x").mode(0o640), .file("x").mode(0o4640), .directory("x", mode: 0o640),
             .fifo("x").mode(0o640),
@@ -82,7 +82,7 @@ struct MetadataTests {
         #expect(line?.dropFirst(2).hasPrefix(entry.mode == 0o4640 ? "4640" : "0640") == true)
     }
 
-    @Test("A directory's times, owner and mode are not changed by what comes into it")
+    @Test("A directory's times, owner and mode do not change when files are created in it")
     func directoriesLast() throws {
         let d = TarEntry.directory("d", mode: 0o2500).owned(5, 6).at(7, 8)
         let entries: [TarEntry] = [
@@ -97,7 +97,7 @@ struct MetadataTests {
         }
     }
 
-    @Test("A directory over a directory replaces all that it had", arguments: [1, 2])
+    @Test("A directory over a directory replaces all its metadata", arguments: [1, 2])
     func replacesDirectory(layers: Int) throws {
         let old = TarEntry.directory("d", mode: 0o2777).owned(1, 2).at(3).xattr("user.old", "1")
             .pax("SCHILY.acl.default", "user::rwx,group::r-x,other::---")
@@ -109,7 +109,7 @@ struct MetadataTests {
     }
 
     @Test(
-        "What would steer overlay or belongs to the host is left out, with one warning a kind",
+        "Attributes that control overlay or belong to the host are left out, with one warning per kind",
         arguments: [
             (.file("x").xattr("trusted.overlay.redirect", "/etc"), .overlayControl),
             (.directory("x").xattr("trusted.overlay.opaque", "y"), .overlayControl),
@@ -126,7 +126,7 @@ struct MetadataTests {
         #expect(names == [])
     }
 
-    @Test("A character device 0:0 is no whiteout that an archive can make")
+    @Test("A character device 0:0 in an archive does not become a whiteout")
     func forgedWhiteout() throws {
         let stack = try Stack([
             [.file("x", "1"), .file("y", "1")], [.character("x", 0, 0), .file("z", "2")],
@@ -141,7 +141,7 @@ struct MetadataTests {
     }
 
     @Test(
-        "An attribute that the kernel refuses, or could not read again, is an error, and names the entry",
+        "An attribute that the kernel refuses or cannot read again is an error that names the entry",
         arguments: ["no capability", ""] as [Bytes])
     func refusedAttribute(value: Bytes) {
         let entry = TarEntry.file("x").xattr("security.capability", value)
@@ -149,12 +149,12 @@ struct MetadataTests {
         #expect(failure?.entry == "x")
     }
 
-    @Test("Attributes that the file system does not know are left out, with one warning")
+    @Test("Attributes that the file system does not support are left out, with one warning")
     func unknownAttribute() throws {
         let stack = try Stack([
             [
                 .file("x").xattr("unknown.a", "1").xattr("other.b", "1"), .directory("d").xattr("c", ""),
-                // The kernel has these for files and directories only.
+                // The kernel supports these only on files and directories.
                 .symlink("l", to: "y").xattr("user.a", "1"), .fifo("p").xattr("user.a", "1"),
             ]
         ])

@@ -7,12 +7,12 @@ private let dMetadata = "d 2751 5:6 -7.000000008 user.a=31"
 
 @Suite(
     "Implicit parents",
-    .enabled(if: Ability.canApplyLayers, "no place for device nodes and trusted attributes"))
+    .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
 struct ParentTests {
     private let implicit = "d 0755 0:0 0.000000000"
 
     @Test(
-        "A directory that no entry lists is that of the layers below, or a plain one",
+        "A directory that no entry lists has the metadata of the layers below, or else the default",
         arguments: [
             ([[.file("d/f")]], "d 0755 0:0 0.000000000"),
             ([[.file("d/f"), d]], dMetadata),
@@ -38,7 +38,7 @@ struct ParentTests {
     }
 
     @Test(
-        "The root too",
+        "The root has the metadata of its entry, of the layers below, or the default",
         arguments: [
             ([[.file("f")]], "d 0755 0:0 0.000000000"),
             ([[.directory("./", mode: 0o711).owned(1, 2).at(3, 4), .file("f")]], "d 0711 1:2 3.000000004"),
@@ -53,7 +53,7 @@ struct ParentTests {
     }
 
     @Test(
-        "A symlink to a directory is gone through",
+        "A path follows symlinks to directories",
         arguments: [
             Row(
                 "in the layer below", below: [.directory("usr/lib"), .symlink("lib", to: "usr/lib")],
@@ -88,17 +88,17 @@ struct ParentTests {
                 below: [.symlink("lib", to: "usr"), .directory("usr")],
                 layer: [.directory("lib"), .file("lib/x", "2")], shows: ["lib/", "lib/x=2", "usr/"]),
             Row(
-                "with a directory entry for it, behind it: the link is replaced first",
+                "with a directory entry for it later: the link is replaced first",
                 below: [.symlink("lib", to: "usr"), .directory("usr")],
                 layer: [.file("lib/x", "2"), .directory("lib")], shows: ["lib/", "lib/x=2", "usr/"]),
             Row(
-                "dangling: what it names is made", below: [.symlink("a", to: "n/m")],
+                "dangling: its target is created", below: [.symlink("a", to: "n/m")],
                 layer: [.file("a/x", "2")],
                 shows: ["a->n/m", "n/", "n/m/", "n/m/x=2"]),
         ])
     func symlinks(row: Row) throws { try row.check(row.layer) }
 
-    @Test("A parent that is a link to itself is refused")
+    @Test("A loop of symlinks on a path is refused")
     func loop() {
         let failure = #expect(throws: LayerFailure.self) {
             try Stack([[.symlink("a", to: "b"), .symlink("b", to: "a")], [.file("a/x")]])
@@ -106,7 +106,7 @@ struct ParentTests {
         #expect(failure?.entry == "a/x")
     }
 
-    @Test("Deeper than PATH_MAX is no problem, without end is refused")
+    @Test("A path may be longer than PATH_MAX, but not deeper than the limit")
     func deep() throws {
         func layer(_ depth: Int) -> [TarEntry] {
             [.file(Bytes(String(repeating: "directory/", count: depth) + "f"), "1")]

@@ -1,14 +1,15 @@
 import TestSupport
 import Testing
 
-/// What the comparison with the model has found, in as few entries as it takes.
+/// Defects that the comparison with the model has found, each with as few entries as possible.
 @Suite(
-    "Found by comparison",
+    "Regressions found by comparison with the model",
     .enabled(
-        if: Ability.canApplyLayers && Ability.canMountOverlay, "no place for layers, or no overlay mounts"))
+        if: Ability.canApplyLayers && Ability.canMountOverlay,
+        "no directory that supports all metadata, or no overlay mounts"))
 struct RegressionTests {
     @Test(
-        "A link group stays one, whatever else its layer says about its names",
+        "A hard-link group stays together, whatever other entries its layer has for its names",
         arguments: [
             Row(
                 "a whiteout below one of its names", below: [.file("a", "1")],
@@ -37,14 +38,14 @@ struct RegressionTests {
     func groups(row: Row) throws { try row.check(row.layer) }
 
     @Test(
-        "A layer that is in order is not refused",
+        "A valid layer is not refused",
         arguments: [
             Row(
                 "a name below a lower link to itself, which a directory replaces later",
                 below: [.symlink("a", to: "a")], layer: [.file("a/x", "2"), .directory("a")],
                 shows: ["a/", "a/x=2"]),
             Row(
-                "a hard link to what stands where a lower symlink is hidden",
+                "a hard link to a file at the path of a hidden lower symlink",
                 below: [.symlink("l", to: "d"), .directory("d")],
                 layer: [.file("l/f", "2"), .whiteout("l"), .hardLink("h", to: "l/f")],
                 shows: ["d/", "h=2", "l/", "l/f==h"]),
@@ -53,11 +54,11 @@ struct RegressionTests {
                 below: [.symlink("l", to: "f")],
                 layer: [.file("f", "2"), .file("l/x", "2"), .whiteout("l")], shows: ["f=2", "l/", "l/x=2"]),
             Row(
-                "a directory in place of a name that a link has brought up", below: [.file("a", "1")],
+                "a directory in place of a name that a hard link has copied up", below: [.file("a", "1")],
                 layer: [.whiteout("a/x"), .hardLink("n", to: "a"), .file("a/y", "2")],
                 shows: ["a/", "a/y=2", "n=1"]),
             Row(
-                "a hard link to a lower symlink that an entry goes through",
+                "a hard link to a lower symlink that an entry traverses",
                 below: [.symlink("l", to: "d"), .directory("d")],
                 layer: [.file("l/f", "2"), .hardLink("n", to: "l")],
                 shows: ["d/", "d/f=2", "l->d", "n==l"]),
@@ -65,7 +66,7 @@ struct RegressionTests {
                 "the same hard link twice, to a hidden file", below: [.file("a", "1")],
                 layer: [.whiteout("a"), .hardLink("n", to: "a"), .hardLink("n", to: "a")], shows: ["n=1"]),
             Row(
-                "a directory whose capability is none, which another entry replaces",
+                "a directory with an invalid capability, which another entry replaces",
                 layer: [
                     .directory("d").xattr("security.capability", "none"), .directory("e"), .directory("d"),
                 ],
@@ -78,10 +79,10 @@ struct RegressionTests {
     func inOrder(row: Row) throws { try row.check(row.layer) }
 
     @Test(
-        "An entry goes where its path leads at its turn, unless the layer hides the way",
+        "A path is resolved at its entry's turn, unless the layer hides a symlink on it",
         arguments: [
             Row(
-                "replaced by an entry that went through it", below: [.symlink("a", to: ".")],
+                "replaced by an entry that traversed it", below: [.symlink("a", to: ".")],
                 layer: [.symlink("a/a", to: "n"), .file("a/x", "2")], shows: ["a->n", "n/", "n/x=2"]),
             Row(
                 "its directory is hidden later", below: [.symlink("b/a", to: "/d"), .directory("d")],
@@ -90,7 +91,7 @@ struct RegressionTests {
     func symlinks(row: Row) throws { try row.check(row.layer) }
 
     @Test(
-        "A whiteout holds although its directory was something else in between",
+        "A whiteout applies although its directory was replaced and created again",
         arguments: [
             Row(
                 "of a file", below: [.file("d/a", "1")],
@@ -99,16 +100,16 @@ struct RegressionTests {
                 "of everything", below: [.file("d/a", "1")],
                 layer: [.opaque("d"), .file("d", "2"), .directory("d")], shows: ["d/"]),
             Row(
-                "of a file, and a device 0:0 in between", below: [.file("d/a", "1")],
+                "of a file, and then a device 0:0", below: [.file("d/a", "1")],
                 layer: [.whiteout("d/a"), .character("d", 0, 0)], shows: ["d/"]),
         ])
     func inBetween(row: Row) throws { try row.check(row.layer) }
 
     @Test(
-        "What a device 0:0 stands in is made, beside hard links too",
+        "The parent directory of a device 0:0 is created, also in a layer with hard links",
         arguments: [
             Row(
-                "behind", below: [.file("a", "1")],
+                "after the hard link", below: [.file("a", "1")],
                 layer: [.hardLink("n", to: "a"), .character("d/x", 0, 0)],
                 shows: ["a=1", "d/", "n==a"])
         ])

@@ -2,7 +2,7 @@ import Layers
 import TestSupport
 import Testing
 
-/// One of each type, under one name.
+/// A file of one type, always under the name `x`.
 private struct Kind: Sendable, CustomStringConvertible {
     let description: String
     let entries: [TarEntry]
@@ -27,7 +27,7 @@ private struct Kind: Sendable, CustomStringConvertible {
 private let target: [TarEntry] = [.directory("t"), .file("t/f", "t")]
 private let targetShown = ["t/", "t/f=t"]
 
-@Suite("Replacing", .enabled(if: Ability.canApplyLayers, "no place for device nodes and trusted attributes"))
+@Suite("Replacing", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
 struct ReplacingTests {
     @Test("The last entry of a path wins, in one layer and in two", arguments: Kind.all, Kind.all)
     fileprivate func replaces(old: Kind, new: Kind) throws {
@@ -39,14 +39,14 @@ struct ReplacingTests {
             new.entries)
     }
 
-    @Test("A hidden file may be of another type in the layer that hides it", arguments: Kind.all, Kind.all)
+    @Test("A layer may hide a file and add one of another type at its path", arguments: Kind.all, Kind.all)
     fileprivate func hidesAndReplaces(old: Kind, new: Kind) throws {
         let layer = [TarEntry.whiteout("x")] + new.entries
         try Row("", below: target + old.entries, layer: layer, shows: targetShown + new.shows).check(layer)
     }
 
     @Test(
-        "A directory that was replaced is a new one",
+        "A replaced file or directory leaves no content behind",
         arguments: [
             Row(
                 "file, then directory",

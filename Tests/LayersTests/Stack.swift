@@ -9,40 +9,41 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// How layers are kept and applied. All ways show the same tree.
-struct Way: Sendable, CaseIterable, CustomStringConvertible {
+/// A way to store and apply layers. All variants show the same tree.
+struct Variant: Sendable, CaseIterable, CustomStringConvertible {
     enum Backend: String, CaseIterable {
-        /// Overlay with whiteouts of the one form or the other.
+        /// Overlay with a directory for each layer, and whiteouts as devices or as attributes.
         case devices, attributes
-        /// One directory, in which what a layer hides is deleted.
+        /// One merged directory, in which hidden files are deleted.
         case merged
-        /// Overlay with the lowest layer below one directory for all others, with whiteouts of the one form or the other.
+        /// Overlay with one directory for the lowest layer and one for all others, and whiteouts as devices or as
+        /// attributes.
         case collected, collectedAttributes
     }
 
     let backend: Backend
-    /// Whether no layer knows those below before it has been read.
+    /// Whether each layer is read before the layers below are known.
     var isParallel = false
-    /// Whether directories are forgotten as soon as they can be.
-    var settlesAtOnce = false
+    /// Whether directories are finalized as early as possible.
+    var finalizesEarly = false
 
-    static let plain = Way(backend: .devices)
+    static let plain = Variant(backend: .devices)
 
     static let allCases =
-        Backend.allCases.map { Way(backend: $0) } + [
-            Way(backend: .devices, isParallel: true), Way(backend: .attributes, isParallel: true),
-            Way(backend: .devices, settlesAtOnce: true),
-            Way(backend: .devices, isParallel: true, settlesAtOnce: true),
+        Backend.allCases.map { Variant(backend: $0) } + [
+            Variant(backend: .devices, isParallel: true), Variant(backend: .attributes, isParallel: true),
+            Variant(backend: .devices, finalizesEarly: true),
+            Variant(backend: .devices, isParallel: true, finalizesEarly: true),
         ]
 
-    static var possible: [Way] {
+    static var supported: [Variant] {
         allCases.filter {
             ![.attributes, .collectedAttributes].contains($0.backend) || Ability.canMountAttributeWhiteouts
         }
     }
 
     var description: String {
-        "\(backend)\(isParallel ? ", in parallel" : "")\(settlesAtOnce ? ", settled at once" : "")"
+        "\(backend)\(isParallel ? ", in parallel" : "")\(finalizesEarly ? ", finalized early" : "")"
     }
 
     var form: WhiteoutForm {
@@ -53,52 +54,52 @@ struct Way: Sendable, CaseIterable, CustomStringConvertible {
     }
 }
 
-/// The layers of an image, applied to directories of their own.
+/// The layers of an image, each applied to its own directory.
 final class Stack {
     let temporary: TemporaryDirectory
-    private let way: Way
-    /// Lowest first; one alone where they are merged.
+    private let variant: Variant
+    /// Directories of the layers, lowest first; only one for `merged`.
     private(set) var layers = [FilePath]()
     private(set) var warnings = [LayerWarning]()
-    /// One a layer; none where they are merged into the one tree.
+    /// One for each layer; empty for `merged`.
     private var digests = [ContentDigests]()
-    /// Names of files of which a layer reported the digest, rightly.
+    /// Number of file names for which a layer reported a digest; all digests are checked.
     private(set) var knownDigests = 0
 
-    /// Modes are what an entry says, whatever the umask of the tests.
+    /// Sets the umask to 0, so that the modes of the entries apply.
     private static let hasClearMask: Bool = {
         Process.takeOver()
         return true
     }()
 
-    convenience init(_ image: [[TarEntry]], packing: Packing = .gzip, way: Way = .plain) throws {
+    convenience init(_ image: [[TarEntry]], packing: Packing = .gzip, variant: Variant = .plain) throws {
         let source = try TemporaryDirectory()
         let builder = try ImageBuilder(at: source.path.appending("layout"))
         let manifest = try builder.image(image.map { LayerBuilder($0) }, packing: packing)
-        try self.init(manifest, of: try ImageLayout(opening: builder.path), way: way)
+        try self.init(manifest, of: try ImageLayout(opening: builder.path), variant: variant)
     }
 
-    init(_ manifest: Descriptor, of layout: ImageLayout, way: Way = .plain) throws {
+    init(_ manifest: Descriptor, of layout: ImageLayout, variant: Variant = .plain) throws {
         precondition(Self.hasClearMask)
         temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
-        self.way = way
+        self.variant = variant
         let pipeline = LayerPipeline(
-            layout, form: way.form, budget: Budget(), cancellation: Cancellation(), keepsDigests: true,
-            settlingInterval: way.settlesAtOnce ? 0 : LayerPipeline.defaultSettlingInterval)
+            layout, form: variant.form, budget: Budget(), cancellation: Cancellation(), keepsDigests: true,
+            settlingInterval: variant.finalizesEarly ? 0 : LayerPipeline.defaultSettlingInterval)
         let steps = try layout.load(manifest).steps
-        if way.backend == .merged {
+        if variant.backend == .merged {
             try merge(steps, pipeline)
-        } else if [.collected, .collectedAttributes].contains(way.backend) {
+        } else if [.collected, .collectedAttributes].contains(variant.backend) {
             try collect(steps, pipeline)
-        } else if way.isParallel {
-            try applyAtOnce(steps, pipeline)
+        } else if variant.isParallel {
+            try applyInParallel(steps, pipeline)
         } else {
             try apply(steps, pipeline)
         }
         for (path, digests) in zip(layers, digests) { try check(digests, in: Directory(opening: path)) }
     }
 
-    /// The digest that is reported of a file is that of its content.
+    /// Checks that the reported digests match the content of the files.
     private func check(_ digests: ContentDigests, in root: Directory) throws {
         var pending = [root]
         while let directory = pending.popLast() {
@@ -152,7 +153,7 @@ final class Stack {
 
     private func collect(_ steps: [LayerStep], _ pipeline: LayerPipeline) throws {
         for step in steps {
-            // What has no names counts as new, whatever a layer has made of its root.
+            // A directory without entries counts as new, even if a layer has changed the metadata of its root.
             if try layers.count < 2 || Directory(opening: layers[layers.count - 1]).names().isEmpty {
                 let path = try temporary.makeDirectory("\(step.number)")
                 try Directory(opening: path).file.setMode(0o755)
@@ -167,8 +168,8 @@ final class Stack {
         }
     }
 
-    /// All at once, and none completed before every one above it waits for what lies below.
-    private func applyAtOnce(_ steps: [LayerStep], _ pipeline: LayerPipeline) throws {
+    /// Applies all layers in parallel. None is completed before each one above it waits for its lower view.
+    private func applyInParallel(_ steps: [LayerStep], _ pipeline: LayerPipeline) throws {
         let paths = try steps.map { try temporary.makeDirectory("\($0.number)") }
         let promises = steps.map { _ in Promise<LowerView?>() }
         let ends = steps.map { _ in Promise<Bool>() }
@@ -197,7 +198,7 @@ final class Stack {
         layers = paths
     }
 
-    /// Lends the tree that the layers show together.
+    /// Calls `body` with the merged tree of the layers.
     func merged<Result>(_ body: (Directory) throws -> Result) throws -> Result {
         if layers.count == 1 { return try body(try Directory(opening: layers[0])) }
         let target = try temporary.makeDirectory("merged")
@@ -212,14 +213,14 @@ final class Stack {
     var tree: TreeDump { get throws { try merged { try TreeDump(of: $0) } } }
     var outline: [String] { get throws { try merged { try LayersTests.outline(of: $0) } } }
 
-    /// What the topmost layer's own directory holds, whiteouts and marks of overlay too.
+    /// Content of the topmost layer's directory, with whiteouts and marks of overlay.
     var top: [String] {
         get throws { try LayersTests.outline(of: try Directory(opening: layers[layers.count - 1])) }
     }
 }
 
-/// A tree in few words, one a path: `d/`, `f=content`, `h==first name of its link group`, `l->target`, `p|`, `c(1:3)`,
-/// `hidden!` for a whiteout and `d/!` for an opaque directory.
+/// A short text for each path of a tree: `d/`, `f=content`, `h==first name of its hard-link group`, `l->target`, `p|`,
+/// `c(1:3)`, `hidden!` for a whiteout and `d/!` for an opaque directory.
 func outline(of root: Directory) throws -> [String] {
     var lines = [(path: [UInt8], text: String)]()
     var names = [FileStatus.Identity: [[UInt8]]]()
@@ -229,7 +230,7 @@ func outline(of root: Directory) throws -> [String] {
         for name in try directory.names() {
             let child = path + name.bytes
             guard let status = try directory.status(of: name) else {
-                lines.append((child, "\(escaped(child)) is listed, but is not there"))
+                lines.append((child, "\(escaped(child)) is listed, but missing"))
                 continue
             }
             found.append((child, directory, name, status))
@@ -265,7 +266,7 @@ private func detail(of name: FileName, in directory: Directory, _ status: FileSt
     }
 }
 
-/// All orders of a few entries.
+/// All orders of the elements.
 func permutations<Element>(_ elements: [Element]) -> [[Element]] {
     guard elements.count > 1 else { return [elements] }
     return elements.indices.flatMap { index in
@@ -275,14 +276,14 @@ func permutations<Element>(_ elements: [Element]) -> [[Element]] {
     }
 }
 
-/// One row of a table: layers, and what they show.
+/// A row of a table: layers, and the merged tree that they must show.
 struct Row: Sendable, CustomStringConvertible {
     let name: String
     /// The layers below, lowest first.
     let below: [[TarEntry]]
     let layer: [TarEntry]
     let shows: [String]
-    /// What the layer's own directory holds; nil is not looked at.
+    /// Expected content of the topmost layer's directory; nil if it is not checked.
     let leaves: [String]?
 
     init(
@@ -297,7 +298,7 @@ struct Row: Sendable, CustomStringConvertible {
 
     var description: String { name }
 
-    /// Applies the layers in every way.
+    /// Applies the layers in all variants and checks the results.
     func check(_ layer: [TarEntry]) throws {
         let order = layer.map(\.description).joined(separator: ", ")
         let plain = try Stack(below + [layer])
@@ -310,13 +311,13 @@ struct Row: Sendable, CustomStringConvertible {
         let value = try ImageTree(below + [layer])
         #expect(
             value.lines { _, _ in "…" } == tree.lines.map(\.withoutDigest), "\(name), as a value: \(order)")
-        for way in Way.possible {
-            let other = try Stack(below + [layer], way: way)
+        for variant in Variant.supported {
+            let other = try Stack(below + [layer], variant: variant)
             let otherTree = try other.tree
-            #expect(otherTree == tree, "\(name), \(way): \(order)")
-            if way.backend == .devices {
+            #expect(otherTree == tree, "\(name), \(variant): \(order)")
+            if variant.backend == .devices {
                 let otherLeft = try other.top
-                #expect(otherLeft == left, "\(name), \(way): \(order)")
+                #expect(otherLeft == left, "\(name), \(variant): \(order)")
             }
         }
     }

@@ -8,17 +8,19 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// What a failure is about: `blob.wrongDigest`, `wrongDiffID`.
+/// The kind of a failure, e.g. `blob.wrongDigest` or `wrongDiffID`.
 private func kind(_ failure: LayerFailure?) -> String {
     guard let cause = failure?.cause else { return "nothing" }
     if case .blob(let inner) = cause { return "blob." + "\(inner)".prefix { $0 != "(" } }
     return String("\(cause)".prefix { $0 != "(" })
 }
 
-/// More than one block of any stage.
+/// Longer than one block of any stage.
 private let noise = Bytes.noise(1_200_000)
 
-@Suite("The verdict on a layer", .enabled(if: Ability.canApplyLayers, "no place for device nodes"))
+@Suite(
+    "Verification of a layer", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata")
+)
 struct VerdictTests {
     private let temporary: TemporaryDirectory
     private let builder: ImageBuilder
@@ -41,7 +43,7 @@ struct VerdictTests {
         return try pipeline.apply(step, to: directory, over: Promise(LowerView([])), progress: progress)
     }
 
-    @Test("A layer that is whole is proved", arguments: Packing.allCases)
+    @Test("An undamaged layer is verified", arguments: Packing.allCases)
     func whole(packing: Packing) throws {
         let applied = try apply(try builder.image([layer], packing: packing))
         #expect(applied.entries == 3)
@@ -49,7 +51,7 @@ struct VerdictTests {
         #expect(applied.warnings == [])
     }
 
-    @Test("What stands behind the end of the tar belongs to the diff ID", arguments: Packing.allCases)
+    @Test("Data after the end of the tar is part of the diff ID", arguments: Packing.allCases)
     func trailer(packing: Packing) throws {
         var longer = layer
         longer.trailer = noise.array
@@ -73,7 +75,7 @@ struct VerdictTests {
     }
 
     @Test(
-        "A flipped byte anywhere in the blob is told as a wrong digest", arguments: Packing.allCases,
+        "A flipped byte anywhere in the blob is reported as a wrong digest", arguments: Packing.allCases,
         [0, 1, 20, 157, 600, 2000, 1_000_000, -1])
     func flipped(packing: Packing, position: Int) throws {
         let image = try builder.image([layer], packing: packing)
@@ -83,7 +85,7 @@ struct VerdictTests {
     }
 
     @Test(
-        "A blob that is missing, shorter or longer is told as such",
+        "A blob that is missing, shorter or longer is reported as such",
         arguments: ["blobMissing", "shorter", "longer"])
     func sizes(damage: String) throws {
         let image = try builder.image([layer])
@@ -98,7 +100,7 @@ struct VerdictTests {
     }
 
     @Test(
-        "A blob that is what its digest says, but no layer, is told by what is wrong with it",
+        "A blob that matches its digest but is not a layer is refused with the cause",
         arguments: [
             ("compression", Array("no layer".utf8)),
             ("compression", Packing.gzip.pack(LayerBuilder(.file("a")).tar).dropLast(9) + []),
@@ -116,7 +118,7 @@ struct VerdictTests {
     }
 
     @Test(
-        "The media type's word on the compression is not believed", arguments: Packing.allCases,
+        "The compression is detected from the blob, not from the media type", arguments: Packing.allCases,
         Packing.allCases)
     func mislabelled(packing: Packing, label: Packing) throws {
         let config = try builder.config(.host, [layer.diffID])
@@ -132,7 +134,7 @@ struct VerdictTests {
         #expect(try apply(manifest).entries == 0)
     }
 
-    @Test("A wish to stop is granted, before and while a layer is applied", arguments: [true, false])
+    @Test("A layer can be cancelled before and while it is applied", arguments: [true, false])
     func cancelled(before: Bool) throws {
         let image = try builder.image([layer])
         let cancellation = Cancellation()
@@ -144,7 +146,8 @@ struct VerdictTests {
     }
 }
 
-@Suite("Images of other tools", .enabled(if: Ability.canApplyLayers, "no place for device nodes"))
+@Suite(
+    "Images of other tools", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
 struct FixtureTests {
     @Test("The same image in gzip, zstd and plain tar gives the same tree")
     func busybox() throws {

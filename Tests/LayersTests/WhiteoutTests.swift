@@ -6,14 +6,14 @@ private let d = TarEntry.directory("d")
 private let tree: [TarEntry] = [
     d, .file("d/a", "1"), .file("d/b", "1"), .directory("d/s"), .file("d/s/x", "1"),
 ]
-/// Names that are legal, with whiteouts that are too long for a file system.
+/// Valid names whose whiteouts are longer than a file system allows.
 private let long = [252, 255].map { String(repeating: "n", count: $0) }
 private let treeShown = ["d/", "d/a=1", "d/b=1", "d/s/", "d/s/x=1"]
 
-@Suite("Whiteouts", .enabled(if: Ability.canApplyLayers, "no place for device nodes and trusted attributes"))
+@Suite("Whiteouts", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
 struct WhiteoutTests {
     @Test(
-        "They act on the layers below, in any order of the entries",
+        "Whiteouts apply to the layers below, in any order of the entries",
         arguments: [
             Row(
                 "a file is hidden", below: tree, layer: [.whiteout("d/a")],
@@ -64,7 +64,7 @@ struct WhiteoutTests {
                 shows: [],
                 leaves: ["d!"]),
             Row(
-                "a symlink that an entry would go through", below: [.symlink("x", to: "z"), .directory("z")],
+                "a symlink that an entry would traverse", below: [.symlink("x", to: "z"), .directory("z")],
                 layer: [.file("x/y", "2"), .whiteout("x")], shows: ["x/", "x/y=2", "z/"],
                 leaves: ["x/", "x/y=2"]),
             Row(
@@ -85,7 +85,7 @@ struct WhiteoutTests {
     }
 
     @Test(
-        "What hides nothing leaves nothing",
+        "A whiteout that hides nothing leaves nothing in the layer's directory",
         arguments: [
             Row("lowest layer", layer: [.whiteout("a"), .opaque("d"), .opaque("")], shows: [], leaves: []),
             Row(
@@ -99,17 +99,19 @@ struct WhiteoutTests {
                 "hidden already", below: tree, [.whiteout("d/a")], layer: [.whiteout("d/a")],
                 shows: ["d/", "d/b=1", "d/s/", "d/s/x=1"], leaves: []),
             Row(
-                "below what is hidden already", below: tree, [.whiteout("d")], layer: [.whiteout("d/a")],
+                "below a directory that is hidden already", below: tree, [.whiteout("d")],
+                layer: [.whiteout("d/a")],
                 shows: [],
                 leaves: []),
             Row(
-                "in a directory made anew", below: tree, [.whiteout("d"), d], layer: [.whiteout("d/a")],
+                "in a directory that was created again", below: tree, [.whiteout("d"), d],
+                layer: [.whiteout("d/a")],
                 shows: ["d/"], leaves: []),
         ])
     func nothing(row: Row) throws { try row.check(row.layer) }
 
     @Test(
-        "At the root, opaque hides everything below",
+        "An opaque mark at the root hides everything in the layers below",
         arguments: [
             Row(
                 "alone", below: tree + [.file("f", "1")], layer: [.opaque("")], shows: [],
@@ -132,7 +134,7 @@ struct WhiteoutTests {
     }
 
     @Test(
-        "What one layer hides another shows again",
+        "A later layer can add a hidden file again",
         arguments: [
             Row(
                 "a file", below: [.file("a", "1")], [.whiteout("a")], layer: [.file("a", "3")], shows: ["a=3"]
@@ -147,7 +149,7 @@ struct WhiteoutTests {
     func again(row: Row) throws { try row.check(row.layer) }
 
     @Test(
-        "A whiteout through a symlink of the layers below follows it",
+        "A whiteout whose path has a symlink of the layers below follows it",
         arguments: [
             Row(
                 "relative", below: tree, [.symlink("l", to: "d")], layer: [.whiteout("l/a")],
@@ -165,7 +167,7 @@ struct WhiteoutTests {
     func symlinks(row: Row) throws { try row.check(row.layer) }
 
     @Test(
-        "AUFS bookkeeping at the root is no file",
+        "AUFS bookkeeping at the root is ignored",
         arguments: [
             [.directory(".wh..wh.plnk"), .file(".wh..wh.plnk/12.34", "x")], [.file(".wh..wh.aufs")],
             [.directory(".wh..wh.orph")],
@@ -175,13 +177,13 @@ struct WhiteoutTests {
             entries + [.file("n", "2")])
     }
 
-    @Test("What AUFS keeps aside is a target for hard links, and no file itself")
-    func keptAside() throws {
-        let kept: TarEntry = .file(".wh..wh.plnk/12.34", "kept")
+    @Test("Files in AUFS's pseudo-link directory are only targets of hard links")
+    func pseudoLinks() throws {
+        let file: TarEntry = .file(".wh..wh.plnk/12.34", "kept")
         let links: [TarEntry] = [
             .hardLink("d/one", to: ".wh..wh.plnk/12.34"), .hardLink("two", to: ".wh..wh.plnk/12.34"),
         ]
-        let layer = [kept] + links
+        let layer = [file] + links
         try Row(
             "", below: tree, layer: layer, shows: (treeShown + ["d/one=kept", "two==d/one"]).sorted(),
             leaves: ["d/", "d/one=kept", "two==d/one"]
@@ -189,19 +191,19 @@ struct WhiteoutTests {
     }
 
     @Test(
-        "A path through a symlink to a whiteout's name is refused, and so is a hard link to one",
+        "A path through a symlink to a whiteout name is refused, and so is a hard link to such a name",
         arguments: [".wh.x", "/.wh..wh.plnk", ".wh..wh.unpack", "d/../.wh.x"])
     func symlinkToWhiteout(target: String) throws {
         let layer: [TarEntry] = [.file("a"), .symlink("l", to: Bytes(target)), .file("l/f")]
         #expect(throws: LayerFailure.self) { try Stack([layer]) }
         #expect(throws: LayerFailure.self) { try Stack(layer.map { [$0] }) }
-        // While there is something of that name.
+        // With a copied-up file, so that a file of that name exists.
         let link: [TarEntry] = [.hardLink("h", to: "a"), .hardLink("i", to: ".wh..wh.unpack/0")]
         #expect(throws: LayerFailure.self) { try Stack([[.file("a")], link]) }
     }
 
     @Test(
-        "A whiteout that names no file is refused",
+        "A whiteout without a valid name is refused",
         arguments: [
             ".wh.", ".wh..", ".wh...", "d/.wh.", "d/.wh...", "d/.wh.x/y", ".wh.x/y", "d/.wh..wh.plnk/y",
         ])

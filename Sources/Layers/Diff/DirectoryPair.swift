@@ -1,17 +1,17 @@
 internal import Archive
 internal import Kernel
 
-/// The same place in two trees.
+/// The directories at one path in two trees.
 struct DirectoryPair {
-    /// Nil where the old tree has no directory.
+    /// Nil if the old tree has no directory at the path.
     let old: MergedDirectory?
     let new: MergedDirectory
 
-    /// Names that may be something else in the new tree, in the order of their bytes.
+    /// Names that may differ between the trees, in the order of their bytes.
     ///
-    /// - Parameter isShort: whether to pass over what is the same directory on the disk. It takes a new tree that stands on the
-    ///   whole old one: then all that is different is in an overlay's upper directory, and so are all names of a file that got
-    ///   another one.
+    /// - Parameter isShort: whether to list only the layers that the new tree adds to the old one. Precondition: the
+    ///   new tree consists of all layers of the old tree and further ones above them. Overlayfs then has all
+    ///   differences in the upper directories, and also all names of a file that has got another name.
     func names(isShort: Bool) throws(SyscallFailure) -> [FileName] {
         var names = Set<FileName>()
         if isShort, let added = try addedLayers() {
@@ -24,7 +24,7 @@ struct DirectoryPair {
         return names.sorted { $0.bytes.lexicographicallyPrecedes($1.bytes) }
     }
 
-    /// The layers of the new directory above those of the old one; nil if it does not stand on those.
+    /// The layers of the new directory above those of the old one; nil if the old ones are not its lowest layers.
     func addedLayers() throws(SyscallFailure) -> [Directory]? {
         guard let old, !old.layers.isEmpty, old.layers.count <= new.layers.count, old.marks == new.marks
         else {
@@ -36,13 +36,13 @@ struct DirectoryPair {
         return Array(new.layers.dropLast(old.layers.count))
     }
 
-    /// - Throws: `.unsupported` where the kernel would look for a part of it under another name.
+    /// - Throws: `.unsupported` if overlayfs has redirected the directory to another path in the layers below.
     func check(at path: [FileName]) throws {
         for directory in [old, new].compactMap(\.self) {
             for layer in directory.layers
             where try layer.file.extendedAttribute(directory.marks.redirect) != nil {
                 throw LayerFailure(
-                    .unsupported("overlay was told to redirect directories"),
+                    .unsupported("overlayfs has redirected this directory (redirect_dir)"),
                     entry: EntryPath(path).description)
             }
         }
@@ -50,19 +50,19 @@ struct DirectoryPair {
 }
 
 extension MergedDirectory {
-    /// What a layer can say of it.
+    /// The metadata that a layer can contain.
     func layerMetadata() throws(SyscallFailure) -> Metadata? { try metadata()?.forLayer }
 }
 
 extension Directory {
-    /// What a layer can say of a file that is no directory.
+    /// The metadata that a layer can contain of a file that is not a directory.
     func layerMetadata(of name: FileName, _ status: FileStatus) throws(SyscallFailure) -> Metadata {
         try metadata(of: name, status).forLayer
     }
 }
 
 extension File {
-    /// - Parameter check: called for each piece of 256 KiB.
+    /// - Parameter check: called for each block of 256 KiB.
     func hasSameContent(as other: borrowing File, check: () throws -> Void) throws -> Bool {
         var (bytes, otherBytes) = ([UInt8](), [UInt8]())
         var position: Int64 = 0
@@ -78,7 +78,7 @@ extension File {
 }
 
 extension Metadata {
-    /// Without what belongs to the host's privileged programs, which is never applied either, and without a time of access.
+    /// Removes `trusted.*` attributes, which are never applied either, and the access time.
     fileprivate var forLayer: Metadata {
         var metadata = self
         metadata.extendedAttributes.removeAll { $0.name.hasPrefix("trusted.") }

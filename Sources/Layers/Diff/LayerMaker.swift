@@ -4,12 +4,11 @@ package import Kernel
 package import OCI
 package import Streams
 
-/// Makes the layer that leads from one tree to another: the same bytes for the same trees (OCI image spec, layer.md, "Creating
-/// layers").
+/// Writes the layer between two trees: the same bytes for the same trees (OCI image spec, layer.md, "Creating layers").
 ///
-/// A directory stands before what is in it, and that in the order of the names' bytes; what leads to a change comes with it.
-/// A file of several names is written under the first of them that has changed, and those before it follow as links.
-/// Nothing is remembered but the directories that were written, and files of several names.
+/// A directory comes before its entries, which are in the order of the bytes of their names. The directories above a
+/// change are written too. A file with several names is written under the first changed name; all its other names are
+/// hard links. Only the written directories and the files with several names are kept in memory.
 package struct LayerMaker {
     private let old: LowerView
     private let new: LowerView
@@ -20,49 +19,51 @@ package struct LayerMaker {
     private var writer: TarWriter
     private let sink: LayerSink
     private let buffer = ReadBuffer(size: 1 << 18)
-    /// Directories in which there are names still to come, the root first.
+    /// Directories on the path of the walk, from the root down.
     private var frames = [Frame]()
-    /// Directories that have an entry.
-    private var written = Set<TreePath>()
-    private var groups = [FileStatus.Identity: LinkGroup]()
+    /// Directories that have an entry in the layer.
+    private var writtenDirectories = Set<TreePath>()
+    private var linkGroups = [FileStatus.Identity: LinkGroup]()
 
-    /// The directories that the walk stands in, in the new tree and, as far as it has them, in the old one.
-    private var news: OpenPath<MergedDirectory>
-    private var olds: OpenPath<MergedDirectory>
+    /// The directories of `frames` in the new tree, and those of them that the old tree has.
+    private var newStack: OpenPath<MergedDirectory>
+    private var oldStack: OpenPath<MergedDirectory>
 
     private struct Frame {
         let path: TreePath
         let hasOld: Bool
-        /// What a layer can say of the directory.
+        /// Of the directory in the new tree, as a layer can contain it.
         let metadata: Metadata?
-        /// The last one first.
+        /// Names that are still to be compared, the last one first.
         var names: [FileName]
     }
 
+    /// State of a file with several names.
     private enum LinkGroup {
-        /// Under this name first.
+        /// The file was written under this path; other names are hard links to it.
         case written(TreePath)
-        /// Names that have not changed.
+        /// All names so far are unchanged.
         case unchanged([TreePath])
     }
 
     /// Writes the layer.
     ///
     /// - Parameters:
-    ///   - latest: no entry is newer (`SOURCE_DATE_EPOCH`), and what hides something has that time; nil leaves every time as it
-    ///     is, and what hides something is as old as the epoch.
-    ///   - isShort: whether to look only at the layers that a new tree has above the whole old one. The result is the same.
-    ///   - output: takes the blob's bytes in order.
-    /// - Throws: `.unsupported` for a type of layer that is not made here, and for trees that only the kernel can read;
-    ///   `.refused` for what no layer can say.
+    ///   - latest: upper limit of all times, and the time of whiteouts (`SOURCE_DATE_EPOCH`). If it is nil, times are
+    ///     not changed and whiteouts have the epoch.
+    ///   - isShort: whether to walk only the layers that the new tree adds, if it contains all layers of the old one.
+    ///     The result is the same.
+    ///   - output: called with the bytes of the blob in order.
+    /// - Throws: `.unsupported` for other media types, and for trees that only the kernel can read; `.refused` for a
+    ///   tree that a layer cannot represent.
     package static func write(
         from old: LowerView, to new: LowerView, as mediaType: MediaType, latest: Timestamp? = nil,
         isShort: Bool = true, cancellation: Cancellation,
         to output: @escaping (RawSpan) throws -> Void
     ) throws(LayerFailure) -> MadeLayer {
         do {
-            guard let format = mediaType.formatToMake else {
-                throw LayerFailure(.unsupported("no layer of the media type '\(mediaType)' is made here"))
+            guard let format = mediaType.layerCompression else {
+                throw LayerFailure(.unsupported("cannot write a layer of the media type '\(mediaType)'"))
             }
             let sink = try LayerSink(format, to: output)
             var maker = LayerMaker(
@@ -84,8 +85,8 @@ package struct LayerMaker {
         self.isShort = isShort
         self.cancellation = cancellation
         self.sink = sink
-        news = OpenPath(new.root, weight: new.root.layers.count)
-        olds = OpenPath(old.root, weight: old.root.layers.count)
+        newStack = OpenPath(new.root, weight: new.root.layers.count)
+        oldStack = OpenPath(old.root, weight: old.root.layers.count)
         writer = TarWriter { try sink.write($0) }
     }
 
@@ -101,7 +102,7 @@ package struct LayerMaker {
             try cancellation.check()
             if let name = frames[last].names.popLast() {
                 let pair = DirectoryPair(
-                    old: frames[last].hasOld ? try olds.deepest() : nil, new: try news.deepest())
+                    old: frames[last].hasOld ? try oldStack.deepest() : nil, new: try newStack.deepest())
                 try compare(frames[last].path.appending(name), name, in: pair)
             } else {
                 leave()
@@ -113,8 +114,8 @@ package struct LayerMaker {
     private mutating func leave() {
         let frame = frames.removeLast()
         if frames.isEmpty { return }
-        news.ascend()
-        if frame.hasOld { olds.ascend() }
+        newStack.ascend()
+        if frame.hasOld { oldStack.ascend() }
     }
 
     private mutating func enter(_ path: TreePath, _ pair: DirectoryPair) throws {
@@ -135,49 +136,51 @@ package struct LayerMaker {
         switch try pair.new.lookUp(name) {
         case .directory(let directory):
             try checkName(path)
-            var below: MergedDirectory?
-            if case .directory(let old) = before { below = old }
-            news.descend(to: name, directory)
-            if let below { olds.descend(to: name, below) }
-            try enter(path, DirectoryPair(old: below, new: directory))
+            var oldDirectory: MergedDirectory?
+            if case .directory(let old) = before { oldDirectory = old }
+            newStack.descend(to: name, directory)
+            if let oldDirectory { oldStack.descend(to: name, oldDirectory) }
+            try enter(path, DirectoryPair(old: oldDirectory, new: directory))
         case .file(_, let status) where status.kind == .socket:
-            // No tar has one: whoever listens there makes it.
-            if !before.isSocket { try hide(path, before) }
+            // A tar cannot contain sockets. The process that listens on one creates it anew.
+            if !before.isSocket { try writeWhiteout(path, before) }
         case .file(let layer, let status):
             try checkName(path)
             let metadata = try layer.layerMetadata(of: name, status)
             let isSame = try isUnchanged(path, layer, status, metadata, since: before)
             try add(NewFile(path: path, layer: layer, status: status, metadata: metadata), isSame: isSame)
-        case .missing: try hide(path, before)
+        case .missing: try writeWhiteout(path, before)
         }
     }
 
     private func checkName(_ path: TreePath) throws(LayerFailure) {
         if path.last.map(Whiteout.isReserved) == true {
             throw LayerFailure(
-                refusing: EntryPath(path.components), "in a layer its name would hide another file")
+                refusing: EntryPath(path.components),
+                "its name begins with '.wh.': in a layer it is a whiteout")
         }
     }
 
-    /// As containerd compares, but for numbers of links: content only where the times are whole seconds, as they are of files from an archive.
+    /// Compares as containerd does, and also the numbers of links. Content is compared only if the time is in whole
+    /// seconds, as that of files from an archive is.
     private func isUnchanged(
         _ path: TreePath, _ layer: Directory, _ status: FileStatus, _ metadata: Metadata,
         since before: LowerFile
     ) throws -> Bool {
-        guard case .file(let below, let old) = before, old.kind == status.kind, let name = path.last else {
+        guard case .file(let oldLayer, let old) = before, old.kind == status.kind, let name = path.last else {
             return false
         }
         if old.identity == status.identity { return true }
-        // It may have got another name, or be no longer the same file as another one.
+        // With another number of links, the file has a new name or has left its hard-link group.
         guard old.linkCount == status.linkCount else { return false }
-        guard try metadata == below.layerMetadata(of: name, old), old.size == status.size else {
+        guard try metadata == oldLayer.layerMetadata(of: name, old), old.size == status.size else {
             return false
         }
         switch status.kind {
-        case .symlink: return try layer.readLink(name) == below.readLink(name)
+        case .symlink: return try layer.readLink(name) == oldLayer.readLink(name)
         case .regular where status.size > 0 && status.modificationTime.nanoseconds == 0:
             return try open(name, status, in: layer, at: path).hasSameContent(
-                as: open(name, old, in: below, at: path)
+                as: open(name, old, in: oldLayer, at: path)
             ) { try cancellation.check() }
         default: return true
         }
@@ -185,7 +188,7 @@ package struct LayerMaker {
 
     // MARK: Entries
 
-    /// A file of the new tree that is no directory.
+    /// A file of the new tree that is not a directory.
     private struct NewFile {
         let path: TreePath
         let layer: Directory
@@ -195,26 +198,26 @@ package struct LayerMaker {
 
     private mutating func add(_ file: NewFile, isSame: Bool) throws {
         guard file.status.linkCount > 1 else {
-            if !isSame { try writeWhole(file) }
+            if !isSame { try writeFile(file) }
             return
         }
-        switch (groups[file.status.identity], isSame) {
+        switch (linkGroups[file.status.identity], isSame) {
         case (.written(let first), _):
             try write(file.path, .hardLink(TarMember.name(of: first.components)), file.metadata)
         case (.unchanged(let names), true):
-            groups[file.status.identity] = .unchanged(names + [file.path])
-        case (nil, true): groups[file.status.identity] = .unchanged([file.path])
+            linkGroups[file.status.identity] = .unchanged(names + [file.path])
+        case (nil, true): linkGroups[file.status.identity] = .unchanged([file.path])
         case (let group, false):
-            try writeWhole(file)
-            groups[file.status.identity] = .written(file.path)
+            try writeFile(file)
+            linkGroups[file.status.identity] = .written(file.path)
             guard case .unchanged(let names) = group else { return }
-            // They would stay the file that they were.
+            // Without entries these names would stay links to the old file.
             let target = TarMember.Content.hardLink(TarMember.name(of: file.path.components))
             for name in names { try write(name, target, file.metadata) }
         }
     }
 
-    private mutating func writeWhole(_ file: NewFile) throws {
+    private mutating func writeFile(_ file: NewFile) throws {
         guard let name = file.path.last else { return }
         switch file.status.kind {
         case .symlink: try write(file.path, .symlink(try file.layer.readLink(name)), file.metadata)
@@ -224,7 +227,7 @@ package struct LayerMaker {
         case .regular:
             if try file.layer.extendedAttribute(new.root.marks.metacopy, of: name) != nil {
                 throw LayerFailure(
-                    .unsupported("overlay was told to copy no content up"),
+                    .unsupported("overlayfs has copied up only the metadata of this file (metacopy)"),
                     entry: EntryPath(file.path.components).description)
             }
             let size = file.status.size
@@ -235,8 +238,8 @@ package struct LayerMaker {
         }
     }
 
-    /// Opens the file that was found before: another one under its name by now, a device for example, is neither opened nor
-    /// read. A process that writes to the tree may replace names at any time.
+    /// Opens the file that was found before. Another process may have replaced it meanwhile, for example by a device,
+    /// which is neither opened nor read.
     private func open(
         _ name: FileName, _ status: FileStatus, in directory: Directory, at path: TreePath
     ) throws -> File {
@@ -249,7 +252,7 @@ package struct LayerMaker {
         }
     }
 
-    /// Dense: what holes there are depends on the file system.
+    /// Writes holes as zeros, because the file system decides where holes are.
     private mutating func writeContent(of file: consuming File, size: Int64, _ path: EntryPath) throws {
         let file = file
         var position: Int64 = 0
@@ -261,18 +264,19 @@ package struct LayerMaker {
                 return piece.byteCount
             }
             guard count > 0 else {
-                throw LayerFailure(refusing: path, "the file has got smaller while it was read")
+                throw LayerFailure(refusing: path, "the file was truncated while it was read")
             }
             position += Int64(count)
         }
         _ = writer.end()
     }
 
-    private mutating func hide(_ path: TreePath, _ before: LowerFile) throws {
+    private mutating func writeWhiteout(_ path: TreePath, _ before: LowerFile) throws {
         if case .missing = before { return }
         guard let name = path.last, let whiteout = Whiteout.name(hiding: name) else {
             throw LayerFailure(
-                refusing: EntryPath(path.components), "it is gone, and no layer can say so: of its name")
+                refusing: EntryPath(path.components),
+                "it was deleted, and its name begins with '.wh.': a layer cannot contain a whiteout of it")
         }
         let metadata = Metadata(uid: 0, gid: 0, mode: 0, modificationTime: latest ?? .epoch)
         try write(path.parent.appending(whiteout), .regular(size: 0, ranges: nil), metadata)
@@ -283,15 +287,15 @@ package struct LayerMaker {
         var metadata = metadata
         if let latest, latest < metadata.modificationTime { metadata.modificationTime = latest }
         if case .hardLink = content { metadata.extendedAttributes = [] }
-        if case .directory = content { written.insert(path) }
+        if case .directory = content { writtenDirectories.insert(path) }
         try writer.add(TarMember(path: path.components, content, metadata))
     }
 
-    /// The directories above it, but for the root, which any tree has.
+    /// Writes the directories above a path that have no entry yet, except the root, which every tree has.
     private mutating func writeParents(of path: TreePath) throws {
         var missing = [TreePath]()
         var parent = path.parent
-        while parent.count > 0, !written.contains(parent) {
+        while parent.count > 0, !writtenDirectories.contains(parent) {
             missing.append(parent)
             parent = parent.parent
         }
@@ -301,7 +305,7 @@ package struct LayerMaker {
     }
 
     private func metadata(at path: TreePath) throws(SyscallFailure) -> Metadata? {
-        // Almost always one of those that the walk stands in.
+        // The directory is almost always on the path of the walk.
         if frames.count > path.count, frames[path.count].path == path { return frames[path.count].metadata }
         return try new.directory(path.components)?.layerMetadata()
     }

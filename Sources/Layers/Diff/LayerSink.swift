@@ -4,13 +4,13 @@ internal import Streams
 
 /// A layer that was written.
 package struct MadeLayer: Sendable {
-    /// Of the blob: its media type, digest and size.
+    /// Descriptor of the blob.
     package let descriptor: Descriptor
-    /// Of the tar in it.
+    /// Diff ID and size of the tar.
     package let content: LayerContent
 }
 
-/// Takes the bytes of a tar, compresses them, and knows what both are in the end.
+/// Compresses a tar, and computes the digests of the tar and of the blob.
 final class LayerSink {
     private var compressor: Compressor
     private var tar = Digester(.sha256)
@@ -48,8 +48,8 @@ final class LayerSink {
 }
 
 extension MediaType {
-    /// How a layer of this type is packed; nil for what is no layer that is made here.
-    var formatToMake: CompressionFormat? {
+    /// Compression of a layer of this media type; nil for media types that cannot be written.
+    var layerCompression: CompressionFormat? {
         switch rawValue {
         case "application/vnd.oci.image.layer.v1.tar", "application/vnd.docker.image.rootfs.diff.tar":
             CompressionFormat.none

@@ -1,23 +1,23 @@
 internal import Archive
 internal import Kernel
 
-/// Directories that are finalized before the end of the layer, so that memory stays constant however many it has.
+/// Finalization of directories before the end of the layer, which bounds the memory for any number of directories.
 extension DirectorySink {
-    /// Finalizes directories and drops them from the tree: those that hide nothing and that an entry has listed, or the
-    /// layers below do not have. The disk has all of their state then.
+    /// Finalizes directories and drops them from the tree: those that hide nothing, and that an entry has listed or the
+    /// layers below do not have. Their whole state is on the disk then.
     mutating func finalizeEarly() throws {
         hasFinalizedEarly = true
         try finalizeEarly(over: lowerLayers.view?.root)
-        if !seesLower, tree.count > Self.worthWaiting {
+        if !seesLower, tree.count > Self.waitThreshold {
             let lower = try lowerView()
             try finalizeEarly(over: lower.root)
         }
         earlyFinalizationPoint = tree.weight + earlyFinalizationInterval
     }
 
-    /// Directories, most of them implicit, above which the sink waits for the layers below: half of those that the memory of
-    /// a `Budget` can hold.
-    private static let worthWaiting = 150_000
+    /// Number of tracked directories, most of them implicit, above which the sink waits for the layers below: about as
+    /// many as `Budget.Limits.defaultMemory` holds.
+    private static let waitThreshold = 150_000
 
     /// - Parameter below: the root of the layers below; nil if they are not known.
     private mutating func finalizeEarly(over below: MergedDirectory?) throws {
@@ -37,7 +37,7 @@ extension DirectorySink {
                 try writer.finishDirectory(
                     directory, metadata, nil, format.marks, entry: EntryPath(walk.path))
             } catch {
-                // A later entry may replace what cannot be set; otherwise the final pass refuses it.
+                // A later entry may replace the metadata that cannot be set; otherwise the final pass fails.
                 try directory.makePlain()
                 continue
             }
@@ -59,7 +59,7 @@ extension DirectorySink {
 }
 
 extension Directory {
-    /// Removes what files in it would inherit.
+    /// Removes the owner, mode and attributes that new files in the directory would inherit.
     func makePlain() throws(SyscallFailure) {
         try file.removeFileAttributes()
         try file.setOwner(uid: 0, gid: 0)
@@ -74,7 +74,7 @@ extension DirectoryNode {
 }
 
 extension Metadata {
-    /// Bytes of memory that the extended attributes take.
+    /// Bytes of memory of the extended attributes.
     var attributesSize: Int64 {
         extendedAttributes.reduce(0) { $0 + 96 + Int64($1.name.bytes.count + $1.value.count) }
     }

@@ -1,18 +1,18 @@
 internal import Archive
 internal import Kernel
 
-/// The end of a layer.
+/// Completion of a layer.
 extension DirectorySink {
     /// Writes the whiteouts that hide something, and finalizes every directory, deepest first.
     ///
-    /// - Throws: as `lowerView`, for which it waits.
+    /// - Throws: errors of `lowerView`, for which it waits.
     mutating func finish() throws {
         directories.close()
         lowerLayers.close()
         let lower = try lowerView()
-        if try has(Whiteout.keptFolder, in: tree.root) {
-            tree.root.children[Whiteout.keptFolder] = nil
-            try open(tree.root).removeTree(Whiteout.keptFolder, isWanted: isWanted)
+        if try has(Whiteout.pseudoLinkDirectory, in: tree.root) {
+            tree.root.children[Whiteout.pseudoLinkDirectory] = nil
+            try open(tree.root).removeTree(Whiteout.pseudoLinkDirectory, isWanted: isWanted)
         }
         try completeLinkGroups(of: lower)
         var walk = NodeWalk(tree.root, over: lower.isEmpty ? nil : lower.root)
@@ -21,7 +21,7 @@ extension DirectorySink {
             try poll()
             switch step {
             case .enter(let node, let lower):
-                // The layer has a file or a whiteout where the node only hid something.
+                // The layer has a file or a whiteout of that name; the node only hides names of the layers below.
                 if !node.exists, let name = node.name, let parent = node.parent, try has(name, in: parent) {
                     walk.skip()
                     continue
@@ -34,7 +34,8 @@ extension DirectorySink {
         }
     }
 
-    /// Completes the layer, which lacks access control lists that name accounts, and reads the accounts of the merged tree.
+    /// Completes the layer without the access control lists that name accounts, and reads the accounts of the merged
+    /// tree.
     ///
     /// - Throws: as `finish`.
     mutating func readAccounts() throws -> ImageAccounts {
@@ -47,11 +48,11 @@ extension DirectorySink {
             passwd: try contents(ImageAccounts.passwd), group: try contents(ImageAccounts.group))
     }
 
-    /// What is known of a directory before those in it are finalized.
+    /// State of a directory between its whiteouts and its finalization.
     private struct DirectoryState {
-        /// Whether a whiteout of its own name hides a directory of the layers below.
+        /// Whether a whiteout of the same name hides a directory of the layers below, which this one replaces.
         let replacesLower: Bool
-        /// The directories in it of which that is so.
+        /// Names of the subdirectories that replace a lower one in this way.
         var replacing = Set<FileName>()
         var holdsWhiteouts = false
     }
@@ -61,9 +62,9 @@ extension DirectorySink {
         in node: Node, _ below: MergedDirectory?, replacesLower: Bool
     ) throws -> DirectoryState {
         var state = DirectoryState(replacesLower: replacesLower)
-        // The kernel ignores an opaque mark on an overlay's root: there each name of the layers below is hidden by itself.
+        // The kernel ignores an opaque mark on an overlay's root: each name of the layers below gets a whiteout there.
         if node.isOpaque, node === tree.root, let below { tree.addWhiteouts(of: try below.names(), in: node) }
-        // In an opaque directory they hide nothing more, and a device there would show (kernel: overlayfs.rst).
+        // In an opaque directory whiteouts hide nothing, and a device there would show (kernel: overlayfs.rst).
         let whiteouts = node.isOpaque && node !== tree.root ? [] : node.whiteouts
         for name in whiteouts {
             guard let below else { break }
@@ -81,7 +82,7 @@ extension DirectorySink {
         return state
     }
 
-    /// Sets a directory's mark and metadata, after which nothing is made in it.
+    /// Sets the mark and the metadata of a directory. Nothing may be created in it afterwards.
     private mutating func finish(
         _ node: Node, at path: [FileName], _ below: MergedDirectory?, _ state: DirectoryState
     ) throws {
@@ -104,6 +105,6 @@ extension DirectorySink {
 }
 
 extension Metadata {
-    /// Of a directory that neither an entry lists nor a layer below has.
+    /// Metadata of a directory that no entry lists and no layer below has.
     static let implicit = Metadata(uid: 0, gid: 0, mode: 0o755, modificationTime: .epoch)
 }

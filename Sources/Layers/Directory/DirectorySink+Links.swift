@@ -6,7 +6,7 @@ internal import Streams
 extension DirectorySink {
     /// A file of the layers below that a hard link has copied into this layer.
     struct CopiedUpFile {
-        /// Its name in `copiedUpFolder`.
+        /// Its name in `copiedUpDirectory`.
         let copy: FileName
         /// One of its paths in the layers below.
         let path: [FileName]
@@ -21,63 +21,66 @@ extension DirectorySink {
         switch source {
         case .itself: break
         case .own(let ownName, in: let parent):
-            let folder = try open(parent)
+            let source = try open(parent)
             hasReplaced = try replacing(name, in: directory) {
-                try directory.link(ownName, of: folder, as: name)
+                try directory.link(ownName, of: source, as: name)
             }
         case .lower(let file, let lowerName, in: let parent):
-            let (copy, folder) = try copyUp(file, parent.path + [lowerName])
+            let (copy, source) = try copyUp(file, parent.path + [lowerName])
             hasReplaced = try replacing(name, in: directory) {
-                try directory.link(copy, of: folder, as: name)
+                try directory.link(copy, of: source, as: name)
             }
         }
         try writer.finishLink(name, in: directory, entry.metadata, entry: entry.path)
         return hasReplaced
     }
 
-    /// Copies a file of the layers below, once, to where no entry of this layer can reach it.
+    /// Copies a file of the layers below, once, to a directory that no entry of this layer can reach.
     private mutating func copyUp(
         _ file: LowerSource, _ path: [FileName]
-    ) throws -> (name: FileName, folder: Directory) {
-        let folder = try makeCopiedUpFolder()
-        if let known = copiedUp[file.status.identity] { return (known.copy, folder) }
+    ) throws -> (name: FileName, directory: Directory) {
+        let directory = try openCopiedUpDirectory()
+        if let existing = copiedUp[file.status.identity] { return (existing.copy, directory) }
         let copy = FileName(literal: "\(copiedUp.count)")
-        try account.remember(path.memorySize)
+        try account.reserveMemory(path.memorySize)
         try account.write(min(file.status.size, file.status.blocks * FileStatus.blockSize))
         try file.layer.copy(
-            file.name, file.status, to: copy, in: folder, finish: &writer, removeFrom: &digests,
+            file.name, file.status, to: copy, in: directory, finish: &writer, removeFrom: &digests,
             isWanted: isWanted)
         copiedUp[file.status.identity] = CopiedUpFile(
             copy: copy, path: path, hasMoreNames: file.status.linkCount > 1)
-        return (copy, folder)
+        return (copy, directory)
     }
 
-    private mutating func makeCopiedUpFolder() throws -> Directory {
-        if let copiedUpFolder { return copiedUpFolder }
+    private mutating func openCopiedUpDirectory() throws -> Directory {
+        if let copiedUpDirectory { return copiedUpDirectory }
         let root = try open(tree.root)
-        try root.makeDirectory(Whiteout.asideFolder, mode: 0o700)
-        let folder = try root.open(Whiteout.asideFolder)
-        copiedUpFolder = folder
-        return folder
+        try root.makeDirectory(Whiteout.copiedUpDirectory, mode: 0o700)
+        let directory = try root.open(Whiteout.copiedUpDirectory)
+        copiedUpDirectory = directory
+        return directory
     }
 
-    /// Gives each file that was copied up all names under which the layers below show it: overlay copies a file up under one
+    /// Gives each copied-up file all names under which the layers below show it: overlay copies a file up under one
     /// name only, which would split a hard-link group.
     mutating func completeLinkGroups(of lower: LowerView) throws {
-        guard let folder = copiedUpFolder else { return }
-        for file in copiedUp.values { try show(file, at: file.path, from: folder) }
+        guard let directory = copiedUpDirectory else { return }
+        for file in copiedUp.values { try link(file, at: file.path, from: directory) }
         if copiedUp.values.contains(where: \.hasMoreNames) {
-            let known = copiedUp
+            let copiedUp = copiedUp
             try lower.forEachFile { status, path in
                 try poll()
-                if let file = known[status.identity] { try show(file, at: path(), from: folder) }
+                if let file = copiedUp[status.identity] { try link(file, at: path(), from: directory) }
             }
         }
-        try open(tree.root).removeTree(Whiteout.asideFolder, isWanted: isWanted)
+        try open(tree.root).removeTree(Whiteout.copiedUpDirectory, isWanted: isWanted)
     }
 
-    /// Links a file to a path of the layers below, unless this layer hides it or has something there or on the way.
-    private mutating func show(_ file: CopiedUpFile, at path: [FileName], from folder: Directory) throws {
+    /// Links a copied-up file to a path of the layers below, unless this layer hides the path, or has a file at it or
+    /// in place of a directory above it.
+    private mutating func link(
+        _ file: CopiedUpFile, at path: [FileName], from directory: Directory
+    ) throws {
         guard let name = path.last else { return }
         try cancellation.check()
         try account.step(Int64(path.count))
@@ -93,6 +96,6 @@ extension DirectorySink {
         }
         if node.hides(name) { return }
         if try has(name, in: node) { return }
-        try open(node).link(file.copy, of: folder, as: name)
+        try open(node).link(file.copy, of: directory, as: name)
     }
 }

@@ -2,21 +2,21 @@ internal import Archive
 internal import Kernel
 internal import Streams
 
-/// Applies a layer to a directory on a disk, with whiteouts as overlay has them.
+/// Applies a layer to a directory on a disk, with overlay's whiteouts.
 ///
-/// Directories stay 0700 and owned by this process until `finish`: nothing in one can inherit a group, a setgid bit or a
-/// default access control list from it, and its times do not change any more.
+/// Directories have the mode 0700 and the owner of this process until they are finalized. Until then nothing in them
+/// can inherit a group, a setgid bit or a default access control list, and afterwards their times do not change.
 struct DirectorySink: EntrySink {
     struct Storage: LowerCaching {
         var handle = Cached<Directory>()
         var lower = LowerCache()
     }
 
-    /// How the layer says what it hides.
+    /// The form in which the layer is stored.
     struct Format {
         let whiteouts: WhiteoutForm
         let marks: OverlayMarks
-        /// Of the root, if neither an entry nor a layer below describes it.
+        /// Metadata of the root, if no entry lists it and there is no layer below.
         let plainRoot: Metadata
     }
 
@@ -32,21 +32,21 @@ struct DirectorySink: EntrySink {
 
     /// Weight of the tree above which directories are finalized early.
     var earlyFinalizationPoint: Int
-    /// Weight that is added to the point each time.
+    /// Distance from the weight after an early finalization to the next point.
     let earlyFinalizationInterval: Int
     /// Whether there may be directories on the disk that the tree does not have.
     var hasFinalizedEarly = false
 
-    /// Whether a whiteout stands in any directory.
+    /// Whether any directory of the layer contains a whiteout.
     var holdsWhiteouts = false
 
     /// Files of the layers below that hard links have copied up.
     var copiedUp = [FileStatus.Identity: CopiedUpFile]()
-    /// The directory that holds them until the layer is complete and their names in it are known.
-    var copiedUpFolder: Directory?
+    /// The directory that contains them until all their names in the layer are known.
+    var copiedUpDirectory: Directory?
 
     /// - Parameters:
-    ///   - lower: gives nil if a layer below failed.
+    ///   - lower: future of the lower view; nil if a layer below failed.
     ///   - earlyFinalizationInterval: in directories (`LayerTree.weight`).
     init(
         _ directory: Directory, over lower: Promise<LowerView?>, _ format: Format, account: Budget.Account,
@@ -64,7 +64,7 @@ struct DirectorySink: EntrySink {
     }
 
     mutating func prepareForEntry(_ number: Int) throws -> Bool {
-        if !seesLower, account.isCrowded { try waitForLower() }
+        if !seesLower, account.exceedsSharedMemory { try waitForLower() }
         guard tree.weight > earlyFinalizationPoint else { return false }
         try finalizeEarly()
         return true
@@ -84,9 +84,9 @@ struct DirectorySink: EntrySink {
 
     mutating func waitForLower() throws { _ = try lowerView() }
 
-    /// The layers below, waited for if they are not known yet.
+    /// Returns the layers below, and waits for them if they are not known yet.
     ///
-    /// - Throws: as `LowerLayers.wait`.
+    /// - Throws: errors of `LowerLayers.wait`.
     mutating func lowerView() throws -> LowerView { try lowerLayers.wait(for: tree.root) }
 
     struct LowerSource {
@@ -111,7 +111,7 @@ struct DirectorySink: EntrySink {
 
     func makeStorage(of name: FileName, in parent: Node) -> Storage { Storage() }
 
-    /// The node's open directory, made if the layer does not have it yet.
+    /// Returns the node's open directory, which is created if the layer does not have it yet.
     mutating func open(_ node: Node) throws -> Directory { try directories.open(node) }
 
     mutating func lookUp(_ name: FileName, in node: Node) throws -> OwnFile {
@@ -135,7 +135,7 @@ struct DirectorySink: EntrySink {
 
     mutating func makeDirectory(_ node: Node) throws -> Bool {
         guard let parent = node.parent, let name = node.name else {
-            throw InternalError("the root of a layer is made twice")
+            throw InternalError("the root of a layer cannot be created")
         }
         let directory = try open(parent)
         return try replacing(name, in: directory) { try directory.makeDirectory(name, mode: 0o700) }
@@ -154,9 +154,9 @@ struct DirectorySink: EntrySink {
         try open(parent).removeTree(name, isWanted: isWanted)
     }
 
-    /// Runs `make`, and if a file of the name is in its way, once more without that file.
+    /// Runs `make`. If a file of the name exists, removes it and runs `make` again.
     ///
-    /// - Returns: whether there was one.
+    /// - Returns: whether a file was removed.
     func replacing(
         _ name: FileName, in directory: Directory, _ make: () throws -> Void
     ) throws -> Bool {
@@ -194,7 +194,7 @@ struct DirectorySink: EntrySink {
                 }
             make = { try $0.makeNode(name, kind, mode: metadata.mode & 0o777) }
         case .directory, .hardLink:
-            throw InternalError("entry '\(entry.path)' is no kind of file that is created")
+            throw InternalError("entry '\(entry.path)' cannot be created as a file")
         }
         let hasReplaced = try replacing(name, in: directory) { try make(directory) }
         try writer.finishSpecial(

@@ -1,21 +1,21 @@
 internal import Kernel
 
-/// The directories of one layer on a disk, of which a bounded number stays open.
+/// Opens the directories of one layer on a disk, and keeps a bounded number of them open.
 struct OpenDirectories {
     typealias Node = DirectoryNode<DirectorySink.Storage>
 
     private let account: Budget.Account
     private var recent = RecentNodes(\DirectorySink.Storage.handle)
-    /// Those at multiples of `interval`: from one of them each directory below is near.
+    /// Directories at depths that are multiples of `interval`, so that few have to be opened for any directory below.
     private var checkpoints = RecentNodes(\DirectorySink.Storage.handle)
 
     static let interval = 64
-    /// Directories of each kind that stay open.
+    /// Maximum number of open directories of each kind.
     private static let capacity = 256
 
     init(_ account: Budget.Account) { self.account = account }
 
-    /// The node's open directory, made first with those above it if the layer did not have it yet.
+    /// Returns the node's open directory. Directories on its path that the layer does not have yet are created.
     mutating func open(_ node: Node) throws -> Directory {
         if let handle = node.storage.handle.use() { return handle }
         var missing = [node]
@@ -30,7 +30,7 @@ struct OpenDirectories {
         while let next = missing.popLast() {
             guard let name = next.name else { break }
             if !next.exists {
-                // Its owner, mode and times are set in the final pass: until then nothing can inherit from it.
+                // Owner, mode and times are set in the final pass: until then nothing can inherit from the directory.
                 try directory.makeDirectory(name, mode: 0o700)
                 next.exists = true
             }
@@ -45,7 +45,7 @@ struct OpenDirectories {
         return directory
     }
 
-    /// Closes all but the root: before a long wait, and before a walk in another order.
+    /// Closes all directories except the root, before a long wait or a walk in another order.
     mutating func close() {
         recent.clear()
         checkpoints.clear()
@@ -53,6 +53,7 @@ struct OpenDirectories {
 }
 
 extension DirectoryNode {
-    /// Steps that opening it takes: under Landlock the kernel goes up to the root for each directory that is opened.
+    /// Steps for opening the directory: under Landlock the kernel walks up to the root for each directory that is
+    /// opened.
     var stepsToOpen: Int64 { 1 + Int64(depth / 16) }
 }

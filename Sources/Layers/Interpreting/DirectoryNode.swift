@@ -11,11 +11,11 @@ final class DirectoryNode<Storage> {
     let depth: Int
     var children = [FileName: DirectoryNode]()
 
-    /// Whether the layer has it: an entry lists it, or one stands in it.
+    /// Whether the layer has the directory: an entry lists it, or lists a file in it.
     var exists: Bool
-    /// Of its own entry; nil for an implicit directory.
+    /// Metadata of its own entry; nil for an implicit directory.
     fileprivate(set) var metadata: Metadata?
-    /// `.wh..wh..opq`: the layers below show nothing here.
+    /// Whether the layer has `.wh..wh..opq` here: all entries of the layers below are hidden.
     var isOpaque = false
     /// Names X of `.wh.X`.
     fileprivate(set) var whiteouts = Set<FileName>()
@@ -23,7 +23,7 @@ final class DirectoryNode<Storage> {
     /// Steps that the path from the root to this directory takes (`Budget.Limits.steps`).
     let distance: Int64
 
-    /// What the sink keeps with it.
+    /// State of the sink.
     var storage: Storage
 
     init(name: FileName?, parent: DirectoryNode?, exists: Bool, storage: Storage) {
@@ -32,11 +32,11 @@ final class DirectoryNode<Storage> {
         self.exists = exists
         self.storage = storage
         depth = parent.map { $0.depth + 1 } ?? 0
-        // Beside a call for each directory, the kernel and the record of a tree handle each byte of the path.
+        // The kernel and the record of a tree also process each byte of the path.
         distance = parent.map { $0.distance + 1 + Int64((name?.bytes.count ?? 0) / 16) } ?? 1
     }
 
-    /// Releases the directories below one by one: the release of a chain would recurse, 4096 levels deep.
+    /// Releases the directories below one by one: a default release would recurse, up to 4096 levels deep.
     deinit {
         if children.isEmpty { return }
         var released = Array(children.values)
@@ -48,10 +48,10 @@ final class DirectoryNode<Storage> {
         }
     }
 
-    /// Nil for the root. Not to be read of a directory that was removed.
+    /// Nil for the root. Must not be read after the directory was removed.
     var parent: DirectoryNode? { above }
 
-    /// From the root down.
+    /// Path from the root.
     var path: [FileName] {
         var names = [FileName]()
         var node = self
@@ -62,7 +62,7 @@ final class DirectoryNode<Storage> {
         return names.reversed()
     }
 
-    /// Whether it is the directory, or below it.
+    /// Whether this is the given directory, or one below it.
     func isWithin(_ directory: DirectoryNode) -> Bool {
         var node: DirectoryNode? = self
         while let next = node {
@@ -72,10 +72,10 @@ final class DirectoryNode<Storage> {
         return false
     }
 
-    /// Whether the layer hides what the layers below have under a name here.
+    /// Whether the layer hides a name of the layers below in this directory.
     func hides(_ name: FileName) -> Bool { isOpaque || whiteouts.contains(name) }
 
-    /// Whether the layer hides the file of a name that the layers below have here, or one of the directories above it.
+    /// Whether the layer hides a name of the layers below in this directory, or one of the directories above it.
     func isHidden(_ name: FileName) -> Bool {
         if hides(name) { return true }
         var node = self
@@ -86,7 +86,7 @@ final class DirectoryNode<Storage> {
         return false
     }
 
-    /// Those of some paths of the layers below that this layer hides, seen from this root.
+    /// Returns those of the given paths of the layers below that this layer hides. Must be called on the root.
     func hidden(of paths: Set<[FileName]>) -> Set<[FileName]> {
         paths.filter { path in
             var node: DirectoryNode? = self
@@ -116,7 +116,7 @@ struct LayerTree<Storage> {
         self.memory = memory
     }
 
-    /// - Throws: a refusal of a directory that is too deep; `Budget.Excess`.
+    /// - Throws: `LayerFailure` for a directory that is too deep; `Budget.Excess`.
     mutating func add(
         _ name: FileName, to parent: Node, exists: Bool, storage: Storage
     ) throws -> Node {
@@ -124,22 +124,22 @@ struct LayerTree<Storage> {
         guard node.depth <= TreeLimits.depth else {
             throw LayerFailure(.refused("more than \(TreeLimits.depth) directories deep"))
         }
-        try remember(name.memorySize + TreeLimits.directorySize)
+        try reserveMemory(name.memorySize + TreeLimits.directorySize)
         count += 1
         parent.children[name] = node
         return node
     }
 
-    /// Records the metadata of a directory's entry; nil drops it.
+    /// Records the metadata of a directory's entry; nil removes it.
     mutating func describe(_ node: Node, _ metadata: Metadata?) throws(Budget.Excess) {
         let change = (metadata?.attributesSize ?? 0) - (node.metadata?.attributesSize ?? 0)
         node.metadata = metadata
         attributeBytes += change
-        try remember(change)
+        try reserveMemory(change)
     }
 
     mutating func addWhiteout(of name: FileName, in node: Node) throws(Budget.Excess) {
-        if node.whiteouts.insert(name).inserted { try remember(name.memorySize) }
+        if node.whiteouts.insert(name).inserted { try reserveMemory(name.memorySize) }
     }
 
     func addWhiteouts(of names: Set<FileName>, in node: Node) { node.whiteouts.formUnion(names) }
@@ -149,35 +149,36 @@ struct LayerTree<Storage> {
         // A list of open directories may keep the node for a while.
         try describe(node, nil)
         count -= 1
-        memory.forget((node.name?.memorySize ?? 0) + TreeLimits.directorySize)
+        memory.releaseMemory((node.name?.memorySize ?? 0) + TreeLimits.directorySize)
     }
 
-    func remember(_ bytes: Int64) throws(Budget.Excess) { try memory.remember(bytes) }
+    func reserveMemory(_ bytes: Int64) throws(Budget.Excess) { try memory.reserveMemory(bytes) }
 
-    /// What is tracked, in directories: attributes count as the directories that take as much memory.
+    /// Tracked memory in units of directories: attributes count as the number of directories of the same size.
     var weight: Int { count + Int(attributeBytes / TreeLimits.directorySize) }
 }
 
 enum TreeLimits {
-    /// Directories in one another: far beyond PATH_MAX. It bounds what one path takes; no function recurses over it.
+    /// Maximum depth of directories, far beyond PATH_MAX. It bounds the work for one path; no function recurses over
+    /// it.
     static let depth = 4096
-    /// Symlinks on the way of one path, as many as the kernel follows (path_resolution(7)).
+    /// Symlinks that the resolution of one path follows, as many as the kernel follows (path_resolution(7)).
     static let symlinks = 40
-    /// Bytes of memory that a tracked directory takes without its name and attributes.
+    /// Bytes of memory of a tracked directory without its name and attributes.
     static let directorySize: Int64 = 240
 }
 
 /// Counts bytes of memory against a limit.
 protocol MemoryLimit: Sendable {
-    func remember(_ bytes: Int64) throws(Budget.Excess)
-    func forget(_ bytes: Int64)
+    func reserveMemory(_ bytes: Int64) throws(Budget.Excess)
+    func releaseMemory(_ bytes: Int64)
 }
 
 extension Budget.Account: MemoryLimit {}
 extension TreeMemory: MemoryLimit {}
 
 extension FileName {
-    /// Bytes that it takes in a set or a dictionary: an array of its own, and a third of the places empty.
+    /// Bytes that it takes in a set or a dictionary: its own array, and a share of the empty buckets (a third).
     var memorySize: Int64 { Int64(64 + bytes.count) }
 }
 

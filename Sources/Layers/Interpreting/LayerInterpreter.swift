@@ -10,43 +10,43 @@ struct LayerInterpreter<Sink: EntrySink>: LayerVisitor {
     private(set) var entries = 0
     private let account: Budget.Account
 
-    /// The parent of the entry before: archives are sorted by directory.
+    /// Result of the last entry's path: most archives are sorted by directory.
     private var lastWalk: PathWalk<Sink.Storage>?
 
-    /// Symlinks of the layers below that entries went through, by their paths in the merged tree.
+    /// Symlinks of the layers below that paths of entries traversed, by their paths in the merged tree.
     private var traversedSymlinks = Set<[FileName]>()
-    /// Those of them that this layer hides or replaces by a directory, so that the entries belong elsewhere.
+    /// Those of them that this layer hides or replaces by a directory: the entries must not traverse them.
     private(set) var staleSymlinks = Set<[FileName]>()
     /// The stale symlinks of earlier passes over the layer.
     private let ignoredSymlinks: Set<[FileName]>
     /// The first refusal, final unless a symlink was stale.
     private var refusal: LayerFailure?
-    private(set) var accounts: AccountNumbers
+    private(set) var accounts: AccountResolver
 
     init(_ pass: LayerPasses.Pass, into sink: Sink) {
         self.sink = sink
         account = pass.account
         ignoredSymlinks = pass.ignoredSymlinks
-        accounts = AccountNumbers(pass.accounts)
+        accounts = AccountResolver(pass.accounts)
     }
 
-    /// Applies one entry; its data comes from the reader.
+    /// Applies one entry, whose data the reader provides.
     ///
-    /// - Throws: `StaleAssumption`, `LayerFailure`, `Budget.Excess`, and what the sink throws.
+    /// - Throws: `StaleAssumption`, `LayerFailure`, `Budget.Excess`, and errors of the sink.
     mutating func take(_ entry: Entry, from reader: inout LayerReader) throws {
         entries += 1
         try account.addEntry()
         if try sink.prepareForEntry(entries - 1) { lastWalk = nil }
         do {
-            try apply(try accounts.number(entry), from: &reader)
+            try apply(try accounts.resolveNames(in: entry), from: &reader)
         } catch let failure as LayerFailure {
             guard case .refused = failure.cause else { throw failure }
-            try postpone(failure.placed(at: entry))
+            try postpone(failure.located(at: entry))
         }
     }
 
-    /// A refused entry may be valid once the whole layer is known: if it went through a symlink of the layers below that the
-    /// layer hides later, it belongs elsewhere.
+    /// Keeps a refusal until the end of the layer: if the entry traversed a symlink of the layers below that the
+    /// layer hides later, it has another path and may be valid.
     private mutating func postpone(_ failure: LayerFailure) throws {
         try sink.waitForLower()
         if traversedSymlinks.isEmpty { throw failure }
@@ -78,7 +78,7 @@ struct LayerInterpreter<Sink: EntrySink>: LayerVisitor {
         case .hide(let hidden):
             try sink.tree.addWhiteout(of: hidden, in: parent)
             sink.didApply(.whiteout, hidden, in: parent)
-        case .none, .kept, .bookkeeping:
+        case .none, .pseudoLink, .bookkeeping:
             try sink.makeImplicit(parent)
             try apply(entry, as: name, in: parent, from: &reader)
         }
@@ -96,7 +96,7 @@ struct LayerInterpreter<Sink: EntrySink>: LayerVisitor {
             }
             let node = try sink.node(name, of: parent)
             try describe(node, entry)
-            if !node.exists { forgetWalk(if: try sink.makeDirectory(node)) }
+            if !node.exists { dropLastWalk(if: try sink.makeDirectory(node)) }
             node.exists = true
             sink.didApply(.directory, name, in: parent)
         case .hardLink(let target):
@@ -105,17 +105,17 @@ struct LayerInterpreter<Sink: EntrySink>: LayerVisitor {
         case .character(DeviceNumber(major: 0, minor: 0)):
             try removeDirectory(name, in: parent)
             sink.writer.warn(.overlayControl, entry: entry.path, "character device 0:0")
-            forgetWalk(if: try sink.removeFile(name, in: parent))
+            dropLastWalk(if: try sink.removeFile(name, in: parent))
             sink.didApply(.nothing, name, in: parent)
         case .regular, .symlink, .fifo, .character, .block:
             try removeDirectory(name, in: parent)
-            forgetWalk(if: try sink.create(name, in: parent, entry, from: &reader))
+            dropLastWalk(if: try sink.create(name, in: parent, entry, from: &reader))
             sink.didApply(.file, name, in: parent)
         }
     }
 
-    /// A file that was replaced may be a symlink that the last entry's parent was resolved through.
-    private mutating func forgetWalk(if hasReplaced: Bool) {
+    /// Drops the last result if a file was replaced, which may be a symlink that the result depends on.
+    private mutating func dropLastWalk(if hasReplaced: Bool) {
         if hasReplaced { lastWalk = nil }
     }
 
@@ -125,8 +125,8 @@ struct LayerInterpreter<Sink: EntrySink>: LayerVisitor {
 
     // MARK: Replacing
 
-    /// Removes the directory that this layer has under a name, for a file to take its place. What the directory hides stays
-    /// hidden.
+    /// Removes the directory that this layer has under a name, before a file replaces it. The names that the
+    /// directory hides stay hidden.
     private mutating func removeDirectory(_ name: FileName, in parent: Node) throws {
         guard let node = try sink.ownNode(name, of: parent) else { return }
         lastWalk = nil
@@ -138,12 +138,13 @@ struct LayerInterpreter<Sink: EntrySink>: LayerVisitor {
         }
         try account.step(Int64(nodes.count))
         let existed = node.exists
-        // Those below come first, so that one that hides nothing more is dropped with all that is in it.
+        // The deepest come first, so that a directory that no longer hides anything is dropped with its content.
         for current in nodes.reversed() {
             current.exists = false
             try sink.tree.describe(current, nil)
             guard sink.seesLower, current.hidesNothing else { continue }
-            // While the layers below are not known, it stays known that it was taken for none of their symlinks.
+            // Until the layers below are known, the node stays: it records the assumption that they have no symlink
+            // there.
             try sink.tree.drop(current)
             if current !== node, let name = current.name { current.parent?.children[name] = nil }
         }
@@ -153,8 +154,8 @@ struct LayerInterpreter<Sink: EntrySink>: LayerVisitor {
 
     // MARK: Paths
 
-    /// The directory that an entry's name stands in, in the merged tree: symlinks of this layer and of those below are
-    /// followed inside the root. A directory that this layer does not have is not made yet.
+    /// Returns the parent directory of an entry in the merged tree: symlinks of this layer and of those below are
+    /// followed inside the root. A directory that this layer does not have is not created yet.
     private mutating func resolve(_ path: EntryPath) throws -> Node {
         let walk = try walk(path.parent, of: path, after: lastWalk)
         lastWalk = walk
@@ -173,7 +174,9 @@ struct LayerInterpreter<Sink: EntrySink>: LayerVisitor {
         return walk
     }
 
-    /// - Returns: the target if the merged tree has a symlink of that name, which is no directory of this layer.
+    /// Returns the target if the merged tree has a symlink of that name; nil if this layer has a directory there.
+    ///
+    /// - Throws: `LayerFailure` if this layer has another file of that name.
     private mutating func symlinkTarget(
         _ name: FileName, in node: Node, of path: EntryPath
     ) throws -> [UInt8]? {
@@ -188,9 +191,9 @@ struct LayerInterpreter<Sink: EntrySink>: LayerVisitor {
         guard case .symlink(let symlink) = try sink.lookUpLower(name, in: node), !node.isHidden(name) else {
             return nil
         }
-        let place = node.path + [name]
-        if ignoredSymlinks.contains(place) { return nil }
-        if traversedSymlinks.insert(place).inserted { try sink.tree.remember(place.memorySize) }
+        let linkPath = node.path + [name]
+        if ignoredSymlinks.contains(linkPath) { return nil }
+        if traversedSymlinks.insert(linkPath).inserted { try sink.tree.reserveMemory(linkPath.memorySize) }
         return try sink.target(of: symlink)
     }
 
@@ -203,7 +206,8 @@ struct LayerInterpreter<Sink: EntrySink>: LayerVisitor {
         guard let targetName = target.name else {
             throw LayerFailure(refusing: path, "a hard link to the root")
         }
-        if target.components.contains(where: Whiteout.isReserved), target.components[0] != Whiteout.keptFolder
+        if target.components.contains(where: Whiteout.isReserved),
+            target.components[0] != Whiteout.pseudoLinkDirectory
         {
             throw LayerFailure(refusing: path, "a hard link to '\(target)', the name of a whiteout")
         }
@@ -227,7 +231,7 @@ struct LayerInterpreter<Sink: EntrySink>: LayerVisitor {
             source = .itself
         }
         if case .itself = source {} else { try removeDirectory(name, in: parent) }
-        forgetWalk(if: try sink.link(source, as: name, in: parent, entry))
+        dropLastWalk(if: try sink.link(source, as: name, in: parent, entry))
     }
 
     private mutating func has(_ name: FileName, in node: Node) throws -> Bool {
@@ -238,6 +242,6 @@ struct LayerInterpreter<Sink: EntrySink>: LayerVisitor {
 }
 
 extension DirectoryNode {
-    /// Whether the layers below show through it as if it were not there.
+    /// Whether neither the directory nor one below it hides a name of the layers below.
     fileprivate var hidesNothing: Bool { children.isEmpty && !isOpaque && whiteouts.isEmpty }
 }

@@ -1,21 +1,21 @@
 internal import Kernel
 
-/// The passes over one layer until it was applied under assumptions that hold.
+/// Applies one layer in as many passes as are needed until all assumptions hold.
 ///
-/// A pass is repeated if the layer was begun before the layers below were known and they have a symlink on the path of an
-/// entry; if entries went through a symlink of those layers that the layer hides later; and if an access control list names
-/// users that the layer itself may bring.
+/// A pass is repeated if the layer was started before the layers below were known and they have a symlink on the path
+/// of an entry; if entries traversed a symlink of those layers that the layer hides later; and if an access control
+/// list names accounts, which the layer itself may contain.
 struct LayerPasses {
     struct Pass {
         let account: Budget.Account
         /// Symlinks of the layers below that earlier passes found hidden by this layer.
         let ignoredSymlinks: Set<[FileName]>
-        /// Nil until an entry has named accounts.
+        /// Nil until a pass has found an entry that names accounts.
         let accounts: ImageAccounts?
     }
 
-    /// Two passes suffice for a stale assumption, and for a layer that goes through a symlink first and hides it later; a
-    /// layer that does so in several steps takes more.
+    /// Two passes suffice for a stale assumption, and for a layer that traverses a symlink first and hides it later;
+    /// a layer that does so in several steps needs more.
     private static let maximum = 16
 
     private let budget: Budget
@@ -24,14 +24,14 @@ struct LayerPasses {
 
     init(_ budget: Budget) { self.budget = budget }
 
-    /// Runs passes until one holds.
+    /// Runs passes until one is valid.
     ///
     /// - Parameters:
     ///   - read: applies all entries; nil if the pass has to be repeated.
     ///   - readAccounts: completes the layer without the lists, and reads the accounts of the merged tree.
     ///   - finish: completes the layer.
-    ///   - undo: removes what a pass has made.
-    /// - Throws: what these throw, but for `StaleAssumption`; a refusal after too many passes.
+    ///   - undo: removes the files that a pass has created.
+    /// - Throws: errors of these except `StaleAssumption`; `.refused` after too many passes.
     mutating func run<Sink: EntrySink, Result>(
         read: (Pass) throws -> LayerInterpreter<Sink>?,
         readAccounts: (inout LayerInterpreter<Sink>) throws -> ImageAccounts,
@@ -58,6 +58,7 @@ struct LayerPasses {
             }
             try undo()
         }
-        throw LayerFailure(.refused("its whiteouts and the symlinks below hide each other without end"))
+        throw LayerFailure(
+            .refused("its whiteouts and the symlinks of the layers below contradict each other"))
     }
 }

@@ -6,14 +6,14 @@ protocol LowerCaching {
     var lower: LowerCache { get set }
 }
 
-/// What the layers below have at the path of a directory.
+/// The directory of the layers below at the path of a node.
 struct LowerCache {
     var directory = Cached<MergedDirectory>()
-    /// Whether they are known to have no directory there.
+    /// Whether the layers below are known to have no directory there.
     fileprivate(set) var isMissing = false
 }
 
-/// The layers below one that is applied, which may not be complete yet.
+/// The layers below the one that is applied; they may not be complete yet.
 struct LowerLayers<Storage: LowerCaching> {
     typealias Node = DirectoryNode<Storage>
 
@@ -23,13 +23,13 @@ struct LowerLayers<Storage: LowerCaching> {
     private let account: Budget.Account
     private let cancellation: Cancellation
     private var recent = RecentNodes(\Storage.lower.directory)
-    /// Those at multiples of `OpenDirectories.interval`.
+    /// Directories at depths that are multiples of `OpenDirectories.interval`.
     private var checkpoints = RecentNodes(\Storage.lower.directory)
 
-    /// Descriptors for directories of each kind.
+    /// Maximum number of descriptors for directories of each kind.
     private static var capacity: Int { 64 }
 
-    /// - Parameter future: gives nil if a layer below failed.
+    /// - Parameter future: nil if a layer below failed.
     init(_ future: Promise<LowerView?>, _ account: Budget.Account, _ cancellation: Cancellation) {
         self.future = future
         self.account = account
@@ -39,7 +39,7 @@ struct LowerLayers<Storage: LowerCaching> {
 
     /// Waits until the layers below are known.
     ///
-    /// - Parameter root: of the layer as it was applied so far.
+    /// - Parameter root: the root of the layer as applied so far.
     /// - Throws: `StaleAssumption`; `Cancelled` if a layer below failed.
     mutating func wait(for root: Node) throws -> LowerView {
         if let view { return view }
@@ -49,7 +49,7 @@ struct LowerLayers<Storage: LowerCaching> {
         return view
     }
 
-    /// Whether no implicit directory of the layer stands at the path of a symlink of the layers below, which would have been
+    /// Whether no implicit directory of the layer has the path of a symlink of the layers below, which should have been
     /// followed.
     private func assumptionsHold(for root: Node, over view: LowerView) throws -> Bool {
         var walk = NodeWalk(root, over: view.root)
@@ -68,7 +68,7 @@ struct LowerLayers<Storage: LowerCaching> {
         return true
     }
 
-    /// What the layers below show under a name; nothing while they are not known. No symlink on the way is followed.
+    /// Returns what the layers below show under a name; `.missing` until they are known. Symlinks are not followed.
     mutating func lookUp(_ name: FileName, in node: Node) throws -> LowerFile {
         guard let view, !view.isEmpty, let directory = try directory(at: node, in: view) else {
             return .missing

@@ -1,9 +1,9 @@
 internal import Kernel
 
-/// A walk through the directories that a layer touches, with those that the layers below show at the same paths.
+/// A walk through the directories that a layer affects, with those that the layers below show at the same paths.
 ///
-/// It does not recurse, and it keeps a bounded number of descriptors open (`OpenPath`). It also visits directories that the
-/// caller removes from the layer meanwhile.
+/// It does not recurse, and it keeps a bounded number of descriptors open (`OpenPath`). It also visits directories
+/// that the caller removes from the layer during the walk.
 struct NodeWalk<Storage> {
     typealias Node = DirectoryNode<Storage>
 
@@ -18,18 +18,18 @@ struct NodeWalk<Storage> {
     private struct Frame {
         let node: Node
         let hasLower: Bool
-        /// Those still to be visited; nil until the caller has seen the directory.
+        /// Subdirectories still to be visited; nil until the caller has got the `enter` step.
         var children: [Node]?
     }
 
     private var frames: [Frame]
     private var lowers: OpenPath<MergedDirectory>
-    /// The path of the directory of the last step. A node computes its path from the root, which for each directory of a
-    /// deep tree takes quadratic time.
+    /// The path of the directory of the last step. A node computes its path from the root, which for each directory
+    /// of a deep tree takes quadratic time.
     private(set) var path = [FileName]()
     /// Whether `path` still ends with a directory that was left.
     private var isPathStale = false
-    private var isBegun = false
+    private var hasStarted = false
 
     /// - Parameter lower: the root of the layers below; nil if there are none.
     init(_ root: Node, over lower: MergedDirectory?) {
@@ -46,8 +46,8 @@ struct NodeWalk<Storage> {
         }
         let node = frames[index].node
         let lower = frames[index].hasLower ? try lowers.deepest() : nil
-        guard isBegun else {
-            isBegun = true
+        guard hasStarted else {
+            hasStarted = true
             return .enter(node, lower: lower)
         }
         if frames[index].children == nil { frames[index].children = Array(node.children.values) }
@@ -62,7 +62,7 @@ struct NodeWalk<Storage> {
         return .enter(child, lower: shown)
     }
 
-    /// Skips the entries of the directory that was entered last. No `leave` step follows for it.
+    /// Skips the entries of the directory that was entered last, and its `leave` step.
     mutating func skip() {
         guard let frame = frames.popLast() else { return }
         isPathStale = !path.isEmpty
@@ -71,7 +71,8 @@ struct NodeWalk<Storage> {
 }
 
 extension DirectoryNode {
-    /// The directory that the layers below show under a name here; nil if this layer hides it.
+    /// Returns the directory that the layers below show under a name here; nil if there is none, or this layer hides
+    /// it.
     ///
     /// - Parameter below: the directory of the layers below at this path.
     func shown(_ name: FileName, of below: MergedDirectory?) throws -> MergedDirectory? {

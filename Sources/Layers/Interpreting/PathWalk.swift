@@ -1,19 +1,19 @@
 internal import Archive
 internal import Kernel
 
-/// What a component of a path leads to.
+/// Result of looking up one component of a path.
 enum WalkStep<Storage> {
     case directory(DirectoryNode<Storage>)
     case symlink(target: [UInt8])
 }
 
 extension DirectoryNode {
-    /// Resolves the path of a directory from this root. Symlinks are followed, and stay inside the root.
+    /// Resolves the path of a directory from this root. Symlinks are followed and cannot lead out of the root.
     ///
     /// - Parameters:
-    ///   - path: of the entry, for refusals.
+    ///   - path: the path of the entry, for errors.
     ///   - last: the result for an earlier entry; the components that both paths share are not looked up again.
-    ///   - lookUp: returns what a name in a directory is.
+    ///   - lookUp: looks up a name in a directory.
     func walk(
         _ components: ArraySlice<FileName>, of path: EntryPath, after last: PathWalk<Storage>? = nil,
         _ lookUp: (FileName, DirectoryNode) throws -> WalkStep<Storage>
@@ -44,12 +44,12 @@ extension DirectoryNode {
     }
 }
 
-/// One step of a path. A symlink's target has `..`, which a `FileName` cannot be.
+/// One step of a path. A symlink's target may contain `..`, which a `FileName` cannot represent.
 private enum PathStep {
     case up
     case down(FileName)
 
-    /// Of a symlink's target, the first one last.
+    /// Steps of a symlink's target, the first one last.
     static func steps(of target: [UInt8], on path: EntryPath) throws(LayerFailure) -> [PathStep] {
         var steps = [PathStep]()
         for part in target.split(separator: UInt8(ascii: "/")).reversed() {
@@ -72,9 +72,9 @@ private enum PathStep {
 struct PathWalk<Storage> {
     let path: ArraySlice<FileName>
     let node: DirectoryNode<Storage>
-    /// Symlinks that were followed.
+    /// Number of symlinks that were followed.
     let links: Int
-    /// Steps that it took (`Budget.Limits.steps`).
+    /// Steps of the walk (`Budget.Limits.steps`).
     let steps: Int64
 
     init(path: ArraySlice<FileName>, node: DirectoryNode<Storage>, links: Int, steps: Int64) {
@@ -84,8 +84,8 @@ struct PathWalk<Storage> {
         self.steps = steps
     }
 
-    /// The walk of the components that another path begins with, too. Nil if it is not known: where a symlink was followed,
-    /// the directories above the last one are not those of the path.
+    /// Returns the walk of the components that another path shares. Nil if it is unknown: after a symlink, the
+    /// directories above the last one are not those of the path.
     fileprivate func shared(with other: ArraySlice<FileName>) -> PathWalk? {
         let count = zip(path, other).prefix { $0 == $1 }.count
         if count == path.count { return self }

@@ -1,12 +1,12 @@
-/// A value that a node keeps while it was used recently.
+/// A value that a node keeps while it is in use.
 struct Cached<Value> {
     fileprivate(set) var value: Value?
-    /// Whether it was used since `RecentNodes` last looked.
+    /// Whether it was used since `RecentNodes` last checked.
     private(set) var wasUsed = false
 
     init(_ value: Value? = nil) { self.value = value }
 
-    /// The value, marked as used.
+    /// Returns the value and marks it as used.
     mutating func use() -> Value? {
         if value != nil { wasUsed = true }
         return value
@@ -17,35 +17,35 @@ struct Cached<Value> {
     fileprivate mutating func resetUse() { wasUsed = false }
 }
 
-/// The nodes that keep a value of one kind, e.g. an open directory. Above the capacity, the value of the first node that was
-/// not used recently is dropped (the clock algorithm).
+/// The nodes that keep a value of one kind, e.g. an open directory. Above the capacity, the value of a node that was
+/// not used recently is dropped (clock algorithm).
 struct RecentNodes<Storage, Value> {
     typealias Node = DirectoryNode<Storage>
 
-    private let place: WritableKeyPath<Storage, Cached<Value>>
+    private let keyPath: WritableKeyPath<Storage, Cached<Value>>
     private var nodes = [Node]()
     private var hand = 0
 
-    init(_ place: WritableKeyPath<Storage, Cached<Value>>) { self.place = place }
+    init(_ keyPath: WritableKeyPath<Storage, Cached<Value>>) { self.keyPath = keyPath }
 
-    /// - Parameter capacity: values that are kept, the same number in each call.
+    /// - Parameter capacity: maximum number of values, the same in each call.
     mutating func add(_ value: Value, to node: Node, capacity: Int) {
-        node.storage[keyPath: place].value = value
+        node.storage[keyPath: keyPath].value = value
         if nodes.count < capacity {
             nodes.append(node)
             return
         }
-        while nodes[hand].storage[keyPath: place].wasUsed {
-            nodes[hand].storage[keyPath: place].resetUse()
+        while nodes[hand].storage[keyPath: keyPath].wasUsed {
+            nodes[hand].storage[keyPath: keyPath].resetUse()
             hand = (hand + 1) % nodes.count
         }
-        nodes[hand].storage[keyPath: place].clear()
+        nodes[hand].storage[keyPath: keyPath].clear()
         nodes[hand] = node
         hand = (hand + 1) % nodes.count
     }
 
     mutating func clear() {
-        for node in nodes { node.storage[keyPath: place].clear() }
+        for node in nodes { node.storage[keyPath: keyPath].clear() }
         nodes = []
         hand = 0
     }

@@ -6,26 +6,26 @@ package import Streams
 
 /// Writes the tree of an image as one tar, without a file system: the same bytes for the same image and time.
 ///
-/// Each path has one entry, and each directory comes before what is in it: readers that index a tar refuse others (tar-split,
-/// which docker and podman use; tar2sqfs).
+/// Each path has one entry, and each directory comes before its entries, because readers that index a tar refuse other
+/// orders (tar-split, which docker and podman use; tar2sqfs). The order is:
 ///
-/// 1. Directories, each before those in it, in the order of their names' bytes.
-/// 2. Regular files, as the layers have their content, which is kept nowhere: the lowest layer's first, in the order of its
-///    archive; each under the first of its names.
-/// 3. Everything else in the order of the names: symlinks, FIFOs, devices and, as hard links, further names.
+/// 1. Directories, in the order of the bytes of their names, each before those in it.
+/// 2. Regular files, in the order of the layers and of their archives, because the content is not kept. Each has the
+///    first of its names.
+/// 3. Everything else, in the order of the names: symlinks, FIFOs, devices, and further names as hard links.
 ///
-/// Readers that set the times of directories at their end keep them: bsdtar, Python, docker, podman, and GNU tar with
-/// `--delay-directory-restore`.
+/// Readers that set the times of directories at the end of the tar preserve them: bsdtar, Python, docker, podman, and
+/// GNU tar with `--delay-directory-restore`.
 package struct ImageTarWriter: Sendable {
     private let tree: ImageTree
-    /// Of each regular file, under the number of its id.
+    /// First name of each regular file, by the index of its ID; nil for other files.
     private let firstNames: [TreePath?]
     private let counts: ImageTree.LinkCounts
     private let latest: Timestamp?
 
     /// - Parameters:
-    ///   - tree: as `TreeReader` has read it.
-    ///   - latest: no file is newer (`SOURCE_DATE_EPOCH`); nil leaves every time as it is.
+    ///   - tree: the merged tree that `TreeReader` has read.
+    ///   - latest: upper limit of all times (`SOURCE_DATE_EPOCH`); nil for no limit.
     ///   - check: called for each name.
     package init(
         _ tree: ImageTree, latest: Timestamp? = nil, check: () throws -> Void
@@ -45,10 +45,10 @@ package struct ImageTarWriter: Sendable {
 
     package init(_ tree: ImageTree, latest: Timestamp? = nil) { self.init(tree, latest: latest) {} }
 
-    /// Whether a layer has content that shows, so that it has to be read once more.
+    /// Whether a layer has content that the merged tree shows, so that the layer has to be read again.
     package func needs(_ step: LayerStep) -> Bool { !wanted(of: step).isEmpty }
 
-    /// The files whose content comes from a layer, by entry.
+    /// The files whose content comes from a layer, by the number of their entry.
     private func wanted(of step: LayerStep) -> [Int32: ImageTree.FileID] {
         var wanted = [Int32: ImageTree.FileID]()
         for (index, name) in firstNames.enumerated() where name != nil {
@@ -60,17 +60,17 @@ package struct ImageTarWriter: Sendable {
         return wanted
     }
 
-    /// A tar that is being written, piece by piece.
+    /// A tar that is being written.
     package struct Output {
         fileprivate var writer: TarWriter
 
-        /// - Parameter write: takes the bytes in order, and returns when they are written.
+        /// - Parameter write: called with the bytes in order; returns when they are written.
         package init(to write: @escaping (RawSpan) throws -> Void) { writer = TarWriter(to: write) }
     }
 
-    /// Writes the files whose content comes from a layer, which is read and verified once more while it is written.
+    /// Writes the files whose content comes from a layer, and verifies the layer again.
     ///
-    /// - Throws: `LayerFailure`; what has been written then is worth nothing.
+    /// - Throws: `LayerFailure`; the output is invalid then.
     package func writeContent(
         of step: LayerStep, in layout: ImageLayout, budget: Budget, cancellation: Cancellation,
         to output: inout Output, progress: @escaping @Sendable (Int64) -> Void = { _ in }
@@ -88,7 +88,7 @@ package struct ImageTarWriter: Sendable {
         }
     }
 
-    /// Writes the directories. Comes first.
+    /// Writes the directories. Must be called first.
     ///
     /// - Throws: as `writeRest`.
     package func writeDirectories(
@@ -106,16 +106,17 @@ package struct ImageTarWriter: Sendable {
         }
     }
 
-    /// Writes everything else, and the end.
+    /// Writes everything else, and the end of the tar.
     ///
-    /// - Throws: what the output throws, `LayerFailure` for what no tar can say, `Cancelled`.
+    /// - Throws: `LayerFailure`, which wraps errors of the output and a cancellation; `.refused` for a file that a
+    ///   tar cannot represent.
     package func writeRest(to output: inout Output, cancellation: Cancellation) throws(LayerFailure) {
-        /// Where files of several names, and without content, were written first.
-        var places = [ImageTree.FileID: TreePath]()
+        /// First paths of files with several names and without content.
+        var firstPaths = [ImageTree.FileID: TreePath]()
         do {
             try tree.forEach { item in
                 try cancellation.check()
-                if !tree[item.id].isDirectory { try write(item, &places, &output.writer) }
+                if !tree[item.id].isDirectory { try write(item, &firstPaths, &output.writer) }
             }
             try output.writer.finish()
         } catch {
@@ -124,21 +125,21 @@ package struct ImageTarWriter: Sendable {
     }
 
     private func write(
-        _ item: ImageTree.Item, _ places: inout [ImageTree.FileID: TreePath], _ writer: inout TarWriter
+        _ item: ImageTree.Item, _ firstPaths: inout [ImageTree.FileID: TreePath], _ writer: inout TarWriter
     ) throws {
         let file = tree[item.id]
-        if let first = firstNames[Int(item.id.index)] ?? places[item.id] {
+        if let first = firstNames[Int(item.id.index)] ?? firstPaths[item.id] {
             if first == item.place { return }
             let metadata = clamped(file.metadata, withAttributes: false)
             try writer.add(
                 TarMember(path: item.path, .hardLink(TarMember.name(of: first.components)), metadata))
         } else if let content = Self.content(of: file) {
-            if counts[item.id] > 1 { places[item.id] = item.place }
+            if counts[item.id] > 1 { firstPaths[item.id] = item.place }
             try writer.add(TarMember(path: item.path, content, clamped(file.metadata)))
         }
     }
 
-    /// Nil for what a tar cannot hold: no image has such a file.
+    /// Nil for directories, regular files (both are written elsewhere), and sockets, which an image cannot have.
     private static func content(of file: ImageTree.File) -> TarMember.Content? {
         switch file.content {
         case .symlink(let target): .symlink(target)
@@ -169,7 +170,9 @@ package struct ImageTarWriter: Sendable {
 }
 
 extension TarWriter {
-    /// Begins a member, and says which it is if no tar can have it.
+    /// Begins a member.
+    ///
+    /// - Throws: `LayerFailure` with the path if a tar cannot represent the member.
     mutating func add(_ member: TarMember) throws {
         do {
             try begin(member)
@@ -179,7 +182,7 @@ extension TarWriter {
     }
 }
 
-/// Writes the wanted files of a layer as its entries come.
+/// Writes the wanted files of a layer in the order of its entries.
 private struct ContentVisitor: LayerVisitor {
     let wanted: [Int32: ImageTree.FileID]
     let tar: ImageTarWriter
@@ -200,13 +203,14 @@ private struct ContentVisitor: LayerVisitor {
     mutating func take(_ entry: Entry, from reader: inout LayerReader) throws {
         defer { entries += 1 }
         guard let id = wanted[entries] else { return }
-        // What is written is judged at the layer's end; what cannot be the entry that was read before ends it here.
+        // The content is verified at the end of the layer. An entry that differs from the first reading ends it
+        // earlier.
         guard case .regular(let size) = entry.content, tar.isRegular(id, of: size) else { throw Self.changed }
         try writer.add(tar.member(id, size: size))
         var isExpected = true
         while isExpected,
             try reader.nextData({ (offset: Int64, bytes: RawSpan) throws in
-                // Whoever reads the tar may be slow.
+                // The reader of the tar may be slow, so that a large file takes long.
                 try cancellation.check()
                 isExpected = try writer.write(bytes, at: offset)
             })

@@ -3,24 +3,25 @@ package import Kernel
 internal import Streams
 
 extension ImageTree {
-    /// The tree of a directory, as it is: what a snapshot shows where it is mounted. Contents are read and digested.
+    /// Reads the tree of a directory, e.g. of a mounted snapshot, and the digests of its files.
     ///
-    /// - Parameter check: asked between two files and two pieces of one.
-    /// - Throws: `SyscallFailure`, `Budget.Excess`, what `check` throws.
+    /// - Parameter check: called for each file and for each block of content.
+    /// - Throws: `SyscallFailure`, `Budget.Excess`, errors of `check`.
     package init(
         walking root: Directory, memory: TreeMemory = TreeMemory(), check: () throws -> Void = {}
     ) throws {
         self.init()
-        var walk = DirectoryReading(tree: self, memory: memory)
+        var walk = DirectoryWalk(tree: self, memory: memory)
         try walk.read(root, check)
         self = walk.tree
     }
 }
 
-private struct DirectoryReading {
+private struct DirectoryWalk {
     var tree: ImageTree
     let memory: TreeMemory
-    private var known = [FileStatus.Identity: ImageTree.FileID]()
+    /// Files with several names that were read already.
+    private var linkedFiles = [FileStatus.Identity: ImageTree.FileID]()
     private let buffer = ReadBuffer(size: 1 << 18)
 
     init(tree: ImageTree, memory: TreeMemory) {
@@ -32,17 +33,17 @@ private struct DirectoryReading {
 
     mutating func read(_ root: Directory, _ check: () throws -> Void) throws {
         tree.files[0].metadata = try root.metadata()
-        var way = OpenPath(root)
+        var stack = OpenPath(root)
         /// Directories still to be read, by level.
         var pending = [try list(root, ImageTree.root, check)]
         while let last = pending.indices.last {
             guard let (name, id) = pending[last].popLast() else {
                 pending.removeLast()
-                if last > 0 { way.ascend() }
+                if last > 0 { stack.ascend() }
                 continue
             }
-            let directory = try way.deepest().open(name)
-            way.descend(to: name, directory)
+            let directory = try stack.deepest().open(name)
+            stack.descend(to: name, directory)
             pending.append(try list(directory, id, check))
         }
     }
@@ -55,7 +56,7 @@ private struct DirectoryReading {
         for name in try directory.names() {
             try check()
             guard let status = try directory.status(of: name) else { continue }
-            try memory.remember(name.memorySize + 250)
+            try memory.reserveMemory(name.memorySize + 250)
             if status.isDirectory {
                 let child = tree.addDirectory(try directory.open(name).metadata(), Self.origin)
                 tree.setChild(name, of: id, to: child)
@@ -70,7 +71,7 @@ private struct DirectoryReading {
     private mutating func file(
         _ name: FileName, in directory: Directory, _ status: FileStatus, _ check: () throws -> Void
     ) throws -> ImageTree.FileID {
-        if let id = known[status.identity] { return id }
+        if let id = linkedFiles[status.identity] { return id }
         var detail: Int32 = -1
         let content: ImageTree.Content
         switch status.kind {
@@ -87,10 +88,10 @@ private struct DirectoryReading {
         case .directory: throw SyscallFailure("fstatat", path: name.description, code: 21)
         }
         let metadata = try directory.metadata(of: name, status)
-        try memory.remember(metadata.attributesSize)
+        try memory.reserveMemory(metadata.attributesSize)
         let id = tree.add(
             ImageTree.File(content: content, metadata: metadata, origin: Self.origin, detail: detail))
-        if status.linkCount > 1 { known[status.identity] = id }
+        if status.linkCount > 1 { linkedFiles[status.identity] = id }
         return id
     }
 
@@ -113,7 +114,7 @@ private struct DirectoryReading {
             if count == 0 { break }
             position += count
         }
-        // It may have grown meanwhile: what was read counts.
+        // The file may have grown since its size was read.
         return digester.finish(size: max(status.size, position))
     }
 }

@@ -18,9 +18,9 @@ extension ImageTree {
         package var path: [FileName] { place.components }
     }
 
-    /// All names below a file, each directory before what is in it, names in the order of their bytes.
+    /// Calls `body` for each name of a subtree: each directory before its entries, names in the order of their bytes.
     ///
-    /// - Parameter start: itself the first item.
+    /// - Parameter start: the root of the subtree, which is the first item.
     package func forEach(
         from start: Item = Item(path: [], id: root), _ body: (Item) throws -> Void
     ) rethrows {
@@ -34,13 +34,13 @@ extension ImageTree {
         }
     }
 
-    /// How many names each file has, by the number of its id.
+    /// Number of names of each file.
     package struct LinkCounts: Sendable {
         private var counts: [Int32]
 
         init(of tree: ImageTree, check: () throws -> Void) rethrows {
             counts = [Int32](repeating: 0, count: tree.files.count)
-            // In no order: nothing is sorted for it.
+            // The order does not matter here, and sorting takes time.
             var pending = [ImageTree.root]
             while let directory = pending.popLast() {
                 try check()
@@ -63,14 +63,14 @@ extension ImageTree {
 
     // MARK: Resolving
 
-    /// Where a path leads.
+    /// Result of resolving a path.
     package enum Resolution: Sendable {
         case found(Item)
-        /// - Parameter path: as far as symlinks lead, and what was asked for behind that.
+        /// - Parameter path: the path with all symlinks before the missing name resolved.
         case missing(path: [FileName])
         case tooManyLinks
 
-        /// Nil where symlinks lead nowhere.
+        /// The resolved path; nil for too many symlinks.
         package var place: [FileName]? {
             switch self {
             case .found(let item): item.path
@@ -80,8 +80,8 @@ extension ImageTree {
         }
     }
 
-    /// Where a path of a person's leads: symlinks on the way are followed inside the root, the last component only if
-    /// a `/` stands behind it. `..` goes up from where a symlink has led, as the kernel has it.
+    /// Resolves a path that the user gave. Symlinks are followed inside the root, that of the last component only if
+    /// a `/` follows it. `..` is the parent of the resolved directory, as for the kernel.
     package func resolve(_ path: [UInt8]) -> Resolution {
         var parts = Self.parts(of: path)
         let followsLast = path.last == UInt8(ascii: "/")
@@ -89,7 +89,7 @@ extension ImageTree {
         var links = 0
         while let part = parts.popLast() {
             guard let name = FileName(part) else {
-                // `..`: `.` and nothing are no parts.
+                // Two bytes are `..`: `parts` has neither `.` nor empty components.
                 if part.count == 2, items.count > 1 { items.removeLast() }
                 if part.count > FileName.maximumLength { return .missing(path: items[items.count - 1].path) }
                 continue
@@ -113,7 +113,7 @@ extension ImageTree {
         return .found(found)
     }
 
-    /// The last one first.
+    /// Components of a path without `.`, the last one first.
     private static func parts(of path: [UInt8]) -> [ArraySlice<UInt8>] {
         path.split(separator: UInt8(ascii: "/")).filter { $0 != [UInt8(ascii: ".")] }.reversed()
     }

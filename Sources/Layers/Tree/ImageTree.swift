@@ -2,33 +2,33 @@ package import Archive
 package import Kernel
 internal import Streams
 
-/// The merged tree of an image as a value: what its layers show together, without a file system.
+/// The merged tree of an image as a value, without a file system.
 ///
-/// Like one it has files and names apart, so that the names of a link group share one file. A file takes some 200 bytes
-/// with its name.
+/// Like a file system it separates files from names, so that the names of a hard-link group share one file. A file
+/// with its name takes about 200 bytes.
 package struct ImageTree: Sendable {
-    /// One file of the tree, whatever its names are.
+    /// Identifies a file of the tree, independent of its names.
     package struct FileID: Hashable, Sendable {
         let index: Int32
     }
 
     package enum Content: Hashable, Sendable {
-        /// `size` counts holes too.
+        /// `size` includes holes.
         case regular(size: Int64)
         case directory
         case symlink([UInt8])
         case fifo
-        /// Only a snapshot that was written to has one.
+        /// Occurs only in writable snapshots, never in images.
         case socket
         case character(DeviceNumber)
         case block(DeviceNumber)
     }
 
-    /// The entry that a file comes from: of a directory the last one that lists it.
+    /// The entry that created a file; for a directory the last entry that lists it.
     package struct Origin: Hashable, Sendable {
-        /// As `LayerStep.number`; 0 for what comes from no layer.
+        /// `LayerStep.number`; 0 if the file does not come from a layer.
         package let layer: Int32
-        /// Counted from 0 in its layer; nil for a directory that no entry lists.
+        /// Number of the entry, counted from 0 in its layer; nil for a directory that no entry lists.
         package let entry: Int32?
     }
 
@@ -36,17 +36,17 @@ package struct ImageTree: Sendable {
         package let content: Content
         package internal(set) var metadata: Metadata
         package internal(set) var origin: Origin
-        /// Where its directory or its data is told of; -1 for nowhere.
+        /// Index into `directories` or `data`; -1 for none.
         var detail: Int32 = -1
 
         package var isDirectory: Bool { content == .directory }
     }
 
-    /// What a regular file's data is.
+    /// Content of a regular file.
     struct Data: Sendable {
-        /// Nil where nobody wanted to know.
+        /// Nil if digests were not requested.
         let digest: ContentDigest?
-        /// Where there is any; nil for a file without holes.
+        /// Ranges with data; nil for a file without holes.
         let ranges: [Range<Int64>]?
     }
 
@@ -54,12 +54,12 @@ package struct ImageTree: Sendable {
 
     package static let root = FileID(index: 0)
 
-    /// Never fewer: what no name leads to any more is left where it is.
+    /// All files. Files that no longer have a name are not removed.
     var files: [File]
     private(set) var directories: [Listing]
     var data = [Data]()
 
-    /// A root, as it is where no layer says anything of it.
+    /// Creates an empty tree, whose root has the metadata of an implicit directory.
     package init() {
         files = [
             File(content: .directory, metadata: .implicit, origin: Origin(layer: 0, entry: nil), detail: 0)
@@ -73,7 +73,7 @@ package struct ImageTree: Sendable {
 
     // MARK: Directories
 
-    /// What a directory holds; empty for anything else.
+    /// Entries of a directory; empty for other files.
     func listing(of id: FileID) -> Listing {
         let file = self[id]
         return file.isDirectory ? directories[Int(file.detail)] : [:]
@@ -84,14 +84,14 @@ package struct ImageTree: Sendable {
         return file.isDirectory ? directories[Int(file.detail)][name] : nil
     }
 
-    /// In the order of their names' bytes.
+    /// Entries of a directory in the order of the bytes of their names.
     package func children(of id: FileID) -> [(name: FileName, id: FileID)] {
         listing(of: id).map { ($0.key, $0.value) }.sorted {
             $0.name.bytes.lexicographicallyPrecedes($1.name.bytes)
         }
     }
 
-    /// What a path of real directories leads to; a symlink on the way is not followed.
+    /// Looks up a path. Symlinks are not followed.
     package func lookUp(_ path: [FileName]) -> FileID? {
         var id = Self.root
         for name in path {
@@ -101,7 +101,7 @@ package struct ImageTree: Sendable {
         return id
     }
 
-    // MARK: Changing it
+    // MARK: Changes
 
     mutating func addDirectory(_ metadata: Metadata, _ origin: Origin) -> FileID {
         let id = nextID
@@ -125,7 +125,7 @@ package struct ImageTree: Sendable {
 
     // MARK: Data
 
-    /// Nil for what is no regular file, and where digests were not asked for.
+    /// Nil for files that are not regular, and if digests were not requested.
     func contentDigest(of id: FileID) -> ContentDigest? { data(of: id)?.digest }
 
     func data(of id: FileID) -> Data? {

@@ -1,13 +1,13 @@
 package import Archive
 package import Kernel
 
-/// What the entries of one layer do about one path, and about the directories that it stands in.
+/// Records the entries of one layer that affect a path or a directory above it.
 struct PathWatch {
     private let path: [FileName]
-    /// What the layers below have there, and later this layer.
+    /// The file at the path: that of the layers below, until an entry of this layer replaces it.
     private var file: ImageTree.FileID?
     private(set) var touches = [PathTouch]()
-    /// The one that is looked at now, counted from 0.
+    /// Number of the current entry, counted from 0.
     var entry: Int32 = 0
 
     init(_ path: [FileName], file: ImageTree.FileID?) {
@@ -15,17 +15,17 @@ struct PathWatch {
         self.file = file
     }
 
-    mutating func note<Storage>(_ what: PathTouch.What, at node: DirectoryNode<Storage>) {
+    mutating func record<Storage>(_ what: PathTouch.What, at node: DirectoryNode<Storage>) {
         if node.depth <= path.count, node.path.elementsEqual(path.prefix(node.depth)) {
             add(what, depth: node.depth)
         }
     }
 
-    mutating func note<Storage>(
+    mutating func record<Storage>(
         _ what: PathTouch.What, at name: FileName, in parent: DirectoryNode<Storage>
     ) {
         let depth = parent.depth + 1
-        // Most entries go no further than this.
+        // Compares the last name first: that is enough for most entries.
         if depth <= path.count, path[parent.depth] == name,
             parent.path.elementsEqual(path.prefix(parent.depth))
         {
@@ -46,24 +46,24 @@ struct PathWatch {
     }
 }
 
-/// One entry of a layer that is about a path, or about a directory that it stands in.
+/// An entry of a layer that affects a path or a directory above it.
 package struct PathTouch: Sendable {
     package enum What: Sendable {
         case file(ImageTree.Content, ImageTree.FileID)
         case directory
         case hardLink(to: EntryPath, ImageTree.FileID)
-        /// Another name of the same file, whose entry speaks about the file.
+        /// A hard link with another name, whose entry changes the metadata of the file.
         case linked(as: EntryPath)
         case whiteout
-        /// Nothing of the layers below shows in the directory.
+        /// The directory hides all entries of the layers below.
         case opaque
-        /// What is not made: it would steer overlay.
+        /// A character device 0:0, which is not created: it would control overlayfs.
         case nothing
     }
 
     package let what: What
-    /// What the entry is about: the path itself, or a directory that it stands in.
+    /// The path itself, or a directory above it.
     package let path: [FileName]
-    /// Counted from 0 in its layer.
+    /// Number of the entry, counted from 0 in its layer.
     package let entry: Int32
 }

@@ -1,32 +1,33 @@
 internal import Archive
 package import Kernel
 
-/// One name in which two trees differ.
+/// A difference between two trees at one path.
 package struct TreeChange: Sendable {
     package enum Kind: Sendable {
         case added, deleted, modified
     }
 
-    /// What a name has otherwise.
+    /// A property of a file that differs.
     package enum Aspect: String, Sendable, CaseIterable {
-        /// Another kind of file altogether.
+        /// The type of the file, e.g. a symlink in place of a directory.
         case type
         case content, size, target, device, mode, owner, attributes
-        /// Other names of the same file.
+        /// The hard-link group, which is compared by its first name.
         case links
         case time
     }
 
     package let kind: Kind
     package let path: [FileName]
-    /// In the old tree; nil for what was added.
+    /// The file in the old tree; nil if it was added.
     package let old: ImageTree.FileID?
+    /// The file in the new tree; nil if it was deleted.
     package let new: ImageTree.FileID?
-    /// None but of what is modified.
+    /// Empty unless the file was modified.
     package let aspects: [Aspect]
 }
 
-/// Compares two trees by what they show: a content is the same if its bytes are, whatever layer it comes from.
+/// Compares two trees by content, independent of the layers that the files come from.
 package struct TreeChanges {
     private let old: ImageTree
     private let new: ImageTree
@@ -34,12 +35,12 @@ package struct TreeChanges {
     private let oldGroups: LinkGroupNames
     private let newGroups: LinkGroupNames
 
-    /// Tells all differences in the order of the paths, each directory before what is in it.
+    /// Reports all differences in the order of the paths, each directory before its entries.
     ///
     /// - Parameters:
-    ///   - old: like `new` read with digests.
+    ///   - old: a tree that was read with digests, like `new`.
     ///   - comparesTimes: whether a modification time alone is a difference.
-    ///   - check: called for each directory and each name.
+    ///   - check: called for each directory and for each name.
     package static func compare(
         _ old: ImageTree, _ new: ImageTree, comparesTimes: Bool, check: () throws -> Void,
         report: (TreeChange) throws -> Void
@@ -119,7 +120,7 @@ package struct TreeChanges {
     }
 }
 
-/// The first name of each file that has several.
+/// The first name of each file with several names.
 private struct LinkGroupNames {
     private var names = [ImageTree.FileID: TreePath]()
 

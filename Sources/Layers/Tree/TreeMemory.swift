@@ -1,8 +1,8 @@
 internal import Synchronization
 
-/// What trees may take in memory, all that share it together, so that a hostile image fails instead of the host.
+/// Memory limit of all trees that share it, so that a hostile image fails instead of the host.
 package final class TreeMemory: Sendable {
-    /// Three million files, in bytes: many times what the largest images have.
+    /// Bytes for about three million files: many times as many as the largest images have.
     package static let defaultLimit: Int64 = 1 << 30
 
     private let limit: Int64
@@ -12,12 +12,12 @@ package final class TreeMemory: Sendable {
 
     package var used: Int64 { count.load(ordering: .relaxed) }
 
-    func remember(_ bytes: Int64) throws(Budget.Excess) {
+    func reserveMemory(_ bytes: Int64) throws(Budget.Excess) {
         guard count.add(bytes, ordering: .relaxed).newValue <= limit else { throw .memory(limit: limit) }
     }
 
-    func forget(_ bytes: Int64) { count.subtract(bytes, ordering: .relaxed) }
+    func releaseMemory(_ bytes: Int64) { count.subtract(bytes, ordering: .relaxed) }
 
-    /// Gives back what was added since.
+    /// Resets the usage to an earlier value of `used`.
     func reset(to used: Int64) { count.store(used, ordering: .relaxed) }
 }

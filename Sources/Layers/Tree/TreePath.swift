@@ -1,13 +1,13 @@
 package import Kernel
 
-/// A path from the root of a tree down, which shares its upper part with the paths beside it: those of a whole tree take memory
-/// for its names, and not for the square of its depth.
+/// A path in a tree, which shares its upper components with other paths: the paths of all files of a tree take memory
+/// that grows with the number of names and not with the square of the depth.
 package struct TreePath: Hashable, Sendable {
-    /// The upper names. A path of 4096 has 64 of these, so that their release does not recurse deeply.
+    /// Upper components. A path of 4096 components has 64 parts, so that their release does not recurse deeply.
     private final class Part: Sendable {
         let above: Part?
         let names: [FileName]
-        /// Names down to here.
+        /// Number of components from the root to the end of this part.
         let count: Int
 
         init(above: Part?, names: [FileName]) {
@@ -20,7 +20,7 @@ package struct TreePath: Hashable, Sendable {
     private static let partSize = 64
 
     private let above: Part?
-    /// The deepest names, as many as a part has at most.
+    /// The lowest components, `partSize` at most.
     private let names: [FileName]
 
     private init(above: Part?, names: [FileName]) {
@@ -44,7 +44,7 @@ package struct TreePath: Hashable, Sendable {
             : TreePath(above: Part(above: above, names: names), names: [name])
     }
 
-    /// The path of the directory; of the root the root's.
+    /// The path of the parent directory; that of the root is the root.
     package var parent: TreePath {
         if names.count == 1, let above { return TreePath(above: above.above, names: above.names) }
         return TreePath(above: above, names: names.dropLast())

@@ -3,11 +3,10 @@ internal import Kernel
 internal import OCI
 internal import Streams
 
-/// The image's accounts, for access control lists that have names.
 extension TreeReader {
-    /// Reads them from the layers that have them.
+    /// Reads the image's accounts, for access control lists with names, from the layers that contain them.
     ///
-    /// - Parameter tree: as the layer leaves it that has such a list.
+    /// - Parameter tree: the merged tree up to the layer with the list.
     func readAccounts(of tree: ImageTree) throws -> ImageAccounts {
         let files = [ImageAccounts.passwd, ImageAccounts.group].map { tree.file(followingLinks: $0) }
         var contents = [[UInt8]](repeating: [], count: files.count)
@@ -26,7 +25,7 @@ extension TreeReader {
 }
 
 extension ImageTree {
-    /// The regular file that a path leads to, as `LowerView.contents` follows it; nil if there is none.
+    /// Resolves the path of a regular file, with the same rules as `LowerView.contents`; nil if there is none.
     fileprivate func file(followingLinks name: String) -> File? {
         var path = Array(name.utf8)
         for _ in 0...TreeLimits.symlinks {
@@ -44,7 +43,7 @@ extension ImageTree {
     }
 }
 
-/// Keeps the content of one entry.
+/// Reads the content of one entry.
 private struct ContentCollector: LayerVisitor {
     private let entry: Int32
     private(set) var contents = [UInt8]()

@@ -4,17 +4,17 @@ package import Layout
 package import OCI
 package import Streams
 
-/// Reads the layers of an image into a tree: each blob once and verified, nothing is written.
+/// Reads and verifies the layers of an image and merges them into a tree. It writes nothing.
 package struct TreeReader: Sendable {
     let layout: ImageLayout
     let budget: Budget
     let cancellation: Cancellation
     private let memory: TreeMemory
     private let wantsDigests: Bool
-    /// The layers added so far, by their numbers.
+    /// The layers added so far, by number.
     private let steps = Guarded([Int32: LayerStep]())
 
-    /// - Parameter digests: whether the contents of files will be compared.
+    /// - Parameter digests: whether to compute the digests of files, which comparing trees needs.
     package init(
         _ layout: ImageLayout, budget: Budget, memory: TreeMemory = TreeMemory(), digests: Bool = false,
         cancellation: Cancellation
@@ -28,18 +28,18 @@ package struct TreeReader: Sendable {
 
     func step(_ number: Int32) -> LayerStep? { steps.withLock { $0[number] } }
 
-    /// What came of one layer.
+    /// Result of adding one layer.
     package struct Added: Sendable {
         package let warnings: [LayerWarning]
         /// Entries in the archive.
         package let entries: Int
-        /// What they did about the path that was asked for.
+        /// Entries that affect the watched path.
         package let touches: [PathTouch]
     }
 
     /// Merges one more layer onto a tree of all those below it.
     ///
-    /// - Parameter path: a path whose history the caller wants.
+    /// - Parameter path: a path to record the entries for; nil for none.
     package func add(
         _ step: LayerStep, to tree: inout ImageTree, watching path: [FileName]? = nil,
         progress: @escaping @Sendable (Int64) -> Void = { _ in }
@@ -59,17 +59,17 @@ package struct TreeReader: Sendable {
                 return interpreter
             } readAccounts: { interpreter in
                 var merged = below
-                try merged.lay(interpreter.sink) { try cancellation.check() }
+                try merged.merge(interpreter.sink) { try cancellation.check() }
                 return try readAccounts(of: merged)
             } finish: { interpreter in
                 interpreter
             } undo: {
                 memory.reset(to: before)
             }
-            // No other copy of the tree may be left when it is changed in place.
+            // The tree is changed in place, without a copy, only if nothing else references it.
             below = ImageTree()
             layer.sink.releaseLower()
-            try tree.lay(layer.sink) { try cancellation.check() }
+            try tree.merge(layer.sink) { try cancellation.check() }
             return Added(
                 warnings: layer.sink.warnings, entries: layer.entries,
                 touches: layer.sink.watch?.touches ?? [])

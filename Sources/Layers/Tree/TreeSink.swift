@@ -2,15 +2,15 @@ internal import Archive
 internal import Kernel
 internal import Streams
 
-/// Gathers what one layer has in memory, over the tree of the layers below, which stays as it is until `ImageTree.lay`
-/// merges the layer onto it. So a whiteout cannot remove what its own layer has.
+/// Collects the files of one layer in memory. The tree of the layers below stays unchanged until `ImageTree.merge`
+/// merges the layer onto it, so that a whiteout cannot remove a file of its own layer.
 struct TreeSink: EntrySink {
     struct Storage {
-        /// Names of files that are no directories.
+        /// Names of files that are not directories.
         var files = [FileName: ImageTree.FileID]()
         /// Number of the entry that has listed the directory.
         var entry: Int32?
-        /// What the layers below have at this path; nil if nothing.
+        /// The file that the layers below have at this path; nil if there is none.
         var lowerID: ImageTree.FileID?
     }
 
@@ -18,13 +18,13 @@ struct TreeSink: EntrySink {
     var tree: LayerTree<Storage>
     var writer = MetadataWriter()
     private var below: ImageTree
-    /// Files of this layer; their ids follow those of the layers below.
+    /// Files of this layer; their IDs follow those of the layers below.
     private(set) var files = [ImageTree.File]()
     private(set) var data = [ImageTree.Data]()
     /// Files of the layers below whose metadata this layer's hard links change.
     private(set) var changed = [ImageTree.FileID: ImageTree.File]()
 
-    /// What the layer does about a path that the caller asks for.
+    /// Records the entries that affect the path that the caller watches.
     private(set) var watch: PathWatch?
     private let wantsDigests: Bool
     private let account: Budget.Account
@@ -42,7 +42,7 @@ struct TreeSink: EntrySink {
         self.account = account
     }
 
-    /// Releases the tree below, so that it can be changed in place. No entry can be applied any more.
+    /// Releases the tree below, so that it can be changed in place. No further entry can be applied.
     mutating func releaseLower() { below = ImageTree() }
 
     private var origin: ImageTree.Origin { ImageTree.Origin(layer: number, entry: entry) }
@@ -114,7 +114,7 @@ struct TreeSink: EntrySink {
     }
 
     private func put(_ id: ImageTree.FileID, as name: FileName, in node: Node) throws -> Bool {
-        try tree.remember(name.memorySize + ImageTree.costOfName)
+        try tree.reserveMemory(name.memorySize + ImageTree.costOfName)
         return node.storage.files.updateValue(id, forKey: name) != nil
     }
 
@@ -135,20 +135,20 @@ struct TreeSink: EntrySink {
         case .character(let device): content = .character(device)
         case .block(let device): content = .block(device)
         case .directory, .hardLink:
-            throw InternalError("entry '\(entry.path)' is no kind of file that is created")
+            throw InternalError("entry '\(entry.path)' cannot be created as a file")
         }
         let metadata = try writer.result(
             of: entry.metadata, isSymlink: content.target != nil, takesUserAttributes: content.isRegular,
             entry: entry.path)
         let id = ImageTree.FileID(index: Int32(below.files.count + files.count))
         files.append(ImageTree.File(content: content, metadata: metadata, origin: origin, detail: detail))
-        try tree.remember(ImageTree.cost + content.cost + metadata.attributesSize)
+        try tree.reserveMemory(ImageTree.cost + content.cost + metadata.attributesSize)
         return try put(id, as: name, in: node)
     }
 
     /// Reads a file's data without keeping it.
     ///
-    /// - Returns: nil if nothing has to be recorded about it.
+    /// - Returns: nil if the file has no holes and no digest is requested.
     private mutating func read(size: Int64, from reader: inout LayerReader) throws -> ImageTree.Data? {
         var digester = wantsDigests ? ContentDigester() : nil
         var ranges = [Range<Int64>]()
@@ -166,7 +166,7 @@ struct TreeSink: EntrySink {
         try account.write(written)
         let isWhole = written == size
         if isWhole, digester == nil { return nil }
-        try tree.remember(64 + (isWhole ? 0 : Int64(32 + 16 * ranges.count)))
+        try tree.reserveMemory(64 + (isWhole ? 0 : Int64(32 + 16 * ranges.count)))
         return ImageTree.Data(digest: digester?.finish(size: size), ranges: isWhole ? nil : ranges)
     }
 
@@ -190,12 +190,12 @@ struct TreeSink: EntrySink {
         file.metadata = try writer.result(
             of: entry.metadata, onto: file.metadata, isSymlink: file.content.target != nil,
             takesUserAttributes: file.content.isRegular, entry: entry.path)
-        try tree.remember(file.metadata.attributesSize)
+        try tree.reserveMemory(file.metadata.attributesSize)
         let own = Int(id.index) - below.files.count
         if own >= 0 {
             files[own] = file
         } else if changed.updateValue(file, forKey: id) == nil {
-            try tree.remember(ImageTree.cost)
+            try tree.reserveMemory(ImageTree.cost)
         }
     }
 
@@ -219,12 +219,12 @@ struct TreeSink: EntrySink {
             guard let id else { return }
             touch = .file(self[id].content, id)
         }
-        if let name { watch?.note(touch, at: name, in: node) } else { watch?.note(touch, at: node) }
+        if let name { watch?.record(touch, at: name, in: node) } else { watch?.record(touch, at: node) }
     }
 }
 
 extension ImageTree.Content {
-    /// Of a symlink.
+    /// Target of a symlink; nil for other files.
     var target: [UInt8]? {
         if case .symlink(let target) = self { return target }
         return nil
@@ -235,7 +235,7 @@ extension ImageTree.Content {
         return false
     }
 
-    /// Bytes that it takes beside its place.
+    /// Bytes that it takes in addition to its storage in `File`.
     fileprivate var cost: Int64 {
         if case .symlink(let target) = self { return Int64(48 + target.count) }
         return 0
@@ -243,7 +243,8 @@ extension ImageTree.Content {
 }
 
 extension ImageTree {
-    /// Bytes of a file, which is there twice while its layer is merged, and of a name of one without the name's own.
+    /// Bytes of a file, which exists twice while its layer is merged.
     fileprivate static let cost: Int64 = 200
+    /// Bytes of a directory entry without the name's own.
     fileprivate static let costOfName: Int64 = 48
 }

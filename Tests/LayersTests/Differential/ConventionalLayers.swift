@@ -1,15 +1,15 @@
 import TestSupport
 
-/// Layers as the usual tools write them, about which unpackers agree: the root comes first and every directory before
-/// what is in it, whiteouts before the rest; each path stands there once; a hard link says about its file what the
-/// file's own entry has said.
+/// Layers as the usual tools write them, which all unpackers apply in the same variant: the root comes first, every
+/// directory before its entries, and whiteouts before the rest; each path occurs once; a hard link has the metadata
+/// of its file's own entry.
 struct ConventionalLayers {
     private(set) var stack = [[TarEntry]]()
     private var layer = [TarEntry]()
-    /// What the layer has named so far, and whether it is a directory.
+    /// Paths that the layer has so far, and whether each is a directory.
     private var named = [MergedModel.Path: Bool]()
 
-    /// - Parameter seed: of `LayerGenerator`, whose entries are put in order.
+    /// - Parameter seed: seed of a `LayerGenerator`, whose entries are sorted.
     init(seed: UInt64) {
         for entries in LayerGenerator.stack(seed: seed) {
             let marks = entries.filter(\.isMark).sorted { $0.path.cleaned.count < $1.path.cleaned.count }
@@ -40,7 +40,7 @@ struct ConventionalLayers {
         layer.append(entry)
     }
 
-    /// A link to what shows at this point; nil if that is no file.
+    /// A hard link to the target as the merged tree has it at this point; nil if the target is not a file.
     private func linked(_ link: TarEntry) -> TarEntry? {
         let target = link.target.cleaned
         guard let tree = try? MergedModel(stack + [layer]), case .file(let id) = tree.nodes[target],
@@ -57,11 +57,11 @@ struct ConventionalLayers {
 extension TarEntry {
     fileprivate var isMark: Bool { path.cleaned.last?.starts(with: ".wh.") == true }
 
-    /// What unpackers disagree about by itself.
+    /// Whether unpackers disagree about the entry on its own.
     fileprivate var isUnusual: Bool {
         let isForged = type == UInt8(ascii: "3") && major == 0 && minor == 0
-        let isKept = path.cleaned.first == ".wh..wh.plnk"
-        return isForged || isKept || records.contains { $0.value == "" }
+        let isPseudoLink = path.cleaned.first == ".wh..wh.plnk"
+        return isForged || isPseudoLink || records.contains { $0.value == "" }
     }
 }
 

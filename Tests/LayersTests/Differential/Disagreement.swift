@@ -1,11 +1,11 @@
 import Layers
 import TestSupport
 
-/// What comes of a stack of layers.
+/// Result of applying a stack of layers.
 enum Outcome: Equatable {
     case shows([String])
     case refused(String)
-    /// What neither may do.
+    /// An error that is not a refusal; always a defect.
     case failed(String)
 
     init(model stack: [[TarEntry]]) throws(MergedModel.Contradiction) {
@@ -20,9 +20,9 @@ enum Outcome: Equatable {
         }
     }
 
-    init(room stack: [[TarEntry]], _ way: Way) {
+    init(applying stack: [[TarEntry]], _ variant: Variant) {
         do {
-            self = .shows(try Stack(stack, way: way).tree.lines)
+            self = .shows(try Stack(stack, variant: variant).tree.lines)
         } catch let failure as LayerFailure {
             if case .refused(let reason) = failure.cause {
                 self = .refused(reason)
@@ -34,7 +34,7 @@ enum Outcome: Equatable {
         }
     }
 
-    /// Why something is refused is said in other words.
+    /// Whether the results agree; the reasons of two refusals may differ.
     func isSame(as other: Outcome) -> Bool {
         switch (self, other) {
         case (.refused, .refused): true
@@ -49,34 +49,34 @@ enum Outcome: Equatable {
     }
 }
 
-/// A stack that the room takes otherwise than somebody else.
+/// A stack for which the module `Layers` gives another result than expected.
 struct Disagreement: CustomStringConvertible {
     let stack: [[TarEntry]]
-    let way: Way
+    let variant: Variant
     let expected: Outcome
     let found: Outcome
 
-    /// Nil where the room does as expected.
-    init?(_ stack: [[TarEntry]], _ way: Way, expected: Outcome) {
-        let found = Outcome(room: stack, way)
+    /// Nil if the result is as expected.
+    init?(_ stack: [[TarEntry]], _ variant: Variant, expected: Outcome) {
+        let found = Outcome(applying: stack, variant)
         if found.isSame(as: expected) { return nil }
         self.stack = stack
-        self.way = way
+        self.variant = variant
         self.expected = expected
         self.found = found
     }
 
-    /// Nil where the room does as the model, or where the layers contradict themselves.
-    init?(withModelAbout stack: [[TarEntry]], _ way: Way) {
+    /// Nil if the result is that of the model, or if the layers contradict themselves.
+    init?(withModelAbout stack: [[TarEntry]], _ variant: Variant) {
         guard let expected = try? Outcome(model: stack) else { return nil }
-        self.init(stack, way, expected: expected)
+        self.init(stack, variant, expected: expected)
     }
 
-    /// One with the model in as few words as it takes.
+    /// A disagreement with the model that cannot be simplified further.
     var minimal: Disagreement {
         var smallest = self
         while let smaller = simpler(smallest.stack).lazy
-            .compactMap({ Disagreement(withModelAbout: $0, way) }).first
+            .compactMap({ Disagreement(withModelAbout: $0, variant) }).first
         {
             smallest = smaller
         }
@@ -84,7 +84,7 @@ struct Disagreement: CustomStringConvertible {
     }
 
     var description: String {
-        var text = "\(way)\n\(source(of: stack))\n"
+        var text = "\(variant)\n\(source(of: stack))\n"
         switch (expected, found) {
         case (.shows(let expected), .shows(let found)):
             text += expected.filter { !found.contains($0) }.map { "  expected: \($0)\n" }.joined()

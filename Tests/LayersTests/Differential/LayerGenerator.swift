@@ -1,12 +1,12 @@
 import TestSupport
 
-/// A stack of layers out of a seed: few names, so that everything collides with everything, and whatever an entry may
-/// be. What the model refuses is mostly taken out again, since a refusal hides all the rest of its stack.
+/// Generates a stack of layers from a seed: entries of every kind with few names, so that they collide. Most entries
+/// that the model refuses are removed, because after a refusal the rest of the stack is not tested.
 struct LayerGenerator {
     private typealias Path = [String]
 
     private var random: SplitMix64
-    /// Paths of files in the layers so far, as their entries wrote them: what hard links are given.
+    /// Paths of files in the layers so far: the targets of hard links.
     private var targets = [Path]()
 
     static func stack(seed: UInt64) -> [[TarEntry]] {
@@ -34,7 +34,7 @@ struct LayerGenerator {
 
     // MARK: One entry
 
-    /// How often a kind of entry comes, among a hundred.
+    /// The frequency of each kind of entry, in percent.
     private enum Kind: Int, CaseIterable {
         case file = 25
         case directory = 19
@@ -44,15 +44,15 @@ struct LayerGenerator {
         case opaque = 5
         case special = 6
         case root = 3
-        case kept = 2
+        case pseudoLink = 2
 
-        static let bag = allCases.flatMap { Array(repeating: $0, count: $0.rawValue) }
+        static let weighted = allCases.flatMap { Array(repeating: $0, count: $0.rawValue) }
     }
 
     private mutating func entries() -> [TarEntry] {
         let path = newPath()
         let name = spelled(path)
-        switch pick(Kind.bag) {
+        switch pick(Kind.weighted) {
         case .file:
             targets.append(path)
             return [withAttributes(dressed(.file(name, pick(["", "1", "22"]))), capabilities: true)]
@@ -69,7 +69,7 @@ struct LayerGenerator {
         case .opaque: return [.opaque(chance(15) ? "" : path.joined(separator: "/"))]
         case .special: return [special(name, path)]
         case .root: return [withAttributes(dressed(.directory(pick(["./", "/", "."]))))]
-        case .kept: return kept(name, path)
+        case .pseudoLink: return pseudoLink(name, path)
         }
     }
 
@@ -80,7 +80,7 @@ struct LayerGenerator {
         return dressed(pick([.fifo(name), .character(name, 1, 3), .block(name, 7, 1)]))
     }
 
-    private mutating func kept(_ name: Bytes, _ path: Path) -> [TarEntry] {
+    private mutating func pseudoLink(_ name: Bytes, _ path: Path) -> [TarEntry] {
         let file: Bytes = ".wh..wh.plnk/1.2"
         targets.append(path)
         return [dressed(.file(file, "kept")), dressed(.hardLink(name, to: file))]
@@ -92,7 +92,7 @@ struct LayerGenerator {
         (0..<pick([1, 1, 2, 2, 2, 3])).map { _ in pick(["a", "b", "c"]) }
     }
 
-    /// All ways of writing a path mean the same one.
+    /// One of the spellings of a path, which all mean the same.
     private mutating func spelled(_ path: Path) -> Bytes {
         let plain = path.joined(separator: "/")
         if chance(85) { return Bytes(plain) }

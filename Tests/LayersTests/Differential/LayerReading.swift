@@ -1,22 +1,23 @@
 import TestSupport
 
-/// What one layer says, gathered entry by entry: what it has itself, and what it hides of the layers below.
+/// The content of one layer, read entry by entry: the files that it has, and the names that it hides in the layers
+/// below.
 ///
-/// Two halves, which is the whole trick: `read` never touches the tree below, and `merged` lays the one over the
-/// other when all is known. So a whiteout cannot take what its own layer brings, in whatever order they stand.
+/// `read` does not change the tree below, and `merged` merges the layer onto it when the whole layer is known. So a
+/// whiteout cannot remove a file of its own layer, whatever their order.
 struct LayerReading {
     typealias Path = MergedModel.Path
     typealias Refusal = MergedModel.Refusal
 
-    /// What the layer has at a path.
+    /// The file of the layer at a path.
     private enum Own: Equatable {
-        /// Without metadata: no entry lists it, it stands there because something is in it.
+        /// Without metadata if no entry lists the directory.
         case directory(MergedModel.Metadata?)
         case file(MergedModel.FileID)
     }
 
     private let below: MergedModel
-    /// Lower symlinks that this reading does not go through.
+    /// Lower symlinks that this reading does not traverse.
     private let overridden: Set<Path>
 
     private var own: [Path: Own] = [[]: .directory(nil)]
@@ -25,9 +26,9 @@ struct LayerReading {
     private var whiteouts = Set<Path>()
     /// D of each `D/.wh..wh..opq`.
     private var opaque = Set<Path>()
-    /// Paths that an entry has named as directories, whether they have stayed so or not.
+    /// Paths that an entry has listed as directories, even if later entries have replaced them.
     private var listedDirectories = Set<Path>()
-    /// The first; what stands behind a refused entry is read all the same, for the whiteouts in it.
+    /// The first refusal. Entries after it are read for their whiteouts.
     private(set) var refusal: Refusal?
 
     init(over below: MergedModel, overridden: Set<Path>) {
@@ -42,19 +43,19 @@ struct LayerReading {
         }
     }
 
-    // MARK: Laying it over the tree below
+    // MARK: Merging
 
-    /// A lower name shows unless the layer hides or replaces it, or a directory that it stands in.
+    /// The merged tree. A lower name shows unless the layer hides or replaces it or a directory above it.
     var merged: MergedModel {
         var result = MergedModel()
         result.files = files
         result.nodes = below.nodes.filter { path, _ in !isHidden(path) && !isReplaced(path) }
-        for (path, node) in own where path.first != Self.keptFolder {
+        for (path, node) in own where path.first != Self.pseudoLinkDirectory {
             switch node {
             case .file(let id): result.nodes[path] = .file(id)
             case .directory(let listed?): result.nodes[path] = .directory(listed)
             case .directory(nil):
-                // An implicit parent is the lower directory, if one shows here.
+                // An implicit parent has the metadata of the lower directory, if one shows here.
                 if !result.isDirectory(path) { result.nodes[path] = .directory(.implicit) }
             }
         }
@@ -65,7 +66,7 @@ struct LayerReading {
         path.prefixes.contains { whiteouts.contains($0) || opaque.contains($0.dropLast()) }
     }
 
-    /// Only a directory over a directory lets what is below through.
+    /// Whether the layer replaces a lower path. Only a directory over a directory keeps the lower entries.
     private func isReplaced(_ path: Path) -> Bool {
         path.prefixes.contains { place in
             switch own[place] {
@@ -76,7 +77,7 @@ struct LayerReading {
         }
     }
 
-    /// The lower symlinks that are none any more for this layer's own entries: hidden by it, or listed in it as
+    /// The lower symlinks that entries of this layer do not traverse: the layer hides them or lists them as
     /// directories.
     var overriddenLinks: Set<Path> {
         Set(
@@ -109,7 +110,7 @@ extension LayerReading {
         }
     }
 
-    /// The last entry of a path wins; only a directory over a directory of this layer keeps what is in it.
+    /// Adds an entry. The last entry of a path wins; only a directory over a directory of this layer keeps its content.
     private mutating func put(_ entry: TarEntry, at place: Path) throws(Refusal) {
         switch entry.type {
         case UInt8(ascii: "5"):
@@ -123,7 +124,7 @@ extension LayerReading {
             files[id].takeMetadata(of: entry)
         default:
             remove(place)
-            // A device 0:0 is a whiteout of overlay's and nothing that an archive can make.
+            // A device 0:0 would be a whiteout of overlay, and is not created.
             guard let kind = MergedModel.File.Kind(entry) else { return }
             own[place] = .file(files.count)
             files.append(MergedModel.File(kind, entry))
@@ -132,7 +133,7 @@ extension LayerReading {
 
     private mutating func remove(_ place: Path) { own = own.filter { !$0.key.starts(with: place) } }
 
-    /// The file that a hard link names: this layer's, or one below, even one that this layer hides.
+    /// The target of a hard link: a file of this layer, or of one below, even if this layer hides it.
     private func target(of entry: TarEntry, at place: Path) throws(Refusal) -> MergedModel.FileID {
         let path = entry.target.cleaned
         guard let name = path.last else { throw Refusal(reason: "a hard link to the root") }
@@ -148,10 +149,9 @@ extension LayerReading {
         }
     }
 
-    // MARK: Where it goes
+    // MARK: Paths
 
-    /// The directory that a path's last name stands in: symlinks on the way, of this layer or below, are gone through
-    /// and stay inside the root.
+    /// Resolves the parent directory of a path: symlinks of this layer and of those below are followed inside the root.
     private func folder(of path: Path) throws(Refusal) -> Path {
         var place = Path()
         var ahead = Array(path.dropLast().reversed())
@@ -183,10 +183,10 @@ extension LayerReading {
         }
     }
 
-    // MARK: What its name means
+    // MARK: Meaning of names
 
-    /// Where AUFS keeps the files that have several names: targets for hard links, no files themselves.
-    private static let keptFolder: Bytes = ".wh..wh.plnk"
+    /// AUFS's pseudo-link directory, whose files are only targets of hard links.
+    private static let pseudoLinkDirectory: Bytes = ".wh..wh.plnk"
 
     private enum Meaning {
         case entry
@@ -204,8 +204,9 @@ extension LayerReading {
             if isLast, path[index] == ".wh..wh..opq" {
                 self = .opaque
             } else if index == 0, path[0].starts(with: ".wh..wh.") {
-                let isKept = path[0] == keptFolder && path.count == 2 && entry.type == UInt8(ascii: "0")
-                self = isKept ? .entry : .ignored
+                let isPseudoLink =
+                    path[0] == pseudoLinkDirectory && path.count == 2 && entry.type == UInt8(ascii: "0")
+                self = isPseudoLink ? .entry : .ignored
             } else if !isLast {
                 throw Refusal(reason: "a path through a whiteout")
             } else {
@@ -217,7 +218,7 @@ extension LayerReading {
     }
 }
 
-// MARK: - What an entry has
+// MARK: - Content and metadata of an entry
 
 extension MergedModel.File.Kind {
     fileprivate init?(_ entry: TarEntry) {
@@ -231,7 +232,7 @@ extension MergedModel.File.Kind {
         }
     }
 
-    /// `user.*` is for files and directories only (xattr(7)).
+    /// Whether the file can have `user.*` (xattr(7)).
     fileprivate var takesUserAttributes: Bool {
         if case .regular = self { return true }
         return false
@@ -245,7 +246,7 @@ extension MergedModel.File {
         if case .symlink = kind { metadata.mode = 0o777 }
     }
 
-    /// A hard link's entry speaks about the file that it shares, but takes no attribute away.
+    /// Applies the metadata of a hard link's entry to the shared file. No attribute is removed.
     fileprivate mutating func takeMetadata(of link: TarEntry) {
         var new = MergedModel.File(kind, link).metadata
         new.attributes.merge(metadata.attributes) { linked, _ in linked }
@@ -269,12 +270,12 @@ extension MergedModel.Metadata {
 }
 
 extension Bytes {
-    /// The parts between slashes that name something; `..` is one of them.
+    /// The components without empty ones and `.`; `..` is included.
     fileprivate var components: MergedModel.Path {
         array.split(separator: UInt8(ascii: "/")).map { Bytes($0) }.filter { $0 != "." }
     }
 
-    /// As an archive's name: `..` goes up, and stops at the root.
+    /// The path of an entry with that name: `..` goes up and stops at the root.
     var cleaned: MergedModel.Path {
         components.reduce(into: []) { path, part in
             if part == ".." { path = path.dropLast() } else { path.append(part) }
@@ -285,6 +286,6 @@ extension Bytes {
 }
 
 extension MergedModel.Path {
-    /// The directories that it stands in, below the root, and itself.
+    /// The path itself and the directories above it, without the root.
     var prefixes: [MergedModel.Path] { indices.map { Array(self[...$0]) } }
 }

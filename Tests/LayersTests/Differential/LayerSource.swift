@@ -1,7 +1,7 @@
 import TestSupport
 
 extension TarEntry {
-    /// As a test writes it, so that what was found by chance can stand as a row of its own.
+    /// The Swift expression of the entry, to add a random finding as a row to a test.
     var source: String {
         var text = "." + call
         if mode != plainMode { text += ".mode(0o\(String(mode, radix: 8)))" }
@@ -32,8 +32,8 @@ extension TarEntry {
         }
     }
 
-    /// The same entry with plain metadata.
-    var undressed: TarEntry? {
+    /// The entry with default metadata; nil if it has no other.
+    var withDefaultMetadata: TarEntry? {
         guard
             mode != plainMode || uid != 0 || gid != 0 || seconds != 0 || nanoseconds != 0 || !records.isEmpty
         else {
@@ -45,12 +45,12 @@ extension TarEntry {
     }
 }
 
-/// The layers of a stack as a test writes them.
+/// The Swift expression of a stack of layers.
 func source(of stack: [[TarEntry]]) -> String {
     stack.map { "    [" + $0.map(\.source).joined(separator: ", ") + "]," }.joined(separator: "\n")
 }
 
-/// All stacks that are one step simpler: without a layer, without an entry, or with one entry's metadata plain.
+/// All stacks that are one step simpler: without a layer, without an entry, or with default metadata of one entry.
 func simpler(_ stack: [[TarEntry]]) -> [[[TarEntry]]] {
     var simpler = [[[TarEntry]]]()
     for layer in stack.indices where stack.count > 1 {
@@ -63,9 +63,9 @@ func simpler(_ stack: [[TarEntry]]) -> [[[TarEntry]]] {
             var copy = stack
             copy[layer].remove(at: entry)
             simpler.append(copy)
-            if let undressed = stack[layer][entry].undressed {
+            if let simple = stack[layer][entry].withDefaultMetadata {
                 copy = stack
-                copy[layer][entry] = undressed
+                copy[layer][entry] = simple
                 simpler.append(copy)
             }
         }

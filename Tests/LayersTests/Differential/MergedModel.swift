@@ -1,11 +1,11 @@
 import Kernel
 import TestSupport
 
-/// What an image shows, as a value: the rules of `docs/spec-notes.md` said a second time, without a file system and
-/// without a line of the room that they are held against.
+/// The merged tree of an image as a value: a second implementation of the rules of `docs/spec-notes.md`, without a file
+/// system and without code of the module `Layers`.
 ///
-/// It takes one layer after the other and knows nothing of overlay: no whiteout files, no opaque marks, no copies. A
-/// tree is a table of paths; two paths with the same `FileID` are names of one link group.
+/// It merges one layer after the other, without overlay's whiteouts, opaque marks and copies. A tree maps paths to
+/// files; two paths with the same `FileID` are names of one hard-link group.
 struct MergedModel {
     typealias Path = [Bytes]
     typealias FileID = Int
@@ -15,7 +15,7 @@ struct MergedModel {
         case file(FileID)
     }
 
-    /// Everything that is no directory.
+    /// A file that is not a directory.
     struct File {
         enum Kind: Equatable {
             case regular(Bytes)
@@ -37,31 +37,31 @@ struct MergedModel {
         var nanoseconds: Int64 = 0
         var attributes = [String: Bytes]()
 
-        /// Of a directory that no entry lists and no lower layer has.
+        /// Metadata of a directory that no entry lists and no lower layer has.
         static let implicit = Metadata()
     }
 
-    /// The layer asks for what no layer may.
+    /// The layer violates a rule.
     struct Refusal: Error {
         let reason: String
     }
 
-    /// The layer's whiteouts and the symlinks below hide each other: no order of reading them is the right one.
+    /// The layer's whiteouts and the symlinks below contradict each other: no reading is consistent.
     struct Contradiction: Error {}
 
     var nodes = [Path: Node]()
-    /// Never smaller: what no path names any more is left where it is.
+    /// All files. Files that no longer have a path are not removed.
     var files = [File]()
 
     init() {}
 
     init(_ image: [[TarEntry]]) throws { for layer in image { self = try applying(layer) } }
 
-    /// The tree with one more layer.
+    /// Returns the tree with one more layer.
     ///
-    /// Whiteouts act whatever their order, so a whiteout at the layer's end may hide a symlink that its first entry
-    /// would go through. The layer is therefore read until a reading finds overridden just the symlinks that it took
-    /// for overridden.
+    /// Whiteouts apply whatever their order, so that a whiteout at the end of the layer may hide a symlink that its
+    /// first entry would traverse. The layer is therefore read again until a reading overrides exactly the symlinks
+    /// that it has assumed to be overridden.
     func applying(_ layer: [TarEntry]) throws -> MergedModel {
         var overridden = Set<Path>()
         for _ in 1...16 {
@@ -81,17 +81,17 @@ struct MergedModel {
         return false
     }
 
-    /// Where a symlink at a path leads.
+    /// Target of the symlink at a path; nil if there is none.
     func linkTarget(_ path: Path) -> Bytes? {
         guard case .file(let id) = nodes[path], case .symlink(let target) = files[id].kind else { return nil }
         return target
     }
 }
 
-// MARK: - The same text as TreeDump's
+// MARK: - The text of TreeDump
 
 extension MergedModel {
-    /// Line for line what `TreeDump` says about the real tree.
+    /// The lines that `TreeDump` prints for the real tree.
     var lines: [String] {
         let shown = nodes.map { (path: Self.text($0.key), node: $0.value) }
             .sorted { $0.path.lexicographicallyPrecedes($1.path) }

@@ -21,7 +21,7 @@ func makeLayer(
     return (layer, blob)
 }
 
-/// One blob.
+/// A blob in memory.
 struct MemoryBlob: BlobSource, BlobStream {
     let bytes: [UInt8]
 
@@ -35,14 +35,15 @@ struct MemoryBlob: BlobSource, BlobStream {
 }
 
 @Suite(
-    "Layers made of trees",
+    "Layers written from trees",
     .enabled(
-        if: Ability.canApplyLayers && Ability.canMountOverlay, "no place for layers, or no overlay mounts"))
+        if: Ability.canApplyLayers && Ability.canMountOverlay,
+        "no directory that supports all metadata, or no overlay mounts"))
 struct RoundTripTests {
     private static let rounds =
         ProcessInfo.processInfo.environment["UNPACK_DIFFERENTIAL_ROUNDS"].flatMap(UInt64.init) ?? 150
 
-    @Test("Whatever layers a seed gives, what is made of their trees leads from each to each other")
+    @Test("Layers written between the trees of random layers lead from one to the other")
     func roundTrip() throws {
         for seed in 1...Self.rounds {
             let layers = LayerGenerator.stack(seed: seed)
@@ -51,7 +52,7 @@ struct RoundTripTests {
                 let stack = try Stack(layers)
                 for split in 0...layers.count {
                     try check(stack, from: split, to: layers.count, "seed \(seed)")
-                    // Of no tree at all there is no root, which a layer could lead to.
+                    // The tree of no layers has no root, so that no layer can lead to it.
                     if split > 0 { try check(stack, from: layers.count, to: split, "seed \(seed), back") }
                 }
             } catch {
@@ -60,13 +61,16 @@ struct RoundTripTests {
         }
     }
 
+    /// Checks the layer between two trees.
+    ///
     /// - Parameters:
-    ///   - old, new: so many of the layers, from below.
+    ///   - old: number of layers of the old tree, from the lowest one.
+    ///   - new: number of layers of the new tree.
     private func check(_ stack: Stack, from old: Int, to new: Int, _ what: String) throws {
         let (oldView, newView) = (try stack.view(old), try stack.view(new))
         let (layer, blob) = try makeLayer(from: oldView, to: newView)
         let long = try makeLayer(from: oldView, to: newView, isShort: false)
-        #expect(long.blob == blob, "\(what), \(old) to \(new): the short way is another one")
+        #expect(long.blob == blob, "\(what), \(old) to \(new): isShort gives another layer")
         #expect(layer.content.diffID == DiffID(sha256(of: blob)))
         let expected = try stack.merged(of: new)
 
@@ -95,7 +99,7 @@ struct RoundTripTests {
 }
 
 extension Stack {
-    /// The lowest so many layers, topmost first.
+    /// The lowest `count` layers, topmost first.
     fileprivate func directories(_ count: Int) throws -> [Directory] {
         try layers.prefix(count).reversed().map { try Directory(opening: $0) }
     }

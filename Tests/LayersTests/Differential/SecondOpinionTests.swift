@@ -4,28 +4,29 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// What `umoci raw unpack` makes of a stack of layers.
+/// The tree that `umoci raw unpack` extracts from a stack of layers; nil if umoci refuses it.
 private func umoci(_ stack: [[TarEntry]]) throws -> [String]? {
     let scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
     let image = try ImageBuilder(at: scratch.path.appending("image"))
     try image.writeIndex([try image.image(stack.map { LayerBuilder($0) }).named("it")])
     let root = scratch.path.appending("rootfs")
-    // It makes directories by the umask of whoever runs it.
+    // umoci applies the umask of its process to directories.
     let run = try Command.run(
         "sh", "-c", #"umask 022 && exec umoci raw unpack --image "$0" "$1""#, "\(image.path):it", root.string)
     return run.status == 0 ? try TreeDump(of: try Directory(opening: root)).lines : nil
 }
 
 @Suite(
-    "Layers and umoci",
+    "Layers compared with umoci",
     .enabled(
-        if: Ability.canApplyLayers && Ability.canMountOverlay, "no place for layers, or no overlay mounts"),
+        if: Ability.canApplyLayers && Ability.canMountOverlay,
+        "no directory that supports all metadata, or no overlay mounts"),
     .enabled(if: Ability.has("umoci"), "umoci is not installed"))
 struct SecondOpinionTests {
     private static let rounds =
         ProcessInfo.processInfo.environment["UNPACK_DIFFERENTIAL_ROUNDS"].flatMap(UInt64.init) ?? 40
 
-    @Test("Layers written as tools write them show the same tree with umoci")
+    @Test("Layers as tools write them give the same tree as with umoci")
     func sameAsUmoci() throws {
         for seed in 1...Self.rounds {
             let stack = ConventionalLayers(seed: seed).stack
@@ -35,7 +36,7 @@ struct SecondOpinionTests {
         }
     }
 
-    /// The lines of one tree that the other does not have; nil where the image is refused.
+    /// The lines that only one of the trees has; nil if the image is refused.
     struct Difference: Sendable, CustomStringConvertible {
         let description: String
         let stack: [[TarEntry]]
@@ -54,7 +55,7 @@ struct SecondOpinionTests {
     private static let d = TarEntry.directory("d")
 
     @Test(
-        "Where umoci does otherwise",
+        "Cases in which umoci gives another tree",
         .enabled(
             if: (try? Command.run("umoci", "--version").text.contains(" 0.4.")) == true, "another umoci"),
         arguments: [
@@ -63,29 +64,29 @@ struct SecondOpinionTests {
                 ours: [". d 0755 0:0 0.000000000", "d d 0755 0:0 0.000000000"],
                 umoci: [". d 0755 0:0 now", "d d 0755 0:0 now"]),
             Difference(
-                "the time of a directory that an opaque mark stands behind",
+                "the time of a directory with an opaque mark after it",
                 [root, d, .directory("d/s"), .file("d/s/x")],
                 [root, d, .directory("d/s"), .file("d/s/f"), .opaque("d")],
                 ours: ["d/s d 0755 0:0 0.000000000"], umoci: ["d/s d 0755 0:0 now"]),
             Difference(
-                "the time of a directory that its whiteout stands behind", [root, d, .file("d/f")],
+                "the time of a directory with its whiteout after it", [root, d, .file("d/f")],
                 [root, d, .whiteout("d")], ours: ["d d 0755 0:0 0.000000000"], umoci: ["d d 0755 0:0 now"]),
             Difference(
                 "a directory is a file in between", [root, d, .file("d/f", "1")], [root, .file("d"), d],
                 ours: ["d/f - 0644 0:0 0.000000000 1 …"], umoci: []),
             Difference(
-                "a directory takes a symlink's place behind what goes through the link",
+                "a directory replaces a symlink after an entry has traversed the link",
                 [root, d, .symlink("l", to: "d")], [root, .file("l/f", "1"), .directory("l")],
                 ours: ["l/f - 0644 0:0 0.000000000 1 …"], umoci: ["d/f - 0644 0:0 0.000000000 1 …"]),
             Difference(
-                "a directory that no entry lists takes a file's place", [root, .file("d")],
+                "a directory that no entry lists replaces a file", [root, .file("d")],
                 [root, .file("d/f", "1")],
                 ours: [
                     ". d 0755 0:0 0.000000000", "d d 0755 0:0 0.000000000", "d/f - 0644 0:0 0.000000000 1 …",
                 ],
                 umoci: nil),
             Difference(
-                "what a hard link's entry says about the file",
+                "the metadata of a hard link's entry",
                 [root, .file("a", "1"), .hardLink("b", to: "a").mode(0o600).owned(1, 2).at(3)],
                 ours: ["a - 0600 1:2 3.000000000 1 … group=a", "b - 0600 1:2 3.000000000 1 … group=a"],
                 umoci: ["a - 0644 0:0 0.000000000 1 … group=a", "b - 0644 0:0 0.000000000 1 … group=a"]),
@@ -100,7 +101,7 @@ struct SecondOpinionTests {
                 "a character device 0:0", [root, .file("a", "1")], [root, .character("a", 0, 0)],
                 ours: ["a - 0644 0:0 0.000000000 1 …"], umoci: ["a c 0644 0:0 0.000000000 0:0"]),
             Difference(
-                "what AUFS keeps aside",
+                "a file in AUFS's pseudo-link directory",
                 [.file(".wh..wh.plnk/1"), .hardLink("b", to: ".wh..wh.plnk/1"), root],
                 ours: ["b - 0644 0:0 0.000000000 0 …"],
                 umoci: [
@@ -109,7 +110,7 @@ struct SecondOpinionTests {
                     "b - 0644 0:0 0.000000000 0 … group=.wh..wh.plnk/1",
                 ]),
             Difference(
-                "a whiteout of the directory that it stands in", [root, d, .file("d/.wh..")],
+                "a whiteout of its own directory", [root, d, .file("d/.wh..")],
                 ours: nil, umoci: [". d 0755 0:0 0.000000000", "d d 0755 0:0 0.000000000"]),
             Difference(
                 "a path through a whiteout", [.file(".wh.d/f"), root],
@@ -121,11 +122,11 @@ struct SecondOpinionTests {
                 "an attribute without a value", [root, .file("a").xattr("user.a", "")],
                 ours: ["a - 0644 0:0 0.000000000 0 … user.a="], umoci: ["a - 0644 0:0 0.000000000 0 …"]),
             Difference(
-                "an attribute of the host's", [root, .file("a").xattr("trusted.a", "1")],
+                "an attribute that belongs to the host", [root, .file("a").xattr("trusted.a", "1")],
                 ours: ["a - 0644 0:0 0.000000000 0 …"],
                 umoci: ["a - 0644 0:0 0.000000000 0 … trusted.a=31"]),
             Difference(
-                "a user's attribute on a symlink", [root, .symlink("a", to: "b").xattr("user.a", "1")],
+                "a user attribute on a symlink", [root, .symlink("a", to: "b").xattr("user.a", "1")],
                 ours: [". d 0755 0:0 0.000000000", "a l 0777 0:0 0.000000000 -> b"], umoci: nil),
         ])
     func differences(row: Difference) throws {
@@ -135,7 +136,7 @@ struct SecondOpinionTests {
         #expect(theirs?.filter { ours?.contains($0) != true } == row.umoci)
     }
 
-    /// Without digests, and with one word for the time of the test.
+    /// Replaces digests, and the time of the test by `now`.
     private static func shortened(_ line: String) -> String {
         line.replacing(#/sha256:[0-9a-f]+/#, with: "…").replacing(#/1[0-9]{9}\.[0-9]{9}/#, with: "now")
     }

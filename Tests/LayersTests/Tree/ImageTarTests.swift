@@ -9,10 +9,10 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// What was written.
+/// Collects the written bytes.
 private final class Collected: @unchecked Sendable { var bytes = [UInt8]() }
 
-/// An image as one tar.
+/// Writes an image as one tar.
 private func tar(
     of manifest: Descriptor, in layout: ImageLayout, latest: Timestamp? = nil,
     between passes: () throws -> Void = {}
@@ -45,7 +45,7 @@ struct ImageTarTests {
         return (try ImageLayout(opening: builder.path), manifest)
     }
 
-    /// The image that a tar is the only layer of.
+    /// Creates an image with a tar as its only layer.
     private func layout(_ name: String, tar: [UInt8]) throws -> (ImageLayout, Descriptor) {
         let builder = try ImageBuilder(at: scratch.path.appending(name))
         let layer = try builder.blob(Packing.none.pack(tar), Packing.none.mediaType)
@@ -59,7 +59,7 @@ struct ImageTarTests {
         return found
     }
 
-    @Test("Whatever layers a seed gives, the tar is one layer that shows the same, each time the same bytes")
+    @Test("Random layers give a tar that is one layer with the same tree, and the same bytes each time")
     func random() throws {
         var written = 0
         for seed in 1...Self.rounds {
@@ -79,7 +79,7 @@ struct ImageTarTests {
         #expect(written > Int(Self.rounds) / 2)
     }
 
-    /// Each path has one entry, its directory comes before it, and a hard link after what it leads to.
+    /// Checks that each path has one entry, after its directory, and that each hard link comes after its target.
     private func expectOneEntryForEachPath(of bytes: [UInt8]) {
         var walk = MemberWalk()
         guard let members = try? bytes.withRawSpan({ try walk.feed($0) }) else {
@@ -102,12 +102,12 @@ struct ImageTarTests {
         ["bsdtar", "--xattrs", "--acls", "--fflags", "-xpf"],
     ]
 
-    /// bsdtar sets the time of a directory that is there before at once; here that is the root.
+    /// bsdtar sets the time of a directory that existed before, here the root, too early.
     private static func isLost(_ line: String, by extractor: [String]) -> Bool {
         extractor[0] == "bsdtar" && line.hasPrefix(". d ")
     }
 
-    /// What other programs make of a tar, as root.
+    /// Extracts a tar with another program, as root.
     private func extracted(_ bytes: [UInt8], by extractor: [String]) throws -> [String] {
         let file = scratch.path.appending("tar-\(UInt32.random(in: .min ... .max))")
         try Data(bytes).write(to: URL(fileURLWithPath: file.string))
@@ -119,9 +119,10 @@ struct ImageTarTests {
     }
 
     @Test(
-        "GNU tar and bsdtar make of it what is mounted",
+        "GNU tar and bsdtar extract the tree that is mounted",
         .enabled(
-            if: Ability.canApplyLayers && Ability.canMountOverlay, "no place for layers, or no overlay mounts"
+            if: Ability.canApplyLayers && Ability.canMountOverlay,
+            "no directory that supports all metadata, or no overlay mounts"
         ),
         .enabled(if: Ability.has("bsdtar") && Ability.has("setfacl"), "no bsdtar or no setfacl"),
         arguments: ["busybox", "busybox-tar", "busybox-zstd", "edge", "multi"])
@@ -133,7 +134,7 @@ struct ImageTarTests {
             let shown = try Stack(candidate.descriptor, of: layout).tree.lines
             let bytes = try tar(of: candidate.descriptor, in: layout)
             for extractor in Self.extractors {
-                // libarchive 3.6.2 turns the sign of a fraction before 1970.
+                // libarchive 3.6.2 inverts the sign of the fraction of times before 1970.
                 let isKnown = { (line: String) in
                     Self.isLost(line, by: extractor)
                         || extractor[0] == "bsdtar" && line.contains("before-epoch")
@@ -145,9 +146,10 @@ struct ImageTarTests {
     }
 
     @Test(
-        "Links, attributes, times and holes survive GNU tar and bsdtar",
+        "GNU tar and bsdtar preserve links, attributes and times",
         .enabled(
-            if: Ability.canApplyLayers && Ability.canMountOverlay, "no place for layers, or no overlay mounts"
+            if: Ability.canApplyLayers && Ability.canMountOverlay,
+            "no directory that supports all metadata, or no overlay mounts"
         ),
         .enabled(if: Ability.has("bsdtar"), "no bsdtar"))
     func special() throws {
@@ -180,7 +182,7 @@ struct ImageTarTests {
         }
     }
 
-    /// Symlinks of every kind, further names, and directories whose times something could change.
+    /// Symlinks of every kind, further names, and directories whose times an extractor could change.
     private static let linked: [[TarEntry]] = [
         [
             .directory("./").at(5), .directory("a").at(6), .symlink("a/absolute", to: "/etc/passwd").at(7),
@@ -192,7 +194,7 @@ struct ImageTarTests {
     ]
 
     @Test(
-        "Programs that index a tar take it: each path has one entry, and no entry comes before its directory",
+        "Programs that index a tar accept it: each path has one entry, which comes after its directory",
         .enabled(if: Ability.has("tar2sqfs") && Ability.has("rdsquashfs"), "no squashfs-tools-ng"))
     func indexed() throws {
         let (layout, manifest) = try layout("linked", Self.linked.map { LayerBuilder($0) })
@@ -211,20 +213,22 @@ struct ImageTarTests {
     }
 
     @Test(
-        "Python keeps the times of directories",
-        .enabled(if: Ability.canApplyLayers && Ability.has("python3"), "no place for layers, or no python3"))
+        "Python preserves the times of directories",
+        .enabled(
+            if: Ability.canApplyLayers && Ability.has("python3"),
+            "no directory that supports all metadata, or no python3"))
     func python() throws {
         let (layout, manifest) = try layout("linked", Self.linked.map { LayerBuilder($0) })
         let shown = try Stack(manifest, of: layout).tree.lines
         let script = "import sys, tarfile; tarfile.open(sys.argv[1]).extractall(numeric_owner=True)"
-        // Python sets no times of symlinks.
+        // Python does not set the times of symlinks.
         let isKnown = { (line: String) in line.contains(" -> ") }
         let lines = try extracted(try tar(of: manifest, in: layout), by: ["python3", "-c", script])
         #expect(lines.filter { !isKnown($0) } == shown.filter { !isKnown($0) })
     }
 
     @Test(
-        "Pieces of data that end within a block are read by GNU tar, bsdtar and Python",
+        "GNU tar, bsdtar and Python read sparse files whose data ends within a block",
         arguments: [
             ["tar", "-xf"], ["bsdtar", "-xf"],
             ["python3", "-c", "import sys, tarfile; tarfile.open(sys.argv[1]).extractall()"],
@@ -249,9 +253,9 @@ struct ImageTarTests {
         #expect(try String(contentsOfFile: scratch.path.appending("next").string, encoding: .utf8) == "x")
     }
 
-    // MARK: Times, and what may go wrong
+    // MARK: Times and failures
 
-    @Test("No file is newer than the time that was asked for, and older ones stay")
+    @Test("Times after the requested limit become the limit, and older times stay")
     func clamped() throws {
         let (layout, manifest) = try layout(
             "clamped",
@@ -263,7 +267,7 @@ struct ImageTarTests {
         #expect(times.map(\.seconds) == [100, 100, 5] && times.map(\.nanoseconds) == [0, 0, 7])
     }
 
-    @Test("A layer that changes between its two readings ends it without an end of the archive")
+    @Test("A layer that changes between its two readings is refused, and the tar gets no end")
     func changed() throws {
         let builder = try ImageBuilder(at: scratch.path.appending("changed"))
         let contents = Bytes([UInt8](repeating: 65, count: 100_000))

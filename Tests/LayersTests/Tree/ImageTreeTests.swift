@@ -14,7 +14,7 @@ struct ImageTreeTests {
     private static let rounds =
         ProcessInfo.processInfo.environment["UNPACK_DIFFERENTIAL_ROUNDS"].flatMap(UInt64.init) ?? 200
 
-    /// What the layers of a stack show by the tree, with the digests of what their entries have.
+    /// The lines of the tree of some layers, with the digests of the content of their entries.
     private func lines(_ stack: [[TarEntry]]) throws -> [String] {
         let tree = try ImageTree(stack, digests: true)
         return try tree.lines { _, file in
@@ -34,7 +34,7 @@ struct ImageTreeTests {
         }
     }
 
-    @Test("Whatever layers a seed gives, the tree is what the model says, or both refuse them")
+    @Test("Random layers give the tree that the model predicts, or both refuse them")
     func model() throws {
         var shown = 0
         for seed in 1...Self.rounds {
@@ -48,9 +48,10 @@ struct ImageTreeTests {
     }
 
     @Test(
-        "Of the images of real tools the tree is what is mounted",
+        "The tree of an image of a real tool equals the mounted tree",
         .enabled(
-            if: Ability.canApplyLayers && Ability.canMountOverlay, "no place for layers, or no overlay mounts"
+            if: Ability.canApplyLayers && Ability.canMountOverlay,
+            "no directory that supports all metadata, or no overlay mounts"
         ),
         arguments: ["busybox", "busybox-tar", "busybox-zstd", "edge", "multi"])
     func fixtures(name: String) throws {
@@ -68,9 +69,10 @@ struct ImageTreeTests {
     }
 
     @Test(
-        "Attributes and modes are what the kernel makes of them",
+        "Attributes and modes are those that the kernel returns",
         .enabled(
-            if: Ability.canApplyLayers && Ability.canMountOverlay, "no place for layers, or no overlay mounts"
+            if: Ability.canApplyLayers && Ability.canMountOverlay,
+            "no directory that supports all metadata, or no overlay mounts"
         ))
     func attributes() throws {
         let plain: Bytes = "user::r--,group::rwx,other::---"
@@ -84,13 +86,14 @@ struct ImageTreeTests {
             .symlink("link", to: "d").mode(0o644).xattr("user.a", "1"),
             .fifo("pipe").xattr("user.a", "1").xattr("trusted.a", "1"),
             .file("kept").xattr("user.a", "1").xattr("user.overlay.x", "1").xattr("security.selinux", "x"),
-            // The kernel takes an ACL without entries for none, and gives a capability of root back in revision 2.
+            // For the kernel an ACL without entries is no ACL, and it returns a capability of root in revision 2.
             .directory("empty").xattr("system.posix_acl_default", [2, 0, 0, 0]).xattr(
                 "system.posix_acl_access", ""),
             .file("rooted").xattr(
                 "security.capability",
                 [1, 0, 0, 3, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
-            // A signature is the file's; what another kernel calculated is not, nor is a setting of a file system.
+            // A signature belongs to the file; a value that another kernel calculated and a setting of a file system
+            // do not.
             .file("signed").xattr("security.ima", [3, 2, 4]).xattr("security.evm", [5, 2]),
             .file("measured").xattr("security.ima", [4, 4, 9]).xattr("security.evm", [2, 9])
                 .xattr("btrfs.compression", "zstd").xattr("system.other", "1"),
@@ -122,9 +125,9 @@ struct ImageTreeTests {
         #expect(differences.map { "\($0)" } == [])
     }
 
-    // MARK: Where it comes from
+    // MARK: Origins
 
-    @Test("Each file knows its layer and its entry, and the names of a group are one file")
+    @Test("Each file has its layer and its entry, and the names of a hard-link group share one file")
     func origins() throws {
         let tree = try ImageTree([
             [.directory("d"), .file("d/a", "1"), .file("d/b", "2")],
@@ -171,7 +174,7 @@ struct ImageTreeTests {
 
     // MARK: Hostile images
 
-    @Test("A tree takes no more memory than it may")
+    @Test("A tree above its memory limit is refused")
     func memory() throws {
         let source = try TemporaryDirectory()
         let builder = try ImageBuilder(at: source.path.appending("layout"))
@@ -194,7 +197,7 @@ struct ImageTreeTests {
         }
     }
 
-    @Test("A layer that is not what it should be is no tree, however right its entries are")
+    @Test("A layer with a wrong digest or diff ID is refused even if its entries are valid")
     func damage() throws {
         let source = try TemporaryDirectory()
         let builder = try ImageBuilder(at: source.path.appending("layout"))
@@ -218,7 +221,7 @@ extension ImageTree.File {
     fileprivate var place: [Int32?] { [origin.layer, origin.entry] }
 }
 
-@Suite("Digests of contents")
+@Suite("Content digests")
 struct ContentDigestTests {
     private func digest(_ pieces: [(Int64, [UInt8])], size: Int64) -> ContentDigest {
         var digester = ContentDigester()
@@ -226,7 +229,7 @@ struct ContentDigestTests {
         return digester.finish(size: size)
     }
 
-    @Test("The same content is the same, in whatever pieces and holes it comes")
+    @Test("The digest of a content does not depend on its pieces and holes")
     func pieces() {
         var random = SplitMix64(state: 7)
         for _ in 1...60 {
@@ -256,7 +259,7 @@ struct ContentDigestTests {
         }
     }
 
-    @Test("A hole costs nothing, and what stands behind it counts where it stands")
+    @Test("A hole takes no time, and data after it counts with its offset")
     func holes() {
         let end: Int64 = 1 << 60
         let one = digest([(end, [1])], size: end + 1)

@@ -26,9 +26,9 @@ extension ImageTree {
         try self.init(reading: manifest, of: try ImageLayout(opening: builder.path), digests: digests)
     }
 
-    /// Line for line what `TreeDump` says about the real tree.
+    /// The lines that `TreeDump` prints for the real tree.
     ///
-    /// - Parameter digest: of a regular file's content.
+    /// - Parameter digest: returns the digest of a regular file's content.
     func lines(digest: (FileID, File) throws -> String) rethrows -> [String] {
         var items = [(path: [UInt8], id: FileID)]()
         forEach { item in
@@ -89,6 +89,6 @@ private func padded(_ digits: String, _ width: Int) -> String {
 }
 
 extension String {
-    /// A line of a tree that says nothing of contents.
+    /// The line of a tree without the digest of the content.
     var withoutDigest: String { replacing(#/sha256:[0-9a-f]+/#, with: "…") }
 }

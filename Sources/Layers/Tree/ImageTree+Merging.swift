@@ -2,23 +2,25 @@ internal import Archive
 internal import Kernel
 
 extension ImageTree {
-    /// Lays a layer over the tree: its names show, what it hides does not, and only a directory over a directory lets
-    /// what is below through.
+    /// Merges a layer onto the tree. A directory of the layer keeps the lower entries of a directory at its path; any
+    /// other file replaces the lower one.
     ///
-    /// - Parameter check: called for each directory; what it throws leaves a tree of no use.
-    mutating func lay(_ layer: TreeSink, check: () throws -> Void = {}) rethrows {
+    /// - Parameter check: called for each directory. If it throws, the tree is unusable.
+    mutating func merge(_ layer: TreeSink, check: () throws -> Void = {}) rethrows {
         files += layer.files
         data += layer.data
         for (id, file) in layer.changed { files[Int(id.index)] = file }
         var pending = [(node: layer.tree.root, onto: Self.root)]
         while let (node, id) = pending.popLast() {
             try check()
-            pending += lay(node, onto: id, number: layer.number)
+            pending += merge(node, onto: id, number: layer.number)
         }
     }
 
-    /// - Returns: the directories in it that are still to be laid, with those that they come onto.
-    private mutating func lay(
+    /// Merges one directory.
+    ///
+    /// - Returns: its subdirectories that are still to be merged, with the directories of the tree at their paths.
+    private mutating func merge(
         _ node: TreeSink.Node, onto id: FileID, number: Int32
     ) -> [(node: TreeSink.Node, onto: FileID)] {
         if node.isOpaque { removeChildren(of: id) }
@@ -29,8 +31,8 @@ extension ImageTree {
         }
         for (name, file) in node.storage.files { setChild(name, of: id, to: file) }
         var deeper = [(node: TreeSink.Node, onto: FileID)]()
-        for (name, child) in node.children where node.depth > 0 || name != Whiteout.keptFolder {
-            // A file of this layer stands where it only hid something.
+        for (name, child) in node.children where node.depth > 0 || name != Whiteout.pseudoLinkDirectory {
+            // The layer has a file of that name; the node only hides names of the layers below.
             if node.storage.files[name] != nil { continue }
             if let lower = self.child(name, of: id), self[lower].isDirectory {
                 deeper.append((child, lower))
