@@ -357,20 +357,21 @@ extension Directory {
         for existing in (0...components.count).reversed() {
             let end = existing > 0 ? components[existing - 1].endIndex : path.isAbsolute ? 1 : 0
             let isWhole = existing == components.count
+            var directory: Directory
             do {
-                var directory = Directory(
+                directory = Directory(
                     adopting: try File.open(
-                        end > 0 ? FilePath(bytes[..<end]) : ".", isWhole ? .directoryNotFollowing : .directory
-                    ))
-                for index in existing..<components.count {
-                    directory = try directory.ensureDirectory(
-                        FileName(component: components[index]),
-                        mode: index == components.count - 1 ? mode : parents)
-                }
-                return directory
+                        end > 0 ? FilePath(bytes[..<end]) : ".",
+                        isWhole ? .directoryNotFollowing : .directory))
             } catch let error where error.isMissing {
-                // Try its parent next.
+                continue
             }
+            for index in existing..<components.count {
+                directory = try directory.ensureDirectory(
+                    FileName(component: components[index]),
+                    mode: index == components.count - 1 ? mode : parents)
+            }
+            return directory
         }
         throw SyscallFailure("open", path: escaped(path), errno: .noSuchFileOrDirectory)
     }
