@@ -195,6 +195,7 @@ private final class Stage: Sendable {
     private static func check(_ failure: LayerFailure) {
         switch failure.cause {
         case .archive, .refused, .compression, .excess: break
+        case .bug(let reason): insist(false, reason)
         case .system(let failure): insist(!contradictions.contains(failure.errno), "\(failure)")
         // No tar can cause these; libFuzzer detects the finding by the trap.
         case .blob, .wrongDiffID, .unsupported, .cancelled: fatalError("\(failure)")
