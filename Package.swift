@@ -10,18 +10,17 @@ let common: [SwiftSetting] = [
     .treatAllWarnings(as: .error),
 ]
 
-/// Rooms that call C. Pointers stay inside them.
-let wet = common
+/// Modules that call C. Pointers stay inside them.
+let unsafe = common
 
-/// Rooms without a pointer: the compiler refuses one, `make check` greps for it.
-let dry = common + [.strictMemorySafety()]
+/// Modules without a pointer: the compiler refuses one, and `make check` searches for one.
+let safe = common + [.strictMemorySafety()]
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let toml = Target.Dependency.product(name: "TOMLKit", package: "TOMLKit")
-let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
 let grpc = Target.Dependency.product(name: "GRPCCore", package: "grpc-swift-2")
 let grpcTransport = Target.Dependency.product(
     name: "GRPCNIOTransportHTTP2", package: "grpc-swift-nio-transport")
@@ -43,7 +42,6 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
-        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
         // Of unpack-snapshotter alone: the build of unpack never touches them.
         .package(url: "https://github.com/grpc/grpc-swift-2", from: "2.4.3"),
@@ -58,47 +56,49 @@ let package = Package(
         .systemLibrary(name: "CArchive", pkgConfig: "libarchive", providers: [.apt(["libarchive-dev"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .systemLibrary(name: "CISAL", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
+        .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
         .target(name: "CKernel"),
 
-        // The rooms, bottom up. A room imports only rooms above it; `docs/architecture.md` has the table.
-        .target(name: "Kernel", dependencies: ["CKernel", system], swiftSettings: wet),
-        .target(name: "OCI", dependencies: [crypto], swiftSettings: dry),
-        .target(name: "Streams", dependencies: ["CKernel", "Kernel", "OCI", crypto], swiftSettings: wet),
-        .target(name: "Compression", dependencies: ["CZstd", "CISAL"], swiftSettings: wet),
-        .target(name: "Archive", dependencies: ["CArchive", "Kernel", "Streams"], swiftSettings: wet),
+        // The modules, bottom up. A module imports only modules above it; `docs/architecture.md` has the table.
+        .target(name: "Kernel", dependencies: ["CKernel", system], swiftSettings: unsafe),
+        .target(name: "OCI", dependencies: [crypto], swiftSettings: safe),
+        .target(name: "Streams", dependencies: ["CKernel", "Kernel", "OCI", crypto], swiftSettings: unsafe),
+        .target(name: "Compression", dependencies: ["CZstd", "CISAL"], swiftSettings: unsafe),
+        .target(name: "Archive", dependencies: ["CArchive", "Kernel", "Streams"], swiftSettings: unsafe),
         .target(
             name: "Layout", dependencies: ["OCI", "Kernel", "Streams", "Compression", "Archive", system],
-            swiftSettings: dry),
+            swiftSettings: safe),
         .target(
             name: "Layers",
             dependencies: ["OCI", "Layout", "Archive", "Compression", "Streams", "Kernel"],
-            swiftSettings: dry),
-        .target(name: "Mounts", dependencies: ["Kernel", system], swiftSettings: dry),
+            swiftSettings: safe),
+        .target(name: "SQLite", dependencies: ["CSQLite", system], swiftSettings: unsafe),
+        .target(name: "Mounts", dependencies: ["Kernel", system], swiftSettings: safe),
         .target(
             name: "Snapshots",
-            dependencies: ["Compression", "OCI", "Mounts", "Streams", "Kernel", grdb, system],
-            swiftSettings: dry),
+            dependencies: ["Compression", "OCI", "Mounts", "Streams", "Kernel", "SQLite", system],
+            swiftSettings: safe),
         .target(
             name: "Unpacking",
             dependencies: [
                 "OCI", "Kernel", "Archive", "Compression", "Streams", "Layout", "Layers", "Mounts",
                 "Snapshots", logging, system,
             ],
-            swiftSettings: dry),
+            swiftSettings: safe),
         .target(
             name: "Programs",
             dependencies: [
                 "Unpacking", "Snapshots", "Archive", "Compression", "Streams", "OCI", "Kernel",
                 argumentParser, logging, system, toml,
             ],
-            swiftSettings: dry),
+            swiftSettings: safe),
         .executableTarget(
             name: "unpack",
             dependencies: [
                 "Programs", "Unpacking", "Snapshots", "Mounts", "Layers", "Layout", "Archive", "Streams",
                 "OCI", "Kernel", argumentParser, system,
             ],
-            swiftSettings: dry),
+            swiftSettings: safe),
 
         // The same store for containerd, over gRPC.
         .target(
@@ -111,13 +111,13 @@ let package = Package(
                 "Kernel",
                 grpc, grpcTransport, protobuf, nioCore, nioPosix, http2, system,
             ],
-            swiftSettings: dry),
+            swiftSettings: safe),
         .executableTarget(
             name: "unpack-snapshotter",
             dependencies: [
                 "Programs", "Serving", "Unpacking", "Snapshots", "Streams", "Kernel", argumentParser, system,
             ],
-            swiftSettings: dry),
+            swiftSettings: safe),
 
         // Tests. What they share is a target of its own.
         .target(
@@ -127,6 +127,9 @@ let package = Package(
         .testTarget(
             name: "KernelTests", dependencies: ["Kernel", "TestSupport", system], swiftSettings: common),
         .testTarget(name: "OCITests", dependencies: ["OCI", "TestSupport"], swiftSettings: common),
+        .testTarget(
+            name: "SQLiteTests", dependencies: ["SQLite", "Streams", "TestSupport", system],
+            swiftSettings: common),
         .testTarget(
             name: "StreamsTests", dependencies: ["Streams", "OCI", "TestSupport"], swiftSettings: common),
         .testTarget(

@@ -1,4 +1,5 @@
 package import Kernel
+internal import SQLite
 internal import Streams
 package import SystemPackage
 
@@ -73,7 +74,7 @@ package final class SnapshotStore: Sendable {
     ]
 
     /// The version of SQLite, e.g. `3.40.1`.
-    package static var databaseVersion: String { StoreDatabase.version }
+    package static var databaseVersion: String { SQLConnection.version }
 
     /// The names of all snapshotters.
     package static let supported = backends.map { $0.name }

@@ -1,3 +1,5 @@
+internal import SQLite
+
 /// The tables and triggers of the metadata database (`docs/on-disk.md`). A change is a new migration, never an edit of an old
 /// one.
 enum Schema {
@@ -145,28 +147,24 @@ enum Schema {
     /// Whether the directory of a snapshot, given by snapshotter and ID, has inherited from where the store is located.
     typealias Inheritance = @Sendable (String, Int64) -> Bool
 
-    struct Migration: Sendable {
-        /// The name under which the database records it.
-        let name: String
-        let apply: @Sendable (SQLConnection, Inheritance) throws -> Void
+    static func migrations(_ showsInheritance: @escaping Inheritance) -> SQLMigrations {
+        SQLMigrations([
+            .init("1") { try $0.executeAll(first) },
+            .init("2") { try $0.executeAll(measures) },
+            .init("3") { try $0.executeAll(adoption) },
+            .init("4") { try $0.executeAll(trust) },
+            .init("5") { connection in
+                // In earlier versions snapshots inherited a group, an ACL, a project or flags, so that their trees differ from
+                // their layers. With the name of another boot they are distrusted by the next run, which removes them if
+                // nothing needs them.
+                let verified = try connection.rows(
+                    "SELECT id, snapshotter FROM snapshot WHERE verified_chain IS NOT NULL"
+                ) { (id: try $0.integer("id"), snapshotter: try $0.text("snapshotter")) }
+                for (id, snapshotter) in verified where showsInheritance(snapshotter, id) {
+                    try connection.execute("UPDATE snapshot SET boot = 'inherited' WHERE id = ?", id)
+                }
+            },
+            .init("6") { try $0.executeAll(distrust) },
+        ])
     }
-
-    /// All migrations, oldest first.
-    static let migrations = [
-        Migration(name: "1") { connection, _ in try connection.execute(first) },
-        Migration(name: "2") { connection, _ in try connection.execute(measures) },
-        Migration(name: "3") { connection, _ in try connection.execute(adoption) },
-        Migration(name: "4") { connection, _ in try connection.execute(trust) },
-        Migration(name: "5") { connection, showsInheritance in
-            // In earlier versions snapshots inherited a group, an ACL, a project or flags, so that their trees differ from their
-            // layers. With the name of another boot they are distrusted by the next run, which removes them if nothing needs them.
-            let verified = try connection.rows(
-                "SELECT id, snapshotter FROM snapshot WHERE verified_chain IS NOT NULL"
-            ) { (id: try $0.integer("id"), snapshotter: try $0.text("snapshotter")) }
-            for (id, snapshotter) in verified where showsInheritance(snapshotter, id) {
-                try connection.execute("UPDATE snapshot SET boot = 'inherited' WHERE id = ?", id)
-            }
-        },
-        Migration(name: "6") { connection, _ in try connection.execute(distrust) },
-    ]
 }

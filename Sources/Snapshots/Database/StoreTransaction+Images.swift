@@ -1,4 +1,5 @@
 internal import OCI
+internal import SQLite
 
 extension StoreTransaction {
     /// The images of the snapshotter, oldest first.

@@ -1,3 +1,5 @@
+internal import SQLite
+
 /// Runs, pins, and what is not needed any more.
 extension StoreTransaction {
     // MARK: Runs

@@ -1,3 +1,5 @@
+internal import SQLite
+
 /// What services own and what they have adopted (the table `claim`).
 extension StoreTransaction {
     func isAdopted(_ id: Int64, by service: Owner) throws -> Bool {

@@ -1,4 +1,5 @@
 internal import OCI
+internal import SQLite
 
 /// Which rows of the database a store works on.
 struct StoreScope: Sendable {
