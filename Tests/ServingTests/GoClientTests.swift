@@ -156,8 +156,9 @@ private final class TestBed {
         try expectNothing()
     }
 
-    /// Expects an empty store. containerd removes snapshots in the background.
+    /// Expects an empty store.
     func expectNothing() throws {
+        try node?.collectGarbage()
         #expect(try eventually { try server.names().isEmpty })
         #expect(try eventually { try server.directories().isEmpty })
     }

@@ -48,6 +48,13 @@ final class Node {
         }
     }
 
+    /// Collects garbage: deleting a lease synchronously starts a collection and waits for it. After other deletions
+    /// containerd collects only when a number of changes has followed.
+    func collectGarbage() throws {
+        try containerd.ctr("leases", "create", "--id", "collection")
+        try containerd.ctr("leases", "rm", "--sync", "collection")
+    }
+
     /// Mounts a snapshot with the commands that `ctr` prints, and passes the mount point to `body`.
     func mounted<Result>(
         _ key: String, by snapshotter: String = "unpack", _ body: (FilePath) throws -> Result
