@@ -214,9 +214,10 @@ uint32_t ck_inherited_mask(void);
 /// Starts a program as root of a new user namespace with a new mount namespace (user_namespaces(7)). It is killed when
 /// its parent ends.
 ///
-/// The child writes ints to `ready`: 0 when the namespace exists and its maps can be written, 0 again when it can
-/// mount; or the errno of what failed. After the second 0 comes end of file once the program is executed, or the errno
-/// of execvpe(3). After the first 0 the child waits for one byte from `go`.
+/// The child writes ints to `ready`: 0 when the namespace exists and its maps can be written, then 0 when it can mount.
+/// Instead of each, it writes the errno of the call that failed, and ends. After the second 0 the parent reads end of
+/// file once the program is executed, or the errno of execvpe(3). After the first 0 the child waits for one byte from
+/// `go`.
 ///
 /// - mask: the signals that are blocked in the program.
 /// - Returns: the process ID, or -errno of fork(2).
