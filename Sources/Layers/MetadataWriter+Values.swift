@@ -14,10 +14,9 @@ extension MetadataWriter {
         if metadata.extendedAttributes.isEmpty { return result }
         result.extendedAttributes = try allowed(metadata.extendedAttributes, entry: entry).filter {
             attribute in
-            if attribute.isEmptyCapability {
+            if attribute.isInvalidCapability {
                 throw LayerFailure(
-                    refusing: entry, "\(attribute.name) is empty, which the kernel sets and cannot read again"
-                )
+                    refusing: entry, "\(attribute.name) is no capability that the kernel reads")
             }
             if takesUserAttributes || !attribute.isUserAttribute { return true }
             warn(.unsupportedAttribute, entry: entry, attribute.name.description)

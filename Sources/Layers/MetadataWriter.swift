@@ -206,10 +206,9 @@ struct MetadataWriter {
         _ set: (AttributeName, [UInt8]) throws -> Void
     ) throws {
         do {
-            if attribute.isEmptyCapability {
+            if attribute.isInvalidCapability {
                 throw LayerFailure(
-                    refusing: entry, "\(attribute.name) is empty, which the kernel sets and cannot read again"
-                )
+                    refusing: entry, "\(attribute.name) is no capability that the kernel reads")
             }
             try set(attribute.name, attribute.value)
         } catch let failure as SyscallFailure
@@ -232,7 +231,15 @@ extension ExtendedAttribute {
     /// Whether the name is `user.*`. The kernel refuses these with EPERM except on files and directories (xattr(7)).
     var isUserAttribute: Bool { name.hasPrefix("user.") }
 
-    var isEmptyCapability: Bool { name == MetadataWriter.capability && value.isEmpty }
+    /// Whether it is a capability that the kernel refuses, or an empty one, which it sets and cannot read again. Valid are
+    /// revision 2 with 20 bytes and revision 3 with 24 (kernel: `cap_convert_nscap`).
+    var isInvalidCapability: Bool {
+        guard name == MetadataWriter.capability else { return false }
+        guard value.count == 20 || value.count == 24 else { return true }
+        // The lowest bit of the first byte is the flag "effective".
+        let revision: UInt8 = value.count == 20 ? 2 : 3
+        return value[0] & ~1 != 0 || value[1] != 0 || value[2] != 0 || value[3] != revision
+    }
 
     /// The attribute as the kernel returns it after it was set; nil if setting it removes the attribute.
     ///

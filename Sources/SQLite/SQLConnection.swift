@@ -90,10 +90,23 @@ package final class SQLConnection {
     }
 
     private func run(_ sql: String, _ values: [any SQLBindable], _ body: (SQLRow) throws -> Void) throws {
+        let handle = try openHandle()
+        guard isInTransaction || mode == .none else {
+            // A statement would run, and stay, without the transaction (sqlite.org/lang_transaction.html).
+            throw SQLError(.ioError, "SQLite has ended the transaction after an error")
+        }
         var statement: OpaquePointer?
-        let code = sqlite3_prepare_v2(try openHandle(), sql, -1, &statement, nil)
+        let (code, hasMore) = sql.withCString { text in
+            var rest: UnsafePointer<CChar>?
+            let code = sqlite3_prepare_v2(handle, text, -1, &statement, &rest)
+            return (code, rest.map { $0.pointee != 0 } ?? false)
+        }
         guard code == SQLITE_OK, let statement else { throw failure(code) }
         defer { sqlite3_finalize(statement) }
+        if hasMore { throw SQLError(.misuse, "more than one statement at a time") }
+        if mode == .reading, sqlite3_stmt_readonly(statement) == 0 {
+            throw SQLError(.readOnly, "a statement of a reading transaction writes")
+        }
         try bind(values, to: statement)
         try step(statement, body)
     }
@@ -134,18 +147,25 @@ package final class SQLConnection {
             let code = sqlite3_step(statement)
             if code == SQLITE_DONE { return }
             guard code == SQLITE_ROW else { throw failure(code) }
-            try body(SQLRow(columns: columns, values: (0..<count).map { Self.value(statement, $0) }))
+            try body(SQLRow(columns: columns, values: try (0..<count).map { try Self.value(statement, $0) }))
         }
     }
 
-    private static func value(_ statement: OpaquePointer, _ column: Int32) -> SQLValue {
+    /// - Throws: `.corrupt` for a type that no column has: a value that is taken for NULL would say that there is none.
+    private static func value(_ statement: OpaquePointer, _ column: Int32) throws(SQLError) -> SQLValue {
         switch sqlite3_column_type(statement, column) {
+        case SQLITE_NULL: return .null
         case SQLITE_INTEGER: return .integer(sqlite3_column_int64(statement, column))
         case SQLITE_TEXT:
-            guard let text = sqlite3_column_text(statement, column) else { return .null }
-            let count = Int(sqlite3_column_bytes(statement, column))
-            return .text(String(decoding: UnsafeBufferPointer(start: text, count: count), as: UTF8.self))
-        default: return .null
+            guard let text = sqlite3_column_text(statement, column) else {
+                throw SQLError(.noMemory, "out of memory")
+            }
+            let bytes = UnsafeBufferPointer(start: text, count: Int(sqlite3_column_bytes(statement, column)))
+            guard let valid = String(validating: bytes, as: UTF8.self) else {
+                throw SQLError(.corrupt, "a text is not UTF-8")
+            }
+            return .text(valid)
+        default: throw SQLError(.corrupt, "a value is neither a text nor an integer")
         }
     }
 
@@ -155,9 +175,28 @@ package final class SQLConnection {
         case deferred, immediate
     }
 
+    private enum Mode { case none, reading, writing }
+
+    private var mode = Mode.none
+
     /// Runs `body` in a transaction: committed when it returns, rolled back when it throws.
     package func transaction<Value>(_ kind: TransactionKind, _ body: () throws -> Value) throws -> Value {
+        try transaction(kind, .writing, body)
+    }
+
+    /// Runs `body` in a transaction that cannot write.
+    package func readTransaction<Value>(_ body: () throws -> Value) throws -> Value {
+        try transaction(.deferred, .reading, body)
+    }
+
+    private func transaction<Value>(
+        _ kind: TransactionKind, _ newMode: Mode, _ body: () throws -> Value
+    ) throws -> Value {
+        // One that could not be rolled back would keep its locks.
+        if isInTransaction { try execute("ROLLBACK") }
         try execute("BEGIN \(kind.rawValue)")
+        mode = newMode
+        defer { mode = .none }
         do {
             let value = try body()
             try execute("COMMIT")
@@ -169,21 +208,15 @@ package final class SQLConnection {
         }
     }
 
-    /// Runs `body` in a transaction that cannot write.
-    package func readTransaction<Value>(_ body: () throws -> Value) throws -> Value {
-        try execute("PRAGMA query_only = 1")
-        defer { _ = try? execute("PRAGMA query_only = 0") }
-        return try transaction(.deferred, body)
-    }
-
     /// Runs `body` inside a transaction and undoes all that it has changed.
+    ///
+    /// - Throws: what `body` throws; the error of SQLite if the changes cannot be undone.
     package func rollingBack<Value>(_ body: () throws -> Value) throws -> Value {
         try execute("SAVEPOINT undone")
-        defer {
-            // Not if an error has ended the transaction.
-            if isInTransaction { try? executeAll("ROLLBACK TO undone; RELEASE undone") }
-        }
-        return try body()
+        let result = Result { try body() }
+        try execute("ROLLBACK TO undone")
+        try execute("RELEASE undone")
+        return try result.get()
     }
 
     private var isInTransaction: Bool { handle.map { sqlite3_get_autocommit($0) == 0 } ?? false }

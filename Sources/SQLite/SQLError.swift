@@ -34,7 +34,10 @@ package struct SQLError: Error, Equatable, Sendable, CustomStringConvertible {
     init(extended: Int32, _ message: String) {
         // The index of the log cannot grow: the file system has no space. Swift does not import the macro.
         let noSpaceForIndex = SQLITE_IOERR | 19 << 8
-        self.init(extended == noSpaceForIndex ? .full : Code(rawValue: extended & 0xFF), message)
+        let primary = extended & 0xFF
+        // SQLITE_PROTOCOL: the lock of the log was lost to other processes too often.
+        let code: Code = primary == SQLITE_PROTOCOL ? .busy : Code(rawValue: primary)
+        self.init(extended == noSpaceForIndex ? .full : code, message)
     }
 
     package var description: String { "SQLite: \(message) (\(code.rawValue))" }

@@ -46,17 +46,22 @@ package struct SQLMigrations: Sendable {
         for migration in migrations {
             // Not within the transaction, where it has no effect (sqlite.org/pragma.html).
             try connection.execute("PRAGMA foreign_keys = 0")
-            defer { _ = try? connection.execute("PRAGMA foreign_keys = 1") }
-            try connection.transaction(.immediate) {
-                try connection.execute(
-                    "CREATE TABLE IF NOT EXISTS \(Self.table) (identifier TEXT NOT NULL PRIMARY KEY)")
-                if try applied(in: connection).contains(migration.name) { return }
-                try migration.body(connection)
-                try connection.execute("INSERT INTO \(Self.table) VALUES (?)", migration.name)
-                if try connection.exists("PRAGMA foreign_key_check") {
-                    throw SQLError(
-                        .constraint, "the migration \(migration.name) leaves a reference without a row")
-                }
+            let result = Result { try apply(migration, to: connection) }
+            try connection.execute("PRAGMA foreign_keys = 1")
+            try result.get()
+        }
+    }
+
+    private func apply(_ migration: Migration, to connection: SQLConnection) throws {
+        try connection.transaction(.immediate) {
+            try connection.execute(
+                "CREATE TABLE IF NOT EXISTS \(Self.table) (identifier TEXT NOT NULL PRIMARY KEY)")
+            if try applied(in: connection).contains(migration.name) { return }
+            try migration.body(connection)
+            try connection.execute("INSERT INTO \(Self.table) VALUES (?)", migration.name)
+            if try connection.exists("PRAGMA foreign_key_check") {
+                throw SQLError(
+                    .constraint, "the migration \(migration.name) leaves a reference without a row")
             }
         }
     }

@@ -142,11 +142,24 @@ struct MetadataTests {
 
     @Test(
         "An attribute that the kernel refuses or cannot read again is an error that names the entry",
-        arguments: ["no capability", ""] as [Bytes])
-    func refusedAttribute(value: Bytes) {
-        let entry = TarEntry.file("x").xattr("security.capability", value)
-        let failure = #expect(throws: LayerFailure.self) { try Stack([[.directory("d"), entry]]) }
-        #expect(failure?.entry == "x")
+        arguments: ["no capability", "", "12345678901234567890"] as [Bytes], [false, true])
+    func refusedAttribute(value: Bytes, isDirectory: Bool) throws {
+        let plain = isDirectory ? TarEntry.directory("x") : .file("x")
+        let entry = plain.xattr("security.capability", value)
+        let layer = [.directory("d"), entry]
+        for failure in [
+            #expect(throws: LayerFailure.self) { try Stack([layer]) },
+            #expect(throws: LayerFailure.self) { _ = try ImageTree([layer]) },
+        ] {
+            #expect(failure?.entry == "x")
+        }
+        // Only what the layer has in the end is refused of a directory.
+        if isDirectory {
+            for later in [TarEntry.directory("x"), .file("x", "1")] {
+                #expect(try Stack([layer + [later]]).warnings.isEmpty)
+                #expect(try ImageTree([layer + [later]]).lookUp([FileName(literal: "x")]) != nil)
+            }
+        }
     }
 
     @Test("Attributes that the file system does not support are left out, with one warning")

@@ -73,6 +73,42 @@ import Testing
         #expect(try names() == ["b", "e"])
     }
 
+    @Test("Changes that cannot be undone are an error, and none is kept")
+    func undoneChanges() throws {
+        let code = error {
+            try connection.transaction(.immediate) {
+                try connection.rollingBack {
+                    try connection.execute("INSERT INTO t (name) VALUES ('a')")
+                    try connection.execute("RELEASE undone")
+                }
+            }
+        }
+        #expect(code != nil)
+        #expect(try names().isEmpty)
+    }
+
+    @Test("After SQLite has ended a transaction, no statement of it runs by itself")
+    func endedTransaction() throws {
+        try connection.execute("INSERT INTO t (id, name) VALUES (1, 'first')")
+        let code = error {
+            try connection.transaction(.immediate) {
+                _ = try? connection.execute("INSERT OR ROLLBACK INTO t (id) VALUES (1)")
+                try connection.execute("INSERT INTO t (name) VALUES ('alone')")
+            }
+        }
+        #expect(code == .ioError)
+        #expect(try names() == ["first"])
+    }
+
+    @Test("Several statements at once, and values of other types, are errors")
+    func refused() throws {
+        #expect(error { try connection.execute("SELECT 1; SELECT 2") } == .misuse)
+        try connection.execute("INSERT INTO t (name, n) VALUES (x'ff', 1.5)")
+        for column in ["n", "name", "CAST(x'ff' AS TEXT)"] {
+            #expect(error { _ = try connection.rows("SELECT \(column) FROM t") { _ in } } == .corrupt)
+        }
+    }
+
     @Test("A second writer waits so long as it was told, and a closed connection refuses statements")
     func busy() throws {
         let other = try SQLConnection(opening: path, busyTimeout: 50)

@@ -63,7 +63,9 @@ extension DirectorySink {
     ) throws -> DirectoryState {
         var state = DirectoryState(replacesLower: replacesLower)
         // The kernel ignores an opaque mark on an overlay's root: each name of the layers below gets a whiteout there.
-        if node.isOpaque, node === tree.root, let below { tree.addWhiteouts(of: try below.names(), in: node) }
+        if node.isOpaque, node === tree.root, let below {
+            for name in try below.names() { try tree.addWhiteout(of: name, in: node) }
+        }
         // In an opaque directory whiteouts hide nothing, and a device there would show (kernel: overlayfs.rst).
         let whiteouts = node.isOpaque && node !== tree.root ? [] : node.whiteouts
         for name in whiteouts {

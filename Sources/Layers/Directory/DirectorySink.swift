@@ -131,8 +131,6 @@ struct DirectorySink: EntrySink {
 
     mutating func makeImplicit(_ node: Node) throws { _ = try open(node) }
 
-    func metadata(ofDirectory entry: Entry) -> Metadata { entry.metadata }
-
     mutating func makeDirectory(_ node: Node) throws -> Bool {
         guard let parent = node.parent, let name = node.name else {
             throw InternalError("the root of a layer cannot be created")

@@ -134,6 +134,7 @@ struct LayerTree<Storage> {
     mutating func describe(_ node: Node, _ metadata: Metadata?) throws(Budget.Excess) {
         let change = (metadata?.attributesSize ?? 0) - (node.metadata?.attributesSize ?? 0)
         node.metadata = metadata
+        if change == 0 { return }
         attributeBytes += change
         try reserveMemory(change)
     }
@@ -141,8 +142,6 @@ struct LayerTree<Storage> {
     mutating func addWhiteout(of name: FileName, in node: Node) throws(Budget.Excess) {
         if node.whiteouts.insert(name).inserted { try reserveMemory(name.memorySize) }
     }
-
-    func addWhiteouts(of names: Set<FileName>, in node: Node) { node.whiteouts.formUnion(names) }
 
     /// Stops tracking a directory. The caller removes it from its parent.
     mutating func drop(_ node: Node) throws(Budget.Excess) {

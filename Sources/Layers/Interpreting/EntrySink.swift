@@ -28,6 +28,9 @@ protocol EntrySink {
     /// Creates the state of a new node, whose parent is in the tree.
     func makeStorage(of name: FileName, in parent: Node) -> Storage
 
+    /// Whether the layer has anything under a name.
+    mutating func has(_ name: FileName, in node: Node) throws -> Bool
+
     /// Returns what the layer has under a name in an existing directory. No child node has the name.
     mutating func lookUp(_ name: FileName, in node: Node) throws -> OwnFile
 
@@ -89,9 +92,6 @@ protocol EntrySink {
 
     /// - Parameter symlink: a result of `lookUpLower`.
     func target(of symlink: LowerFile) throws -> [UInt8]
-
-    /// The metadata that a directory's entry gives it.
-    mutating func metadata(ofDirectory entry: Entry) throws -> Metadata
 
     /// Called after each entry that changed the layer.
     mutating func didApply(_ effect: EntryEffect, _ name: FileName?, in node: Node)

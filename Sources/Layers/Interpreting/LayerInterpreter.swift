@@ -48,6 +48,8 @@ struct LayerInterpreter<Sink: EntrySink>: LayerVisitor {
     /// Keeps a refusal until the end of the layer: if the entry traversed a symlink of the layers below that the
     /// layer hides later, it has another path and may be valid.
     private mutating func postpone(_ failure: LayerFailure) throws {
+        // The sink may have replaced a symlink before it refused the entry.
+        lastWalk = nil
         try sink.waitForLower()
         if traversedSymlinks.isEmpty { throw failure }
         refusal = refusal ?? failure
@@ -120,7 +122,7 @@ struct LayerInterpreter<Sink: EntrySink>: LayerVisitor {
     }
 
     private mutating func describe(_ node: Node, _ entry: Entry) throws {
-        try sink.tree.describe(node, try sink.metadata(ofDirectory: entry))
+        try sink.tree.describe(node, entry.metadata)
     }
 
     // MARK: Replacing
@@ -219,7 +221,7 @@ struct LayerInterpreter<Sink: EntrySink>: LayerVisitor {
             throw LayerFailure(refusing: path, "a hard link to '\(target)', which it would replace")
         }
         var source = LinkSource<Sink.Storage, Sink.LowerFile>.own(targetName, in: targetParent)
-        if try !has(targetName, in: targetParent) {
+        if try !sink.has(targetName, in: targetParent) {
             try sink.waitForLower()
             switch try sink.lookUpLower(targetName, in: targetParent) {
             case .file(let file), .symlink(let file): source = .lower(file, targetName, in: targetParent)
@@ -232,12 +234,6 @@ struct LayerInterpreter<Sink: EntrySink>: LayerVisitor {
         }
         if case .itself = source {} else { try removeDirectory(name, in: parent) }
         dropLastWalk(if: try sink.link(source, as: name, in: parent, entry))
-    }
-
-    private mutating func has(_ name: FileName, in node: Node) throws -> Bool {
-        guard node.exists else { return false }
-        if case .missing = try sink.lookUp(name, in: node) { return false }
-        return true
     }
 }
 

@@ -58,11 +58,13 @@ package struct TreeReader: Sendable {
                     .read(into: &interpreter, progress)
                 return interpreter
             } readAccounts: { interpreter in
+                try interpreter.sink.finish()
                 var merged = below
                 try merged.merge(interpreter.sink) { try cancellation.check() }
                 return try readAccounts(of: merged)
             } finish: { interpreter in
-                interpreter
+                try interpreter.sink.finish()
+                return interpreter
             } undo: {
                 memory.reset(to: before)
             }

@@ -42,6 +42,19 @@ struct TreeSink: EntrySink {
         self.account = account
     }
 
+    /// Checks and filters the metadata of the directories that the layer has in the end.
+    ///
+    /// - Throws: a refusal; `Budget.Excess`.
+    mutating func finish() throws {
+        var pending = [tree.root]
+        while let node = pending.popLast() {
+            pending += node.children.values
+            // Without attributes, nothing is refused or left out, and no path is needed.
+            guard let metadata = node.metadata, !metadata.extendedAttributes.isEmpty else { continue }
+            try tree.describe(node, try writer.result(of: metadata, entry: EntryPath(node.path)))
+        }
+    }
+
     /// Releases the tree below, so that it can be changed in place. No further entry can be applied.
     mutating func releaseLower() { below = ImageTree() }
 
@@ -93,9 +106,7 @@ struct TreeSink: EntrySink {
         }
     }
 
-    mutating func metadata(ofDirectory entry: Entry) throws -> Metadata {
-        try writer.result(of: entry.metadata, entry: entry.path)
-    }
+    func has(_ name: FileName, in node: Node) -> Bool { node.exists && node.storage.files[name] != nil }
 
     func makeDirectory(_ node: Node) -> Bool {
         guard let parent = node.parent, let name = node.name else { return false }

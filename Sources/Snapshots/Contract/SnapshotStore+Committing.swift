@@ -108,6 +108,11 @@ extension SnapshotStore {
         if isSynced { try syncFileSystem() }
         try database.write(promise, caller: "commit") { transaction in
             let row = try transaction.existing(commit.key)
+            // Of another snapshot of this key, nothing was recorded or measured.
+            guard row.id == commit.id else {
+                throw StoreFailure(
+                    .notFound, "the snapshot '\(commit.key)' was replaced while it was committed")
+            }
             let parent = try self.checkCommit(row, as: commit.name, onto: commit.parent, transaction)
             var chain: ChainID?
             if case .layer(let verified, let run) = commit.origin {
