@@ -168,8 +168,9 @@ let package = Package(
         .testTarget(
             name: "ServingTests",
             dependencies: [
-                "unpack-snapshotter", "unpack", "Serving", "ContainerdAPI", "Kernel", "TestSupport", grpc,
-                grpcTransport, protobuf, nioCore, nioEmbedded, system,
+                "unpack-snapshotter", "unpack", "Serving", "ContainerdAPI", "Streams", "Kernel",
+                "TestSupport",
+                grpc, grpcTransport, protobuf, nioCore, nioEmbedded, system,
             ],
             swiftSettings: common),
         .testTarget(

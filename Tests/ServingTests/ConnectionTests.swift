@@ -136,18 +136,20 @@ struct ConnectionTests {
         let server = try RunningServer()
         let target = try server.scratch.makeDirectory("target")
         let socket = server.socket
-        var call: Task<Void, any Error>?
-        let peer = try HTTP2Peer.accepting(at: server.containerd) {
-            call = Task {
-                try await RunningServer.diffing(on: socket) {
-                    _ = try await $0.apply(Self.blob, onto: target)
-                }
-            }
+        let listener = try HTTP2Peer.listening(at: server.containerd)
+        defer { close(listener) }
+        let call = Task {
+            try await RunningServer.diffing(on: socket) { _ = try await $0.apply(Self.blob, onto: target) }
         }
-        try peer.send([.settings])
-        try Self.exchangePings(with: peer)
-        call?.cancel()
-        _ = await call?.result
+        defer { call.cancel() }
+        // Were a thread of Swift's pool blocked here, the call might have to wait for another test's end.
+        try await onThread {
+            let peer = try HTTP2Peer(acceptedBy: listener)
+            try peer.send([.settings])
+            try Self.exchangePings(with: peer)
+        }
+        call.cancel()
+        _ = await call.result
     }
 
     /// Sends a PING for each answer, as Go's gRPC does.

@@ -85,8 +85,6 @@ final class HTTP2Peer {
 
     private let socket: Int32
 
-    private init(_ socket: Int32) { self.socket = socket }
-
     deinit { close(socket) }
 
     /// Connects to a server, and sends the connection preface without the SETTINGS frame.
@@ -96,20 +94,16 @@ final class HTTP2Peer {
         try send(Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8))
     }
 
-    /// Returns the server side of the first connection that a client opens to `path`.
-    static func accepting(at path: FilePath, _ body: () -> Void) throws -> HTTP2Peer {
-        let listener = try Self.listening(at: path)
-        defer { close(listener) }
-        body()
-        let peer = HTTP2Peer(accept(listener, nil, nil))
-        try #require(peer.socket >= 0)
-        try peer.setTimeout()
+    /// Takes the server's side of the first connection to a listening socket, and receives the connection preface.
+    init(acceptedBy listener: Int32) throws {
+        socket = accept(listener, nil, nil)
+        try #require(socket >= 0)
+        try Self.setTimeout(of: socket)
         var preface = 24
-        while preface > 0 { preface -= try peer.receive(preface).count }
-        return peer
+        while preface > 0 { preface -= try receive(preface).count }
     }
 
-    /// Returns a socket that accepts connections and never reads from them.
+    /// Returns a socket to which clients can connect.
     static func listening(at path: FilePath) throws -> Int32 {
         let listener = try socket()
         try #require(Self.withAddress(path) { bind(listener, $0, $1) } == 0 && listen(listener, 4096) == 0)
@@ -123,8 +117,6 @@ final class HTTP2Peer {
         try HTTP2Peer.setTimeout(of: socket)
         return socket
     }
-
-    private func setTimeout() throws { try Self.setTimeout(of: socket) }
 
     /// 20 s, so that no test waits forever.
     private static func setTimeout(of socket: Int32) throws {

@@ -1,5 +1,6 @@
 import Foundation
 import Kernel
+import Streams
 import SystemPackage
 import TestSupport
 import Testing
@@ -110,4 +111,15 @@ func soon(_ seconds: Double = 30, _ body: () throws -> Bool) async throws -> Boo
         try await Task.sleep(for: .milliseconds(20))
     }
     return try body()
+}
+
+/// Runs `body`, which blocks, on a thread of its own: Swift's pool has one thread for each test that runs.
+func onThread<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
+    try await withCheckedThrowingContinuation { continuation in
+        do {
+            try WorkerThread { continuation.resume(with: Result(catching: body)) }.detach()
+        } catch {
+            continuation.resume(throwing: error)
+        }
+    }
 }
