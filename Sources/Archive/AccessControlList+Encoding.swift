@@ -60,7 +60,7 @@ extension AccessControlList {
 extension Metadata {
     /// The metadata with the access control list updated to the mode, as the kernel does when the mode is set last. A
     /// list that is equivalent to the mode is removed.
-    package func withAccessControlOfMode() -> Metadata {
+    package func updatingAccessControlToMode() -> Metadata {
         guard let index = extendedAttributes.firstIndex(where: { $0.name == .accessControl }),
             let list = AccessControlList(encoded: extendedAttributes[index].value)?.changed(to: mode)
         else { return self }

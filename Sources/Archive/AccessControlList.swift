@@ -90,7 +90,7 @@ struct AccessControlList {
     /// The list with all names replaced by ids.
     ///
     /// - Throws: `.malformed` for an unknown user or group.
-    func resolved(with accounts: some Accounts) throws(ArchiveFailure.Reason) -> AccessControlList {
+    func resolved(with accounts: some AccountLookup) throws(ArchiveFailure.Reason) -> AccessControlList {
         var resolved = [Item]()
         for item in items {
             guard let name = item.name else {

@@ -8,7 +8,7 @@ package struct ArchiveFailure: Error, Equatable, Sendable, CustomStringConvertib
         /// An error of libarchive where the header walk found none.
         case unreadable(String)
         case unknownType(UInt8)
-        case unusableName(String)
+        case invalidName(String)
         /// A number that the kernel would truncate to another owner or device.
         case outOfRange(String, Int64)
         case truncated
@@ -35,7 +35,7 @@ extension ArchiveFailure.Reason: CustomStringConvertible {
         case .unreadable("Unrecognized archive format"): "libarchive does not recognize this header as tar"
         case .unreadable(let words): "libarchive cannot read it: \(words)"
         case .unknownType(let flag): "unknown type '\(shown(CollectionOfOne(flag)))'"
-        case .unusableName(let what): what
+        case .invalidName(let what): what
         case .outOfRange(let what, let value): "\(what) \(value) is out of range"
         case .truncated: "unexpected end of the tar"
         case .cancelled: "cancelled"

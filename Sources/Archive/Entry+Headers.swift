@@ -34,11 +34,11 @@ extension Entry {
             do {
                 return .hardLink(try EntryPath(target))
             } catch {
-                throw .unusableName("a hard link to '\(shown(target))': \(error)")
+                throw .invalidName("a hard link to '\(shown(target))': \(error)")
             }
         case UInt8(ascii: "2"):
             let target = group.linkName(of: header)
-            guard !target.isEmpty else { throw .unusableName("a symlink without a target") }
+            guard !target.isEmpty else { throw .invalidName("a symlink without a target") }
             return .symlink(target)
         case UInt8(ascii: "3"): return .character(try device(header, group.records))
         case UInt8(ascii: "4"): return .block(try device(header, group.records))

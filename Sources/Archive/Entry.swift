@@ -19,7 +19,7 @@ package struct Entry: Sendable {
     package let content: Content
     package internal(set) var metadata: Metadata
     /// Access control lists with names instead of ids that no extended attribute contains with ids. They become
-    /// metadata in `numbered(by:)`.
+    /// metadata in `resolvingNames(with:)`.
     var unresolvedLists = [AttributeName: AccessControlList]()
     /// Offset of the entry's header, in bytes of the uncompressed layer.
     package let offset: Int64

@@ -9,18 +9,18 @@ package struct EntryPath: Hashable, Sendable, CustomStringConvertible {
     /// Whether the path in the archive ends in `/`, as those of directories do.
     package let hadTrailingSlash: Bool
 
-    /// - Throws: `.unusableName` for an empty name, a NUL, and a component longer than 255 bytes; for a whiteout
+    /// - Throws: `.invalidName` for an empty name, a NUL, and a component longer than 255 bytes; for a whiteout
     ///   `.wh.X` the limit applies to X.
     package init(_ bytes: [UInt8]) throws(ArchiveFailure.Reason) {
-        guard !bytes.isEmpty else { throw .unusableName("the name is empty") }
+        guard !bytes.isEmpty else { throw .invalidName("the name is empty") }
         var components = [FileName]()
         for part in bytes.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: true) {
             if let name = FileName(part) ?? FileName(whiteout: part) {
                 components.append(name)
             } else if part.count > FileName.maximumLength {
-                throw .unusableName("a component is over 255 bytes long")
+                throw .invalidName("a component is over 255 bytes long")
             } else if part.contains(0) {
-                throw .unusableName("it contains a NUL")
+                throw .invalidName("it contains a NUL")
             } else if part.count == 2, !components.isEmpty {
                 components.removeLast()
             }

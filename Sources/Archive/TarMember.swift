@@ -27,7 +27,7 @@ package struct TarMember: Sendable {
     }
 
     /// The name in the tar: without a leading `/`, and with a trailing one for a directory.
-    package static func name(of path: [FileName], isDirectory: Bool = false) -> [UInt8] {
+    package static func tarName(of path: [FileName], isDirectory: Bool = false) -> [UInt8] {
         if path.isEmpty { return Array("./".utf8) }
         var name = [UInt8](path.map(\.bytes).joined(separator: [UInt8(ascii: "/")]))
         if isDirectory { name.append(UInt8(ascii: "/")) }
@@ -42,7 +42,7 @@ extension TarMember {
     /// The bytes do not depend on an installed library. libarchive's writer changes the mode of a file with an access
     /// control list, and the names of extended attributes.
     ///
-    /// - Throws: `.unusableName` for an extended attribute whose name contains `=`.
+    /// - Throws: `.invalidName` for an extended attribute whose name contains `=`.
     func encoded() throws(ArchiveFailure.Reason) -> [UInt8] {
         var records = [UInt8]()
         var header = HeaderFields()
@@ -65,7 +65,7 @@ extension TarMember {
             header.size = fitting(stored, digits: 11, as: "size", in: &records)
             Self.add("GNU.sparse.major", Array("1".utf8), to: &records)
             Self.add("GNU.sparse.minor", Array("0".utf8), to: &records)
-            Self.add("GNU.sparse.name", Self.name(of: path), to: &records)
+            Self.add("GNU.sparse.name", Self.tarName(of: path), to: &records)
             Self.add("GNU.sparse.realsize", Array("\(size)".utf8), to: &records)
         case .directory:
             header.type = "5"
@@ -86,7 +86,7 @@ extension TarMember {
         }
         header.name =
             map.isEmpty
-            ? fitting(Self.name(of: path, isDirectory: isDirectory), as: "path", in: &records)
+            ? fitting(Self.tarName(of: path, isDirectory: isDirectory), as: "path", in: &records)
             : Array("GNUSparseFile.0".utf8)
         for attribute in metadata.extendedAttributes { try Self.add(attribute, to: &records) }
         return Self.extended(records) + header.encoded + map
@@ -144,7 +144,7 @@ extension TarMember {
             }
         }
         guard !attribute.name.bytes.contains(UInt8(ascii: "=")) else {
-            throw .unusableName("no record can name the extended attribute \(attribute.name)")
+            throw .invalidName("no record can name the extended attribute \(attribute.name)")
         }
         add(Array("SCHILY.xattr.".utf8) + attribute.name.bytes, attribute.value, to: &records)
     }

@@ -2,25 +2,25 @@ internal import SystemPackage
 
 /// A capability that writing a tree may need; the raw value is its number (capabilities(7)).
 package enum Capability: UInt64, CaseIterable, Sendable, CustomStringConvertible {
-    case changeOwner = 0
-    case overridePermissions = 1
-    case actAsOwner = 3
+    case chown = 0
+    case dacOverride = 1
+    case fowner = 3
     /// Without CAP_FSETID, chmod(2) reports success but drops the set-group-ID bit of a file whose group is not one of
     /// the process.
-    case keepSetID = 4
-    case administer = 21
-    case makeDevices = 27
-    case setFileCapabilities = 31
+    case fsetid = 4
+    case sysAdmin = 21
+    case mknod = 27
+    case setfcap = 31
 
     package var description: String {
         switch self {
-        case .changeOwner: "CAP_CHOWN"
-        case .overridePermissions: "CAP_DAC_OVERRIDE"
-        case .actAsOwner: "CAP_FOWNER"
-        case .keepSetID: "CAP_FSETID"
-        case .administer: "CAP_SYS_ADMIN"
-        case .makeDevices: "CAP_MKNOD"
-        case .setFileCapabilities: "CAP_SETFCAP"
+        case .chown: "CAP_CHOWN"
+        case .dacOverride: "CAP_DAC_OVERRIDE"
+        case .fowner: "CAP_FOWNER"
+        case .fsetid: "CAP_FSETID"
+        case .sysAdmin: "CAP_SYS_ADMIN"
+        case .mknod: "CAP_MKNOD"
+        case .setfcap: "CAP_SETFCAP"
         }
     }
 }
@@ -36,23 +36,23 @@ extension SyscallFailure {
     /// The capabilities that the call may need, the most likely first.
     private var capabilities: [Capability] {
         switch call {
-        case "fchown", "fchownat": [.changeOwner]
-        case "fchmod", "chmod": [.actAsOwner, .keepSetID]
-        case "mknodat": errno == .notPermitted ? [.makeDevices] : [.overridePermissions]
-        case "futimens", "utimensat": [.actAsOwner, .overridePermissions]
+        case "fchown", "fchownat": [.chown]
+        case "fchmod", "chmod": [.fowner, .fsetid]
+        case "mknodat": errno == .notPermitted ? [.mknod] : [.dacOverride]
+        case "futimens", "utimensat": [.fowner, .dacOverride]
         case _ where call.hasSuffix("xattr"):
             if path.hasSuffix("security.capability") {
-                [.setFileCapabilities]
+                [.setfcap]
             } else if path.contains("trusted.") || path.contains("security.") {
-                [.administer]
+                [.sysAdmin]
             } else {
-                errno == .notPermitted ? [.actAsOwner] : [.overridePermissions]
+                errno == .notPermitted ? [.fowner] : [.dacOverride]
             }
         case "mount", "open_tree", "fsopen", "fsmount", "fsconfig", "move_mount", "mount_setattr", "umount2",
             "unshare":
-            [.administer]
-        case "ioctl": path.hasPrefix("FS_IOC") ? [.actAsOwner] : [.administer]
-        default: errno == .notPermitted ? [.actAsOwner] : [.overridePermissions]
+            [.sysAdmin]
+        case "ioctl": path.hasPrefix("FS_IOC") ? [.fowner] : [.sysAdmin]
+        default: errno == .notPermitted ? [.fowner] : [.dacOverride]
         }
     }
 }

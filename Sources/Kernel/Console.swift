@@ -15,7 +15,7 @@ package enum Console {
     }
 
     /// Writes a message to stderr. A failed write is ignored.
-    package static func say(_ text: String) { try? write(text, to: STDERR_FILENO) }
+    package static func writeError(_ text: String) { try? write(text, to: STDERR_FILENO) }
 
     private static func write(_ text: String, to descriptor: CInt) throws(SyscallFailure) {
         var rest = Array(text.utf8)[...]
@@ -39,7 +39,7 @@ package enum Console {
     }
 
     /// Size of the terminal that stderr is; 80 × 24 if the terminal does not report it.
-    package static var errorSize: (columns: Int, rows: Int) { size(of: STDERR_FILENO) }
+    package static var errorTerminalSize: (columns: Int, rows: Int) { size(of: STDERR_FILENO) }
 
     /// Columns of the terminal that stdout is, 80 if it does not report them; nil if stdout is not a terminal.
     package static var outputWidth: Int? {

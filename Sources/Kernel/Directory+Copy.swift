@@ -8,17 +8,17 @@ extension Directory {
     ///
     /// - Parameters:
     ///   - mode: permission bits of the new file.
-    ///   - isWanted: polled while content is copied; the call fails with ECANCELED when it returns false.
+    ///   - shouldContinue: polled while content is copied; the call fails with ECANCELED when it returns false.
     /// - Returns: the copy of a regular file, open for writing; nil for other types.
     /// - Throws: EEXIST if the new name exists, EISDIR for a directory.
-    package func duplicate(
+    package func copyFile(
         _ name: FileName, _ status: FileStatus, as newName: FileName, in target: Directory, mode: UInt32,
-        isWanted: () -> Bool = { true }
+        shouldContinue: () -> Bool = { true }
     ) throws(SyscallFailure) -> File? {
         switch status.kind {
         case .regular:
             let copy = try target.makeFile(newName, mode: mode)
-            try copy.copyContent(of: try openFile(name, expecting: status), isWanted: isWanted)
+            try copy.copyContent(of: try openFile(name, expecting: status), shouldContinue: shouldContinue)
             return copy
         case .symlink: try target.makeSymlink(newName, target: try readLink(name))
         case .fifo, .socket, .character, .block: try target.makeNode(newName, status.kind, mode: mode)
@@ -32,7 +32,7 @@ extension Directory {
     /// Copied are contents with their holes (sharing blocks if the file system can, ioctl_ficlone(2)), hard links
     /// within the tree, symlinks, FIFOs, sockets and devices, owners, modes, times to the nanosecond, and extended
     /// attributes including those of overlayfs. Not copied are attributes that belong to the kernel
-    /// (`AttributeName.isFiles`), inode flags (chattr(1)) and birth times.
+    /// (`AttributeName.belongsToFile`), inode flags (chattr(1)) and birth times.
     ///
     /// The tree should not change during the copy: a new file may be missing in the copy, and a removed or moved one
     /// may end it with ENOENT or ESTALE. Changes never make the copy leave the tree.
@@ -44,10 +44,10 @@ extension Directory {
     /// - Throws: the error of any call. The target keeps what was copied until then, with mode 0700 for incomplete
     ///   directories.
     package func copyContents(
-        to target: Directory, isWanted: () -> Bool = { true }
+        to target: Directory, shouldContinue: () -> Bool = { true }
     ) throws(SyscallFailure) {
         var copy = try TreeCopy(from: self, to: target)
-        try copy.run(isWanted)
+        try copy.run(shouldContinue)
     }
 }
 
@@ -75,19 +75,19 @@ private struct TreeCopy {
         links = LinkGroups(root: target)
         // New entries would inherit what the target has inherited from its own parent: a group (inode(7), S_ISGID) and
         // an ACL (acl(5)).
-        try target.file.removeFileAttributes(keepsMarks: false)
+        try target.file.removeFileAttributes(keepingOverlayMarks: false)
         try target.file.setMode(0o700)
     }
 
-    mutating func run(_ isWanted: () -> Bool) throws(SyscallFailure) {
-        try copyFiles(isWanted)
+    mutating func run(_ shouldContinue: () -> Bool) throws(SyscallFailure) {
+        try copyFiles(shouldContinue)
         while let level = levels.last {
             if let name = level.pending.last {
                 levels[levels.count - 1].pending.removeLast()
                 try target.makeDirectory(name, mode: 0o700)
                 target = try target.open(name)
                 source = try source.open(name)
-                try copyFiles(isWanted)
+                try copyFiles(shouldContinue)
                 continue
             }
             levels.removeLast()
@@ -104,21 +104,21 @@ private struct TreeCopy {
     }
 
     /// Copies the files of the current directory, and pushes a level with its subdirectories.
-    private mutating func copyFiles(_ isWanted: () -> Bool) throws(SyscallFailure) {
+    private mutating func copyFiles(_ shouldContinue: () -> Bool) throws(SyscallFailure) {
         // The status comes before the names: listing may change the access time.
         var level = Level(
             status: try source.file.status(), copy: try target.file.status().identity, pending: [])
         var names = try NameStream(of: source)
         while let name = try names.next() {
-            guard isWanted() else { throw SyscallFailure("copy", path: "\(name)", errno: .canceled) }
+            guard shouldContinue() else { throw SyscallFailure("copy", path: "\(name)", errno: .canceled) }
             // Removed since the directory was listed.
             guard let status = try source.status(of: name) else { continue }
             if status.isDirectory {
                 level.pending.append(name)
             } else if status.linkCount < 2 {
-                try copyFile(name, status, isWanted)
+                try copyFile(name, status, shouldContinue)
             } else if try !links.link(status, as: name, in: target) {
-                try copyFile(name, status, isWanted)
+                try copyFile(name, status, shouldContinue)
                 try links.add(status, name, of: target)
             }
         }
@@ -126,12 +126,12 @@ private struct TreeCopy {
     }
 
     private func copyFile(
-        _ name: FileName, _ status: FileStatus, _ isWanted: () -> Bool
+        _ name: FileName, _ status: FileStatus, _ shouldContinue: () -> Bool
     ) throws(SyscallFailure) {
         // The order follows from side effects of the kernel: chown clears setuid and capabilities (chown(2),
         // capabilities(7)), an ACL changes the mode, and every call changes the times.
-        if let copy = try source.duplicate(
-            name, status, as: name, in: target, mode: 0o600, isWanted: isWanted)
+        if let copy = try source.copyFile(
+            name, status, as: name, in: target, mode: 0o600, shouldContinue: shouldContinue)
         {
             try copy.setOwner(uid: status.uid, gid: status.gid)
             for (attribute, value) in try source.fileAttributes(of: name) {

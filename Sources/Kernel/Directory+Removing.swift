@@ -6,18 +6,20 @@ extension Directory {
     /// Removes a file, or a directory with its tree, without following symlinks. Entries that are missing, or that
     /// another process removes meanwhile, are no error.
     ///
-    /// - Parameter isWanted: polled during the work; the call fails with ECANCELED when it returns false.
+    /// - Parameter shouldContinue: polled during the work; the call fails with ECANCELED when it returns false.
     package func removeTree(
-        _ name: FileName, isWanted: () -> Bool = { true }
+        _ name: FileName, shouldContinue: () -> Bool = { true }
     ) throws(SyscallFailure) {
-        if try !removeIfNotDirectory(name) { try DoomedDirectory(name, in: self).remove(isWanted) }
+        if try !removeIfNotDirectory(name) { try DirectoryRemoval(name, in: self).remove(shouldContinue) }
     }
 
     /// Removes all entries of this directory.
     ///
-    /// - Parameter isWanted: as in `removeTree`.
-    package func removeContents(isWanted: () -> Bool = { true }) throws(SyscallFailure) {
-        repeat { try DoomedDirectory(contentsOf: self).remove(isWanted) } while try !names(atMost: 1).isEmpty
+    /// - Parameter shouldContinue: as in `removeTree`.
+    package func removeContents(shouldContinue: () -> Bool = { true }) throws(SyscallFailure) {
+        repeat {
+            try DirectoryRemoval(contentsOf: self).remove(shouldContinue)
+        } while try !names(atMost: 1).isEmpty
     }
 
     /// Removes a file; a missing one is no error.
@@ -113,7 +115,7 @@ extension Directory {
                 }
                 return newName
             } catch {
-                if error.isTaken { continue }
+                if error.isExistingFile { continue }
                 // In a writable directory, only a read-only subvolume fails with EROFS.
                 guard error.errno == .readOnlyFileSystem, !isWritable else { throw error }
                 try directory.open(name).setSubvolumeReadOnly(false)

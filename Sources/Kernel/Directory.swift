@@ -67,7 +67,7 @@ package final class Directory: Sendable {
     package func createFile(_ name: FileName, mode: UInt32) throws(SyscallFailure) -> File? {
         do throws(SyscallFailure) {
             return try makeFile(name, mode: mode)
-        } catch let error where error.isTaken {
+        } catch let error where error.isExistingFile {
             return nil
         }
     }
@@ -213,7 +213,7 @@ package final class Directory: Sendable {
     /// Moves an entry to another directory without replacing one there (renameat2(2), RENAME_NOREPLACE).
     ///
     /// - Throws: EEXIST if the name exists there.
-    package func renameToNew(_ name: FileName, in target: Directory) throws(SyscallFailure) {
+    package func renameNotReplacing(_ name: FileName, in target: Directory) throws(SyscallFailure) {
         let there = target.raw
         try syscall("renameat2", name.description, in: raw) {
             name.withCString { ck_renameat2(raw, $0, there, $0, ck_rename_noreplace) }
@@ -240,7 +240,7 @@ package final class Directory: Sendable {
     package func takeMetadata(of other: Directory, _ status: FileStatus) throws(SyscallFailure) {
         try file.removeFileAttributes()
         try file.setOwner(uid: status.uid, gid: status.gid)
-        for (name, value) in try other.file.fileAttributes() where !name.isOverlays {
+        for (name, value) in try other.file.fileAttributes() where !name.isOverlayMark {
             try file.setExtendedAttribute(name, value)
         }
         try file.setMode(status.mode)
@@ -348,7 +348,7 @@ extension Directory {
     ///   - mode: of the last component.
     ///   - parents: mode of the directories above it.
     /// - Throws: ENOTDIR if the last component is a symlink; symlinks above it are followed.
-    package static func makingAll(
+    package static func makingPath(
         _ path: FilePath, mode: UInt32, parents: UInt32 = 0o755
     ) throws(SyscallFailure) -> Directory {
         // Iterates over bytes, without recursion: a path may have 2,047 components, all of them missing.
@@ -385,7 +385,7 @@ extension Directory {
     private func ensureDirectory(_ name: FileName, mode: UInt32) throws(SyscallFailure) -> Directory {
         do {
             try makeDirectory(name, mode: mode)
-        } catch let error where error.isTaken {
+        } catch let error where error.isExistingFile {
             // Made earlier, or by another process meanwhile.
         }
         return try open(name)

@@ -194,9 +194,10 @@ extension File {
     /// Copies the content of `source` to this file, which is new. Blocks are shared if the file system can
     /// (ioctl_ficlone(2)); otherwise holes are kept (copy_file_range(2), lseek(2) SEEK_DATA).
     ///
-    /// - Parameter isWanted: polled before each piece of 16 MiB; the call fails with ECANCELED when it returns false.
+    /// - Parameter shouldContinue: polled before each piece of 16 MiB; the call fails with ECANCELED when it returns
+    ///   false.
     package func copyContent(
-        of source: borrowing File, isWanted: () -> Bool = { true }
+        of source: borrowing File, shouldContinue: () -> Bool = { true }
     ) throws(SyscallFailure) {
         let size = try source.status().size
         if size == 0 { return }
@@ -204,7 +205,7 @@ extension File {
         try truncate(to: size)
         var position: Int64 = 0
         while position < size, let data = try source.data(from: position) {
-            try copy(source, data, isWanted)
+            try copy(source, data, shouldContinue)
             position = data.upperBound
         }
     }
@@ -226,11 +227,11 @@ extension File {
     private static let copyChunkSize: Int64 = 16 << 20
 
     private func copy(
-        _ source: borrowing File, _ range: Range<Int64>, _ isWanted: () -> Bool
+        _ source: borrowing File, _ range: Range<Int64>, _ shouldContinue: () -> Bool
     ) throws(SyscallFailure) {
         var position = range.lowerBound
         while position < range.upperBound {
-            guard isWanted() else { throw SyscallFailure("copy_file_range", errno: .canceled) }
+            guard shouldContinue() else { throw SyscallFailure("copy_file_range", errno: .canceled) }
             var from = position
             var to = position
             let raw = source.raw
@@ -241,7 +242,7 @@ extension File {
             case .improperLink, .invalidArgument, .notSupported, .noFunction, .notPermitted:
                 // Fails between file systems of different types since kernel 5.19, and for special files
                 // (copy_file_range(2)).
-                return try copyBuffered(source, position..<range.upperBound, isWanted)
+                return try copyBuffered(source, position..<range.upperBound, shouldContinue)
             case let errno where copied < 0: throw SyscallFailure("copy_file_range", errno: errno)
             default:
                 if copied == 0 { return }
@@ -251,13 +252,13 @@ extension File {
     }
 
     private func copyBuffered(
-        _ source: borrowing File, _ range: Range<Int64>, _ isWanted: () -> Bool
+        _ source: borrowing File, _ range: Range<Int64>, _ shouldContinue: () -> Bool
     ) throws(SyscallFailure) {
         let raw = source.raw
         var buffer = [UInt8](repeating: 0, count: Int(min(range.upperBound - range.lowerBound, 1 << 20)))
         var position = range.lowerBound
         while position < range.upperBound {
-            guard isWanted() else { throw SyscallFailure("pread", errno: .canceled) }
+            guard shouldContinue() else { throw SyscallFailure("pread", errno: .canceled) }
             let limit = min(buffer.count, Int(range.upperBound - position))
             let count = try syscall("pread") { ck_pread(raw, &buffer, limit, position) }
             if count == 0 { return }

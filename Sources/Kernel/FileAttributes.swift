@@ -12,14 +12,14 @@ extension AttributeName {
 
     /// Whether this is a mark of overlayfs, which belongs to the directory of a layer and not to the files that the
     /// layer contains.
-    package var isOverlays: Bool { hasPrefix("trusted.overlay.") || hasPrefix("user.overlay.") }
+    package var isOverlayMark: Bool { hasPrefix("trusted.overlay.") || hasPrefix("user.overlay.") }
 
     /// Whether the attribute belongs to the file, and not to the kernel or the file system.
     ///
     /// - Parameter value: distinguishes IMA and EVM attributes. Hashes that the kernel computes for this inode belong
     ///   to the kernel, portable signatures to the file (kernel: `enum evm_ima_xattr_type` in
     ///   security/integrity/integrity.h).
-    package func isFiles(_ value: some Collection<UInt8>) -> Bool {
+    package func belongsToFile(_ value: some Collection<UInt8>) -> Bool {
         switch namespace {
         case .user: true
         // XFS also lists the ACLs that it stores under these names (kernel: fs/xfs/libxfs/xfs_da_format.h).
@@ -62,9 +62,9 @@ extension File {
 
     /// Removes the extended attributes that belong to the file.
     ///
-    /// - Parameter keepsMarks: whether the marks of overlayfs stay.
-    package func removeFileAttributes(keepsMarks: Bool = true) throws(SyscallFailure) {
-        for (name, _) in try fileAttributes() where !(keepsMarks && name.isOverlays) {
+    /// - Parameter keepingOverlayMarks: whether the marks of overlayfs stay.
+    package func removeFileAttributes(keepingOverlayMarks: Bool = true) throws(SyscallFailure) {
+        for (name, _) in try fileAttributes() where !(keepingOverlayMarks && name.isOverlayMark) {
             try removeExtendedAttribute(name)
         }
     }
@@ -87,7 +87,7 @@ private func own(
 ) throws(SyscallFailure) -> [(name: AttributeName, value: [UInt8])] {
     var attributes = [(name: AttributeName, value: [UInt8])]()
     for name in names {
-        if let value = try value(name), name.isFiles(value) { attributes.append((name, value)) }
+        if let value = try value(name), name.belongsToFile(value) { attributes.append((name, value)) }
     }
     return attributes
 }

@@ -53,7 +53,7 @@ package enum KernelProbes {
         try directory.makeDirectory(name, mode: 0o700)
         defer { try? directory.removeTree(name) }
         let probe = try directory.open(name)
-        return (try probe.tryLayer(), try probe.recordsTypes())
+        return (try probe.probeWhiteoutForm(), try probe.recordsTypes())
     }
 
     private static func trial(_ body: () throws(SyscallFailure) -> Void) -> Bool? {

@@ -12,7 +12,7 @@ package final class ListeningSocket: Sendable {
         /// The path is longer than a socket address can hold: 107 bytes.
         case pathTooLong
         /// The service manager passed something other than one listening socket.
-        case notOneSocket(count: Int)
+        case unexpectedSockets(count: Int)
         /// Another user owns the existing file, or could replace it.
         case foreign(OwnershipFailure)
         case system(SyscallFailure)
@@ -44,7 +44,9 @@ package final class ListeningSocket: Sendable {
             return nil
         }
         let count = environment("LISTEN_FDS").flatMap(Int.init) ?? 0
-        guard count == 1, ck_adopt_listener(firstInherited) == 0 else { throw .notOneSocket(count: count) }
+        guard count == 1, ck_adopt_listener(firstInherited) == 0 else {
+            throw .unexpectedSockets(count: count)
+        }
         return ListeningSocket(firstInherited, path: nil, lock: nil)
     }
 
@@ -108,7 +110,7 @@ package final class ListeningSocket: Sendable {
         guard let status = try? File.statusNotFollowing(path) else { return }
         guard status.kind == .socket else { throw .notASocket }
         guard status.uid == Process.effectiveUserID else {
-            throw .foreign(.foreignOwner(path: escaped(path), owner: status.uid))
+            throw .foreign(.otherOwner(path: escaped(path), owner: status.uid))
         }
         do throws(SyscallFailure) {
             try syscall("connect", escaped(path)) { path.withPlatformString { ck_try_unix($0) } }
@@ -143,7 +145,7 @@ package struct ServiceManager: Sendable {
     }
 
     /// Sends a state; errors are ignored, because the service works without the notification.
-    package func tell(_ state: State) {
+    package func notify(_ state: State) {
         if let address { _ = ck_notify(address, state.rawValue) }
     }
 }

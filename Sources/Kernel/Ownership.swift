@@ -5,7 +5,7 @@ package import SystemPackage
 /// Why the content of a file or directory cannot be trusted: another user made it, or can change or replace it.
 package enum OwnershipFailure: Error, Equatable, Sendable, CustomStringConvertible {
     /// `path` is escaped for a terminal; `owner` is a user ID.
-    case foreignOwner(path: String, owner: UInt32)
+    case otherOwner(path: String, owner: UInt32)
     /// Group or others have write permission; for a file with an access ACL, this includes users and groups that the
     /// ACL names.
     case writableByOthers(path: String, mode: UInt32)
@@ -18,7 +18,7 @@ package enum OwnershipFailure: Error, Equatable, Sendable, CustomStringConvertib
 
     package var description: String {
         switch self {
-        case .foreignOwner(let path, let owner):
+        case .otherOwner(let path, let owner):
             "'\(path)' belongs to another user (uid \(owner)), who can change what is in it"
         case .writableByOthers(let path, let mode):
             "'\(path)' can be changed by other users (mode \(String(mode, radix: 8)))"
@@ -32,7 +32,7 @@ package enum OwnershipFailure: Error, Equatable, Sendable, CustomStringConvertib
     /// How to resolve the failure; nil if `cause` is enough to tell.
     package var hint: String? {
         switch self {
-        case .foreignOwner, .symlink, .hardLink:
+        case .otherOwner, .symlink, .hardLink:
             "use another path, or remove it if nothing in it is needed"
         case .writableByOthers:
             "use another path, or run 'chmod go-w' on it if no other user has written to it"
@@ -77,7 +77,7 @@ package enum Ownership {
     ) throws(OwnershipFailure) {
         let path = escaped(path)
         if status.kind == .symlink { throw .symlink(path: path) }
-        guard isOwn(status.uid) else { throw .foreignOwner(path: path, owner: status.uid) }
+        guard isOwn(status.uid) else { throw .otherOwner(path: path, owner: status.uid) }
         guard status.kind == (type == .directory ? .directory : .regular) else {
             throw .wrongType(path: path, expected: type.description)
         }
@@ -122,7 +122,7 @@ package enum Ownership {
         guard status.isDirectory else {
             throw .system(SyscallFailure("open", path: escaped(path), errno: .notDirectory))
         }
-        guard isTrusted(status.uid) else { throw .foreignOwner(path: escaped(path), owner: status.uid) }
+        guard isTrusted(status.uid) else { throw .otherOwner(path: escaped(path), owner: status.uid) }
         guard protectsEntries(status) else { throw .writableByOthers(path: escaped(path), mode: status.mode) }
     }
 
@@ -140,7 +140,7 @@ package enum Ownership {
 
 extension Directory {
     /// Opens a directory that the effective user owns and no other user can write to. If it is missing, it is made with
-    /// mode 0700, and the directories above it as in `makingAll`.
+    /// mode 0700, and the directories above it as in `makingPath`.
     ///
     /// - Parameter path: a symbolic link as the last component is not followed.
     package static func openingOwn(_ path: FilePath) throws(OwnershipFailure) -> Directory {
@@ -148,7 +148,7 @@ extension Directory {
             try Ownership.check(status, is: .directory, at: path)
         }
         let directory = try Ownership.attempting { () throws(SyscallFailure) in
-            try makingAll(path, mode: 0o700)
+            try makingPath(path, mode: 0o700)
         }
         try directory.checkOwnership(path)
         return directory
@@ -232,7 +232,7 @@ extension Directory {
 
     // MARK: Exclusive access
 
-    /// Owner, mode, ACLs and inherited settings of a directory, as they were before `takeOver`.
+    /// Owner, mode, ACLs and inherited settings of a directory, as they were before `takeExclusiveAccess`.
     package struct Access: Sendable {
         fileprivate let status: FileStatus
         fileprivate let lists: [(name: AttributeName, value: [UInt8])]
@@ -250,7 +250,7 @@ extension Directory {
     /// - Throws: EPERM for a directory of another user without CAP_CHOWN, or on a file system that does not store
     ///   owners.
     @discardableResult
-    package func takeOver() throws(SyscallFailure) -> Access {
+    package func takeExclusiveAccess() throws(SyscallFailure) -> Access {
         let status = try file.status()
         let (uid, gid) = (Process.effectiveUserID, Process.effectiveGroupID)
         if status.uid != uid || status.gid != gid { try file.setOwner(uid: uid, gid: gid) }
@@ -271,7 +271,7 @@ extension Directory {
         return Access(status: status, lists: lists, settings: settings)
     }
 
-    /// Restores the state from before `takeOver`.
+    /// Restores the state from before `takeExclusiveAccess`.
     package func restore(_ access: Access) throws(SyscallFailure) {
         // The mode comes after the ACLs: its group bits are their mask.
         for (name, value) in access.lists { try file.setExtendedAttribute(name, value) }
@@ -281,8 +281,9 @@ extension Directory {
     }
 
     /// Whether this directory has inherited, or its entries would inherit, what no layer specifies: a group, a default
-    /// ACL, flags or a project. A directory that mkdir(2) made in a directory after `takeOver` has none of them.
-    package func showsInheritance() throws(SyscallFailure) -> Bool {
+    /// ACL, flags or a project. A directory that mkdir(2) made in a directory after `takeExclusiveAccess` has none of
+    /// them.
+    package func hasInheritedSettings() throws(SyscallFailure) -> Bool {
         let status = try file.status()
         if status.mode & 0o2000 != 0 || ![0, Process.effectiveGroupID].contains(status.gid) { return true }
         if try file.extendedAttribute(.defaultAccessControl) != nil { return true }
@@ -297,7 +298,7 @@ extension FilePath {
     ///
     /// - Returns: a path whose last component is not a symbolic link, or is missing.
     /// - Throws: `.symlink`; `.system` with ELOOP after 40 links (path_resolution(7)).
-    package func followingOwnLinks() throws(OwnershipFailure) -> FilePath {
+    package func resolvingOwnSymlinks() throws(OwnershipFailure) -> FilePath {
         var path = self
         for _ in 0..<40 {
             guard let status = try? File.statusNotFollowing(path), status.kind == .symlink else {
@@ -305,7 +306,7 @@ extension FilePath {
             }
             guard Ownership.isOwn(status.uid) else { throw .symlink(path: escaped(path)) }
             path = try Ownership.attempting { [path] () throws(SyscallFailure) in
-                try path.removingLastComponent().pushing(try path.linkTarget()).absoluteName()
+                try path.removingLastComponent().pushing(try path.linkTarget()).absoluteNotFollowing()
             }
         }
         throw .system(SyscallFailure("open", path: escaped(self), errno: .tooManySymbolicLinkLevels))

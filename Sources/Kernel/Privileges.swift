@@ -50,11 +50,11 @@ package struct Privileges: Sendable {
     }
 
     /// Whether `trusted.*` attributes can be set (xattr(7), "Trusted extended attributes") and used by overlayfs.
-    package var hasTrustedAttributes: Bool { isInitialNamespace && has(.administer) }
+    package var hasTrustedAttributes: Bool { isInitialNamespace && has(.sysAdmin) }
 
     /// Whether the process has CAP_SYS_ADMIN in its user namespace, and can mount in the mount namespaces that this one
     /// owns.
-    package var canMount: Bool { has(.administer) }
+    package var canMount: Bool { has(.sysAdmin) }
 
     /// Number of mapped user IDs or group IDs, whichever is smaller.
     package var idCount: UInt64 { min(users.count, groups.count) }

@@ -73,7 +73,7 @@ extension FilePath {
     }
 
     /// The absolute path as `absolute`, but a symlink as the last component is not followed.
-    package func absoluteName() throws(SyscallFailure) -> FilePath {
+    package func absoluteNotFollowing() throws(SyscallFailure) -> FilePath {
         guard let last = lastComponent, last.kind == .regular else { return try absolute() }
         let parent = removingLastComponent()
         return try (parent.isEmpty ? "." : parent).absolute().appending(last)
@@ -96,12 +96,12 @@ package enum Process {
     package static var effectiveUserID: UInt32 { geteuid() }
     package static var effectiveGroupID: UInt32 { getegid() }
     /// Whether new files belong to 0:0, unless they inherit a group.
-    package static var makesFilesOfRoot: Bool { effectiveUserID == 0 && effectiveGroupID == 0 }
+    package static var ownsNewFilesAsRoot: Bool { effectiveUserID == 0 && effectiveGroupID == 0 }
 
     /// Sets up the process: no umask, so that modes are set as given; the maximum number of descriptors, because a
     /// merged tree keeps one open per layer; and the default action of SIGCHLD, so that children can be waited for.
     /// Idempotent.
-    package static func takeOver() { ck_set_up_process() }
+    package static func setUp() { ck_set_up_process() }
 
     /// The umask that the process was started with, for output that the user gets outside of the store.
     package static var inheritedModeMask: UInt32 { ck_inherited_mask() }
@@ -125,7 +125,7 @@ package enum Process {
     /// wait for ever.
     ///
     /// - Parameter body: runs on the waiting thread, and is expected to end the process.
-    package static func onMissingThreads(_ body: @escaping @convention(c) () -> Void) {
+    package static func onThreadStarvation(_ body: @escaping @convention(c) () -> Void) {
         ck_on_missing_threads(body)
     }
 

@@ -47,7 +47,7 @@ extension Process {
     /// environment. This process does not wait for it.
     ///
     /// - Throws: EAGAIN, ENOMEM and the like if the system starts no process (posix_spawn(3)).
-    package static func startAgain(_ arguments: [String]) throws(SyscallFailure) {
+    package static func startDetached(_ arguments: [String]) throws(SyscallFailure) {
         let words = (["unpack"] + arguments).map { strdup($0) }
         // Injected faults concern this process only.
         let environment = environment().filter { !$0.hasPrefix("UNPACK_FAULT") }.map { strdup($0) }
@@ -62,7 +62,7 @@ extension Process {
     /// and signals that this process was started with.
     ///
     /// - Throws: ENOENT, EACCES and the like; does not return on success.
-    package static func become(_ program: String, _ arguments: [String]) throws(SyscallFailure) {
+    package static func execute(_ program: String, _ arguments: [String]) throws(SyscallFailure) {
         let words = ([program] + arguments).map { strdup($0) }
         defer { words.forEach { free($0) } }
         ck_restore_process()
@@ -71,5 +71,5 @@ extension Process {
     }
 
     /// Whether this is the init process of its PID namespace, whose end kills all others (pid_namespaces(7)).
-    package static var isFirst: Bool { getpid() == 1 }
+    package static var isInit: Bool { getpid() == 1 }
 }

@@ -20,7 +20,7 @@ extension Directory {
             name.withCString { ck_subvolume_create(file.raw, $0) }
         }
         let subvolume = try open(name)
-        if !Process.makesFilesOfRoot { try subvolume.file.setOwner(uid: 0, gid: 0) }
+        if !Process.ownsNewFilesAsRoot { try subvolume.file.setOwner(uid: 0, gid: 0) }
         try subvolume.file.setMode(0o755)
         try subvolume.file.clearInheritedSettings()
     }

@@ -19,7 +19,7 @@ package struct SyscallFailure: Error, Equatable, Sendable, CustomStringConvertib
         case noInodes
         /// There is free space and a free inode, so that a structure of the file system is full: a directory, or the
         /// metadata of btrfs.
-        case fullStructure
+        case metadataFull
         /// The file system cannot store an extended attribute of this many bytes, alone or together with the other
         /// attributes of the file.
         case largeAttribute(Int)
@@ -49,7 +49,7 @@ package struct SyscallFailure: Error, Equatable, Sendable, CustomStringConvertib
         case .noInodes: "no inodes left on the file system"
         case .largeAttribute(let size): "the file system cannot store an attribute of \(size) bytes"
         case .longTarget(let size): "the file system cannot store a link target of \(size) bytes"
-        case .noSpace, .fullStructure, nil: "\(errno)".lowercased()
+        case .noSpace, .metadataFull, nil: "\(errno)".lowercased()
         }
     }
 
@@ -59,7 +59,7 @@ package struct SyscallFailure: Error, Equatable, Sendable, CustomStringConvertib
     package var isStandardOutput: Bool { path == Self.standardOutput }
 
     /// Whether the system refused a thread or a process.
-    package var isRefusedProcess: Bool {
+    package var isProcessRefused: Bool {
         // mount(2) runs on a new thread (`ck_mount_from`).
         if call == "mount" { return errno == .resourceTemporarilyUnavailable }
         let starts = ["pthread_create", "fork", "posix_spawn", "posix_spawnp"].contains(call)
@@ -68,13 +68,13 @@ package struct SyscallFailure: Error, Equatable, Sendable, CustomStringConvertib
 
     package var isMissing: Bool { errno == .noSuchFileOrDirectory }
     /// Whether a name now leads to another file than the expected one (`Directory.openFile`).
-    package var isReplacement: Bool {
+    package var isReplacedFile: Bool {
         [.staleNFSFileHandle, .tooManySymbolicLinkLevels, .isDirectory, .noSuchAddressOrDevice].contains(
             errno)
     }
     /// Whether the caller cancelled a long call.
     package var isCancelled: Bool { errno == .canceled }
-    package var isTaken: Bool { errno == .fileExists }
+    package var isExistingFile: Bool { errno == .fileExists }
     /// Whether the kernel rejected an argument.
     package var isInvalid: Bool { errno == .invalidArgument }
     package var isUnsupported: Bool { errno == .notSupported }
@@ -128,7 +128,7 @@ extension SyscallFailure.Cause {
             // tmpfs counts attributes against its limit of inodes (kernel: mm/shmem.c, 6.6 and later).
             self = .noInodes
         } else {
-            self = attribute.map(Self.largeAttribute) ?? .fullStructure
+            self = attribute.map(Self.largeAttribute) ?? .metadataFull
         }
     }
 }

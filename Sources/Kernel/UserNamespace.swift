@@ -16,14 +16,14 @@ package enum UserNamespace {
         /// The call that failed.
         package let cause: SyscallFailure
         /// Whether the program could not be started although the namespace was made.
-        package let isProgram: Bool
+        package let isExecFailure: Bool
     }
 
     /// Environment variable that is set in the started program; its value is a `Kind`.
     package static let variable = "UNPACK_NAMESPACE"
 
     /// Whether this process was started by `run`.
-    package static var isEntered: Bool { kind != nil }
+    package static var isInside: Bool { kind != nil }
 
     package static var kind: Kind? {
         getenv(variable).flatMap { Kind(rawValue: String(cString: $0)) }
@@ -49,7 +49,7 @@ package enum UserNamespace {
     }
 
     /// Probes whether a namespace of this kind can be made, by running true(1) in one.
-    package static func tryOut(_ kind: Kind) throws(Failure) {
+    package static func probe(_ kind: Kind) throws(Failure) {
         var set = sigset_t()
         var previous = sigset_t()
         _ = ck_block_for_child(&set, &previous)
@@ -58,7 +58,7 @@ package enum UserNamespace {
         if kind == .subordinate, ranges == nil {
             throw Failure(
                 cause: SyscallFailure("open", path: "/etc/subuid", errno: .noSuchFileOrDirectory),
-                isProgram: false)
+                isExecFailure: false)
         }
         let child = try start("true", [], kind, ranges, &previous)
         _ = try wait(child, &set)
@@ -66,7 +66,7 @@ package enum UserNamespace {
 
     private static func wait(_ child: CInt, _ set: inout sigset_t) throws(Failure) -> Int32 {
         let status = ck_wait_as_parent(child, &set)
-        if status < 0 { throw Failure(cause: SyscallFailure("waitpid", code: -status), isProgram: true) }
+        if status < 0 { throw Failure(cause: SyscallFailure("waitpid", code: -status), isExecFailure: true) }
         return status
     }
 
@@ -107,15 +107,15 @@ package enum UserNamespace {
                 _ = ck_wait(child)
                 throw Failure(
                     cause: SyscallFailure("execve", path: escaped((program ?? "").utf8), code: failure),
-                    isProgram: true)
+                    isExecFailure: true)
             }
             return child
         } catch let failure as Failure {
             throw failure
         } catch let failure as SyscallFailure {
-            throw Failure(cause: failure, isProgram: false)
+            throw Failure(cause: failure, isExecFailure: false)
         } catch {
-            throw Failure(cause: SyscallFailure("unshare", code: EINVAL), isProgram: false)
+            throw Failure(cause: SyscallFailure("unshare", code: EINVAL), isExecFailure: false)
         }
     }
 
@@ -202,28 +202,28 @@ package struct SubordinateIDs: Sendable {
 
 extension UserNamespace {
     /// A setting of the host that may forbid user namespaces to unprivileged users, and how to change it.
-    package struct Obstacle: Sendable {
+    package struct Restriction: Sendable {
         package let description: String
         package let remedy: String
     }
 
     /// - Returns: the first such setting; nil if none is found.
-    package static func obstacle() -> Obstacle? {
+    package static func restriction() -> Restriction? {
         func setting(_ path: FilePath) -> String? {
             (try? File.contents(of: path)).map { String(decoding: $0.filter { $0 > 0x20 }, as: UTF8.self) }
         }
         if setting("/proc/sys/kernel/unprivileged_userns_clone") == "0" {
-            return Obstacle(
+            return Restriction(
                 description: "kernel.unprivileged_userns_clone is 0",
                 remedy: "sudo sysctl -w kernel.unprivileged_userns_clone=1")
         }
         if setting("/proc/sys/user/max_user_namespaces") == "0" {
-            return Obstacle(
+            return Restriction(
                 description: "user.max_user_namespaces is 0",
                 remedy: "sudo sysctl -w user.max_user_namespaces=10000")
         }
         if setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1" {
-            return Obstacle(
+            return Restriction(
                 description:
                     "AppArmor restricts user namespaces (kernel.apparmor_restrict_unprivileged_userns is 1)",
                 remedy:
@@ -232,7 +232,7 @@ extension UserNamespace {
         }
         let status = String(decoding: (try? File.contents(of: "/proc/self/status")) ?? [], as: UTF8.self)
         if status.contains("\nSeccomp:\t2") {
-            return Obstacle(
+            return Restriction(
                 description: "a seccomp filter is active, as in an unprivileged container",
                 remedy: "start the container with --security-opt seccomp=unconfined, or --privileged")
         }

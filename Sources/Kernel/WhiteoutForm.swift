@@ -58,7 +58,7 @@ extension Directory {
             try file.setExtendedAttribute(marks.whiteout, [])
             try file.close()
         }
-        if !Process.makesFilesOfRoot { try setOwner(of: name, uid: 0, gid: 0) }
+        if !Process.ownsNewFilesAsRoot { try setOwner(of: name, uid: 0, gid: 0) }
         try setTimes(of: name, access: .epoch, modification: .epoch)
     }
 
@@ -81,7 +81,7 @@ extension Directory {
         return WhiteoutForm.Opacity(rawValue: value[0])
     }
 
-    package func mark(
+    package func setOpacity(
         _ opacity: WhiteoutForm.Opacity, _ marks: OverlayMarks = .own
     ) throws(SyscallFailure) {
         try file.setExtendedAttribute(marks.opaque, [opacity.rawValue])
@@ -94,8 +94,8 @@ extension Directory {
     /// - Returns: the form in which whiteouts can be made.
     /// - Throws: also EOPNOTSUPP if a file system reports success but keeps another owner or mode, as 9p with
     ///   `security_model=none` and some FUSE file systems do.
-    package func tryLayer(_ marks: OverlayMarks = .own) throws(SyscallFailure) -> WhiteoutForm {
-        try mark(.opaque, marks)
+    package func probeWhiteoutForm(_ marks: OverlayMarks = .own) throws(SyscallFailure) -> WhiteoutForm {
+        try setOpacity(.opaque, marks)
         try tryMetadata()
         do throws(SyscallFailure) {
             try makeWhiteout(FileName(literal: "device"), .device, marks)

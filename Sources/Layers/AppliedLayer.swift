@@ -2,7 +2,7 @@ package import OCI
 
 /// A completely applied layer with its actual diff ID. It does not prove that the layer belongs to an image: a caller
 /// that knows the expected `DiffID` has to compare.
-package struct FoundLayer: Sendable {
+package struct UnverifiedLayer: Sendable {
     package let content: LayerContent
     package let warnings: [LayerWarning]
     /// Entries in the archive.
@@ -24,16 +24,16 @@ package struct FoundLayer: Sendable {
 /// Only this module can create one, and no snapshot is committed without one.
 package struct AppliedLayer: Sendable {
     package let step: LayerStep
-    private let found: FoundLayer
+    private let found: UnverifiedLayer
 
     package var warnings: [LayerWarning] { found.warnings }
     /// Entries in the archive.
     package var entries: Int { found.entries }
-    /// As `FoundLayer.digests`.
+    /// As `UnverifiedLayer.digests`.
     package var digests: ContentDigests { found.digests }
 
     /// - Throws: `.wrongDiffID`
-    init(step: LayerStep, _ found: FoundLayer) throws(LayerFailure) {
+    init(step: LayerStep, _ found: UnverifiedLayer) throws(LayerFailure) {
         try found.content.check(step.diffID)
         self.step = step
         self.found = found

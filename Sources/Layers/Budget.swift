@@ -17,7 +17,7 @@ package final class Budget: Sendable {
         /// directory is one step, and one more for each 16 levels of its depth.
         package var steps: Int64
 
-        /// - Parameter steps: nil for 16 per entry, and at least `leastSteps`.
+        /// - Parameter steps: nil for 16 per entry, and at least `minimumSteps`.
         package init(
             bytes: Int64 = .max, isFreeSpace: Bool = false, entries: Int64 = .max, uncompressed: Int64 = .max,
             memory: Int64 = defaultMemory, steps: Int64? = nil
@@ -28,11 +28,11 @@ package final class Budget: Sendable {
             self.uncompressed = uncompressed
             self.memory = memory
             let (most, isEndless) = entries.multipliedReportingOverflow(by: 16)
-            self.steps = steps ?? (isEndless ? .max : max(most, Self.leastSteps))
+            self.steps = steps ?? (isEndless ? .max : max(most, Self.minimumSteps))
         }
 
         /// Steps of 20 million entries, each below 15 directories; they take minutes.
-        package static let leastSteps: Int64 = 320_000_000
+        package static let minimumSteps: Int64 = 320_000_000
 
         /// Memory of about 150,000 directories that cannot be finalized early, or 600,000 whiteouts: far more than any
         /// image has.

@@ -24,7 +24,7 @@ extension Directory {
 
 extension Metadata {
     fileprivate init(_ status: FileStatus, _ attributes: [(name: AttributeName, value: [UInt8])]) {
-        var attributes = attributes.filter { !$0.name.isOverlays }.map(ExtendedAttribute.init)
+        var attributes = attributes.filter { !$0.name.isOverlayMark }.map(ExtendedAttribute.init)
         var owner = FileOwner(uid: status.uid, gid: status.gid)
         if !Privileges.current.isInitialNamespace,
             let index = attributes.firstIndex(where: { $0.name == FileOwner.attribute }),
@@ -44,14 +44,14 @@ extension Directory {
     func copy(
         _ source: FileName, _ status: FileStatus, to name: FileName, in target: Directory,
         finish writer: inout MetadataWriter, removeFrom digests: inout ContentDigests?,
-        isWanted: () -> Bool
+        shouldContinue: () -> Bool
     ) throws {
         let metadata = try metadata(of: source, status)
         let entry = EntryPath([name])
         if status.isDirectory { throw SyscallFailure("linkat", path: "\(entry)", code: 1) }
         let mode = status.mode & 0o777
-        if let copy = try duplicate(
-            source, status, as: name, in: target, mode: mode, isWanted: isWanted)
+        if let copy = try copyFile(
+            source, status, as: name, in: target, mode: mode, shouldContinue: shouldContinue)
         {
             try digests?.remove(copy)
             try writer.finishFile(copy, metadata, entry: entry)
@@ -66,7 +66,7 @@ extension Directory {
 extension LowerView {
     /// Calls `body` for each file of the merged tree that is not a directory, with a closure that returns its path.
     func forEachFile(_ body: (FileStatus, () -> [FileName]) throws -> Void) throws {
-        var stack = OpenPath(root, weight: root.layers.count)
+        var stack = DirectoryStack(root, weight: root.layers.count)
         /// Directories still to be visited, by level.
         var pending = [[FileName]]()
         func list(_ directory: MergedDirectory) throws {
@@ -84,11 +84,11 @@ extension LowerView {
         while let last = pending.indices.last {
             guard let name = pending[last].popLast() else {
                 pending.removeLast()
-                if last > 0 { stack.ascend() }
+                if last > 0 { stack.pop() }
                 continue
             }
             guard let directory = try stack.deepest().directory(name) else { continue }
-            stack.descend(to: name, directory)
+            stack.push(name, directory)
             try list(directory)
         }
     }

@@ -2,7 +2,7 @@ internal import Archive
 internal import Kernel
 
 /// Users and groups of an image after one of its layers: `/etc/passwd` and `/etc/group` (passwd(5), group(5)).
-struct ImageAccounts: Accounts {
+struct ImageAccounts: AccountLookup {
     static let passwd = "etc/passwd"
     static let group = "etc/group"
     /// Bytes that are read of each of the two files at most.
@@ -52,13 +52,13 @@ struct AccountResolver {
     /// - Returns: the entry with IDs; unchanged, without the list, while the accounts are not known.
     /// - Throws: `.refused` if the image has no user or group of a name.
     mutating func resolveNames(in entry: Entry) throws(LayerFailure) -> Entry {
-        guard entry.namesAccounts else { return entry }
+        guard entry.hasUnresolvedNames else { return entry }
         guard let accounts else {
             areMissing = true
             return entry
         }
         do {
-            return try entry.numbered(by: accounts)
+            return try entry.resolvingNames(with: accounts)
         } catch {
             throw LayerFailure(refusing: entry.path, "\(error)")
         }

@@ -13,13 +13,13 @@ extension Directory {
     ///
     /// - Parameters:
     ///   - below: the directory that the layers below this one show at this path; nil if there is none.
-    ///   - isWanted: polled during the work; when it returns false, the call fails with ECANCELED.
+    ///   - shouldContinue: polled during the work; when it returns false, the call fails with ECANCELED.
     func merge(
         _ layer: Directory, over below: MergedDirectory?, _ marks: OverlayMarks,
-        isWanted: () -> Bool = { true }
+        shouldContinue: () -> Bool = { true }
     ) throws(SyscallFailure) {
         var merge = LayerMerge(own: self, layer: layer, below: below, marks)
-        try merge.run(isWanted)
+        try merge.run(shouldContinue)
     }
 
     fileprivate func removeMark(_ marks: OverlayMarks) throws(SyscallFailure) {
@@ -41,30 +41,30 @@ private struct LayerMerge {
     }
 
     private let marks: OverlayMarks
-    private var own: OpenPath<Directory>
-    private var layer: OpenPath<Directory>
-    private var below: OpenPath<MergedDirectory>
+    private var own: DirectoryStack<Directory>
+    private var layer: DirectoryStack<Directory>
+    private var below: DirectoryStack<MergedDirectory>
     private let hasBelow: Bool
     private var frames = [Frame]()
 
     init(own: Directory, layer: Directory, below: MergedDirectory?, _ marks: OverlayMarks) {
         self.marks = marks
-        self.own = OpenPath(own)
-        self.layer = OpenPath(layer)
-        self.below = OpenPath(below ?? MergedDirectory([], marks), weight: below?.layers.count ?? 1)
+        self.own = DirectoryStack(own)
+        self.layer = DirectoryStack(layer)
+        self.below = DirectoryStack(below ?? MergedDirectory([], marks), weight: below?.layers.count ?? 1)
         hasBelow = below != nil
     }
 
-    mutating func run(_ isWanted: () -> Bool) throws(SyscallFailure) {
+    mutating func run(_ shouldContinue: () -> Bool) throws(SyscallFailure) {
         try enter(nil, hasBelow: hasBelow)
         while let last = frames.indices.last {
             guard let name = frames[last].names.popLast() else {
                 try leave()
                 continue
             }
-            guard isWanted() else { throw SyscallFailure("renameat2", path: "\(name)", code: 125) }
+            guard shouldContinue() else { throw SyscallFailure("renameat2", path: "\(name)", code: 125) }
             let shown = frames[last].hasBelow ? try below.deepest() : nil
-            try move(name, of: try layer.deepest(), to: try own.deepest(), over: shown, isWanted)
+            try move(name, of: try layer.deepest(), to: try own.deepest(), over: shown, shouldContinue)
         }
     }
 
@@ -80,32 +80,32 @@ private struct LayerMerge {
         let frame = frames.removeLast()
         let own = try own.deepest()
         if frame.hasBelow, frame.opacity == .holdsWhiteouts, try own.opacity(marks) == nil {
-            try own.mark(.holdsWhiteouts, marks)
+            try own.setOpacity(.holdsWhiteouts, marks)
         }
         try own.takeMetadata(of: try layer.deepest(), frame.metadata)
         guard let name = frame.name else { return }
-        self.own.ascend()
-        layer.ascend()
-        if frame.hasBelow { below.ascend() }
+        self.own.pop()
+        layer.pop()
+        if frame.hasBelow { below.pop() }
         try layer.deepest().removeEmptyDirectory(name)
     }
 
     private mutating func move(
         _ name: FileName, of layer: Directory, to own: Directory, over below: MergedDirectory?,
-        _ isWanted: () -> Bool
+        _ shouldContinue: () -> Bool
     ) throws(SyscallFailure) {
         guard let status = try layer.status(of: name) else { return }
         if try layer.isWhiteout(name, status, marks) {
-            try own.removeTree(name, isWanted: isWanted)
+            try own.removeTree(name, shouldContinue: shouldContinue)
             if try below?.shows(name) == true {
                 try layer.rename(name, to: name, in: own)
             } else {
                 try layer.removeFile(name)
             }
         } else if status.isDirectory {
-            try moveDirectory(name, of: layer, to: own, over: try below?.directory(name), isWanted)
+            try moveDirectory(name, of: layer, to: own, over: try below?.directory(name), shouldContinue)
         } else {
-            try own.removeTree(name, isWanted: isWanted)
+            try own.removeTree(name, shouldContinue: shouldContinue)
             try layer.rename(name, to: name, in: own)
         }
     }
@@ -113,24 +113,24 @@ private struct LayerMerge {
     /// - Parameter shown: the directory that the layers below show under the same name.
     private mutating func moveDirectory(
         _ name: FileName, of layer: Directory, to own: Directory, over shown: MergedDirectory?,
-        _ isWanted: () -> Bool
+        _ shouldContinue: () -> Bool
     ) throws(SyscallFailure) {
         let child = try layer.open(name)
         let existing = try own.status(of: name)
         if existing?.isDirectory == true, try !child.isOpaque(marks) {
             let existing = try own.open(name)
             let shown = try existing.isOpaque(marks) ? nil : shown
-            self.own.descend(to: name, existing)
-            self.layer.descend(to: name, child)
-            if let shown { self.below.descend(to: name, shown) }
+            self.own.push(name, existing)
+            self.layer.push(name, child)
+            if let shown { self.below.push(name, shown) }
             return try enter(name, hasBelow: shown != nil)
         }
-        try own.removeTree(name, isWanted: isWanted)
+        try own.removeTree(name, shouldContinue: shouldContinue)
         // The replaced file or directory has hidden the lower directory, which must not show again.
         if shown == nil {
             try child.removeMark(marks)
         } else if existing != nil {
-            try child.mark(.opaque, marks)
+            try child.setOpacity(.opaque, marks)
         }
         try layer.rename(name, to: name, in: own)
     }

@@ -17,9 +17,9 @@ package enum LayerTarget: Sendable {
     }
 
     /// Finds out the supported form of whiteouts by making and removing whiteouts and marks in the directory.
-    package func tryLayer(_ marks: OverlayMarks) throws(LayerFailure) -> WhiteoutForm {
+    package func probeWhiteoutForm(_ marks: OverlayMarks) throws(LayerFailure) -> WhiteoutForm {
         do {
-            return try directory.withStagingDirectory { try $0.tryLayer(marks) }
+            return try directory.withStagingDirectory { try $0.probeWhiteoutForm(marks) }
         } catch {
             throw LayerFailure.wrapping(error)
         }
@@ -33,7 +33,7 @@ extension LayerPipeline {
     ///   failure or the cancellation came while the staged layer was merged into it.
     package func apply(
         _ descriptor: Descriptor, onto target: LayerTarget, progress: @escaping Progress = { _ in }
-    ) throws(LayerFailure) -> FoundLayer {
+    ) throws(LayerFailure) -> UnverifiedLayer {
         do {
             let directory = target.directory
             guard try directory.names(atMost: 1).isEmpty else {
@@ -60,10 +60,11 @@ extension LayerPipeline {
 
     private func merge(
         _ descriptor: Descriptor, onto target: LayerTarget, _ progress: @escaping Progress
-    ) throws -> FoundLayer {
+    ) throws -> UnverifiedLayer {
         let directory = target.directory
         let below = target.lowers.isEmpty ? nil : MergedDirectory(target.lowers, marks)
-        return try directory.withStagedLayer(mergedOver: below, marks, isWanted: isWanted) { layer in
+        return try directory.withStagedLayer(mergedOver: below, marks, shouldContinue: shouldContinue) {
+            layer in
             try apply(descriptor, to: layer, over: [directory] + target.lowers, progress)
         }
     }
@@ -71,7 +72,7 @@ extension LayerPipeline {
     private func apply(
         _ descriptor: Descriptor, to directory: Directory, over lowers: [Directory],
         _ progress: @escaping Progress, _ plainRoot: Metadata = .implicit
-    ) throws -> FoundLayer {
+    ) throws -> UnverifiedLayer {
         try applyConfined(
             descriptor, expecting: nil, directory, Promise(LowerView(lowers, marks)), progress,
             plainRoot: plainRoot)

@@ -18,32 +18,32 @@ package struct LayerPipeline: Sendable {
     let marks: OverlayMarks
     private let budget: Budget
     private let cancellation: Cancellation
-    private let layersAtOnce: Int
+    private let parallelLayers: Int
     private let keepsDigests: Bool
-    private let settlingInterval: Int
+    private let earlyFinalizationInterval: Int
 
     /// Directories of a layer that are tracked before some are finalized early: more than almost all layers have, in
     /// 20 MB.
-    package static let defaultSettlingInterval = 65_536
+    package static let defaultEarlyFinalizationInterval = 65_536
 
     /// - Parameters:
     ///   - form: the form of the whiteouts that are written.
     ///   - marks: the attributes of overlayfs, in these layers and in those below.
-    ///   - layersAtOnce: number of layers that are applied in parallel; they share the memory.
+    ///   - parallelLayers: number of layers that are applied in parallel; they share the memory.
     ///   - keepsDigests: whether an applied layer has the digests of its files.
     package init(
         _ blobs: any BlobSource, form: WhiteoutForm, marks: OverlayMarks = .own, budget: Budget,
-        cancellation: Cancellation, layersAtOnce: Int = 1, keepsDigests: Bool = false,
-        settlingInterval: Int = defaultSettlingInterval
+        cancellation: Cancellation, parallelLayers: Int = 1, keepsDigests: Bool = false,
+        earlyFinalizationInterval: Int = defaultEarlyFinalizationInterval
     ) {
         self.blobs = blobs
         self.form = form
         self.marks = marks
         self.budget = budget
         self.cancellation = cancellation
-        self.layersAtOnce = layersAtOnce
+        self.parallelLayers = parallelLayers
         self.keepsDigests = keepsDigests
-        self.settlingInterval = settlingInterval
+        self.earlyFinalizationInterval = earlyFinalizationInterval
     }
 
     /// Bytes of the blocks between the threads, for all layers together.
@@ -52,7 +52,7 @@ package struct LayerPipeline: Sendable {
     /// Largest size that the memory allows, but at least 64 KiB: with smaller blocks the threads mostly wait for each
     /// other.
     private var blockSize: Int {
-        let share = Self.blockMemory / layersAtOnce / BlockRing.defaultBlockCount
+        let share = Self.blockMemory / parallelLayers / BlockRing.defaultBlockCount
         return min(BlockRing.defaultBlockSize, max(1 << 16, share & ~0xFFF))
     }
 
@@ -61,7 +61,8 @@ package struct LayerPipeline: Sendable {
 
     /// Largest window of a layer that does not have to wait until it is the lowest unfinished one.
     private var sharedWindow: Int {
-        layersAtOnce == 1 ? Decompressor.defaultMaximumWindow : max(1 << 20, Self.windowMemory / layersAtOnce)
+        parallelLayers == 1
+            ? Decompressor.defaultMaximumWindow : max(1 << 20, Self.windowMemory / parallelLayers)
     }
 
     /// Applies one layer to an empty directory.
@@ -70,14 +71,14 @@ package struct LayerPipeline: Sendable {
     ///   - lower: future of the lower view. Until it is fulfilled, the layer is applied on the assumption that no
     ///     entry traverses a symlink of the layers below. An entry that needs the view, and the completion of the
     ///     layer, wait for it. The result does not depend on the time.
-    ///   - streamed: called when the blob has been read and verified, before the layer waits for its completion.
+    ///   - onRead: called when the blob has been read and verified, before the layer waits for its completion.
     /// - Returns: the proof, after the last byte was read and both digests matched.
     package func apply(
         _ step: LayerStep, to directory: Directory, over lower: Promise<LowerView?>,
-        progress: @escaping Progress = { _ in }, streamed: @escaping @Sendable () -> Void = {}
+        progress: @escaping Progress = { _ in }, onRead: @escaping @Sendable () -> Void = {}
     ) throws(LayerFailure) -> AppliedLayer {
         let found = try applyConfined(
-            step.descriptor, expecting: step.diffID, directory, lower, progress, streamed)
+            step.descriptor, expecting: step.diffID, directory, lower, progress, onRead)
         return try AppliedLayer(step: step, found)
     }
 
@@ -86,20 +87,20 @@ package struct LayerPipeline: Sendable {
     /// - Returns: as `apply(_:to:over:)`.
     package func apply(
         _ step: LayerStep, into tree: Directory, progress: @escaping Progress = { _ in },
-        streamed: @escaping @Sendable () -> Void = {}
+        onRead: @escaping @Sendable () -> Void = {}
     ) throws(LayerFailure) -> AppliedLayer {
         do {
             // The tree of the lowest layer is a new empty directory, whose metadata the layer must not take over.
             let lower = LowerView(step.parent == nil ? [] : [tree], marks)
-            return try tree.withStagedLayer(mergedOver: nil, marks, isWanted: isWanted) { layer in
-                try apply(step, to: layer, over: Promise(lower), progress: progress, streamed: streamed)
+            return try tree.withStagedLayer(mergedOver: nil, marks, shouldContinue: shouldContinue) { layer in
+                try apply(step, to: layer, over: Promise(lower), progress: progress, onRead: onRead)
             }
         } catch {
             throw failure(error)
         }
     }
 
-    var isWanted: () -> Bool { { [cancellation] in !cancellation.isCancelled } }
+    var shouldContinue: () -> Bool { { [cancellation] in !cancellation.isCancelled } }
 
     /// Converts an error. For a system call that was cancelled it returns the reason of the cancellation.
     func failure(_ error: any Error) -> LayerFailure {
@@ -119,12 +120,12 @@ package struct LayerPipeline: Sendable {
     func applyConfined(
         _ descriptor: Descriptor, expecting expected: DiffID?, _ directory: Directory,
         _ lower: Promise<LowerView?>, _ progress: @escaping Progress,
-        _ streamed: @escaping @Sendable () -> Void = {}, plainRoot: Metadata = .implicit
-    ) throws(LayerFailure) -> FoundLayer {
+        _ onRead: @escaping @Sendable () -> Void = {}, plainRoot: Metadata = .implicit
+    ) throws(LayerFailure) -> UnverifiedLayer {
         do {
             return try WorkerThread {
                 try Landlock.confine(to: directory)
-                return try run(descriptor, expected, directory, lower, progress, streamed, plainRoot)
+                return try run(descriptor, expected, directory, lower, progress, onRead, plainRoot)
             }.join()
         } catch {
             throw failure(error)
@@ -133,9 +134,9 @@ package struct LayerPipeline: Sendable {
 
     private func run(
         _ descriptor: Descriptor, _ expected: DiffID?, _ directory: Directory,
-        _ lower: Promise<LowerView?>, _ progress: @escaping Progress, _ streamed: () -> Void,
+        _ lower: Promise<LowerView?>, _ progress: @escaping Progress, _ onRead: () -> Void,
         _ plainRoot: Metadata
-    ) throws -> FoundLayer {
+    ) throws -> UnverifiedLayer {
         var window = sharedWindow
         var content: LayerContent?
         let format = DirectorySink.Format(whiteouts: form, marks: marks, plainRoot: plainRoot)
@@ -144,7 +145,7 @@ package struct LayerPipeline: Sendable {
             let sink = DirectorySink(
                 directory, over: lower, format, account: pass.account, cancellation: cancellation,
                 digests: keepsDigests ? ContentDigests() : nil,
-                earlyFinalizationInterval: settlingInterval)
+                earlyFinalizationInterval: earlyFinalizationInterval)
             var interpreter = LayerInterpreter(pass, into: sink)
             do {
                 let stream = LayerStream(
@@ -155,7 +156,7 @@ package struct LayerPipeline: Sendable {
                     if case .some(.none) = lower.value { throw Cancelled(.failure) }
                 }
                 content = try stream.read(into: &interpreter, progress)
-                streamed()
+                onRead()
                 return interpreter
             } catch CompressionFailure.windowTooLarge where window < Decompressor.defaultMaximumWindow {
                 guard lower.wait() != nil else { throw Cancelled(.failure) }
@@ -167,9 +168,9 @@ package struct LayerPipeline: Sendable {
         } finish: { interpreter in
             try interpreter.sink.finish()
             guard let content else { throw InternalError("a layer was completed before it was read") }
-            return FoundLayer(content, by: interpreter)
+            return UnverifiedLayer(content, by: interpreter)
         } undo: {
-            try directory.removeContents(isWanted: isWanted)
+            try directory.removeContents(shouldContinue: shouldContinue)
         }
     }
 }

@@ -172,9 +172,9 @@ private final class Producer: Sendable {
     private func produce() throws {
         var blob = try blobs.open(descriptor)
         var corruption: CompressionFailure?
-        var isWanted = true
+        var shouldContinue = true
         do {
-            isWanted = try decompress(&blob)
+            shouldContinue = try decompress(&blob)
         } catch CompressionFailure.windowTooLarge where window < Decompressor.defaultMaximumWindow {
             // The pipeline reads the blob again with a larger window.
             throw CompressionFailure.windowTooLarge(limit: window)
@@ -182,8 +182,8 @@ private final class Producer: Sendable {
             corruption = failure
             ring.cancel()
         }
-        if isWanted, corruption == nil { ring.finish() }
-        if isWanted || mustVerify.load(ordering: .acquiring) { try blob.finish() }
+        if shouldContinue, corruption == nil { ring.finish() }
+        if shouldContinue || mustVerify.load(ordering: .acquiring) { try blob.finish() }
         if let corruption { throw corruption }
     }
 
@@ -196,7 +196,7 @@ private final class Producer: Sendable {
         var used = 0
         while !input.isEmpty {
             try check()
-            let isWanted = try ring.produce { block throws in
+            let shouldContinue = try ring.produce { block throws in
                 var filled = 0
                 while filled < block.byteCount, !input.isEmpty {
                     let step = try input.withRawSpan { span throws(CompressionFailure) in
@@ -213,7 +213,7 @@ private final class Producer: Sendable {
                 try account.decompress(Int64(filled))
                 return filled
             }
-            if !isWanted { return false }
+            if !shouldContinue { return false }
         }
         try decompressor.finish()
         return true

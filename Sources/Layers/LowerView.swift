@@ -12,7 +12,9 @@ package struct LowerView: Sendable {
     }
 
     /// Returns the view with one more layer on top.
-    package func adding(_ layer: Directory) -> LowerView { LowerView([layer] + root.layers, root.marks) }
+    package func adding(topLayer layer: Directory) -> LowerView {
+        LowerView([layer] + root.layers, root.marks)
+    }
 
     var isEmpty: Bool { root.layers.isEmpty }
 
@@ -111,7 +113,7 @@ struct MergedDirectory: Sendable {
     }
 }
 
-extension OpenPath<MergedDirectory> {
+extension DirectoryStack<MergedDirectory> {
     mutating func deepest() throws(SyscallFailure) -> MergedDirectory {
         try deepest { (directory, name) throws(SyscallFailure) in
             guard let next = try directory.directory(name) else {

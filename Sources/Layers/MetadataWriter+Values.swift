@@ -22,7 +22,7 @@ extension MetadataWriter {
             warn(.unsupportedAttribute, entry: entry, attribute.name.description)
             return false
         }
-        return result.withAccessControlOfMode()
+        return result.updatingAccessControlToMode()
     }
 
     /// Metadata of a file after the entry of a hard link to it: attributes are only added.
@@ -36,6 +36,6 @@ extension MetadataWriter {
         let kept = old.extendedAttributes.filter { !new.contains($0.name) }
         if kept.isEmpty { return result }
         result.extendedAttributes = (result.extendedAttributes + kept).sorted { $0.name < $1.name }
-        return result.withAccessControlOfMode()
+        return result.updatingAccessControlToMode()
     }
 }

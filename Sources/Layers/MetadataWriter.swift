@@ -5,7 +5,7 @@ internal import Kernel
 /// setuid and capabilities (chown(2), capabilities(7)), and writing and linking change times.
 struct MetadataWriter {
     private let privileges = Privileges.current
-    private let ownsNewFilesAsRoot = Process.makesFilesOfRoot
+    private let ownsNewFilesAsRoot = Process.ownsNewFilesAsRoot
     /// Whether a time with nanoseconds was read back unchanged: then the file system stores all of them.
     private var keepsNanoseconds = false
     private(set) var warnings = [LayerWarning.Kind: LayerWarning]()
@@ -48,14 +48,14 @@ struct MetadataWriter {
         _ marks: OverlayMarks,
         entry: EntryPath
     ) throws {
-        try directory.file.removeFileAttributes(keepsMarks: false)
+        try directory.file.removeFileAttributes(keepingOverlayMarks: false)
         try setOwner(
             metadata, entry: entry, isNew: false, set: { try directory.file.setOwner(uid: $0, gid: $1) },
             record: { try directory.file.setExtendedAttribute($0, $1) })
         for attribute in allowed(metadata.extendedAttributes, entry: entry) {
             try apply(attribute, entry: entry) { try directory.file.setExtendedAttribute($0, $1) }
         }
-        if let opacity { try directory.mark(opacity, marks) }
+        if let opacity { try directory.setOpacity(opacity, marks) }
         try directory.file.setMode(metadata.mode)
         try setTimes(
             metadata, entry: entry, set: { try directory.file.setTimes(access: $0, modification: $1) },
@@ -176,7 +176,7 @@ struct MetadataWriter {
     mutating func allowed(_ attributes: [ExtendedAttribute], entry: EntryPath) -> [ExtendedAttribute] {
         if attributes.isEmpty { return [] }
         return attributes.compactMap { attribute in
-            if attribute.name.isOverlays {
+            if attribute.name.isOverlayMark {
                 warn(.overlayControl, entry: entry, "extended attribute \(attribute.name)")
                 return nil
             }
@@ -189,7 +189,7 @@ struct MetadataWriter {
                 warn(.trustedAttribute, entry: entry, attribute.name.description)
                 return nil
             }
-            guard attribute.name.isFiles(attribute.value) else {
+            guard attribute.name.belongsToFile(attribute.value) else {
                 // SELinux labels of another policy and values that another kernel calculated are dropped without a
                 // warning.
                 if attribute.name.namespace != .security {
@@ -231,8 +231,8 @@ extension ExtendedAttribute {
     /// Whether the name is `user.*`. The kernel refuses these with EPERM except on files and directories (xattr(7)).
     var isUserAttribute: Bool { name.hasPrefix("user.") }
 
-    /// Whether it is a capability that the kernel refuses, or an empty one, which it sets and cannot read again. Valid are
-    /// revision 2 with 20 bytes and revision 3 with 24 (kernel: `cap_convert_nscap`).
+    /// Whether it is a capability that the kernel refuses, or an empty one, which it sets and cannot read again. Valid
+    /// are revision 2 with 20 bytes and revision 3 with 24 (kernel: `cap_convert_nscap`).
     var isInvalidCapability: Bool {
         guard name == MetadataWriter.capability else { return false }
         guard value.count == 20 || value.count == 24 else { return true }

@@ -5,14 +5,14 @@ extension Directory {
     ///
     /// - Parameters:
     ///   - below: as in `merge`.
-    ///   - isWanted: as in `merge`.
+    ///   - shouldContinue: as in `merge`.
     func withStagedLayer<Result>(
-        mergedOver below: MergedDirectory?, _ marks: OverlayMarks, isWanted: () -> Bool,
+        mergedOver below: MergedDirectory?, _ marks: OverlayMarks, shouldContinue: () -> Bool,
         _ apply: (Directory) throws -> Result
     ) throws -> Result {
         try withStagingDirectory { layer in
             let result = try apply(layer)
-            try merge(layer, over: below, marks, isWanted: isWanted)
+            try merge(layer, over: below, marks, shouldContinue: shouldContinue)
             return result
         }
     }

@@ -49,7 +49,7 @@ struct DockerArchive: LayoutFiles {
             do {
                 return try manifest(of: item)
             } catch {
-                failure = try archive.localFailure(error)
+                failure = try archive.failureOfOneDocument(error)
             }
             if total > IndexWalk.largestTotal { throw failure }
         }

@@ -32,9 +32,9 @@ final class ImageArchive: Sendable {
     /// For messages.
     let path: FilePath
     private let file: File
-    private let state = Watched(State())
+    private let state = WaitableState(State())
     private let cancellation: Cancellation
-    private let onArrival: ImageLayout.Arrival
+    private let onProgress: ImageLayout.Arrival
     /// Directory of the temporary file.
     private let folder: FilePath
     /// Maximum size of the temporary file in bytes.
@@ -47,7 +47,7 @@ final class ImageArchive: Sendable {
         self.path = path
         self.file = file
         self.cancellation = cancellation
-        onArrival = { _ in }
+        onProgress = { _ in }
         folder = path
         capacity = .max
         do {
@@ -79,11 +79,11 @@ final class ImageArchive: Sendable {
     /// - Throws: `.system` if the file or the thread cannot be created.
     init(
         _ path: FilePath, arriving stream: ArchiveStream, in folder: FilePath, cancellation: Cancellation,
-        onArrival: @escaping ImageLayout.Arrival
+        onProgress: @escaping ImageLayout.Arrival
     ) throws(LayoutFailure) {
         self.path = path
         self.cancellation = cancellation
-        self.onArrival = onArrival
+        self.onProgress = onProgress
         do {
             file = try File.temporary(in: folder)
             self.folder = folder
@@ -125,12 +125,12 @@ final class ImageArchive: Sendable {
     private func keep(_ bytes: RawSpan, at position: Int64) throws(LayoutFailure) {
         // A decompression bomb must not fill the file system.
         if position + Int64(bytes.byteCount) > capacity {
-            throw .noRoom(folder, SyscallFailure("pwrite", errno: .noSpace))
+            throw .noSpace(folder, SyscallFailure("pwrite", errno: .noSpace))
         }
         do {
             try file.write(bytes, at: position)
         } catch {
-            throw error.isOutOfSpace ? .noRoom(folder, error) : .system(error)
+            throw error.isOutOfSpace ? .noSpace(folder, error) : .system(error)
         }
     }
 
@@ -175,7 +175,7 @@ final class ImageArchive: Sendable {
 
     private func find(_ name: String) throws(LayoutFailure) -> Content? {
         do {
-            return try state.wait(cancellation, meanwhile: { onArrival($0.arrived) }) { state in
+            return try state.wait(cancellation, meanwhile: { onProgress($0.arrived) }) { state in
                 state.members[name].map { .some($0) } ?? (state.end == nil ? nil : .some(nil))
             }
         } catch {

@@ -13,7 +13,7 @@ package struct ImageArgument: Equatable, Sendable {
 
     /// - Parameter exists: whether a path exists; an existing path takes precedence over splitting at `:` or `@`, and
     ///   over a transport.
-    /// - Throws: `Digest.ParseError` for a malformed digest after an existing path, `ForeignTransport`.
+    /// - Throws: `Digest.ParseError` for a malformed digest after an existing path, `UnsupportedTransport`.
     package init(parsing text: String, exists: (FilePath) -> Bool) throws {
         var transport: ImageSource.Transport?
         var rest = text
@@ -21,8 +21,8 @@ package struct ImageArgument: Equatable, Sendable {
             let name = String(text[..<colon])
             transport = ImageSource.Transport(rawValue: name)
             if transport != nil { rest = String(text[text.index(after: colon)...]) }
-            if ForeignTransport.names.contains(name), !exists(FilePath(name)) {
-                throw ForeignTransport(name: name, text: text)
+            if UnsupportedTransport.names.contains(name), !exists(FilePath(name)) {
+                throw UnsupportedTransport(name: name, text: text)
             }
         }
         func isPresent(_ path: Substring) -> Bool { path == "-" || exists(FilePath(String(path))) }
@@ -63,7 +63,7 @@ package struct ImageArgument: Equatable, Sendable {
 }
 
 /// A transport of skopeo that is not supported: it does not name a local file, or does not store OCI images.
-package struct ForeignTransport: Error, Equatable, Sendable {
+package struct UnsupportedTransport: Error, Equatable, Sendable {
     static let names: Set = [
         "docker", "docker-daemon", "containers-storage", "dir", "ostree", "sif", "tarball", "http", "https",
         "atomic",

@@ -24,15 +24,15 @@ package struct ImageLayout: Sendable {
     ///   - folder: directory for the unnamed temporary file of a stream or a compressed archive.
     ///   - cancellation: checked ten times a second while waiting for a stream.
     /// - Throws: `.notFound`, `.notADirectory`, `.isADirectory`, `.notALayout`, `.unreadable`, `.windowTooLarge`,
-    ///   `.noRoom`, `.inputIsTerminal`, `.document`, `.documentTooLarge`, `.cancelled`, `.system`.
+    ///   `.noSpace`, `.inputIsTerminal`, `.document`, `.documentTooLarge`, `.cancelled`, `.system`.
     package init(
         opening source: ImageSource, in folder: FilePath = Process.temporaryFolder,
-        cancellation: Cancellation = Cancellation(), onArrival: @escaping Arrival = { _ in }
+        cancellation: Cancellation = Cancellation(), onProgress: @escaping Arrival = { _ in }
     ) throws(LayoutFailure) {
         path = source.path
         let files: any LayoutFiles
         do {
-            files = try Self.files(of: source, in: folder, cancellation, onArrival)
+            files = try Self.files(of: source, in: folder, cancellation, onProgress)
         } catch {
             throw LayoutFailure(error, reading: source.path)
         }
@@ -48,7 +48,7 @@ package struct ImageLayout: Sendable {
 
     private static func files(
         of source: ImageSource, in folder: FilePath, _ cancellation: Cancellation,
-        _ onArrival: @escaping Arrival
+        _ onProgress: @escaping Arrival
     ) throws -> any LayoutFiles {
         let path = source.path
         func arriving(_ open: @escaping @Sendable () throws(SyscallFailure) -> File) throws(LayoutFailure)
@@ -56,7 +56,7 @@ package struct ImageLayout: Sendable {
         {
             try ImageArchive(
                 path, arriving: ArchiveStream(open), in: folder, cancellation: cancellation,
-                onArrival: onArrival)
+                onProgress: onProgress)
         }
         let isInput = source.isStandardInput
         // Opening a FIFO blocks until a writer opens it: the receiving thread does that.
@@ -182,8 +182,8 @@ package struct ImageLayout: Sendable {
     /// Returns the failure if it concerns a single document or blob.
     ///
     /// - Throws: the failure if it concerns the whole layout.
-    package func localFailure(_ failure: LayoutFailure) throws(LayoutFailure) -> LayoutFailure {
-        try files.localFailure(failure)
+    package func failureOfOneDocument(_ failure: LayoutFailure) throws(LayoutFailure) -> LayoutFailure {
+        try files.failureOfOneDocument(failure)
     }
 
     // MARK: Documents

@@ -46,5 +46,5 @@ struct LayoutDirectory: LayoutFiles {
         .file(try blobs.openFile(descriptor))
     }
 
-    private var blobs: BlobFolder { BlobFolder(directory, prefix: "blobs/") }
+    private var blobs: BlobDirectory { BlobDirectory(directory, prefix: "blobs/") }
 }

@@ -37,7 +37,7 @@ extension LayoutFiles {
     /// read.
     ///
     /// - Throws: the failure if it concerns the whole layout.
-    func localFailure(_ failure: LayoutFailure) throws(LayoutFailure) -> LayoutFailure {
+    func failureOfOneDocument(_ failure: LayoutFailure) throws(LayoutFailure) -> LayoutFailure {
         guard failure.isLocal else { throw failure }
         switch failure {
         // A truncated archive fails every read with one of these.

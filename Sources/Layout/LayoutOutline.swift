@@ -70,8 +70,8 @@ private struct Outliner {
     /// Indexes around the one that is being outlined.
     private var depth = 0
 
-    /// An outline nests as its indexes do, so that every function over it recurses. Images have one index in another, and
-    /// `IndexWalk`, which selection uses, does not recurse.
+    /// An outline nests as its indexes do, so that every function over it recurses. Images have one index in another,
+    /// and `IndexWalk`, which selection uses, does not recurse.
     private static let maximumDepth = 64
 
     init(layout: ImageLayout, platforms: [Digest: Platform], failures: [Digest: LayoutFailure]) {

@@ -71,7 +71,7 @@ extension ImageLayout {
         do {
             return .success(try read(descriptor))
         } catch {
-            return .failure(try localFailure(error))
+            return .failure(try failureOfOneDocument(error))
         }
     }
 
@@ -79,8 +79,8 @@ extension ImageLayout {
     ///
     /// - Throws: `.noImage`, `.noReference`, `.noDigest`, `.noPosition`, `.noPlatform`; if a selected document cannot
     ///   be read, that failure instead of these.
-    package func fitting(
-        _ selector: Selector, on machine: Platform = .machine
+    package func matches(
+        for selector: Selector, on machine: Platform = .machine
     ) throws(LayoutFailure) -> [Candidate] {
         try match(selector, on: machine).fitting
     }
@@ -97,7 +97,7 @@ extension ImageLayout {
         let images = chosen.filter { $0.failure == nil }
         let wanted = selector.platform ?? machine
         let ranked = images.compactMap { candidate in
-            wanted.distance(to: candidate.platform, mayExceed: selector.platform != nil).map {
+            wanted.distance(to: candidate.platform, allowsHigherLevels: selector.platform != nil).map {
                 (candidate, $0)
             }
         }

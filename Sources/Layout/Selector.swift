@@ -23,5 +23,5 @@ package struct Selector: Sendable {
     var namesImage: Bool { reference != nil || digest != nil || position != nil }
 
     /// Whether anything was selected.
-    package var isChoice: Bool { namesImage || platform != nil }
+    package var selectsAnything: Bool { namesImage || platform != nil }
 }

@@ -72,7 +72,7 @@ package struct SystemdMountUnit: Equatable, Sendable {
 }
 
 /// A shell script that creates a directory for systemd.mstack(7) (systemd ≥ 260) with a symlink to each layer.
-package struct MountStackScript: Equatable, Sendable {
+package struct MstackScript: Equatable, Sendable {
     package let text: String
 
     /// - Parameter target: the directory to create, `NAME.mstack`.

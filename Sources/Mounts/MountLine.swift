@@ -65,7 +65,7 @@ package struct MountLine: Equatable, Sendable {
 
     /// - Throws: `.notPlain` for the first path that cannot be part of a line.
     package static func check(_ paths: [FilePath]) throws(Failure) {
-        for path in paths where !isPrintable(path.string) { throw .notPlain(path.string) }
+        for path in paths where !isPlainValue(path.string) { throw .notPlain(path.string) }
     }
 
     static func check(_ mount: Mount) throws(Failure) {
@@ -90,12 +90,12 @@ package struct MountLine: Equatable, Sendable {
     /// Whether a text is `name` or `name=value`, both without characters that need quotes.
     private static func isOption(_ text: String) -> Bool {
         text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).allSatisfy {
-            isPrintable(String($0))
+            isPlainValue(String($0))
         }
     }
 
     /// Whether a text is one word for a shell, and one value for mount(8) and overlay.
-    package static func isPrintable(_ text: String) -> Bool {
+    package static func isPlainValue(_ text: String) -> Bool {
         !text.isEmpty && text.utf8.allSatisfy(ShellWord.valueBytes.contains)
     }
 }

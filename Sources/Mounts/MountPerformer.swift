@@ -12,7 +12,7 @@ package enum MountPerformer {
         /// that this process does not see.
         case inUse(target: FilePath?)
         /// The kernel mounted another number of layers. The mount was removed again.
-        case miscounted(expected: Int, found: Int)
+        case layerCountMismatch(expected: Int, found: Int)
     }
 
     /// Performs several mounts in order on the same target, each on top of the previous one. If one fails, the previous
@@ -154,7 +154,7 @@ package enum MountPerformer {
         let found = try MountTable.read().lowers(of: target)
         guard found == lowers.count else {
             try MountCalls.unmount(target)
-            throw Failure.miscounted(expected: lowers.count, found: found)
+            throw Failure.layerCountMismatch(expected: lowers.count, found: found)
         }
     }
 

@@ -44,11 +44,11 @@ package struct ImageConfig: Codable, Sendable {
     package let rootfs: RootFS
     package let history: [History]
     /// The `config` object, which describes how to run the image: kept unchanged for the runtime config.
-    package let execution: JSONValue?
+    package let runtimeSettings: JSONValue?
     package let created: String?
     package let author: String?
     /// The platform fields as written in the document.
-    package let statedPlatform: StatedPlatform
+    package let declaredPlatform: DeclaredPlatform
 
     package struct RootFS: Codable, Sendable {
         /// Always `layers`.
@@ -69,7 +69,7 @@ package struct ImageConfig: Codable, Sendable {
     }
 
     /// The platform fields before normalization.
-    package struct StatedPlatform: Codable, Sendable {
+    package struct DeclaredPlatform: Codable, Sendable {
         package let os: String?
         package let architecture: String?
         package let variant: String?
@@ -100,26 +100,26 @@ package struct ImageConfig: Codable, Sendable {
 
     private enum CodingKeys: String, CodingKey {
         case rootfs, history, created, author
-        case execution = "config"
+        case runtimeSettings = "config"
     }
 
     package init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         platform = try Platform(from: decoder)
-        statedPlatform = try StatedPlatform(from: decoder)
+        declaredPlatform = try DeclaredPlatform(from: decoder)
         rootfs = try container.decode(RootFS.self, forKey: .rootfs)
         history = try container.decodeIfPresent([History].self, forKey: .history) ?? []
-        execution = try container.decodeIfPresent(JSONValue.self, forKey: .execution)
+        runtimeSettings = try container.decodeIfPresent(JSONValue.self, forKey: .runtimeSettings)
         created = try container.decodeIfPresent(String.self, forKey: .created)
         author = try container.decodeIfPresent(String.self, forKey: .author)
     }
 
     package func encode(to encoder: any Encoder) throws {
-        try statedPlatform.encode(to: encoder)
+        try declaredPlatform.encode(to: encoder)
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(rootfs, forKey: .rootfs)
         try container.encode(history, forKey: .history)
-        try container.encodeIfPresent(execution, forKey: .execution)
+        try container.encodeIfPresent(runtimeSettings, forKey: .runtimeSettings)
         try container.encodeIfPresent(created, forKey: .created)
         try container.encodeIfPresent(author, forKey: .author)
     }
@@ -132,7 +132,7 @@ package struct ImageConfig: Codable, Sendable {
     }
 
     /// The history steps that cannot be attributed to layers.
-    package var looseHistory: [History] { layerHistory == nil ? history : [] }
+    package var unattributedHistory: [History] { layerHistory == nil ? history : [] }
 
     /// The command that produced a layer, according to the history.
     ///

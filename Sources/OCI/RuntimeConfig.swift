@@ -10,14 +10,14 @@ package enum RuntimeConfig {
         of config: ImageConfig, rootfs: String, isReadOnly: Bool, user: ContainerUser,
         labels: AnnotationLabels, hasTerminalGroup: Bool = true
     ) -> JSONValue {
-        let execution = config.execution
-        let entrypoint = execution?["Entrypoint"]?.texts ?? []
-        let arguments = entrypoint + (execution?["Cmd"]?.texts ?? [])
+        let runtimeSettings = config.runtimeSettings
+        let entrypoint = runtimeSettings?["Entrypoint"]?.texts ?? []
+        let arguments = entrypoint + (runtimeSettings?["Cmd"]?.texts ?? [])
         var environment = variables(of: config).filter(isVariable)
         if !environment.contains(where: { $0.utf8.starts(with: "PATH=".utf8) }) {
             environment.append("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         }
-        let folder = execution?["WorkingDir"]?.text ?? ""
+        let folder = runtimeSettings?["WorkingDir"]?.text ?? ""
         var process: [String: JSONValue] = [
             "terminal": false, "cwd": .string(folder.utf8.first == UInt8(ascii: "/") ? folder : "/" + folder),
             "args": JSONValue(arguments.isEmpty ? ["sh"] : arguments), "env": JSONValue(environment),
@@ -51,12 +51,12 @@ package enum RuntimeConfig {
 
     /// The entries of `Env` that runc rejects (libcontainer/env.go): without a name, without `=`, or with a NUL. They
     /// are omitted from the document.
-    package static func unusableVariables(of config: ImageConfig) -> [String] {
+    package static func invalidVariables(of config: ImageConfig) -> [String] {
         variables(of: config).filter { !isVariable($0) }
     }
 
     private static func variables(of config: ImageConfig) -> [String] {
-        config.execution?["Env"]?.texts ?? []
+        config.runtimeSettings?["Env"]?.texts ?? []
     }
 
     private static func isVariable(_ text: String) -> Bool {
@@ -65,24 +65,25 @@ package enum RuntimeConfig {
     }
 
     /// Names of the image labels that `safe` omits because a runtime would act on them, sorted.
-    package static func steeringLabels(of config: ImageConfig) -> [String] {
+    package static func reservedLabels(of config: ImageConfig) -> [String] {
         labels(of: config).keys.filter(AnnotationLabels.steersRuntime).sorted()
     }
 
     private static func labels(of config: ImageConfig) -> [String: JSONValue] {
-        (config.execution?["Labels"]?.members ?? [:]).filter { $0.value.text != nil }
+        (config.runtimeSettings?["Labels"]?.members ?? [:]).filter { $0.value.text != nil }
     }
 
     /// The annotations of conversion.md ("Annotation Fields" and "Config.ExposedPorts"); labels of the image take
     /// precedence.
     private static func annotations(_ config: ImageConfig, _ choice: AnnotationLabels) -> JSONValue {
-        let platform = config.statedPlatform
+        let platform = config.declaredPlatform
         let fields = [
             "os": platform.os, "architecture": platform.architecture, "variant": platform.variant,
             "os.version": platform.osVersion, "os.features": platform.osFeatures?.joined(separator: ","),
             "author": config.author, "created": config.created,
-            "stopSignal": config.execution?["StopSignal"]?.text,
-            "exposedPorts": config.execution?["ExposedPorts"]?.members?.keys.sorted().joined(separator: ","),
+            "stopSignal": config.runtimeSettings?["StopSignal"]?.text,
+            "exposedPorts": config.runtimeSettings?["ExposedPorts"]?.members?.keys.sorted().joined(
+                separator: ","),
         ]
         var annotations = [String: JSONValue]()
         for case (let name, let text?) in fields where !text.isEmpty {

@@ -9,7 +9,7 @@ package struct ConfigurationFile: Sendable {
     /// Names another file. If it is set but empty, no file is read.
     package static let variable = "UNPACK_CONFIG"
     /// Describes `variable` in manual pages.
-    package static let variableInWords =
+    package static let variableDescription =
         "The configuration file to read instead of \(defaultPath); if it is empty, none is read."
 
     /// The configuration file of this run, read on first use; nil if there is none.

@@ -3,7 +3,7 @@ internal import Kernel
 internal import Unpacking
 
 /// Prints a command's result to stdout. Characters that control a terminal are escaped, except newlines and tabs.
-package func say(_ text: String) throws {
+package func printResult(_ text: String) throws {
     try attempt { try Console.write(printable(text, keeping: ["\n", "\t"]) + "\n") }
 }
 

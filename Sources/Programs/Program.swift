@@ -9,18 +9,18 @@ package enum Program {
     /// The program's name, with which its lines on stderr begin.
     package static var name: String { storedName.withLock { $0 } }
 
-    private static let storedName = Guarded("unpack")
+    private static let storedName = Locked("unpack")
 
     /// Sets up the process. `main` calls it first, before any thread exists.
     package static func start(as name: String) throws {
         storedName.withLock { $0 = name }
         try attempt { try Process.reserveStandardStreams() }
         Process.ignoreWriteSignals()
-        Process.takeOver()
-        Process.onMissingThreads {
+        Process.setUp()
+        Process.onThreadStarvation {
             // As after a crash, the next run removes what this one leaves in the store.
             ErrorReport(UnpackError(SyscallFailure("pthread_create", errno: .resourceTemporarilyUnavailable)))
-                .say()
+                .print()
             Process.end(UnpackError.Code.unavailable.exitStatus)
         }
     }
@@ -48,7 +48,7 @@ package enum Program {
     /// - Throws: `.unavailable`.
     package static func requireProc() throws {
         if Process.hasProc { return }
-        throw UnpackError(.unavailable, "\(Doctor.withoutProc)", hint: Doctor.mountProc)
+        throw UnpackError(.unavailable, "\(Doctor.missingProcMessage)", hint: Doctor.missingProcHint)
     }
 
     /// Reports the error that ended a command, if it needs to be reported, and exits with the matching status.
@@ -59,7 +59,7 @@ package enum Program {
         rewording: (String) -> String = { $0 }
     ) -> Never {
         if let error = error as? UnpackError {
-            ErrorReport(error).say()
+            ErrorReport(error).print()
             root.exit(withError: ExitCode(error.code.exitStatus))
         }
         let status = root.exitCode(for: error)
@@ -68,8 +68,8 @@ package enum Program {
             printHelp(text, root)
         } else if !text.isEmpty {
             // Without a text, the command has already reported all errors itself.
-            Talk.say(
-                Remark(level: .error, message: text, status: status.rawValue),
+            Log.print(
+                LogLine(level: .error, message: text, status: status.rawValue),
                 lines: text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init))
         }
         root.exit(withError: status)
@@ -78,7 +78,7 @@ package enum Program {
     /// Prints the text of --help or --version. The argument parser would ignore errors on stdout.
     private static func printHelp(_ text: String, _ root: any ParsableCommand.Type) {
         do {
-            if !text.isEmpty { try say(text) }
+            if !text.isEmpty { try printResult(text) }
         } catch {
             end(root, with: error)
         }

@@ -79,7 +79,7 @@ package enum Settings {
     /// Every user has a store of their own; that of root belongs to the system (XDG Base Directory Specification). Root
     /// of a user namespace that this program created counts as an ordinary user.
     private static func defaultRoot() throws -> String {
-        if Process.effectiveUserID == 0, !UserNamespace.isEntered { return "/var/lib/unpack" }
+        if Process.effectiveUserID == 0, !UserNamespace.isInside { return "/var/lib/unpack" }
         // The specification says that a relative path must be ignored.
         if let data = try environmentText("XDG_DATA_HOME"), data.hasPrefix("/") { return data + "/unpack" }
         if let home = try environmentText("HOME"), home.hasPrefix("/") {
@@ -117,13 +117,13 @@ package struct Setting<Value: Sendable>: AnySetting {
     package let expected: String
     /// Whether its value in the configuration file is an integer; otherwise it is a string.
     package let isNumber: Bool
-    package let defaultInWords: String
+    package let defaultDescription: String
     private let fallback: @Sendable () throws -> Value
     private let show: @Sendable (Value) -> String?
     private let parse: @Sendable (String, SettingSource) -> Value?
 
     init(
-        _ key: String, expected: String, isNumber: Bool = false, default defaultInWords: String,
+        _ key: String, expected: String, isNumber: Bool = false, default defaultDescription: String,
         fallback: @escaping @Sendable () throws -> Value,
         show: @escaping @Sendable (Value) -> String? = { "\($0)" },
         parse: @escaping @Sendable (String, SettingSource) -> Value?
@@ -131,7 +131,7 @@ package struct Setting<Value: Sendable>: AnySetting {
         self.key = key
         self.expected = expected
         self.isNumber = isNumber
-        self.defaultInWords = defaultInWords
+        self.defaultDescription = defaultDescription
         self.fallback = fallback
         self.show = show
         self.parse = parse
@@ -178,7 +178,7 @@ package protocol AnySetting: Sendable {
     var key: String { get }
     var expected: String { get }
     var isNumber: Bool { get }
-    var defaultInWords: String { get }
+    var defaultDescription: String { get }
     func find(_ flag: String?) throws -> (value: Value, source: SettingSource)
     func find(in file: ConfigurationFile) throws -> (value: Value, source: SettingSource)?
     func text(of value: Value) -> String?
@@ -187,7 +187,7 @@ package protocol AnySetting: Sendable {
 extension AnySetting {
     /// Returns the help of the setting's flag, with its environment variable and default.
     package func help(_ summary: String, valueName: String) -> ArgumentHelp {
-        ArgumentHelp("\(summary) Default: $\(variable), else \(defaultInWords).", valueName: valueName)
+        ArgumentHelp("\(summary) Default: $\(variable), else \(defaultDescription).", valueName: valueName)
     }
 
     package var variable: String { "UNPACK_" + key.uppercased().replacing("-", with: "_") }

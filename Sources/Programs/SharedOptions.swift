@@ -10,7 +10,9 @@ package struct RootOptions: ParsableArguments {
     package init() {}
 
     /// An absolute path: mount lines contain it, and may be run in another working directory.
-    package func rootPath() throws -> FilePath { try absoluteName(Settings.root.resolve(root), of: "--root") }
+    package func rootPath() throws -> FilePath {
+        try absoluteNotFollowing(Settings.root.resolve(root), of: "--root")
+    }
 }
 
 /// The option for the durability of an unpacked image.

@@ -17,14 +17,14 @@ struct StatusArea {
         var text = moveToFirstLine(columns)
         // Each line overwrites the previous one: erasing first would flicker.
         for line in lines { text += line + "\u{1B}[K\n" }
-        Console.say(text + "\u{1B}[J")
+        Console.writeError(text + "\u{1B}[J")
         widths = lines.map(\.utf8.count)
     }
 
     /// Prints text that stays, above the lines. The lines disappear until the next `draw`.
     mutating func print(_ text: String) {
-        guard !widths.isEmpty else { return Console.say(text) }
-        Console.say(moveToFirstLine(Console.errorSize.columns) + "\u{1B}[J" + text)
+        guard !widths.isEmpty else { return Console.writeError(text) }
+        Console.writeError(moveToFirstLine(Console.errorTerminalSize.columns) + "\u{1B}[J" + text)
         widths = []
     }
 

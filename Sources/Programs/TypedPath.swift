@@ -12,13 +12,13 @@ package func absolutePath(_ text: String, of option: String) throws -> FilePath 
 
 /// As `absolutePath`, for files that are created, written or trusted. A symlink as the last component is followed only
 /// if it belongs to the user.
-package func absoluteName(_ text: String, of option: String) throws -> FilePath {
-    let name = try nameNotFollowed(text, of: option)
-    return try attempt { try name.followingOwnLinks() }
+package func absoluteNotFollowing(_ text: String, of option: String) throws -> FilePath {
+    let name = try absoluteNameUnresolved(text, of: option)
+    return try attempt { try name.resolvingOwnSymlinks() }
 }
 
-/// As `absoluteName`, but a symlink as the last component is not followed.
-package func nameNotFollowed(_ text: String, of option: String) throws -> FilePath {
+/// As `absoluteNotFollowing`, but a symlink as the last component is not followed.
+package func absoluteNameUnresolved(_ text: String, of option: String) throws -> FilePath {
     if text.isEmpty { throw UnpackError(.usage, "\(option) is empty", hint: "name a directory") }
-    return try attempt { try FilePath(text).absoluteName() }
+    return try attempt { try FilePath(text).absoluteNotFollowing() }
 }

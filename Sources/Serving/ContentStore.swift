@@ -49,7 +49,7 @@ package struct ContentStore: Sendable {
         _ body: @Sendable (any BlobSource) async throws -> Result
     ) async throws -> Result {
         if let directory = try? Directory(opening: folder) {
-            let blobs = BlobFolder(directory)
+            let blobs = BlobDirectory(directory)
             if (try? blobs.open(descriptor)) != nil { return try await body(blobs) }
         }
         return try await withConnection { connection in

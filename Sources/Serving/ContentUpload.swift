@@ -13,8 +13,8 @@ final class ContentUpload: Sendable {
 
     private let channel = RendezvousChannel<Containerd_Services_Content_V1_WriteContentRequest>()
     private let reference: String
-    private let pending = Guarded([UInt8]())
-    private let sent = Guarded<Int64>(0)
+    private let pending = Locked([UInt8]())
+    private let sent = Locked<Int64>(0)
 
     /// Bytes of a message: as many as containerd itself sends.
     private static let pieceSize = 1 << 20
@@ -58,7 +58,7 @@ final class ContentUpload: Sendable {
     }
 
     /// Sends the rest of the blob and commits it: containerd compares its size and digest.
-    func commit(_ layer: MadeLayer, labels: [String: String]) throws(Cancelled) {
+    func commit(_ layer: WrittenLayer, labels: [String: String]) throws(Cancelled) {
         let rest = pending.withLock { $0 }
         try send(rest) {
             $0.action = .commit
@@ -76,8 +76,8 @@ final class ContentUpload: Sendable {
     /// Runs `make` and sends what it writes. If the content store already has the blob, that counts as success.
     func run(
         _ client: ContentStore.Client, _ context: ContainerdContext,
-        _ make: @Sendable @escaping () async throws -> MadeLayer
-    ) async throws -> MadeLayer {
+        _ make: @Sendable @escaping () async throws -> WrittenLayer
+    ) async throws -> WrittenLayer {
         async let making = outcome(make)
         var refusal: RPCError?
         do {
@@ -103,8 +103,8 @@ final class ContentUpload: Sendable {
     }
 
     private func outcome(
-        _ make: @Sendable () async throws -> MadeLayer
-    ) async -> Result<MadeLayer, any Error> {
+        _ make: @Sendable () async throws -> WrittenLayer
+    ) async -> Result<WrittenLayer, any Error> {
         do {
             return .success(try await make())
         } catch {
@@ -132,7 +132,7 @@ final class ContentUpload: Sendable {
 
     /// Adds the diff ID to a blob that was in the content store before.
     private func setDiffIDLabel(
-        _ layer: MadeLayer, _ client: ContentStore.Client, _ context: ContainerdContext
+        _ layer: WrittenLayer, _ client: ContentStore.Client, _ context: ContainerdContext
     ) async throws {
         _ = try await client.update(
             .with {

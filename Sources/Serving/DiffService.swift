@@ -12,7 +12,7 @@ internal import Unpacking
 /// `containerd.services.diff.v1.Diff`: applies and makes containerd's layers with this program's pipeline.
 package struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
     private let content: ContentStore
-    private let calls: Calls
+    private let calls: CallRunner
     private let isSynced: Bool
     private let differ: Differ
 
@@ -21,7 +21,7 @@ package struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
     ///   - isSynced: whether every layer is synced to the disk before `Apply` returns. A client may also ask for that
     ///     in its request (containerd ≥ 1.7).
     package init(
-        _ content: ContentStore, protecting stores: [SnapshotStore], isSynced: Bool, _ calls: Calls
+        _ content: ContentStore, protecting stores: [SnapshotStore], isSynced: Bool, _ calls: CallRunner
     ) {
         self.content = content
         differ = Differ(protecting: stores)
@@ -33,7 +33,7 @@ package struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
         request: ServerRequest<Containerd_Services_Diff_V1_ApplyRequest>, context: ServerContext
     ) async throws -> ServerResponse<Containerd_Services_Diff_V1_ApplyResponse> {
         let message = request.message
-        let mounts = message.mounts.map(ForeignMount.init)
+        let mounts = message.mounts.map(ContainerdMount.init)
         let isSynced = self.isSynced || message.syncFs
         let call = Call(method: "Apply", isChange: true, digest: message.diff.digest)
         let applied = try await calls.answer(call) { _ in
@@ -85,8 +85,8 @@ package struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
     private func make(
         _ request: Containerd_Services_Diff_V1_DiffRequest, into upload: ContentUpload,
         _ cancellation: Cancellation
-    ) async throws -> MadeLayer {
-        let (left, right) = (request.left.map(ForeignMount.init), request.right.map(ForeignMount.init))
+    ) async throws -> WrittenLayer {
+        let (left, right) = (request.left.map(ContainerdMount.init), request.right.map(ContainerdMount.init))
         let mediaType = request.mediaType.isEmpty ? .ociLayerGzip : MediaType(rawValue: request.mediaType)
         let latest = request.hasSourceDateEpoch ? Timestamp(request.sourceDateEpoch) : nil
         defer { upload.end() }

@@ -17,7 +17,7 @@ extension Containerd_Types_Mount {
     }
 }
 
-extension ForeignMount {
+extension ContainerdMount {
     init(_ mount: Containerd_Types_Mount) {
         self.init(type: mount.type, source: mount.source, target: mount.target, options: mount.options)
     }

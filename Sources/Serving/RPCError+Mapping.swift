@@ -62,7 +62,7 @@ extension RPCError {
 extension RPCError.Code {
     fileprivate init(_ failure: SyscallFailure) {
         self =
-            failure.isOutOfSpace || failure.isRefusedProcess
+            failure.isOutOfSpace || failure.isProcessRefused
             ? .resourceExhausted : failure.isPermission ? .permissionDenied : .internalError
     }
 

@@ -23,7 +23,7 @@ private final class RemoteBlob: BlobStream {
     private let client: ContentStore.Client
     private let context: ContainerdContext
     /// Pieces by their offset: those in use, and those that were requested.
-    private let pieces = Guarded([Int64: Piece]())
+    private let pieces = Locked([Int64: Piece]())
 
     /// Bytes that containerd sends in one message.
     private static let pieceSize: Int64 = 1 << 20

@@ -9,7 +9,7 @@ final class RendezvousChannel<Item: Sendable>: Sendable {
         var received: Promise<Bool>?
     }
 
-    private let state = Guarded(State())
+    private let state = Locked(State())
     private let items: AsyncStream<Item>
     private let continuation: AsyncStream<Item>.Continuation
 

@@ -7,8 +7,8 @@ internal import Streams
 /// Serves containerd's services on one socket until it is asked to stop.
 package final class Server: Sendable {
     private let server: GRPCServer<HTTP2ServerTransport.Posix>
-    private let calls: Calls
-    private let serving = Guarded<Task<Void, any Error>?>(nil)
+    private let calls: CallRunner
+    private let serving = Locked<Task<Void, any Error>?>(nil)
 
     /// Bytes of a request: as many as containerd itself accepts (containerd `defaults.DefaultMaxRecvMsgSize`).
     private static let largestRequest = 16 << 20
@@ -17,7 +17,7 @@ package final class Server: Sendable {
     /// all calls.
     private static let maximumStreams = 1000
 
-    package init(on socket: ListeningSocket, _ services: Services, _ calls: Calls) {
+    package init(on socket: ListeningSocket, _ services: Services, _ calls: CallRunner) {
         let transport = HTTP2ServerTransport.Posix(
             listeningSocketDescriptor: Int(socket.descriptor), transportSecurity: .plaintext,
             config: .defaults {

@@ -11,7 +11,7 @@ private typealias API = Containerd_Services_Snapshots_V1_Snapshots
 /// store.
 package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.SimpleServiceProtocol {
     private let stores: [String: ServiceSnapshots]
-    private let calls: Calls
+    private let calls: CallRunner
     private let isSynced: Bool
 
     /// The limit of snapshots in a message of `List`, as in containerd's own service.
@@ -23,7 +23,7 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
     /// - Parameters:
     ///   - stores: the stores by the snapshotter names that clients use.
     ///   - isSynced: whether a snapshot is synced to the disk soon after its commit.
-    package init(_ stores: [String: ServiceSnapshots], isSynced: Bool, _ calls: Calls) {
+    package init(_ stores: [String: ServiceSnapshots], isSynced: Bool, _ calls: CallRunner) {
         self.stores = stores
         self.calls = calls
         self.isSynced = isSynced
@@ -79,7 +79,7 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
         let mounts = try await calls.run(call) { cancellation in
             try store(request.snapshotter).prepare(
                 request.key, parent: request.parent.nonEmpty, labels: request.labels,
-                isWanted: { !cancellation.isCancelled })
+                shouldContinue: { !cancellation.isCancelled })
         }
         return .with { $0.mounts = mounts.map(Containerd_Types_Mount.init) }
     }
@@ -93,7 +93,7 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
         let mounts = try await calls.run(call) { cancellation in
             try store(request.snapshotter).view(
                 request.key, parent: request.parent.nonEmpty, labels: request.labels,
-                isWanted: { !cancellation.isCancelled })
+                shouldContinue: { !cancellation.isCancelled })
         }
         return .with { $0.mounts = mounts.map(Containerd_Types_Mount.init) }
     }
@@ -120,7 +120,7 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
         let call = Call(
             method: "Remove", isChange: true, snapshotter: request.snapshotter, key: request.key)
         let store = try await run(call) { store in
-            try store.remove(request.key, .begun)
+            try store.remove(request.key, .started)
             return store
         }
         collectTrash(store, request.snapshotter)

@@ -1,8 +1,8 @@
 internal import Kernel
 internal import OCI
 
-/// A process that writes to the store, as a lock that it holds while it lives: another process that can take the lock knows that
-/// the run has ended, whatever the pid was. Unfinished snapshots of an ended run are removed.
+/// A process that writes to the store, as a lock that it holds while it lives: another process that can take the lock
+/// knows that the run has ended, whatever the pid was. Unfinished snapshots of an ended run are removed.
 package final class Run: Sendable {
     /// The name of its file in `runs/`.
     package let name: String
@@ -31,8 +31,8 @@ package final class Run: Sendable {
         try? folder.removeFile(file)
     }
 
-    /// All runs but this one: the living ones, and the ended ones, each with its lock held so that no other process recovers
-    /// from it.
+    /// All runs but this one: the living ones, and the ended ones, each with its lock held so that no other process
+    /// recovers from it.
     static func all(
         in folder: Directory, but own: Run
     ) throws(SyscallFailure) -> (living: [String], ended: [EndedRun]) {
@@ -61,10 +61,11 @@ final class EndedRun: Sendable {
     }
 }
 
-/// The exclusive right to unpack a chain, between processes: a lock on one byte of one file, held until the value is destroyed.
+/// The exclusive right to unpack a chain, between processes: a lock on one byte of one file, held until the value is
+/// destroyed.
 ///
-/// If two chains collide, one waits for the other. Locks are taken in chain order, lowest first, so that two processes cannot
-/// wait for each other.
+/// If two chains collide, one waits for the other. Locks are taken in chain order, lowest first, so that two processes
+/// cannot wait for each other.
 package final class ChainLock: Sendable {
     static let file = FileName(literal: "chains")
     private let file: File
@@ -95,7 +96,7 @@ final class TrashLock: Sendable {
     }
 
     /// Whether a process has it. The query does not take the lock.
-    static func isTaken(_ snapshotter: String, in folder: Directory) throws(SyscallFailure) -> Bool {
+    static func isExistingFile(_ snapshotter: String, in folder: Directory) throws(SyscallFailure) -> Bool {
         try open(in: folder).isLocked(at: offset(of: snapshotter))
     }
 

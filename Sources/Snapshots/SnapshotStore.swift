@@ -6,12 +6,12 @@ package import SystemPackage
 /// The snapshots of one snapshotter in a ROOT: containerd's contract over a directory and a database.
 ///
 /// The parts, by folder: `Database` has all SQL, `Contract` the state machine of snapshots, `Removal` all that deletes
-/// directories (`Trash`), `Images` the records of images, `Services` what containerd's clients see and what may be shared
-/// between processes, `TreeRecords` the verification of trees, `Backends` what differs between kinds of file system.
-/// `docs/on-disk.md` describes what is durable when.
+/// directories (`Trash`), `Images` the records of images, `Services` what containerd's clients see and what may be
+/// shared between processes, `TreeRecords` the verification of trees, `Backends` what differs between kinds of file
+/// system. `docs/on-disk.md` describes what is durable when.
 ///
-/// Any number of processes share a ROOT. IDs are assigned and directories are made inside write transactions, so a directory
-/// without a row is garbage for the process that holds the write lock.
+/// Any number of processes share a ROOT. IDs are assigned and directories are made inside write transactions, so a
+/// directory without a row is garbage for the process that holds the write lock.
 package final class SnapshotStore: Sendable {
     package let root: FilePath
     package let snapshotter: String
@@ -23,7 +23,7 @@ package final class SnapshotStore: Sendable {
     let locks: Directory
     let runs: Directory
     /// The result of the backend's probe; nil before the first one.
-    private let probed = Guarded<WhiteoutForm?>(nil)
+    private let probed = Locked<WhiteoutForm?>(nil)
 
     var trash: Trash { Trash(backend: backend, locks: locks, snapshotter: snapshotter) }
 
@@ -32,8 +32,8 @@ package final class SnapshotStore: Sendable {
     /// - Parameters:
     ///   - boot: names the time since the kernel started. The store does not trust what another boot has not synced.
     ///   - clock: nanoseconds since 1970-01-01 UTC.
-    /// - Throws: `.failedPrecondition` for a store of another kind, `.invalidArgument` for an unknown snapshotter, `.busy`,
-    ///   `.system`.
+    /// - Throws: `.failedPrecondition` for a store of another kind, `.invalidArgument` for an unknown snapshotter,
+    ///   `.busy`, `.system`.
     package init(
         opening root: FilePath, snapshotter: String, boot: String,
         clock: @escaping @Sendable () -> SnapshotInfo.Date
@@ -114,8 +114,8 @@ package final class SnapshotStore: Sendable {
         }
     }
 
-    /// Makes an empty database file if it is missing, so that SQLite makes its log and shared memory with the same mode, and
-    /// checks that no other user can open them: a reader of the shared memory could lock all writers out.
+    /// Makes an empty database file if it is missing, so that SQLite makes its log and shared memory with the same
+    /// mode, and checks that no other user can open them: a reader of the shared memory could lock all writers out.
     private static func prepareDatabaseFiles(
         in directory: Directory, at root: FilePath
     ) throws(StoreFailure) {
@@ -139,7 +139,7 @@ package final class SnapshotStore: Sendable {
                 let folder = try? root.open(FileName(literal: snapshotter)),
                 let snapshot = try? folder.open(FileName(id: id))
             else { return false }
-            return (try? snapshot.showsInheritance()) ?? false
+            return (try? snapshot.hasInheritedSettings()) ?? false
         }
     }
 
@@ -168,8 +168,8 @@ package final class SnapshotStore: Sendable {
 
     /// The form of whiteouts that this file system can hold, probed once.
     ///
-    /// - Throws: `.notPermitted` if this process cannot mount, `.unavailable` with the reason if the file system can hold none,
-    ///   `.system`, `.busy`.
+    /// - Throws: `.notPermitted` if this process cannot mount, `.unavailable` with the reason if the file system can
+    ///   hold none, `.system`, `.busy`.
     package func whiteoutForm() throws(StoreFailure) -> WhiteoutForm {
         if let form = probed.withLock({ $0 }) { return form }
         guard Privileges.current.canMount else {

@@ -1,8 +1,8 @@
 package import Kernel
 internal import SystemPackage
 
-/// A failure of the store: the kinds of the contract (containerd `errdefs`), and those of disks and databases. The texts are
-/// escaped for a terminal and have no line breaks.
+/// A failure of the store: the kinds of the contract (containerd `errdefs`), and those of disks and databases. The
+/// texts are escaped for a terminal and have no line breaks.
 package struct StoreFailure: Error, Sendable, CustomStringConvertible {
     package enum Kind: Equatable, Sendable {
         case notFound

@@ -20,7 +20,7 @@ package final class BlockRing: @unchecked Sendable {
     private static let producer = 0
     private static func group(ofReader reader: Int) -> Int { 1 + reader }
 
-    // Guarded by `monitor`.
+    // Protected by `monitor`.
     private var lengths: [Int]
     /// Number of blocks filled since the beginning.
     private var filled = 0

@@ -2,7 +2,7 @@
 package final class Promise<Value: Sendable>: @unchecked Sendable {
     private let monitor = Monitor()
 
-    // Guarded by `monitor`.
+    // Protected by `monitor`.
     private var given: Value?
     private var waiting = 0
 

@@ -54,7 +54,7 @@ package struct Bundle: Sendable {
     /// - Parameter failure: why the directory is not trusted; thrown if its `rootfs` is not empty.
     private func takeExclusiveAccess(to folder: Directory, because failure: OwnershipFailure) throws {
         let mode = try folder.file.status().mode
-        let access = try folder.takeOver()
+        let access = try folder.takeExclusiveAccess()
         do {
             _ = try ownConfig(in: folder)
             let rootfs = try folder.ensureDirectory(Self.rootfs, mode: 0o755)
@@ -82,7 +82,7 @@ package struct Bundle: Sendable {
     ///
     /// The check comes after the change of the owner, because the previous owner could add entries until then.
     private func takeExclusiveAccess(toRootfs rootfs: Directory, orThrow failure: OwnershipFailure) throws {
-        let access = try rootfs.takeOver()
+        let access = try rootfs.takeExclusiveAccess()
         guard try rootfs.names(atMost: 1).isEmpty else {
             try? rootfs.restore(access)
             throw failure
@@ -136,7 +136,7 @@ package struct OpenBundle: Sendable {
                 labels: labels,
                 hasTerminalGroup: Privileges.current.canOwn(uid: 0, gid: 5))
             try attempt {
-                try folder.writeWhole(Bundle.config, mode: 0o644 & ~Process.inheritedModeMask) { file in
+                try folder.writeAtomically(Bundle.config, mode: 0o644 & ~Process.inheritedModeMask) { file in
                     try document.indented.withRawSpan { span throws(SyscallFailure) in try file.write(span) }
                 }
             }
@@ -161,7 +161,7 @@ package struct OpenBundle: Sendable {
             let view = LowerView(layers.map(\.directory))
             return try withExtendedLifetime(layers) {
                 do {
-                    let user = result.image.config.execution?["User"]
+                    let user = result.image.config.runtimeSettings?["User"]
                     guard let text = user.map(\.text) ?? "" else { throw ContainerUser.Failure.notText }
                     return try ContainerUser(
                         text,

@@ -30,13 +30,17 @@ package struct Doctor: Sendable {
         self.libraries = libraries
     }
 
-    package static let withoutProc = "/proc is not mounted, or is not this process's"
-    package static let mountProc = "mount it: mount -t proc proc /proc"
+    package static let missingProcMessage = "/proc is not mounted, or is not this process's"
+    package static let missingProcHint = "mount it: mount -t proc proc /proc"
 
     package func run() -> [Finding] {
         guard Process.hasProc else {
             // The other checks read privileges and mounts from /proc, and would be wrong.
-            return [Finding(name: "/proc", state: .missing, detail: Self.withoutProc, remedy: Self.mountProc)]
+            return [
+                Finding(
+                    name: "/proc", state: .missing, detail: Self.missingProcMessage,
+                    remedy: Self.missingProcHint)
+            ]
         }
         return [kernel, rights] + namespaces + [
             mountCalls, overlay, appended, userAttributes, attributeWhiteouts,
@@ -89,13 +93,13 @@ package struct Doctor: Sendable {
         return UserNamespace.Kind.allCases.map { kind in
             let name = kind == .subordinate ? "namespace with subordinate ids" : "namespace with one id"
             do throws(UserNamespace.Failure) {
-                try UserNamespace.tryOut(kind)
+                try UserNamespace.probe(kind)
                 return Finding(name: name, state: .ok, detail: "can be created", remedy: nil)
             } catch {
-                let obstacle = UserNamespace.obstacle()
+                let restriction = UserNamespace.restriction()
                 return Finding(
-                    name: name, state: .limited, detail: obstacle?.description ?? "\(error.cause)",
-                    remedy: obstacle?.remedy ?? (kind == .subordinate ? Self.giveIDs : nil))
+                    name: name, state: .limited, detail: restriction?.description ?? "\(error.cause)",
+                    remedy: restriction?.remedy ?? (kind == .subordinate ? Self.giveIDs : nil))
             }
         }
     }

@@ -5,14 +5,14 @@ package import SystemPackage
 
 /// Writes the merged tree of an image as one tar, to a file or to standard output, without a store or snapshots.
 package struct TarOutput: Sendable {
-    package enum Place: Sendable {
+    package enum Destination: Sendable {
         /// Replaces an existing file atomically, after the whole tar has been written.
         case file(FilePath)
         case standardOutput
     }
 
     private let request: UnpackRequest
-    private let place: Place
+    private let destination: Destination
     private let latest: Int64?
     private let cancellation: Cancellation
     private let onEvent: @Sendable (UnpackEvent) -> Void
@@ -21,18 +21,18 @@ package struct TarOutput: Sendable {
     ///   - request: only image, selector, durability and limits are used.
     ///   - latest: seconds since 1970; later times of files are lowered to it. Nil keeps all times.
     package init(
-        _ request: UnpackRequest, to place: Place, latest: Int64?, cancellation: Cancellation,
+        _ request: UnpackRequest, to destination: Destination, latest: Int64?, cancellation: Cancellation,
         onEvent: @escaping @Sendable (UnpackEvent) -> Void
     ) {
         self.request = request
-        self.place = place
+        self.destination = destination
         self.latest = latest
         self.cancellation = cancellation
         self.onEvent = onEvent
     }
 
     /// Writes the tar.
-    package func run() throws(UnpackError) -> PlainResult {
+    package func run() throws(UnpackError) -> OutputResult {
         let (layout, _, image) = try request.open(cancellation, onEvent)
         let opened = OpenedImage(layout: layout, image: image)
         let job = ImageTarJob(
@@ -40,7 +40,7 @@ package struct TarOutput: Sendable {
             cancellation: cancellation, onEvent: onEvent)
         let warnings = try write(job)
         try attempt { try layout.finish() }
-        return try image.plainResult(warnings)
+        return try image.outputResult(warnings)
     }
 
     /// The permissions of the existing file if the effective user owns it, so that no other user chooses them. Without
@@ -53,7 +53,7 @@ package struct TarOutput: Sendable {
     }
 
     private func write(_ job: ImageTarJob) throws(UnpackError) -> [String] {
-        switch place {
+        switch destination {
         case .standardOutput:
             let output = try attempt { try OutputFile.standardOutput() }
             return try job.run { try output.write($0) }
@@ -70,7 +70,7 @@ package struct TarOutput: Sendable {
                         hint: "remove it, or write to it with --output - >FILE")
                 }
                 var warnings = [String]()
-                try folder.writeWhole(
+                try folder.writeAtomically(
                     name, mode: Self.mode(replacing: existing), sync: request.durability == .fs
                 ) { file in
                     let output = try OutputFile(file.duplicated())

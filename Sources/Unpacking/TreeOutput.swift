@@ -36,7 +36,7 @@ package struct TreeOutput: Sendable {
     ///
     /// - Throws: `.usage` for a directory that is not empty. A run that fails removes what it has created except for
     ///   directories above the target, and nothing else.
-    package func run() throws(UnpackError) -> PlainResult {
+    package func run() throws(UnpackError) -> OutputResult {
         let (layout, _, image) = try request.open(cancellation, onEvent)
         for step in image.steps { try attempt(in: step) { try layout.check(step.descriptor) } }
         let isNew = (try? File.statusNotFollowing(target)) == nil
@@ -46,11 +46,11 @@ package struct TreeOutput: Sendable {
         do throws(UnpackError) {
             let warnings = try fill(folder, with: image, of: layout)
             try attempt { try layout.finish() }
-            return try image.plainResult(warnings)
+            return try image.outputResult(warnings)
         } catch {
             try? folder.restore(access)
             // rmdir(2) removes it only if it is empty.
-            if isNew { try? Directory.removing(target) }
+            if isNew { try? Directory.removeEmptyDirectory(at: target) }
             throw error
         }
     }
@@ -59,7 +59,7 @@ package struct TreeOutput: Sendable {
     /// entries while the image is moved there.
     private func takeExclusiveAccess(to folder: Directory) throws(UnpackError) -> Directory.Access {
         do throws(SyscallFailure) {
-            return try folder.takeOver()
+            return try folder.takeExclusiveAccess()
         } catch {
             guard error.isPermission else { throw UnpackError(error) }
             throw UnpackError(
@@ -101,7 +101,7 @@ package struct TreeOutput: Sendable {
         var moved = [FileName]()
         do {
             for name in try tree.names() {
-                try tree.renameToNew(name, in: folder)
+                try tree.renameNotReplacing(name, in: folder)
                 moved.append(name)
             }
             try folder.takeMetadata(of: tree, status)
@@ -122,7 +122,7 @@ package struct TreeOutput: Sendable {
     ) throws(UnpackError) -> [String] {
         let (form, free) = try attempt {
             // The finished tree has no whiteouts, but each layer is staged with them.
-            let form = try tree.tryLayer()
+            let form = try tree.probeWhiteoutForm()
             try tree.removeContents()
             return (form, try tree.file.freeBytes())
         }
@@ -158,7 +158,7 @@ package struct TreeOutput: Sendable {
 func makeDirectory(_ path: FilePath, mode: UInt32 = 0o777) throws(UnpackError) -> Directory {
     do throws(SyscallFailure) {
         let mask = Process.inheritedModeMask
-        return try Directory.makingAll(path, mode: mode & ~mask, parents: 0o777 & ~mask)
+        return try Directory.makingPath(path, mode: mode & ~mask, parents: 0o777 & ~mask)
     } catch {
         let inner = UnpackError(error)
         throw UnpackError(

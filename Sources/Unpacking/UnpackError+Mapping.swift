@@ -65,7 +65,7 @@ extension UnpackError {
             self.init(
                 .data, "\(Self.shown(path)) cannot be read as an archive of an image: \(reason)",
                 hint: "it is damaged, or was cut off: fetch or save it again")
-        case .noRoom(let folder, let cause):
+        case .noSpace(let folder, let cause):
             self.init(
                 .io,
                 "no space in '\(escaped(folder))' for a temporary copy of the archive: \(cause)",
@@ -289,7 +289,7 @@ extension UnpackError {
             self.init(
                 .unavailable, "this writable snapshot is mounted already, \(place)",
                 hint: "unmount it there, or use another key")
-        case .miscounted(let expected, let found):
+        case .layerCountMismatch(let expected, let found):
             self.init(.internal, "the kernel mounted \(found) of \(expected) layers; the mount was removed")
         }
     }

@@ -4,7 +4,7 @@ internal import SystemPackage
 /// Converts a failed system call to a code and a hint for its cause. `docs/errors.md` lists the common causes.
 extension UnpackError {
     package init(_ failure: SyscallFailure) {
-        if failure.isRefusedProcess {
+        if failure.isProcessRefused {
             self.init(.unavailable, "\(failure)", hint: Self.hint(forRefusedProcess: failure))
         } else if failure.isStandardOutput {
             self.init(
@@ -29,7 +29,7 @@ extension UnpackError {
                 hint:
                     "remove files (df -i shows how many there are), or put the store on a file system with more inodes with --root DIR"
             )
-        case .fullStructure:
+        case .metadataFull:
             self.init(
                 .io, "\(failure)",
                 hint:

@@ -65,7 +65,7 @@ extension UnpackRequest {
     ) throws(UnpackError) -> (layout: ImageLayout, candidate: Candidate, image: Image) {
         try attempt {
             let layout = try ImageLayout(
-                opening: image, cancellation: cancellation, onArrival: { onEvent(.receiving($0)) })
+                opening: image, cancellation: cancellation, onProgress: { onEvent(.receiving($0)) })
             let candidate = try layout.select(selector)
             return (layout, candidate, try layout.load(candidate.descriptor))
         }
@@ -92,20 +92,20 @@ package enum UnpackEvent: Sendable {
 }
 
 /// The result of a command that has unpacked or converted an image.
-package protocol FinishedImage: Sendable {
+package protocol UnpackedImage: Sendable {
     var chainID: ChainID { get }
     /// What of the image could not be reproduced, one line each.
     var warnings: [String] { get }
 }
 
 /// The result of `TreeOutput` or `TarOutput`.
-package struct PlainResult: FinishedImage {
+package struct OutputResult: UnpackedImage {
     package let chainID: ChainID
     package let warnings: [String]
 }
 
 /// The result of `Unpacker`.
-package struct UnpackResult: FinishedImage {
+package struct UnpackResult: UnpackedImage {
     package let image: Image
     package let reference: String?
     package let platform: Platform
@@ -124,8 +124,8 @@ package struct UnpackResult: FinishedImage {
 }
 
 extension Image {
-    func plainResult(_ warnings: [String]) throws(UnpackError) -> PlainResult {
-        PlainResult(chainID: try topChain(), warnings: warnings)
+    func outputResult(_ warnings: [String]) throws(UnpackError) -> OutputResult {
+        OutputResult(chainID: try topChain(), warnings: warnings)
     }
 
     /// The chain ID of the whole image.

@@ -38,7 +38,7 @@ struct LayerUnpacking: Sendable {
         // A full copy starts as a copy of the snapshot below, which must be complete.
         let jobs = store.content == .layer ? min(request.jobs, work.count) : 1
         let pipeline = LayerPipeline(
-            layout, form: form, budget: budget, cancellation: cancellation, layersAtOnce: jobs,
+            layout, form: form, budget: budget, cancellation: cancellation, parallelLayers: jobs,
             keepsDigests: isRecorded)
         let lower = try layers(below: lowest.step)
         lowest.below.fulfil(LowerView(lower.map(\.directory)))
@@ -59,8 +59,8 @@ struct LayerUnpacking: Sendable {
     private func runAll(
         _ work: [LayerWork], jobs: Int, through pipeline: LayerPipeline
     ) -> [Result<AppliedLayer, any Error>] {
-        let queue = Guarded(LayerQueue(sizes: work.map(\.step.descriptor.size)))
-        let permits = Permits(jobs)
+        let queue = Locked(LayerQueue(sizes: work.map(\.step.descriptor.size)))
+        let permits = Semaphore(jobs)
         var prepared = 0
         var threads = work.map { _ in WorkerThread<AppliedLayer>?.none }
         var failure: (any Error)?
@@ -70,7 +70,7 @@ struct LayerUnpacking: Sendable {
             let layer = work[index]
             let finishReading: @Sendable () -> Void = {
                 queue.withLock { $0.finishReading(index) }
-                permit.giveBack()
+                permit.release()
             }
             // The layer below has failed already.
             if case .some(.none) = layer.below.value {
@@ -91,7 +91,7 @@ struct LayerUnpacking: Sendable {
                     }
                     // Released as soon as the layer is committed, for other processes that wait for it.
                     return try withExtendedLifetime(layer.lock.take()) {
-                        try unpack(layer, through: pipeline, streamed: finishReading)
+                        try unpack(layer, through: pipeline, onRead: finishReading)
                     }
                 }
             } catch {
@@ -118,9 +118,9 @@ struct LayerUnpacking: Sendable {
     /// What the thread of one layer needs.
     private struct LayerWork: Sendable {
         let step: LayerStep
-        let lock = Handover<ChainLock>()
+        let lock = OwnershipTransfer<ChainLock>()
         /// Empty with a full-copy backend, whose snapshot the thread creates.
-        let active = Handover<ActiveSnapshot>()
+        let active = OwnershipTransfer<ActiveSnapshot>()
         /// The lower view of this layer; nil if a layer below has failed.
         let below: Promise<LowerView?>
         /// The lower view of the layer above.
@@ -147,9 +147,9 @@ struct LayerUnpacking: Sendable {
         let (likely, overflows) = compressed.multipliedReportingOverflow(by: request.limits.ratio ?? 100)
         let most = min(overflows ? .max : likely, request.limits.bytes ?? .max)
         // The size of the copy of the layers below is unknown here.
-        let isTight = free < most || store.content == .wholeTree
+        let isTight = free < most || store.content == .mergedTree
         guard isTight, try attempt({ try store.hasTrash() }) else { return free }
-        try attempt { try store.makeRoom { !cancellation.isCancelled } }
+        try attempt { try store.freeTrash { !cancellation.isCancelled } }
         try check()
         return try attempt { try store.freeBytes() }
     }
@@ -184,7 +184,7 @@ struct LayerUnpacking: Sendable {
                 try check()
                 let lock = try attempt { try store.tryLock(step.chainID) }
                 if let lock {
-                    let found = try attempt { try store.hold([step.chainID], in: run) }
+                    let found = try attempt { try store.protect([step.chainID], in: run) }
                     if found.isEmpty { work.append(LayerWork(step, lock, on: work.last)) }
                     break
                 }
@@ -198,7 +198,7 @@ struct LayerUnpacking: Sendable {
 
     private func unpack(
         _ layer: LayerWork, through pipeline: LayerPipeline,
-        streamed: @escaping @Sendable () -> Void
+        onRead: @escaping @Sendable () -> Void
     ) throws(UnpackError) -> AppliedLayer {
         try check()
         let step = layer.step
@@ -212,9 +212,9 @@ struct LayerUnpacking: Sendable {
                 return switch store.content {
                 case .layer:
                     try pipeline.apply(
-                        step, to: active.directory, over: layer.below, progress: progress, streamed: streamed)
-                case .wholeTree:
-                    try pipeline.apply(step, into: active.directory, progress: progress, streamed: streamed)
+                        step, to: active.directory, over: layer.below, progress: progress, onRead: onRead)
+                case .mergedTree:
+                    try pipeline.apply(step, into: active.directory, progress: progress, onRead: onRead)
                 }
             }
             try check()
@@ -225,7 +225,8 @@ struct LayerUnpacking: Sendable {
             throw error
         }
         for warning in applied.warnings { onEvent(.warned(step, warning)) }
-        let view = store.content == .layer ? layer.below.wait()?.adding(active.directory) : LowerView([])
+        let view =
+            store.content == .layer ? layer.below.wait()?.adding(topLayer: active.directory) : LowerView([])
         try commit(applied, active, onto: parent)
         onEvent(.committed(step))
         logger.debug("\(step.name): \(applied.entries) entries, committed as \(step.chainID)")
@@ -237,14 +238,14 @@ struct LayerUnpacking: Sendable {
     private func prepare(_ layer: LayerWork) throws(UnpackError) -> ActiveSnapshot {
         let key = "unpack/\(run.name)/\(layer.step.number)"
         return try attempt {
-            guard store.content == .wholeTree else {
+            guard store.content == .mergedTree else {
                 return try store.prepareLayer(key, parent: nil, in: run)
             }
             guard layer.below.wait() != nil else { throw Cancelled(.failure) }
             do {
                 return try store.prepareLayer(
                     key, parent: try parent(of: layer.step), in: run,
-                    isWanted: { !cancellation.isCancelled })
+                    shouldContinue: { !cancellation.isCancelled })
             } catch {
                 // Reports the signal rather than the copy that it has interrupted.
                 try check()
@@ -268,7 +269,7 @@ struct LayerUnpacking: Sendable {
         do {
             try store.commit(
                 active, as: applied.step.chainID, onto: parent, isRecorded: isRecorded, in: run,
-                known: { applied.digests[$0] }, check: cancellation.check)
+                knownDigests: { applied.digests[$0] }, check: cancellation.check)
         } catch {
             // Not inside `attempt`, because a closure cannot consume `active`.
             try attempt { throw error }

@@ -113,7 +113,7 @@ package struct Unpacker: Sendable {
         _ plan: Plan, in run: Run
     ) throws(UnpackError) -> (cached: Set<ChainID>, warnings: [String]) {
         let (image, store) = (plan.image, plan.store)
-        let held = try attempt { try store.hold(image.steps.map(\.chainID), in: run) }
+        let held = try attempt { try store.protect(image.steps.map(\.chainID), in: run) }
         let cached = Set(held.keys)
         onEvent(.planned(image.steps, cached: cached))
         var warnings = [String]()
@@ -181,7 +181,7 @@ package struct Unpacker: Sendable {
     /// Checks a key of the user, which appears in mount lines, and must differ from options, chain IDs and the keys of
     /// the unpacker (`unpack/…`).
     private func check(key: String) throws(UnpackError) {
-        guard MountLine.isPrintable(key), !key.hasPrefix("-"), !key.contains("/"),
+        guard MountLine.isPlainValue(key), !key.hasPrefix("-"), !key.contains("/"),
             (try? Digest(parsing: key)) == nil
         else {
             throw UnpackError(

@@ -200,7 +200,7 @@ extension Verifier.Pass {
         let parent = try attempt { try step.parent.flatMap { try store.verified($0)?.name } }
         let active = try attempt {
             try store.prepareLayer(
-                "repair/\(run.name)/\(step.number)", parent: store.content == .wholeTree ? parent : nil,
+                "repair/\(run.name)/\(step.number)", parent: store.content == .mergedTree ? parent : nil,
                 in: run)
         }
         do throws(UnpackError) {
@@ -211,7 +211,7 @@ extension Verifier.Pass {
                     try pipeline.apply(
                         step, to: active.directory, over: Promise(LowerView(lower.map(\.directory))))
                 }
-            case .wholeTree:
+            case .mergedTree:
                 _ = try attempt(in: step) { try pipeline.apply(step, into: active.directory) }
             }
         } catch {

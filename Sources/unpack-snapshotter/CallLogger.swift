@@ -6,15 +6,15 @@ internal import Serving
 struct CallLogger {
     private let minimumLevel: CallRecord.Level
 
-    init(_ talk: TalkOptions) {
-        minimumLevel = talk.quiet ? .error : talk.verbose || Talk.format == .json ? .debug : .info
+    init(_ log: LogOptions) {
+        minimumLevel = log.quiet ? .error : log.verbose || Log.format == .json ? .debug : .info
     }
 
     @Sendable func log(_ call: CallRecord) {
         guard call.level >= minimumLevel else { return }
-        switch Talk.format {
-        case .json: Talk.write([(try? encoded(call)) ?? ""])
-        case .text: Talk.write(["\(Program.name): \(line(call))"])
+        switch Log.format {
+        case .json: Log.write([(try? encoded(call)) ?? ""])
+        case .text: Log.write(["\(Program.name): \(line(call))"])
         }
     }
 

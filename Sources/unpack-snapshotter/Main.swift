@@ -14,7 +14,7 @@ struct Main {
                     ManualPage.all(of: tree, SnapshotterManual()), into: arguments[1])
             }
             var command = try SnapshotterCommand.parseAsRoot(arguments)
-            try Talk.check()
+            try Log.check()
             // If help is asked for, the parser returns a command of its own.
             if command is SnapshotterCommand { try Program.requireProc() }
             try command.run()

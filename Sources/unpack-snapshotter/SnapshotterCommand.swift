@@ -52,7 +52,7 @@ struct SnapshotterCommand: ParsableCommand {
         completion: .list(UnpackRequest.Durability.allCases.map(\.rawValue)))
     var syncText: String?
 
-    @OptionGroup var talk: TalkOptions
+    @OptionGroup var log: LogOptions
 
     func run() throws {
         let isSynced = try Settings.sync.resolve(syncText) == .fs
@@ -66,8 +66,8 @@ struct SnapshotterCommand: ParsableCommand {
 
         // NIO and Swift's runtime create threads later: if one is refused then, the process ends without a message, or
         // hangs.
-        try attempt { try WorkerThread.require(Calls.neededThreads) }
-        let calls = Calls(tell: CallLogger(talk).log)
+        try attempt { try WorkerThread.require(CallRunner.neededThreads) }
+        let calls = CallRunner(report: CallLogger(log).log)
         let choices =
             snapshotter.isEmpty
             ? [SnapshotterChoice(name: "unpack", kind: try Settings.snapshotter.resolve())] : snapshotter
@@ -82,7 +82,7 @@ struct SnapshotterCommand: ParsableCommand {
             on: socket, Services(snapshots, diffs), calls)
         let names = choices.map(\.description).joined(separator: ", ")
         try serve(server, socket, stopping) {
-            if !talk.quiet { Talk.say("serving \(names) at \(address)") }
+            if !log.quiet { Log.print("serving \(names) at \(address)") }
         }
     }
 
@@ -92,8 +92,8 @@ struct SnapshotterCommand: ParsableCommand {
         let message =
             "\(suspects.count) snapshots of \(snapshotter) were not on the disk when the machine stopped: files in them may "
             + "be empty or missing: \(list)"
-        Talk.say(
-            Remark(level: .warning, message: message, hint: hint),
+        Log.print(
+            LogLine(level: .warning, message: message, hint: hint),
             lines: ["\(Program.name): \(message)", "hint: \(hint)"])
     }
 
@@ -112,18 +112,18 @@ struct SnapshotterCommand: ParsableCommand {
                     opening: root, snapshotter: choice.kind, boot: boot, clock: Process.nanosecondsSinceEpoch)
                 // A file system that cannot hold layers is reported at the start, not by the first container.
                 _ = try store.whiteoutForm()
-                return (store, try ServiceSnapshots(choice.name, of: store, in: try store.startRun(.begun)))
+                return (store, try ServiceSnapshots(choice.name, of: store, in: try store.startRun(.started)))
             }
         }
         return stores
     }
 
     private func listen() throws -> ListeningSocket {
-        let path = try absoluteName(address, of: "--address")
+        let path = try absoluteNotFollowing(address, of: "--address")
         do throws(ListeningSocket.Failure) {
             if let inherited = try ListeningSocket.inherited(environment) { return inherited }
             let folder = path.removingLastComponent()
-            _ = try? Directory.makingAll(folder, mode: 0o700)
+            _ = try? Directory.makingPath(folder, mode: 0o700)
             return try ListeningSocket.listening(at: path)
         } catch {
             throw UnpackError(error, at: path)
@@ -146,13 +146,13 @@ struct SnapshotterCommand: ParsableCommand {
         }
         try WorkerThread {
             _ = stopping.wait()
-            manager.tell(.stopping)
+            manager.notify(.stopping)
             // A new client finds the next server, or none.
             socket.removeName()
             server.stop()
         }.detach()
         whenReady()
-        manager.tell(.ready)
+        manager.notify(.ready)
         try ended.wait().get()
     }
 }

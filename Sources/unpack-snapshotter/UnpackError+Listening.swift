@@ -17,7 +17,7 @@ extension UnpackError {
                 hint: "name another with --address SOCKET, or remove it")
         case .pathTooLong:
             self.init(.usage, "the address \(place) has more than 107 bytes", hint: "name a shorter one")
-        case .notOneSocket(let count):
+        case .unexpectedSockets(let count):
             self.init(
                 .usage,
                 "the service manager has passed \(count) descriptors, not one socket to listen on",

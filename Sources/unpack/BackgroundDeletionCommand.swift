@@ -14,11 +14,11 @@ struct BackgroundDeletionCommand: ParsableCommand {
         commandName: name, abstract: "Delete what was removed.", shouldDisplay: false)
 
     @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogOptions
+    @OptionGroup var log: LogFormatOption
 
     /// Starts the process for a store, and does not wait for it.
     static func start(_ store: StoreOptions) throws {
-        try Process.startAgain([
+        try Process.startDetached([
             name, "--root", try store.rootPath().string, "--snapshotter", store.snapshotterName,
         ])
     }

@@ -14,7 +14,7 @@ struct ConfigCommand: ParsableCommand {
             another file; if it is empty, no file is read. A line of the file: root = "/srv/unpack"
             """)
 
-    @OptionGroup var log: LogOptions
+    @OptionGroup var log: LogFormatOption
 
     @Flag(help: "Print one JSON document.")
     var json = false
@@ -56,14 +56,14 @@ struct ConfigCommand: ParsableCommand {
         let listings = try attempt { try Settings.all.map { try Listing($0) } }
         if json {
             let file = try ConfigurationFile.current.get()?.path.string
-            return try say(try attempt { try encoded(Document(file: file, settings: listings)) })
+            return try printResult(try attempt { try encoded(Document(file: file, settings: listings)) })
         }
         let rows = zip(Settings.all, listings).map { setting, listing in
             [
-                listing.key, listing.value ?? setting.defaultInWords,
+                listing.key, listing.value ?? setting.defaultDescription,
                 listing.name.map { "\(listing.source) \($0)" } ?? listing.source,
             ]
         }
-        try say(Table(["SETTING", "VALUE", "FROM"], rows).text)
+        try printResult(Table(["SETTING", "VALUE", "FROM"], rows).text)
     }
 }

@@ -29,7 +29,8 @@ struct DoctorCommand: NamespacedCommand {
         let findings = Doctor(root: try store.rootPath(), libraries: Version.libraries).run()
         let works = !findings.contains { $0.state == .missing }
         if json {
-            try say(try attempt { try encoded(Document(works: works, checks: findings.map(Check.init))) })
+            try printResult(
+                try attempt { try encoded(Document(works: works, checks: findings.map(Check.init))) })
         } else {
             let width = findings.map(\.name.count).max() ?? 0
             for finding in findings {
@@ -40,9 +41,9 @@ struct DoctorCommand: NamespacedCommand {
                     case .missing: "NO  "
                     }
                 let name = finding.name + String(repeating: " ", count: width - finding.name.count)
-                try say(printable("\(mark)  \(name)  \(finding.detail)"))
+                try printResult(printable("\(mark)  \(name)  \(finding.detail)"))
                 if let remedy = finding.remedy {
-                    try say(printable(String(repeating: " ", count: width + 8) + "-> \(remedy)"))
+                    try printResult(printable(String(repeating: " ", count: width + 8) + "-> \(remedy)"))
                 }
             }
         }

@@ -16,7 +16,7 @@ struct HistoryDocument: Encodable {
 
     /// The history of an image whose steps cannot be attributed to layers; nil if they can.
     static func list(of config: ImageConfig) -> [HistoryDocument]? {
-        config.looseHistory.isEmpty ? nil : config.looseHistory.map(HistoryDocument.init)
+        config.unattributedHistory.isEmpty ? nil : config.unattributedHistory.map(HistoryDocument.init)
     }
 
     /// One line of text.

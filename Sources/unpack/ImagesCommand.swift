@@ -9,7 +9,7 @@ struct ImagesCommand: NamespacedCommand {
         commandName: "images", abstract: "List the images that were unpacked into the store, oldest first.")
 
     @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogOptions
+    @OptionGroup var log: LogFormatOption
 
     @Flag(help: "Print one JSON document.")
     var json = false
@@ -27,14 +27,14 @@ struct ImagesCommand: NamespacedCommand {
                 return (image, sizes.reduce(0, +))
             }
         }
-        if json { return try say(try attempt { try encoded(images.map(ImageListing.init)) }) }
+        if json { return try printResult(try attempt { try encoded(images.map(ImageListing.init)) }) }
         let rows = images.map { image, size in
             [
                 image.reference ?? "-", image.manifest.description, image.platform.description,
                 "\(image.layers.count)", binarySize(size),
             ]
         }
-        try say(Table(["REFERENCE", "DIGEST", "PLATFORM", "LAYERS", "SIZE"], rows).text)
+        try printResult(Table(["REFERENCE", "DIGEST", "PLATFORM", "LAYERS", "SIZE"], rows).text)
     }
 }
 

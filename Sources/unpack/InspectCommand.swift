@@ -23,7 +23,7 @@ struct InspectCommand: ParsableCommand {
 
     @OptionGroup var selection: SelectionOptions
     @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogOptions
+    @OptionGroup var log: LogFormatOption
 
     @Flag(help: "Print one JSON document.")
     var json = false
@@ -60,8 +60,8 @@ private struct LayoutDescription {
     }
 
     mutating func add(_ selector: Selector) throws {
-        isChosen = selector.isChoice
-        let candidates = try isChosen ? layout.fitting(selector) : layout.candidates()
+        isChosen = selector.selectsAnything
+        let candidates = try isChosen ? layout.matches(for: selector) : layout.candidates()
         outline = try layout.outline()
         if candidates.isEmpty { throw outline.firstFailure ?? .noImage(layout.path) }
         var failures = [LayoutFailure]()
@@ -79,7 +79,7 @@ private struct LayoutDescription {
         do throws(LayoutFailure) {
             image = try layout.loadIfPresent(candidate.descriptor)
         } catch {
-            failure = try layout.localFailure(error)
+            failure = try layout.failureOfOneDocument(error)
         }
         let document = ImageDocument(candidate, image, failure, in: layout, inspection)
         total += image?.documentSize ?? 0
@@ -260,7 +260,7 @@ extension ImageDocument {
         configDigest = image.manifest.config.digest
         chainID = image.steps.last?.chainID
         unpacked = chainID.flatMap(inspection.holds)
-        config = image.config.execution
+        config = image.config.runtimeSettings
         history = HistoryDocument.list(of: image.config)
         let steps = image.manifest.layers.isEmpty ? [] : image.steps
         layers = steps.map { step in

@@ -16,7 +16,7 @@ struct Main {
             }
             if try answerShell(arguments) { return }
             var command = try RootCommand.parseAsRoot(arguments)
-            try Talk.check()
+            try Log.check()
             // ArgumentParser's own `help` command.
             let isHelp = type(of: command).configuration.commandName == "help"
             if !isHelp, !(command is any WorksWithoutProc) { try Program.requireProc() }
@@ -40,7 +40,7 @@ extension Main {
     private static func answerShell(_ arguments: [String]) throws -> Bool {
         if arguments.first == Completions.request {
             let lines = Completions(Array(arguments.dropFirst()), in: try CommandTree.whole()).lines
-            if !lines.isEmpty { try say(lines.joined(separator: "\n")) }
+            if !lines.isEmpty { try printResult(lines.joined(separator: "\n")) }
             return true
         }
         guard let script = CompletionScript.requested(by: arguments) else { return false }
@@ -49,7 +49,7 @@ extension Main {
                 .usage, "\(CompletionScript.flag) takes the name of a shell",
                 hint: "there is " + CompletionScript.allCases.map(\.rawValue).joined(separator: ", "))
         }
-        try say(script.text)
+        try printResult(script.text)
         return true
     }
 }

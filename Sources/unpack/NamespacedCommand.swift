@@ -25,7 +25,7 @@ extension NamespacedCommand {
         let status = try inNamespace { () throws(UserNamespace.Failure) in
             try UserNamespace.run(nil, arguments)
         }
-        if status == 0, let completionNote { Talk.say(completionNote) }
+        if status == 0, let completionNote { Log.print(completionNote) }
         return status
     }
 }
@@ -35,16 +35,16 @@ func inNamespace<Result>(_ body: () throws(UserNamespace.Failure) -> Result) thr
     do throws(UserNamespace.Failure) {
         return try body()
     } catch {
-        if error.isProgram {
+        if error.isExecFailure {
             throw UnpackError(.notFound, "\(error.cause)", hint: "name a program in PATH, or its path")
         }
-        if error.cause.isRefusedProcess { throw UnpackError(error.cause) }
-        let obstacle = UserNamespace.obstacle()
-        let reason = obstacle.map { ": \($0.description)" } ?? ""
+        if error.cause.isProcessRefused { throw UnpackError(error.cause) }
+        let restriction = UserNamespace.restriction()
+        let reason = restriction.map { ": \($0.description)" } ?? ""
         throw UnpackError(
             .permission,
             "root or a user namespace is needed, and none can be created (\(error.cause))\(reason)",
-            hint: (obstacle.map { $0.remedy + "; or " } ?? "")
+            hint: (restriction.map { $0.remedy + "; or " } ?? "")
                 + "run it as root, e.g. with sudo; 'unpack doctor' shows more")
     }
 }

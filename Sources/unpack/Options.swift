@@ -57,7 +57,7 @@ struct SelectionOptions: ParsableArguments {
     private func parse(_ image: String) throws -> ImageArgument {
         do {
             return try ImageArgument(parsing: image) { (try? $0.resolved()) != nil }
-        } catch let foreign as ForeignTransport {
+        } catch let foreign as UnsupportedTransport {
             let copy: [ShellWord] = [
                 "skopeo", "copy", ShellWord(quoting: foreign.text, orElse: "IMAGE"), "oci:image:latest",
             ]

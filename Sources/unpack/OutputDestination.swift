@@ -7,7 +7,7 @@ internal import Unpacking
 /// The destination that `--output` names.
 enum OutputDestination {
     case directory(FilePath)
-    case tar(TarOutput.Place)
+    case tar(TarOutput.Destination)
 
     /// `-` is a tar on stdout, and a name that ends with `.tar` is a tar file, unless a directory of that name exists.
     ///
@@ -22,7 +22,7 @@ enum OutputDestination {
             self = .tar(.standardOutput)
             return
         }
-        let path = try nameNotFollowed(text, of: "--output")
+        let path = try absoluteNameUnresolved(text, of: "--output")
         for ending in [".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2"] where text.hasSuffix(ending) {
             throw UnpackError(
                 .usage, "--output writes no compressed tar",
@@ -32,7 +32,7 @@ enum OutputDestination {
         if text.hasSuffix(".tar"), !isDirectory {
             self = .tar(.file(path))
         } else {
-            self = .directory(try attempt { try path.followingOwnLinks() })
+            self = .directory(try attempt { try path.resolvingOwnSymlinks() })
         }
     }
 }

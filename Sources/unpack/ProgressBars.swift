@@ -29,9 +29,9 @@ struct ProgressBars: ProgressView {
 
     mutating func take(_ event: UnpackEvent) {
         switch event {
-        case .receiving(let bytes): Talk.drawStatus(["receiving the archive: \(megabytes(bytes))"])
+        case .receiving(let bytes): Log.drawStatus(["receiving the archive: \(megabytes(bytes))"])
         case .planned(let steps, let cached):
-            Talk.drawStatus([])
+            Log.drawStatus([])
             total = steps.reduce(0) { $0 + (cached.contains($1.chainID) ? 0 : $1.descriptor.size) }
         case .waiting(let step): logWait(for: step)
         case .started(let step):
@@ -58,11 +58,11 @@ struct ProgressBars: ProgressView {
     }
 
     mutating func end(_ outcome: Result<ChainID?, UnpackError>) {
-        Talk.drawStatus([])
+        Log.drawStatus([])
         guard case .success = outcome, committed.count > 0 else { return }
         let seconds = tenths((ContinuousClock.now - start) / .seconds(1))
         let count = committed.count == 1 ? "1 layer" : "\(committed.count) layers"
-        Talk.say("\(count), \(megabytes(committed.bytes)) in \(seconds) s")
+        Log.print("\(count), \(megabytes(committed.bytes)) in \(seconds) s")
     }
 
     private mutating func draw(isUrgent: Bool = false) {
@@ -71,7 +71,7 @@ struct ProgressBars: ProgressView {
         lastDrawn = now
         let bytes = layers.reduce(committed.bytes + read) { $0 + $1.bytes }
         rate.add(bytes, at: now)
-        let size = Console.errorSize
+        let size = Console.errorTerminalSize
         // The cursor takes one row.
         guard size.rows > 1 else { return }
         // The total takes one row, the cursor another. If there are too few rows, layers that are still read take
@@ -93,7 +93,7 @@ struct ProgressBars: ProgressView {
             all.shortNote = rate.shortText(for: total - bytes)
         }
         bars.append(all)
-        Talk.drawStatus(layout.lines(bars, columns: size.columns))
+        Log.drawStatus(layout.lines(bars, columns: size.columns))
     }
 }
 

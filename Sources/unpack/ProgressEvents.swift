@@ -110,7 +110,7 @@ struct ProgressEvents: ProgressView {
 
     private func write(_ event: Event) {
         guard let line = try? encoded(event) else { return }
-        Talk.write([line])
+        Log.write([line])
     }
 
     private static func seconds(since start: ContinuousClock.Instant) -> Double {

@@ -18,7 +18,7 @@ struct ProgressOptions: ParsableArguments {
         completion: .list(ProgressStyle.allCases.map(\.rawValue)))
     var style: String?
 
-    @OptionGroup var verbosity: TalkOptions
+    @OptionGroup var verbosity: LogOptions
 
     fileprivate func view() throws -> any ProgressView {
         let style = try Settings.progress.resolve(style)
@@ -33,7 +33,7 @@ struct ProgressOptions: ParsableArguments {
 
     /// Whether stderr is a terminal that can draw bars, and messages are text.
     fileprivate static var isInteractive: Bool {
-        guard Console.errorIsTerminal, Talk.format == .text else { return false }
+        guard Console.errorIsTerminal, Log.format == .text else { return false }
         // NO_COLOR: https://no-color.org. CI: some CI services give a job a terminal whose output is only logged.
         return ["NO_COLOR", "CI"].allSatisfy { environment($0) == nil }
             && environment("TERM") ?? "dumb" != "dumb"
@@ -48,13 +48,13 @@ protocol ProgressView: Sendable {
 
 /// Shows progress while an image is unpacked or inspected. Events may come from several threads.
 final class ProgressReport: Sendable {
-    private let view: Guarded<any ProgressView>
+    private let view: Locked<any ProgressView>
 
-    init(_ options: ProgressOptions) throws { view = Guarded(try options.view()) }
+    init(_ options: ProgressOptions) throws { view = Locked(try options.view()) }
 
     /// For inspection commands: bars on a terminal, and warnings.
-    init(_ verbosity: TalkOptions) {
-        view = Guarded(
+    init(_ verbosity: LogOptions) {
+        view = Locked(
             !verbosity.quiet && ProgressOptions.isInteractive
                 ? ProgressBars() : NoProgress(showsWarnings: !verbosity.quiet))
     }
@@ -66,7 +66,7 @@ final class ProgressReport: Sendable {
         let outcome = Result(catching: body)
         view.withLock { view in
             switch outcome {
-            case .success(let value): view.end(.success((value as? any FinishedImage)?.chainID))
+            case .success(let value): view.end(.success((value as? any UnpackedImage)?.chainID))
             case .failure(let error as UnpackError): view.end(.failure(error))
             // ExitCode and CleanExit: the command ends with a status of its own.
             case .failure: view.end(.success(nil))
@@ -95,11 +95,11 @@ struct ProgressLines: ProgressView {
     mutating func take(_ event: UnpackEvent) {
         switch event {
         case .receiving:
-            if !isReceiving { Talk.say("receiving the archive") }
+            if !isReceiving { Log.print("receiving the archive") }
             isReceiving = true
         case .planned(let steps, let cached):
             if !cached.isEmpty, cached.count < steps.count {
-                Talk.say("\(cached.count) of \(steps.count) layers are there already")
+                Log.print("\(cached.count) of \(steps.count) layers are there already")
             }
         case .waiting(let step): logWait(for: step)
         case .started(let step): starts[step.chainID] = .now
@@ -107,7 +107,7 @@ struct ProgressLines: ProgressView {
         case .committed(let step):
             let elapsed = starts.removeValue(forKey: step.chainID).map { ContinuousClock.now - $0 }
             let seconds = tenths((elapsed ?? .zero) / .seconds(1))
-            Talk.say("\(step.name): \(megabytes(step.descriptor.size)) in \(seconds) s")
+            Log.print("\(step.name): \(megabytes(step.descriptor.size)) in \(seconds) s")
         case .progressed, .syncing, .read: break
         }
     }
@@ -117,10 +117,10 @@ struct ProgressLines: ProgressView {
 
 func logWarning(_ warning: LayerWarning, of step: LayerStep) {
     let text = "\(step.name): \(warning.description)"
-    Talk.say(Remark(level: .warning, message: text), lines: ["unpack: warning: \(text)"])
+    Log.print(LogLine(level: .warning, message: text), lines: ["unpack: warning: \(text)"])
 }
 
-func logWait(for step: LayerStep) { Talk.say("\(step.name): waiting for another process that unpacks it") }
+func logWait(for step: LayerStep) { Log.print("\(step.name): waiting for another process that unpacks it") }
 
 /// Formats a number of bytes in decimal units: `1.2 MB`.
 func megabytes(_ bytes: Int64) -> String {

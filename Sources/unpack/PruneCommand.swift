@@ -23,7 +23,7 @@ struct PruneCommand: NamespacedCommand {
     var json = false
 
     @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogOptions
+    @OptionGroup var log: LogFormatOption
 
     private struct Document: Encodable {
         let dryRun: Bool
@@ -43,12 +43,14 @@ struct PruneCommand: NamespacedCommand {
         let (items, isDeleted) = try attempt { try store.openIfExisting().map(prune) ?? ([], true) }
         let bytes = items.reduce(0) { $0 + $1.bytes }
         if json {
-            return try say(try attempt { try encoded(Document(dryRun: dryRun, bytes: bytes, items: items)) })
+            return try printResult(
+                try attempt { try encoded(Document(dryRun: dryRun, bytes: bytes, items: items)) })
         }
         let rows = items.map { [$0.name, binarySize($0.bytes), $0.reason] }
-        if rows.isEmpty { return try say("nothing to remove") }
-        try say(Table(["NAME", "SIZE", "REASON"], rows).text)
-        try say("\(binarySize(bytes)) \(dryRun ? "would be freed" : isDeleted ? "freed" : "being freed")")
+        if rows.isEmpty { return try printResult("nothing to remove") }
+        try printResult(Table(["NAME", "SIZE", "REASON"], rows).text)
+        try printResult(
+            "\(binarySize(bytes)) \(dryRun ? "would be freed" : isDeleted ? "freed" : "being freed")")
     }
 
     private func prune(_ store: SnapshotStore) throws -> (items: [Item], isDeleted: Bool) {
@@ -59,7 +61,7 @@ struct PruneCommand: NamespacedCommand {
             dryRun
             ? plan.snapshots
             : try plan.snapshots.filter { $0.reason == .distrusted }
-                + store.prune(in: try store.startRun(.begun), .begun)
+                + store.prune(in: try store.startRun(.started), .started)
         let measured = plan.snapshots.compactMap { plan in plan.usage.map { (plan.snapshot.name, $0) } }
         let planned = Dictionary(measured) { first, _ in first }
         let items =

@@ -34,7 +34,7 @@ struct ResultPrinter {
         case .systemd: try systemdUnit()
         case .mstack:
             try inFile { mount, target throws(MountLine.Failure) in
-                try MountStackScript(mount, target: target).text
+                try MstackScript(mount, target: target).text
             }
         case .path: try paths()
         }
@@ -130,7 +130,7 @@ struct ResultPrinter {
                     chainID: layer.step.chainID,
                     path: layer.path.string, size: layer.step.descriptor.size, cached: layer.isCached)
             },
-            warnings: result.warnings, config: result.image.config.execution)
+            warnings: result.warnings, config: result.image.config.runtimeSettings)
         return try attempt { try encoded(document) }
     }
 }

@@ -18,7 +18,7 @@ struct RmCommand: NamespacedCommand {
     var images: [String]
 
     @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogOptions
+    @OptionGroup var log: LogFormatOption
 
     @OptionGroup var waiting: WaitOptions
 
@@ -42,17 +42,17 @@ struct RmCommand: NamespacedCommand {
         try attempt { try store.measureAll() }
         for name in images {
             let image = try find(name, in: store)
-            let removals = try attempt { try store.remove(image, .begun) }
+            let removals = try attempt { try store.remove(image, .started) }
             let isDeleted = try waiting.finish(store, self.store)
             let document = Document(
                 reference: image.reference, digest: image.manifest, removed: removals.map(\.snapshot.name),
                 kept: image.layers.count - removals.count,
                 bytes: removals.reduce(0) { $0 + ($1.usage?.size ?? 0) })
             // Printed at once, because the next name may fail.
-            if !json { try say(text(of: document, isDeleted: isDeleted)) }
+            if !json { try printResult(text(of: document, isDeleted: isDeleted)) }
             documents.append(document)
         }
-        if json { try say(try attempt { try encoded(documents) }) }
+        if json { try printResult(try attempt { try encoded(documents) }) }
     }
 
     private func text(of document: Document, isDeleted: Bool) -> String {

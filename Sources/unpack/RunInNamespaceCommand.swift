@@ -31,7 +31,7 @@ struct RunInNamespaceCommand: ParsableCommand {
         let words = words.first == "--" ? Array(words.dropFirst()) : words
         let program = words.first ?? environment("SHELL") ?? "/bin/sh"
         if Process.effectiveUserID == 0 {
-            try attempt { try Process.become(program, Array(words.dropFirst())) }
+            try attempt { try Process.execute(program, Array(words.dropFirst())) }
         }
         let status = try inNamespace { () throws(UserNamespace.Failure) in
             try UserNamespace.run(program, Array(words.dropFirst()))

@@ -12,7 +12,7 @@ struct UmountCommand: ParsableCommand {
     @Argument(help: ArgumentHelp("The directory.", valueName: "dir"), completion: .directory)
     var directory: String
 
-    @OptionGroup var log: LogOptions
+    @OptionGroup var log: LogFormatOption
 
     func run() throws {
         try attempt {

@@ -126,7 +126,7 @@ struct UnpackCommand: NamespacedCommand {
         try checkDestinations()
         if let output = try output.map(OutputDestination.init) { return try job(nil).write(to: output) }
         let root = try store.rootPath()
-        let bundle = try bundle.map { Bundle(try absoluteName($0, of: "--bundle")) }
+        let bundle = try bundle.map { Bundle(try absoluteNotFollowing($0, of: "--bundle")) }
         // Every argument is checked before any work.
         _ = try Settings.annotationLabels.resolve(annotationLabels)
         let target = try bundle?.rootfs ?? target.map { try absolutePath($0, of: "--target") }
@@ -136,7 +136,7 @@ struct UnpackCommand: NamespacedCommand {
         let key = writableKey ?? bundle?.key
         let result = try job(key).run()
         if let openBundle { try write(openBundle, of: result) }
-        try say(try ResultPrinter(result, in: store, writableKey: key, target: target).text(format))
+        try printResult(try ResultPrinter(result, in: store, writableKey: key, target: target).text(format))
     }
 
     private func write(_ bundle: OpenBundle, of result: UnpackResult) throws {
@@ -144,15 +144,15 @@ struct UnpackCommand: NamespacedCommand {
         let isNew = try bundle.write(
             result, root: try store.rootPath(), snapshotter: store.snapshotterName, labels: labels)
         if progressOptions.verbosity.quiet { return }
-        if !isNew { return Talk.say("the bundle's config.json is kept as it is") }
+        if !isNew { return Log.print("the bundle's config.json is kept as it is") }
         let config = result.image.config
         warn(
             "config.json has no annotations of labels that a runtime would act on",
-            labels == .safe ? RuntimeConfig.steeringLabels(of: config) : [],
+            labels == .safe ? RuntimeConfig.reservedLabels(of: config) : [],
             "--annotation-labels all keeps them")
         warn(
             "config.json has no variables of these entries of Env",
-            RuntimeConfig.unusableVariables(of: config),
+            RuntimeConfig.invalidVariables(of: config),
             "a variable is NAME=VALUE")
     }
 
@@ -164,7 +164,7 @@ struct UnpackCommand: NamespacedCommand {
         }
         let more = omitted.count > names.count ? " and \(omitted.count - names.count) more" : ""
         let text = "\(what): \(names.joined(separator: ", "))\(more) (\(remedy))"
-        Talk.say(Remark(level: .warning, message: text), lines: ["unpack: warning: \(text)"])
+        Log.print(LogLine(level: .warning, message: text), lines: ["unpack: warning: \(text)"])
     }
 
     /// Names in one warning: a hostile image has any number of them.

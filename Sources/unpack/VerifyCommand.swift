@@ -32,7 +32,7 @@ struct VerifyCommand: NamespacedCommand {
 
     @OptionGroup var selection: SelectionOptions
     @OptionGroup var store: StoreOptions
-    @OptionGroup var verbosity: TalkOptions
+    @OptionGroup var verbosity: LogOptions
 
     @Flag(help: "Print one JSON document.")
     var json = false
@@ -53,7 +53,7 @@ struct VerifyCommand: NamespacedCommand {
             try verify(&report)
             try report.end()
         } catch let error as UnpackError {
-            ErrorReport(error).say()
+            ErrorReport(error).print()
             status =
                 switch error.code {
                 case .usage: Bits.usage
@@ -130,7 +130,7 @@ private struct VerificationReport {
             if asJSON {
                 differences.append(finding.description)
             } else {
-                try? say(printable("\(escaped(info.name.utf8)): \(finding)"))
+                try? printResult(printable("\(escaped(info.name.utf8)): \(finding)"))
             }
         case .repairing(let step): log("unpacking \(step.name) again")
         case .ended(let info, let outcome): end(info, outcome)
@@ -165,7 +165,7 @@ private struct VerificationReport {
             damaged += 1
             reason = why
             if let why {
-                ErrorReport(why.prefixed(with: "\(escaped(info.name.utf8)) was not repaired: ")).say()
+                ErrorReport(why.prefixed(with: "\(escaped(info.name.utf8)) was not repaired: ")).print()
             } else {
                 unrepaired += 1
             }
@@ -177,7 +177,7 @@ private struct VerificationReport {
     }
 
     func end() throws {
-        if asJSON { return try say(try attempt { try encoded(document) }) }
+        if asJSON { return try printResult(try attempt { try encoded(document) }) }
         if weak > 0, !isQuiet {
             log(hint: "remove images with 'unpack rm' and unpack them again to record SHA-256")
         }
@@ -190,8 +190,8 @@ private struct VerificationReport {
     }
 
     private func log(hint: String) {
-        Talk.say(Remark(level: .info, hint: hint), lines: ["hint: \(hint)"])
+        Log.print(LogLine(level: .info, hint: hint), lines: ["hint: \(hint)"])
     }
 
-    private func log(_ text: String) { if !isQuiet { Talk.say(Remark(level: .info, message: text)) } }
+    private func log(_ text: String) { if !isQuiet { Log.print(LogLine(level: .info, message: text)) } }
 }

@@ -20,7 +20,7 @@ struct WaitOptions: ParsableArguments {
     func finish(_ store: SnapshotStore, _ options: StoreOptions) throws -> Bool {
         guard try attempt({ try store.hasTrash() }) else { return true }
         // All processes of a PID namespace end with its first process.
-        if !wait, !Process.isFirst, (try? BackgroundDeletionCommand.start(options)) != nil { return false }
+        if !wait, !Process.isInit, (try? BackgroundDeletionCommand.start(options)) != nil { return false }
         try attempt { try store.emptyTrash(waits: true) }
         return true
     }

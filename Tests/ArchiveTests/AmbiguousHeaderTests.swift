@@ -202,7 +202,7 @@ private func magic(_ magic: String, _ entry: TarEntry, prefix: String = "") -> T
     /// Every reader must handle sizes, long names and extended headers correctly to list these names.
     @Test(
         "GNU tar, bsdtar, Python and Go list the same names for accepted headers",
-        arguments: readers.map(\.program).filter { Ability.has($0) })
+        arguments: readers.map(\.program).filter { TestEnvironment.has($0) })
     func others(program: String) throws {
         let folder = try TemporaryDirectory()
         try folder.write("names.go", Array(Self.goProgram.utf8))

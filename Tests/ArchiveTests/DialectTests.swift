@@ -56,12 +56,12 @@ struct ReadRow: Sendable, CustomStringConvertible {
     /// Entries with a size but no data, in each format. The sizes span whole blocks, so that a reader that skips data
     /// misses an entry.
     static let sizesWithoutData: [TarEntry] = [
-        .file("old", "1").v7(), .directory("od").v7().stating(size: 700),
-        .hardLink("oh", to: "old").v7().stating(size: 1), .file("od2/").type(0).v7().stating(size: 9),
-        .file("f", "2"), .directory("d").stating(size: 4096), .hardLink("h", to: "f").stating(size: 1024),
-        .symlink("l", to: "f").stating(size: 1), .fifo("p").stating(size: 512),
-        .file("g", "3").gnu(), .hardLink("gh", to: "f").gnu().stating(size: 513),
-        .directory("gd").gnu().stating(size: 1), .symlink("gl", to: "g").gnu().stating(size: 600),
+        .file("old", "1").v7(), .directory("od").v7().withSize(700),
+        .hardLink("oh", to: "old").v7().withSize(1), .file("od2/").type(0).v7().withSize(9),
+        .file("f", "2"), .directory("d").withSize(4096), .hardLink("h", to: "f").withSize(1024),
+        .symlink("l", to: "f").withSize(1), .fifo("p").withSize(512),
+        .file("g", "3").gnu(), .hardLink("gh", to: "f").gnu().withSize(513),
+        .directory("gd").gnu().withSize(1), .symlink("gl", to: "g").gnu().withSize(600),
     ]
 
     /// Extended headers that are repeated or empty.
@@ -87,9 +87,9 @@ struct ReadRow: Sendable, CustomStringConvertible {
         }
         // A header of another format ends libarchive's PAX mode.
         let mixed = try ArchiveTests.read(
-            .file("f").pax("a", "b"), .hardLink("h", to: "f").gnu().stating(size: 3),
-            .hardLink("i", to: "f").stating(size: 3), .character("c", 1, 3).stating(size: 5),
-            .hardLink("j", to: "f").stating(size: 3).pax("size", "0"))
+            .file("f").pax("a", "b"), .hardLink("h", to: "f").gnu().withSize(3),
+            .hardLink("i", to: "f").withSize(3), .character("c", 1, 3).withSize(5),
+            .hardLink("j", to: "f").withSize(3).pax("size", "0"))
         #expect(mixed.map(\.line) == ["- f 0", "h h -> f", "h i -> f", "c c 1:3", "h j -> f"])
     }
 
@@ -109,7 +109,7 @@ struct ReadRow: Sendable, CustomStringConvertible {
         let entries: [TarEntry] = [
             .file("f", "abc").gnu(Bytes(String(prefix))), .directory("d").gnu(Bytes(String(prefix))),
             .symlink("l", to: "f").gnu(Bytes(String(prefix))),
-            .hardLink("h", to: "f").gnu(Bytes(String(prefix))).stating(size: 3),
+            .hardLink("h", to: "f").gnu(Bytes(String(prefix))).withSize(3),
             .file("large", Bytes.noise(5000)).gnu(Bytes(String(prefix))), .file("after", "x"),
         ]
         let read = try ArchiveTests.read(LayerBuilder(entries).tar, blockSize: blockSize)
@@ -311,11 +311,11 @@ struct ReadRow: Sendable, CustomStringConvertible {
             ),
             ([.extended("x", "")], "an extended header without an entry"),
             (
-                [.file("f").pax("a", "b"), .hardLink("h", to: "f").stating(size: 3)],
+                [.file("f").pax("a", "b"), .hardLink("h", to: "f").withSize(3)],
                 "an entry without content has a body of 3 bytes"
             ),
             (
-                [TarEntry.globalHeader("a", "b"), .file("f"), .hardLink("h", to: "f").stating(size: 3)],
+                [TarEntry.globalHeader("a", "b"), .file("f"), .hardLink("h", to: "f").withSize(3)],
                 "an entry without content has a body of 3 bytes"
             ),
             ([.directory("d").pax("size", "3")], "an entry without content has a body of 3 bytes"),

@@ -113,7 +113,7 @@ private let long = Bytes(String(repeating: "d/", count: 100) + String(repeating:
 
     @Test("A PAX size overrides the header's")
     func size() throws {
-        let entries = try read(.file("f", "abcdef").stating(size: 0).pax("size", "6"), .file("g", "x"))
+        let entries = try read(.file("f", "abcdef").withSize(0).pax("size", "6"), .file("g", "x"))
         #expect(entries.map(\.line) == ["- f 6 abcdef", "- g 1 x"])
     }
 

@@ -27,7 +27,7 @@ private enum Problem: Equatable {
         case .malformed: self = .malformed
         case .unreadable: self = .unreadable
         case .unknownType(let flag): self = .type(flag)
-        case .unusableName: self = .name
+        case .invalidName: self = .name
         case .outOfRange: self = .range
         case .truncated: self = .truncated
         case .cancelled, nil: return nil
@@ -45,10 +45,10 @@ private enum Problem: Equatable {
             (.file("f").type(0xFF), .type(0xFF)),
             (.file("f").withWrongChecksum(), .malformed),
             (.symlink("l", to: "x").pax("size", "512"), .malformed),
-            (.hardLink("l", to: "x").pax("a", "b").stating(size: 3), .malformed),
+            (.hardLink("l", to: "x").pax("a", "b").withSize(3), .malformed),
             (.directory("d").pax("size", "512"), .malformed),
             (.fifo("p").pax("size", "1"), .malformed),
-            (.file("f").stating(size: -1), .malformed),
+            (.file("f").withSize(-1), .malformed),
             (.file("f").pax("size", "-1"), .malformed),
             (.file("f").pax("size", "9223372036854775807"), .malformed),
             (.file("f").pax("size", "x"), .malformed),
@@ -227,7 +227,7 @@ private enum Problem: Equatable {
 
     @Test("Nothing is read after a rejected header", arguments: [0, 1])
     func stops(before: Int) throws {
-        let endless = TarEntry("x", "PaxHeaders/f").stating(size: 1 << 26)
+        let endless = TarEntry("x", "PaxHeaders/f").withSize(1 << 26)
         let entries = Array(repeating: TarEntry.file("before", "x"), count: before) + [endless]
         let tar = LayerBuilder(entries + [.file("f", .noise(4096))], end: .nothing).tar
         let ring = BlockRing(readers: 1, blockSize: 1024, blockCount: tar.count / 1024)

@@ -114,7 +114,7 @@ import Testing
                 "a sparse map whose pieces are not in order"
             ),
             (
-                .sparse("f", "1\n0\n3\n", "abc", size: 9).stating(size: 5),
+                .sparse("f", "1\n0\n3\n", "abc", size: 9).withSize(5),
                 "a sparse map that is longer than its entry"
             ),
             (.sparse("f", "65537\n0\n0\n", "abc", size: 9), "a sparse map of more than 65536 pieces"),
@@ -220,7 +220,7 @@ extension TarEntry {
         let isContinued = !blocks.isEmpty
         let map = pieces.prefix(4).flatMap { number($0.offset) + number($0.length) }
         return TarEntry.file(path, Bytes(blocks + data.array)).type(UInt8(ascii: "S"))
-            .stating(size: Int64(data.array.count))
+            .withSize(Int64(data.array.count))
             .editing { header in
                 header.replaceSubrange(257..<265, with: Array("ustar  \0".utf8))
                 header.replaceSubrange(386..<386 + map.count, with: map)

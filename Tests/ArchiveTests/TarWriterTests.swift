@@ -115,10 +115,10 @@ struct TarWriterTests {
         let record =
             "SCHILY.acl.access=user::rwx,user:1000:r-x:1000,group::r-x,group:7:rwx:7,mask::r--,other::---\n"
         #expect(String(decoding: bytes, as: UTF8.self).contains(record))
-        #expect(entry.metadata.withAccessControlOfMode() == entry.metadata)
+        #expect(entry.metadata.updatingAccessControlToMode() == entry.metadata)
         var changed = entry.metadata
         changed.mode = 0o451
-        let list = changed.withAccessControlOfMode().extendedAttributes.first?.value
+        let list = changed.updatingAccessControlToMode().extendedAttributes.first?.value
         #expect(list?.count == entry.attribute("system.posix_acl_access")?.count)
         #expect(list != entry.attribute("system.posix_acl_access"))
     }

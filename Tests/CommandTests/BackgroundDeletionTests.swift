@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("Background deletion", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+@Suite("Background deletion", .enabled(if: TestEnvironment.canMountOverlay, "needs root and overlay mounts"))
 struct BackgroundDeletionTests {
     private let program: Program
     private let image: FilePath
@@ -127,7 +127,7 @@ struct BackgroundDeletionTests {
     func descriptors() throws {
         _ = try program.run(image.string, "-q").succeed()
         for tree in 1...4 {
-            var inner = try Directory.makingAll(program.folder.appending(".removed-\(tree)"), mode: 0o700)
+            var inner = try Directory.makingPath(program.folder.appending(".removed-\(tree)"), mode: 0o700)
             for _ in 0..<2000 {
                 try inner.makeDirectory(FileName(literal: "beside"), mode: 0o700)
                 inner = try inner.ensureDirectory("d")
@@ -197,7 +197,7 @@ struct BackgroundDeletionTests {
 
     @Test(
         "If no process can be started, everything is deleted before the command ends",
-        .enabled(if: Ability.has("strace"), "needs strace"))
+        .enabled(if: TestEnvironment.has("strace"), "needs strace"))
     func alone() throws {
         try unpackLarge()
         let run = try Command.run(
@@ -257,7 +257,7 @@ struct BackgroundDeletionTests {
 extension FilePath {
     /// Creates a directory with so many files that their deletion takes a while.
     fileprivate func fill(_ count: Int = 30_000) throws {
-        let directory = try Directory.makingAll(self, mode: 0o700)
+        let directory = try Directory.makingPath(self, mode: 0o700)
         for number in 0..<count { _ = try directory.createFile(FileName(literal: "\(number)"), mode: 0o600) }
     }
 }

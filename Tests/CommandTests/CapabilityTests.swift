@@ -8,7 +8,9 @@ import Testing
 /// the exact tree, or fails with the name of the capability.
 @Suite(
     "Capabilities", .serialized,
-    .enabled(if: Ability.canMountOverlay && Ability.has("capsh"), "it needs to mount an overlay, and capsh"))
+    .enabled(
+        if: TestEnvironment.canMountOverlay && TestEnvironment.has("capsh"),
+        "it needs to mount an overlay, and capsh"))
 struct CapabilityTests {
     private static let capability: Bytes = [
         1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
@@ -16,19 +18,19 @@ struct CapabilityTests {
 
     /// Entries that need one capability each.
     private static let entries: [(name: String, entry: TarEntry, capability: Capability)] = [
-        ("owner", .file("x", "1").owned(1, 2), .changeOwner),
-        ("link", .symlink("x", to: "y").owned(1, 2), .changeOwner),
-        ("device", .character("x", 1, 3), .makeDevices),
-        ("capability", .file("x", "1").xattr("security.capability", capability), .setFileCapabilities),
-        ("setgid", .file("x", "1").mode(0o2755).owned(0, 8), .keepSetID),
-        ("setgid directory", .directory("x", mode: 0o2775).owned(0, 8), .keepSetID),
-        ("setgid fifo", .fifo("x").mode(0o2666).owned(0, 8), .keepSetID),
-        ("mode", .file("x", "1").mode(0o4755).owned(1, 2), .actAsOwner),
-        ("time", .fifo("x").owned(1, 2).at(7, 8), .actAsOwner),
-        ("security", .file("x", "1").xattr("security.other", "1"), .administer),
+        ("owner", .file("x", "1").owned(1, 2), .chown),
+        ("link", .symlink("x", to: "y").owned(1, 2), .chown),
+        ("device", .character("x", 1, 3), .mknod),
+        ("capability", .file("x", "1").xattr("security.capability", capability), .setfcap),
+        ("setgid", .file("x", "1").mode(0o2755).owned(0, 8), .fsetid),
+        ("setgid directory", .directory("x", mode: 0o2775).owned(0, 8), .fsetid),
+        ("setgid fifo", .fifo("x").mode(0o2666).owned(0, 8), .fsetid),
+        ("mode", .file("x", "1").mode(0o4755).owned(1, 2), .fowner),
+        ("time", .fifo("x").owned(1, 2).at(7, 8), .fowner),
+        ("security", .file("x", "1").xattr("security.other", "1"), .sysAdmin),
     ]
 
-    private static let dropped = Capability.allCases.filter { $0 != .administer }
+    private static let dropped = Capability.allCases.filter { $0 != .sysAdmin }
 
     private func run(without capability: Capability, _ arguments: [String]) throws -> Command {
         let name = capability.description.lowercased()
@@ -54,7 +56,7 @@ struct CapabilityTests {
         expectRefusal(plain, capability)
         #expect(plain.errorText.contains("entry 'x'") || name.hasSuffix("directory"), "\(plain.report)")
         #expect(try !output.exists())
-        if capability != .administer {
+        if capability != .sysAdmin {
             expectRefusal(try run(without: capability, [image, "--root", program.root.string]), capability)
             try program.expectClean()
         }
@@ -99,7 +101,7 @@ struct CapabilityTests {
         try run(without: capability, [image, "--output", output.string]).succeed()
         let expected = try program.tree(try program.line(image, "-q"))
         #expect(try TreeDump(of: try Directory(opening: output)) == expected)
-        if capability != .administer {
+        if capability != .sysAdmin {
             let other = program.scratch.path.appending("t")
             let line = try run(without: capability, [image, "-q", "--root", other.string]).succeed().text
                 .dropLast()
@@ -110,7 +112,7 @@ struct CapabilityTests {
 
 @Suite(
     "File systems that store less metadata", .serialized,
-    .enabled(if: Ability.canMountOverlay && Ability.canMountExt4))
+    .enabled(if: TestEnvironment.canMountOverlay && TestEnvironment.canMountExt4))
 struct LesserFileSystemTests {
     private static let image: [LayerBuilder] = [
         LayerBuilder(.file("fine", "1").at(1_700_000_000, 123_456_789), .file("late", "2").at(4_102_444_800)),
@@ -171,7 +173,7 @@ struct LesserFileSystemTests {
 
     @Test(
         "A file system that reports success but stores another owner or mode is refused",
-        .enabled(if: Ability.has("bindfs")),
+        .enabled(if: TestEnvironment.has("bindfs")),
         arguments: ["--chown-ignore", "--chgrp-ignore", "--chmod-ignore"])
     func ignored(option: String) throws {
         let program = try Program()
@@ -192,7 +194,8 @@ struct LesserFileSystemTests {
 @Suite(
     "Attributes of the kernel", .serialized,
     .enabled(
-        if: Ability.canMountOverlay && Ability.has("setfacl"), "it needs to mount an overlay, and setfacl"))
+        if: TestEnvironment.canMountOverlay && TestEnvironment.has("setfacl"),
+        "it needs to mount an overlay, and setfacl"))
 struct KernelAttributeTests {
     /// ACLs and attributes in the lowest layer. The layers above add files to its directories, and list one again.
     private static let layers = [

@@ -53,7 +53,7 @@ struct CompletionTests {
         return ["PATH": "\(Program.path.removingLastComponent()):\(path)", "HOME": scratch.path.string]
     }
 
-    @Test("bash completes", .enabled(if: Ability.has("bash"), "needs bash"))
+    @Test("bash completes", .enabled(if: TestEnvironment.has("bash"), "needs bash"))
     func bash() throws {
         let script = scratch.path.appending("bash").string
         try Command.run("bash", "-n", script).succeed()
@@ -77,7 +77,7 @@ struct CompletionTests {
         #expect(value.text == "none\n")
     }
 
-    @Test("zsh completes", .enabled(if: Ability.has("zsh"), "needs zsh"))
+    @Test("zsh completes", .enabled(if: TestEnvironment.has("zsh"), "needs zsh"))
     func zsh() throws {
         let script = scratch.path.appending("zsh").string
         try Command.run("zsh", "-n", script).succeed()
@@ -107,7 +107,7 @@ struct CompletionTests {
         }
     }
 
-    @Test("fish completes", .enabled(if: Ability.has("fish"), "needs fish"))
+    @Test("fish completes", .enabled(if: TestEnvironment.has("fish"), "needs fish"))
     func fish() throws {
         let script = scratch.path.appending("fish").string
         try Command.run("fish", "-n", script).succeed()

@@ -7,7 +7,8 @@ import Testing
 @Suite(
     "Deep images",
     .enabled(
-        if: Ability.canMountOverlay && Ability.has("strace"), "no overlay mounts to test with, or no strace"))
+        if: TestEnvironment.canMountOverlay && TestEnvironment.has("strace"),
+        "no overlay mounts to test with, or no strace"))
 struct DepthTests {
     /// Two layers, each with a file at the same depth. `isListed`: whether entries list the directories.
     private func image(_ program: Program, depth: Int, isListed: Bool) throws -> String {

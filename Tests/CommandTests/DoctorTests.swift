@@ -4,7 +4,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite(.enabled(if: Ability.canMountOverlay, "it needs to mount an overlay")) struct DoctorTests {
+@Suite(.enabled(if: TestEnvironment.canMountOverlay, "it needs to mount an overlay")) struct DoctorTests {
     private struct Document: Decodable {
         let works: Bool
         let checks: [Check]
@@ -68,7 +68,8 @@ import Testing
     }
 
     @Test(
-        "For an ordinary user the checks run inside the user namespace", .enabled(if: Ability.canBeOrdinary),
+        "For an ordinary user the checks run inside the user namespace",
+        .enabled(if: TestEnvironment.canBeOrdinary),
         arguments: OrdinaryUser.IDs.allCases)
     func ordinary(ids: OrdinaryUser.IDs) throws {
         let user = try OrdinaryUser(ids)
@@ -80,7 +81,7 @@ import Testing
 
     @Test(
         "If namespaces are forbidden, both kinds are reported with what forbids them",
-        .enabled(if: Ability.canBeOrdinary))
+        .enabled(if: TestEnvironment.canBeOrdinary))
     func forbidden() throws {
         let user = try OrdinaryUser(.subordinate, prelude: OrdinaryUser.withoutNamespaces)
         let run = try user.run("unpack", "doctor", "--json")

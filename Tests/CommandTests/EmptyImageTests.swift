@@ -5,7 +5,8 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("An image without layers", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+@Suite(
+    "An image without layers", .enabled(if: TestEnvironment.canMountOverlay, "needs root and overlay mounts"))
 struct EmptyImageTests {
     /// Docker's empty layer, uncompressed.
     private static let chain = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"

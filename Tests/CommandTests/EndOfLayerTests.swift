@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// Layers without padding at the end, as umoci and other tools write them, in every command.
-@Suite(.enabled(if: Ability.canMountOverlay, "needs overlay mounts"))
+@Suite(.enabled(if: TestEnvironment.canMountOverlay, "needs overlay mounts"))
 struct EndOfLayerTests {
     private let program: Program
 

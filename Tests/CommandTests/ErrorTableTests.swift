@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// Produces every situation of `docs/errors.md`, and compares the status, the message and the hint.
-@Suite(.enabled(if: Ability.canBeOrdinary, "it needs root, and user namespaces for ordinary users"))
+@Suite(.enabled(if: TestEnvironment.canBeOrdinary, "it needs root, and user namespaces for ordinary users"))
 struct ErrorTableTests {
     struct Row: Sendable, CustomTestStringConvertible {
         let situation: String

@@ -49,7 +49,7 @@ private let brokenImages = [
         message: "unpack: layer 2 of 2 (*): the blob sha256:* has * bytes, its descriptor says 17\n" + damaged
     ) { builder, layers in
         var blobs = try layers.map { try builder.layer($0) }
-        blobs[1] = blobs[1].stating(size: 17)
+        blobs[1] = blobs[1].withSize(17)
         try writeIndex(builder, try builder.config(.host, layers.map(\.diffID)), blobs)
     },
     BrokenImage(
@@ -152,7 +152,7 @@ private let brokenImages = [
     },
 ]
 
-@Suite(.enabled(if: Ability.canApplyLayers, "needs root and a file system for layers"))
+@Suite(.enabled(if: TestEnvironment.canApplyLayers, "needs root and a file system for layers"))
 struct FailureTests {
     private static let layers = [
         LayerBuilder(.file("lower", "content of the lower file")),
@@ -220,7 +220,7 @@ struct FailureTests {
     func hostileSizes() throws {
         let program = try Program()
         let builder = try ImageBuilder(at: program.scratch.path.appending("image"))
-        let blobs = try Self.layers.map { try builder.layer($0).stating(size: .max) }
+        let blobs = try Self.layers.map { try builder.layer($0).withSize(.max) }
         try builder.writeIndex([
             try builder.manifest(try builder.config(.host, Self.layers.map(\.diffID)), blobs)
         ])
@@ -232,7 +232,7 @@ struct FailureTests {
 
     @Test(
         "A file capability that cannot be set is reported with the missing capability",
-        .enabled(if: Ability.has("capsh"), "needs capsh"))
+        .enabled(if: TestEnvironment.has("capsh"), "needs capsh"))
     func noSetfcap() throws {
         let program = try Program()
         let capability: Bytes = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]

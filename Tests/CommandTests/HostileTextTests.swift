@@ -49,7 +49,7 @@ extension Command {
     }
 }
 
-@Suite("Hostile texts", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+@Suite("Hostile texts", .enabled(if: TestEnvironment.canMountOverlay, "needs root and overlay mounts"))
 struct HostileTextTests {
     private let program: Program
     /// The working directory, in which a canary would appear.

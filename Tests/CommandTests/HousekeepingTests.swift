@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("images, rm and prune", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+@Suite("images, rm and prune", .enabled(if: TestEnvironment.canMountOverlay, "needs root and overlay mounts"))
 struct HousekeepingTests {
     private let program: Program
     private let layout: FilePath

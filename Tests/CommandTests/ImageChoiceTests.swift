@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("Selecting an image", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+@Suite("Selecting an image", .enabled(if: TestEnvironment.canMountOverlay, "needs root and overlay mounts"))
 struct ImageChoiceTests {
     private let program: Program
     private let builder: ImageBuilder

@@ -249,7 +249,7 @@ struct ImageInspectionTests {
 
     @Test(
         "An image and a snapshot on top of it differ in the written files",
-        .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"),
+        .enabled(if: TestEnvironment.canMountOverlay, "needs root and overlay mounts"),
         arguments: Snapshotter.possible)
     func snapshot(snapshotter: Snapshotter) throws {
         let program = try Program(snapshotter)

@@ -7,7 +7,8 @@ import Testing
 /// The tar of an image, imported by podman.
 @Suite(
     .enabled(
-        if: Ability.canMountOverlay && Ability.has("podman"), "needs overlay mounts and podman"))
+        if: TestEnvironment.canMountOverlay && TestEnvironment.has("podman"),
+        "needs overlay mounts and podman"))
 struct ImportTests {
     private let program: Program
     /// Short, because podman limits the path of its runtime directory to 50 characters. In lower case, because a

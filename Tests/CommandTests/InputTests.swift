@@ -8,7 +8,8 @@ import Testing
 /// Images of other programs, in every format, as files and through pipes.
 @Suite(
     .enabled(
-        if: Ability.canMountOverlay && Ability.has("skopeo") && Ability.has("containerd"),
+        if: TestEnvironment.canMountOverlay && TestEnvironment.has("skopeo")
+            && TestEnvironment.has("containerd"),
         "needs overlay mounts, skopeo and containerd"))
 struct InputTests {
     private let program: Program

@@ -112,7 +112,7 @@ struct InspectTests {
 
     @Test(
         "Layers in the store are marked as unpacked, and inspect creates no store",
-        .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+        .enabled(if: TestEnvironment.canMountOverlay, "needs root and overlay mounts"))
     func store() throws {
         let program = try Program()
         let image = "\(Program.fixtures)/busybox"
@@ -139,7 +139,8 @@ struct InspectTests {
 
     @Test(
         "An unreadable store is reported, and the image is shown",
-        .enabled(if: Ability.canMountOverlay && Ability.has("setpriv"), "needs root and setpriv"))
+        .enabled(
+            if: TestEnvironment.canMountOverlay && TestEnvironment.has("setpriv"), "needs root and setpriv"))
     func forbidden() throws {
         // The program and the image are copied to a directory that every user can read.
         let scratch = try TemporaryDirectory(in: "/tmp")
@@ -161,7 +162,7 @@ struct InspectTests {
 
     @Test(
         "On a terminal lines are cut to its width, and documents other than images are faint",
-        .enabled(if: Ability.has("script"), "no script(1)"))
+        .enabled(if: TestEnvironment.has("script"), "no script(1)"))
     func terminal() throws {
         let image = "\(Program.fixtures)/multi"
         func shown(_ environment: String) throws -> [String] {

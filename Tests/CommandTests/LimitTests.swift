@@ -4,7 +4,9 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("Limits", .enabled(if: Ability.canApplyLayers, "no place for device nodes and trusted attributes"))
+@Suite(
+    "Limits", .enabled(if: TestEnvironment.canApplyLayers, "no place for device nodes and trusted attributes")
+)
 struct LimitTests {
     private static let layers = [
         LayerBuilder(.directory("d"), .file("d/a", Bytes(String(repeating: "a", count: 3000)))),

@@ -8,7 +8,8 @@ import Testing
 @Suite(
     "Attacks by other users", .serialized,
     .enabled(
-        if: Ability.canMountOverlay && Ability.has("setpriv") && Ability.has("setfacl"),
+        if: TestEnvironment.canMountOverlay && TestEnvironment.has("setpriv")
+            && TestEnvironment.has("setfacl"),
         "it needs to mount an overlay, setpriv and setfacl"))
 struct LocalAttackTests {
     private static let attacker = 4242

@@ -16,7 +16,7 @@ extension ErrorTableTests {
             return try unshared("mount -t proc -o subset=pid proc /proc", program)
         case "a limit on threads":
             // If the test cannot create a cgroup, a seccomp filter returns the same error.
-            let group = PidsGroup.isPossible ? try PidsGroup(max: 3) : nil
+            let group = PidsCgroup.isPossible ? try PidsCgroup(max: 3) : nil
             let words = [Program.path.string, busybox, "--root", root]
             return try withExtendedLifetime(group) {
                 try Command.run(group?.words(words) ?? refusingThreads(EAGAIN, words))

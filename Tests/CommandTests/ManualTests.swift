@@ -58,7 +58,7 @@ struct ManualTests {
 
     @Test(
         "Every flag in --help is in the manual page, which has examples",
-        .enabled(if: Ability.has("man"), "needs man-db"))
+        .enabled(if: TestEnvironment.has("man"), "needs man-db"))
     func flags() throws {
         for words in try commands() {
             let help = try Command.run([Program.path.string] + words.dropFirst() + ["--help"]).succeed().text
@@ -82,7 +82,8 @@ struct ManualTests {
     }
 
     @Test(
-        "The exit statuses are those of docs/exit-codes.md", .enabled(if: Ability.has("man"), "needs man-db"))
+        "The exit statuses are those of docs/exit-codes.md",
+        .enabled(if: TestEnvironment.has("man"), "needs man-db"))
     func exitStatuses() throws {
         let table = try String(
             contentsOfFile: Program.fixtures.appending("../docs/exit-codes.md").string, encoding: .utf8)
@@ -98,7 +99,8 @@ struct ManualTests {
     }
 
     @Test(
-        "groff and man report no warnings for a page", .enabled(if: Ability.has("groff"), "needs groff"))
+        "groff and man report no warnings for a page",
+        .enabled(if: TestEnvironment.has("groff"), "needs groff"))
     func warnings() throws {
         for page in try pages {
             #expect(try RenderedManual.complaints(of: scratch.path.appending(page)) == "", "\(page)")

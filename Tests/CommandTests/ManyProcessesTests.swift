@@ -4,7 +4,9 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("Many processes on one store", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+@Suite(
+    "Many processes on one store",
+    .enabled(if: TestEnvironment.canMountOverlay, "needs root and overlay mounts"))
 struct ManyProcessesTests {
     @Test(
         "Eight processes unpack four images that share layers: each layer once, and each line mounts its image",

@@ -23,7 +23,7 @@ struct OrdinaryUser {
     /// - Parameter prelude: additional commands of the script.
     init(_ ids: IDs, prelude: String = "") throws {
         self.ids = ids
-        scratch = try TemporaryDirectory(in: #require(Ability.scratch))
+        scratch = try TemporaryDirectory(in: #require(TestEnvironment.scratch))
         home = try scratch.makeDirectory("home")
         // A copy, because other users may not be able to read the build directory.
         try Command.run("cp", Program.path.string, scratch.path.appending("unpack").string).succeed()
@@ -90,7 +90,7 @@ struct OrdinaryUser {
     }
 }
 
-extension Ability {
+extension TestEnvironment {
     /// Whether ordinary users can create namespaces on this machine, and tests can run as one.
     ///
     /// False under ThreadSanitizer: it starts a thread before `main`, and a process with several threads cannot enter a

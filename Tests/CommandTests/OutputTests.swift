@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// Every format of the result, used by the program that it is made for.
-@Suite(.enabled(if: Ability.canMountOverlay, "it needs to mount an overlay")) struct OutputTests {
+@Suite(.enabled(if: TestEnvironment.canMountOverlay, "it needs to mount an overlay")) struct OutputTests {
     private let program: Program
     private let image: String
     private static let fixture = Program.fixtures.appending("busybox").string
@@ -376,7 +376,9 @@ import Testing
         #expect(piped.text == "1000\n")
     }
 
-    @Test("An ordinary user gets every owner and device into a tar", .enabled(if: Ability.canBeOrdinary))
+    @Test(
+        "An ordinary user gets every owner and device into a tar", .enabled(if: TestEnvironment.canBeOrdinary)
+    )
     func ordinaryTar() throws {
         let user = try OrdinaryUser(.single, prelude: OrdinaryUser.withoutNamespaces)
         let stream = try user.run("unpack", "-q", "busybox", "-o", "-").succeed().output

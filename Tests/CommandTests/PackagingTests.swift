@@ -15,7 +15,7 @@ struct PackagingTests {
 
     @Test(
         "make install installs everything into the given prefix without a compiler, and make uninstall removes it",
-        .enabled(if: Ability.has("make"), "needs make"),
+        .enabled(if: TestEnvironment.has("make"), "needs make"),
         arguments: [
             ([], "usr/local", "usr/local/share/man", "usr/local/share/zsh/site-functions"),
             (["PREFIX=/usr", "ZSHDIR=/z"], "usr", "usr/share/man", "z"),
@@ -55,7 +55,9 @@ struct PackagingTests {
 
     @Test(
         "A Debian package is complete and reproducible",
-        .enabled(if: Ability.has("dpkg-shlibdeps") && Ability.has("strip"), "needs dpkg-dev and binutils"))
+        .enabled(
+            if: TestEnvironment.has("dpkg-shlibdeps") && TestEnvironment.has("strip"),
+            "needs dpkg-dev and binutils"))
     func package() throws {
         let scratch = try TemporaryDirectory()
         func build(_ folder: String) throws -> FilePath {

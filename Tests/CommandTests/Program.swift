@@ -18,10 +18,10 @@ enum Snapshotter: String, CaseIterable, CustomTestStringConvertible {
             return false
         }
         return switch snapshotter {
-        case .overlayfs: Ability.canMountOverlay
-        case .native: Ability.canMountOverlay
-        case .btrfs: Ability.canMountOverlay && Ability.canMountBtrfs
-        case .loop: Ability.canMountOverlay && Ability.canMountExt4
+        case .overlayfs: TestEnvironment.canMountOverlay
+        case .native: TestEnvironment.canMountOverlay
+        case .btrfs: TestEnvironment.canMountOverlay && TestEnvironment.canMountBtrfs
+        case .loop: TestEnvironment.canMountOverlay && TestEnvironment.canMountExt4
         }
     }
 }
@@ -44,7 +44,7 @@ struct Program {
         self.snapshotter = snapshotter
         fileSystem = snapshotter == .btrfs ? try LoopFileSystem(type: "btrfs", megabytes: 1000) : nil
         // Short names, because mount lines have the path of every layer.
-        scratch = try TemporaryDirectory(in: try fileSystem?.path ?? #require(Ability.scratch))
+        scratch = try TemporaryDirectory(in: try fileSystem?.path ?? #require(TestEnvironment.scratch))
         root = scratch.path.appending("s")
         target = try scratch.makeDirectory("m")
     }

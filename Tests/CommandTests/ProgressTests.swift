@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 
 /// Progress on stderr, as events and lines. `TerminalTests` tests bars.
-@Suite("Progress", .enabled(if: Ability.canApplyLayers, "needs root and a file system for layers"))
+@Suite("Progress", .enabled(if: TestEnvironment.canApplyLayers, "needs root and a file system for layers"))
 struct ProgressTests {
     private static let layers = [
         LayerBuilder(.file("one", "1"), .file("attribute").xattr("trusted.unpack", "value")),

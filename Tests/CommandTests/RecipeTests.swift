@@ -8,7 +8,7 @@ import Testing
 @Suite(
     "Recipes",
     .enabled(
-        if: Ability.canMountOverlay && Ability.has("skopeo") && Ability.has("jq"),
+        if: TestEnvironment.canMountOverlay && TestEnvironment.has("skopeo") && TestEnvironment.has("jq"),
         "needs overlay mounts, skopeo and jq"))
 struct RecipeTests {
     private static let repository = Program.fixtures.appending("..").lexicallyNormalized()
@@ -100,7 +100,7 @@ struct RecipeTests {
         }
     }
 
-    @Test("The recipes for an ordinary user work without root", .enabled(if: Ability.canBeOrdinary))
+    @Test("The recipes for an ordinary user work without root", .enabled(if: TestEnvironment.canBeOrdinary))
     func ordinary() throws {
         let recipe = try #require(Self.shellRecipes.first { $0.text.contains("run-in-namespace") })
         let user = try OrdinaryUser(.subordinate)

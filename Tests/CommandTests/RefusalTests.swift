@@ -46,7 +46,7 @@ private func damaged(_ blob: [UInt8], at position: Int) -> [UInt8] {
 
 private let archives = [
     RefusedLayer("byte 1024 of the tar: a wrong header checksum", .file("f").withWrongChecksum()),
-    RefusedLayer("byte 1024 of the tar: an unreadable size", .file("f").stating(size: -1)),
+    RefusedLayer("byte 1024 of the tar: an unreadable size", .file("f").withSize(-1)),
     RefusedLayer(
         "byte 1024 of the tar: an extended header of 67108864 bytes, and at most 1048576 are read", largePax),
     RefusedLayer("byte 1024 of the tar: a malformed PAX record", pax("x"), .file("f")),
@@ -128,7 +128,7 @@ private let streams: [RefusedLayer] = {
     ]
 }()
 
-@Suite("Refusals", .enabled(if: Ability.canApplyLayers, "needs root and a file system for layers"))
+@Suite("Refusals", .enabled(if: TestEnvironment.canApplyLayers, "needs root and a file system for layers"))
 struct RefusalTests {
     @Test(
         "A refused layer is reported with layer, entry and byte, and leaves nothing in the store",

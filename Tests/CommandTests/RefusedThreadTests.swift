@@ -7,7 +7,7 @@ import Testing
 /// Every command exits within a limited time if the system allows it few threads and processes, or none.
 @Suite(
     "Threads and processes are refused",
-    .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+    .enabled(if: TestEnvironment.canMountOverlay, "needs root and overlay mounts"))
 struct RefusedThreadTests {
     /// In seconds, with a margin for a loaded machine. The defect was a wait without end.
     private static let patience = 30.0
@@ -49,11 +49,11 @@ struct RefusedThreadTests {
 
     @Test(
         "A cgroup with a low process limit",
-        .enabled(if: PidsGroup.isPossible, "needs a cgroup with pids.max"),
+        .enabled(if: PidsCgroup.isPossible, "needs a cgroup with pids.max"),
         arguments: [1, 2, 3, 5, 7])
     func fewProcesses(max: Int) throws {
         let program = try Program()
-        let group = try PidsGroup(max: max)
+        let group = try PidsCgroup(max: max)
         try live(program, group.words)
         // With a complete store, commands that only read it work with one thread.
         try program.run("-q", Self.busybox).succeed()
@@ -73,7 +73,8 @@ struct RefusedThreadTests {
 
     /// The limit counts all processes of the user, so any of the commands may be refused.
     @Test(
-        "A user with a low process limit", .enabled(if: Ability.canBeOrdinary, "needs user namespaces"),
+        "A user with a low process limit",
+        .enabled(if: TestEnvironment.canBeOrdinary, "needs user namespaces"),
         arguments: [1, 2, 4, 8])
     func user(limit: Int) throws {
         let user = try OrdinaryUser(.single)

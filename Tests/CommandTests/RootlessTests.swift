@@ -6,7 +6,9 @@ import TestSupport
 import Testing
 
 @Suite(
-    .enabled(if: Ability.canBeOrdinary, "it needs user namespaces for ordinary users, setpriv and newuidmap"))
+    .enabled(
+        if: TestEnvironment.canBeOrdinary,
+        "it needs user namespaces for ordinary users, setpriv and newuidmap"))
 struct RootlessTests {
     /// A listing of a tree without /dev, because only root can create devices.
     private static let listing = #"find . -path ./dev -prune -o -printf '%y %m %U:%G %s %T@ %p %l\n' | sort"#

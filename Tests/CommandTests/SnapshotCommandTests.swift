@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("unpack snapshot", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+@Suite("unpack snapshot", .enabled(if: TestEnvironment.canMountOverlay, "needs root and overlay mounts"))
 struct SnapshotCommandTests {
     private let program: Program
     /// The chain IDs of the two layers of the image in the store.

@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("Snapshotters", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+@Suite("Snapshotters", .enabled(if: TestEnvironment.canMountOverlay, "needs root and overlay mounts"))
 struct SnapshotterTests {
     /// Every operation on lower layers, and every type of file.
     private static let layers = [
@@ -193,7 +193,7 @@ struct SnapshotterTests {
 
     @Test(
         "loop without mkfs.ext4 is refused with a hint, and leaves nothing",
-        .enabled(if: Ability.canMakeLoopDevices, "needs loop devices"))
+        .enabled(if: TestEnvironment.canMakeLoopDevices, "needs loop devices"))
     func noMkfs() throws {
         let program = try Program(.loop)
         let image = try program.image(Self.layers).path.string

@@ -9,7 +9,8 @@ import Testing
 @Suite(
     "Surroundings", .serialized,
     .enabled(
-        if: Ability.canMountOverlay && Ability.has("setfacl") && Ability.has("setpriv"),
+        if: TestEnvironment.canMountOverlay && TestEnvironment.has("setfacl")
+            && TestEnvironment.has("setpriv"),
         "it needs to mount an overlay, setfacl and setpriv"))
 struct SurroundingsTests {
     /// Every type of file, with group 0 and with other groups.
@@ -99,14 +100,14 @@ struct SurroundingsTests {
     @Test("A snapshot inherits nothing from the store's directory", arguments: stores)
     private func snapshots(system: TestFileSystem, snapshotter: Snapshotter) throws {
         try system.with { place in
-            let program = try Program(snapshotter, in: try #require(Ability.scratch))
+            let program = try Program(snapshotter, in: try #require(TestEnvironment.scratch))
             let image = try program.image(Self.layers).path.string
             let hostile = place.appending("hostile")
-            try Surroundings.makeHostile(hostile, mode: "2775")
+            try InheritingDirectory.make(hostile, mode: "2775")
             try Command.run("mkdir", "-m", "0755", "\(place)/plain").succeed()
             let made = hostile.appending("made")
-            try Surroundings.makeHostile(made)
-            #expect(try Surroundings.areHostile(made))
+            try InheritingDirectory.make(made)
+            #expect(try InheritingDirectory.isInheriting(made))
             let expected = try dumps(
                 image, in: place.appending("plain/s"), snapshotter, at: program.target, by: .plain)
             for (store, caller) in [(hostile.appending("s"), Caller.odd), (made, .plain)] {
@@ -128,11 +129,11 @@ struct SurroundingsTests {
         arguments: TestFileSystem.available)
     private func outputs(system: TestFileSystem) throws {
         try system.with { place in
-            let program = try Program(.overlayfs, in: try #require(Ability.scratch))
+            let program = try Program(.overlayfs, in: try #require(TestEnvironment.scratch))
             let image = try program.image(Self.layers).path.string
             let hostile = place.appending("hostile")
-            try Surroundings.makeHostile(hostile, mode: "2775")
-            try Surroundings.makeHostile(hostile.appending("there"), mode: "2775")
+            try InheritingDirectory.make(hostile, mode: "2775")
+            try InheritingDirectory.make(hostile.appending("there"), mode: "2775")
             try Command.run("mkdir", "-m", "0755", "\(place)/plain").succeed()
             func dump(_ path: FilePath, by caller: Caller = .plain) throws -> [String] {
                 try caller.run([image, "--output", path.string]).succeed()
@@ -148,15 +149,15 @@ struct SurroundingsTests {
     @Test("A failed output leaves the directory unchanged", arguments: TestFileSystem.available)
     private func failedOutput(system: TestFileSystem) throws {
         try system.with { place in
-            let program = try Program(.overlayfs, in: try #require(Ability.scratch))
+            let program = try Program(.overlayfs, in: try #require(TestEnvironment.scratch))
             let image = try program.image([LayerBuilder(.file("a"), .hardLink("b", to: "nothing"))]).path
                 .string
             let output = place.appending("o")
-            try Surroundings.makeHostile(output, mode: "2775")
+            try InheritingDirectory.make(output, mode: "2775")
             let before = try Self.lines(output, keepsTimes: false)
             #expect(try program.run(image, "--output", output.string).status == 65)
             #expect(try Self.lines(output, keepsTimes: false) == before)
-            #expect(try Surroundings.areHostile(output))
+            #expect(try InheritingDirectory.isInheriting(output))
         }
     }
 
@@ -165,7 +166,7 @@ struct SurroundingsTests {
         let program = try Program()
         let image = try program.image(Self.layers).path.string
         let hostile = program.scratch.path.appending("hostile")
-        try Surroundings.makeHostile(hostile, mode: "2775")
+        try InheritingDirectory.make(hostile, mode: "2775")
         var trees = [[String]]()
         for (bundle, root) in [
             ("\(program.scratch.path)/b", program.root), ("\(hostile)/b", hostile.appending("s")),
@@ -181,13 +182,13 @@ struct SurroundingsTests {
 
     @Test(
         "A snapshot of an ordinary user inherits nothing from the store's directory",
-        .enabled(if: Ability.canBeOrdinary),
+        .enabled(if: TestEnvironment.canBeOrdinary),
         arguments: OrdinaryUser.IDs.allCases)
     func rootless(ids: OrdinaryUser.IDs) throws {
         let user = try OrdinaryUser(ids)
         // The directory has a group that the user's namespace does not map.
         let hostile = try user.makeDirectory("hostile")
-        try Surroundings.makeHostile(hostile, mode: "2777")
+        try InheritingDirectory.make(hostile, mode: "2777")
         let plain = try user.makeDirectory("plain")
         func dump(_ place: FilePath) throws -> String {
             try user.inNamespace(

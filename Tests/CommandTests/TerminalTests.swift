@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// The content of a terminal while the program runs.
-@Suite("Terminal", .enabled(if: Ability.canApplyLayers, "needs root and a file system for layers"))
+@Suite("Terminal", .enabled(if: TestEnvironment.canApplyLayers, "needs root and a file system for layers"))
 struct TerminalTests {
     /// An image that is large enough for several frames.
     private static func image(_ program: Program, layers: Int = 4, megabytes: Int = 24) throws -> String {

@@ -5,7 +5,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite(.enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+@Suite(.enabled(if: TestEnvironment.canMountOverlay, "needs root and overlay mounts"))
 struct UnpackTests {
     @Test("Every fixture mounts; gzip, zstd and plain layers give the same tree")
     func sameTreeFromEveryCompression() throws {
@@ -19,7 +19,7 @@ struct UnpackTests {
         #expect(trees[0]["."]?.contains("711") == true)
     }
 
-    @Test("The tree is the same as umoci's", .enabled(if: Ability.has("umoci"), "needs umoci"))
+    @Test("The tree is the same as umoci's", .enabled(if: TestEnvironment.has("umoci"), "needs umoci"))
     func sameTreeAsUmoci() throws {
         let program = try Program()
         let ours = try program.tree(try program.line("\(Program.fixtures)/busybox"))
@@ -122,7 +122,7 @@ struct UnpackTests {
 
     @Test(
         "A second run prints the same line, changes nothing, and opens no layer blob",
-        .enabled(if: Ability.has("strace"), "needs strace"))
+        .enabled(if: TestEnvironment.has("strace"), "needs strace"))
     func secondRun() throws {
         let program = try Program()
         let image = "\(Program.fixtures)/busybox"
@@ -237,7 +237,7 @@ struct UnpackTests {
             "lowerdir=\(folder)/l,upperdir=\(folder)/u,workdir=\(folder)/w", below.root.string
         ).succeed()
         defer { _ = try? Command.run("umount", below.root.string) }
-        guard Ability.canMountAttributeWhiteouts else {
+        guard TestEnvironment.canMountAttributeWhiteouts else {
             let result = try below.run(image)
             #expect(result.status == 69 && result.errorText.contains("--root DIR"), "\(result.report)")
             return
@@ -252,7 +252,7 @@ struct UnpackTests {
 
     @Test(
         "Writeback begins while a large image is unpacked, and one sync is enough for a small one",
-        .enabled(if: Ability.has("strace"), "needs strace"),
+        .enabled(if: TestEnvironment.has("strace"), "needs strace"),
         arguments: [("fs", 1, 1...1), ("fs", 160, 2...20), ("none", 80, 0...0)]
             as [(String, Int, ClosedRange<Int>)])
     func syncs(durability: String, megabytes: Int, expected: ClosedRange<Int>) throws {
@@ -275,7 +275,7 @@ struct UnpackTests {
 
     @Test(
         "Each thread that applies entries restricts itself with Landlock first",
-        .enabled(if: Ability.has("strace") && Landlock.isAvailable, "needs strace and Landlock"))
+        .enabled(if: TestEnvironment.has("strace") && Landlock.isAvailable, "needs strace and Landlock"))
     func confined() throws {
         let program = try Program()
         let trace = program.scratch.path.appending("trace").string

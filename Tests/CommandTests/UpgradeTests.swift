@@ -4,7 +4,9 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("Stores of other versions", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+@Suite(
+    "Stores of other versions", .enabled(if: TestEnvironment.canMountOverlay, "needs root and overlay mounts")
+)
 struct UpgradeTests {
     /// The schema of the first version, verbatim. It is never edited, because such stores exist.
     private static let firstSchema = """

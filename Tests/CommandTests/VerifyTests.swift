@@ -5,7 +5,8 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("Verification", .enabled(if: Ability.canApplyLayers, "needs root and a file system for layers"))
+@Suite(
+    "Verification", .enabled(if: TestEnvironment.canApplyLayers, "needs root and a file system for layers"))
 struct VerifyTests {
     private let program: Program
     private let image: ImageBuilder
@@ -109,7 +110,7 @@ struct VerifyTests {
     }
 
     @Test("Snapshots of a full-copy backend are verified and repaired")
-    func wholeTree() throws {
+    func mergedTree() throws {
         try unpack("--snapshotter", "native")
         try flip(path("bin/tool", ofLayer: 3, "native"))
         let native = ["--snapshotter", "native"]

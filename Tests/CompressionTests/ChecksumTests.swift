@@ -16,7 +16,7 @@ struct ChecksumTests {
 
     @Test(
         "The checksum does not depend on the length of the pieces",
-        .enabled(if: Ability.has("cksum"), "no cksum"))
+        .enabled(if: TestEnvironment.has("cksum"), "no cksum"))
     func pieces() throws {
         let bytes = Bytes.noise(100_000).array
         let expected = try Command.run("cksum", input: bytes).succeed().text.split(separator: " ")[0]

@@ -38,7 +38,7 @@ private let text = (0..<100_000).flatMap { Array("line \($0 % 977)\n".utf8) }
         "gzip(1) and zstd(1) decompress the streams",
         arguments: [("gzip", CompressionFormat.gzip), ("zstd", .zstd)])
     func others(program: String, format: CompressionFormat) throws {
-        guard Ability.has(program) else { return }
+        guard TestEnvironment.has(program) else { return }
         let bytes = text + Bytes.noise(300_000).array
         #expect(try Command.run(program, "-dc", input: compress(bytes, format)).succeed().output == bytes)
     }

@@ -14,7 +14,7 @@ private func zstd(_ bytes: [UInt8]) throws -> [UInt8] {
     try Command.run("zstd", "-c", "-q", input: bytes).succeed().output
 }
 
-private let hasZstd = Ability.has("zstd")
+private let hasZstd = TestEnvironment.has("zstd")
 
 /// A skippable frame (RFC 8878, section 3.1.2).
 private let skippable: [UInt8] = [0x53, 0x2A, 0x4D, 0x18, 3, 0, 0, 0, 7, 8, 9]

@@ -14,10 +14,10 @@ private enum Place: String, CaseIterable, CustomTestStringConvertible {
 
     var isAvailable: Bool {
         switch self {
-        case .tmpfs: Ability.scratch != nil
-        case .ext4: Ability.canMountExt4
-        case .btrfs: Ability.canMountBtrfs
-        case .xfs: Ability.canMountXFS
+        case .tmpfs: TestEnvironment.scratch != nil
+        case .ext4: TestEnvironment.canMountExt4
+        case .btrfs: TestEnvironment.canMountBtrfs
+        case .xfs: TestEnvironment.canMountXFS
         }
     }
 
@@ -26,7 +26,7 @@ private enum Place: String, CaseIterable, CustomTestStringConvertible {
 
     func with<Result>(_ body: (Directory) throws -> Result) throws -> Result {
         if self == .tmpfs {
-            let temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
+            let temporary = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
             return try body(try Directory(opening: temporary.path))
         }
         let megabytes = self == .xfs ? 320 : 128
@@ -36,7 +36,9 @@ private enum Place: String, CaseIterable, CustomTestStringConvertible {
     }
 }
 
-@Suite("Copies of trees", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
+@Suite(
+    "Copies of trees", .enabled(if: TestEnvironment.canApplyLayers, "no directory that supports all metadata")
+)
 struct CopyTests {
     private func makeFile(_ directory: Directory, _ text: String, _ bytes: [UInt8]) throws {
         guard let file = try directory.createFile(name(text), mode: 0o640) else {
@@ -214,7 +216,7 @@ struct CopyTests {
 
     @Test("A cancelled copy ends at the next file")
     func unwanted() throws {
-        let temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
+        let temporary = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         let top = try Directory(opening: temporary.path)
         for text in ["a", "b"] { try top.makeDirectory(name(text), mode: 0o700) }
         let (a, b) = (try top.open(name("a")), try top.open(name("b")))
@@ -228,7 +230,7 @@ struct CopyTests {
 
     @Test("A tree of any depth is copied, with hard links between top and bottom")
     func deep() throws {
-        let temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
+        let temporary = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         let top = try Directory(opening: temporary.path)
         for text in ["a", "b"] { try top.makeDirectory(name(text), mode: 0o700) }
         let (a, b) = (try top.open(name("a")), try top.open(name("b")))
@@ -252,7 +254,7 @@ struct CopyTests {
     /// ext4 allows 65,000 links to a file: an extra one would fail.
     @Test(
         "A file with the maximum number of links is copied",
-        .enabled(if: Ability.canMountExt4, "ext4 cannot be made and mounted here"))
+        .enabled(if: TestEnvironment.canMountExt4, "ext4 cannot be made and mounted here"))
     func manyLinks() throws {
         try Place.ext4.with { top in
             for text in ["a", "b"] { try top.makeDirectory(name(text), mode: 0o700) }
@@ -267,7 +269,7 @@ struct CopyTests {
 
     @Test("A file with hard links outside the tree is copied with the links inside")
     func linksOutside() throws {
-        let temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
+        let temporary = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         let top = try Directory(opening: temporary.path)
         for text in ["a", "b"] { try top.makeDirectory(name(text), mode: 0o700) }
         let (a, b) = (try top.open(name("a")), try top.open(name("b")))
@@ -281,7 +283,7 @@ struct CopyTests {
 
     @Test("A name that exists in the target is reported")
     func failing() throws {
-        let temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
+        let temporary = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         let top = try Directory(opening: temporary.path)
         for text in ["a", "b"] {
             try top.makeDirectory(name(text), mode: 0o700)
@@ -290,7 +292,7 @@ struct CopyTests {
         let failure = #expect(throws: SyscallFailure.self) {
             try top.open(name("a")).copyContents(to: try top.open(name("b")))
         }
-        #expect(failure?.isTaken == true)
+        #expect(failure?.isExistingFile == true)
         #expect(failure?.path == "f")
     }
 }

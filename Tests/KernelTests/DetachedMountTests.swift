@@ -5,7 +5,7 @@ import Testing
 
 private func name(_ text: String) -> FileName { FileName(literal: text) }
 
-@Suite("Detached mounts", .enabled(if: Ability.canMountExt4, "ext4 cannot be made and mounted here"))
+@Suite("Detached mounts", .enabled(if: TestEnvironment.canMountExt4, "ext4 cannot be made and mounted here"))
 struct DetachedMountTests {
     private let temporary: TemporaryDirectory
     private let image: FilePath

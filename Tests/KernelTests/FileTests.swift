@@ -121,10 +121,10 @@ import Testing
     }
 
     @Test(
-        "Attributes of all sizes are set and read", .enabled(if: Ability.canApplyLayers),
+        "Attributes of all sizes are set and read", .enabled(if: TestEnvironment.canApplyLayers),
         arguments: [0, 1, 256, 257, 2000])
     func attributes(size: Int) throws {
-        let place = try TemporaryDirectory(in: try #require(Ability.scratch))
+        let place = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         let file = try File.open(try place.write("f", []), .read)
         let value = Bytes.noise(size).array
         let attribute = AttributeName(literal: "user.test")

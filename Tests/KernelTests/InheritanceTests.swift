@@ -7,7 +7,7 @@ private let name = FileName(literal: "d")
 
 @Suite(
     "Inheritance from directories",
-    .enabled(if: Ability.canApplyLayers && Ability.has("setfacl"), "needs root and setfacl"))
+    .enabled(if: TestEnvironment.canApplyLayers && TestEnvironment.has("setfacl"), "needs root and setfacl"))
 struct InheritanceTests {
     @Test(
         "With exclusive access new entries inherit nothing, and it can be reverted",
@@ -15,7 +15,7 @@ struct InheritanceTests {
     func takenOver(system: TestFileSystem) throws {
         try system.with { place in
             let path = place.appending("d")
-            try Surroundings.makeHostile(path, mode: "2775")
+            try InheritingDirectory.make(path, mode: "2775")
             let directory = try Directory(opening: path)
             let before = (try directory.file.status(), try directory.file.settings())
             #expect(before.1.inherited != nil || system == .tmpfs)
@@ -23,11 +23,11 @@ struct InheritanceTests {
                 try directory.removeTree(name)
                 try directory.makeDirectory(name, mode: 0o755)
                 let made = try directory.open(name)
-                return try made.showsInheritance() || made.file.status().mode != 0o755
+                return try made.hasInheritedSettings() || made.file.status().mode != 0o755
             }
             #expect(try inherits())
-            let access = try directory.takeOver()
-            #expect(try !directory.showsInheritance() && directory.file.settings().inherited == nil)
+            let access = try directory.takeExclusiveAccess()
+            #expect(try !directory.hasInheritedSettings() && directory.file.settings().inherited == nil)
             #expect(try !inherits())
             try directory.restore(access)
             let after = try directory.file.status()
@@ -37,7 +37,7 @@ struct InheritanceTests {
         }
     }
 
-    @Test("Settings that are not inherited are kept", .enabled(if: Ability.canMountExt4))
+    @Test("Settings that are not inherited are kept", .enabled(if: TestEnvironment.canMountExt4))
     func kept() throws {
         try TestFileSystem.ext4.with { place in
             let directory = try Directory(opening: place)
@@ -50,7 +50,9 @@ struct InheritanceTests {
         }
     }
 
-    @Test("A new subvolume inherits no property of the surrounding one", .enabled(if: Ability.canMountBtrfs))
+    @Test(
+        "A new subvolume inherits no property of the surrounding one",
+        .enabled(if: TestEnvironment.canMountBtrfs))
     func subvolume() throws {
         let system = try LoopFileSystem(type: "btrfs", megabytes: 128)
         try Command.run("btrfs", "property", "set", system.path.string, "compression", "zstd").succeed()
@@ -64,7 +66,7 @@ struct InheritanceTests {
 
     @Test(
         "The probe detects whether a file system records the types of entries",
-        .enabled(if: Ability.canMountExt4))
+        .enabled(if: TestEnvironment.canMountExt4))
     func types() throws {
         for (options, expected) in [([], true), (["-O", "^filetype"], false)] {
             let system = try LoopFileSystem(type: "ext4", megabytes: 16, options: options)
@@ -93,13 +95,15 @@ struct InheritanceTests {
             ("security.evm", "\u{5}", true),
             ("security.evm", "\u{2}", false), ("security.evm", "\u{3}", false),
         ])
-    func owners(attribute: String, value: String, isFiles: Bool) {
-        #expect(AttributeName(literal: attribute).isFiles(value.utf8) == isFiles)
+    func owners(attribute: String, value: String, belongsToFile: Bool) {
+        #expect(AttributeName(literal: attribute).belongsToFile(value.utf8) == belongsToFile)
     }
 
     @Test(
         "Attributes that XFS and btrfs add are neither read nor removed",
-        .enabled(if: Ability.canMountXFS && Ability.canMountBtrfs && Ability.has("setfacl")),
+        .enabled(
+            if: TestEnvironment.canMountXFS && TestEnvironment.canMountBtrfs && TestEnvironment.has("setfacl")
+        ),
         arguments: [TestFileSystem.xfs, .btrfs])
     func listed(system: TestFileSystem) throws {
         try system.with { place in
@@ -109,7 +113,7 @@ struct InheritanceTests {
             try Command.run("sh", "-ec", "\(setting); setfattr -n user.x -v 1 \(place)").succeed()
             let directory = try Directory(opening: place)
             let all = try directory.file.extendedAttributeNames()
-            #expect(all.contains { !$0.isFiles([]) })
+            #expect(all.contains { !$0.belongsToFile([]) })
             let own = try directory.file.fileAttributes().map(\.name)
             #expect(own.contains(AttributeName(literal: "user.x")) && own.count < all.count)
             try directory.file.removeFileAttributes()

@@ -3,7 +3,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("Loop devices", .enabled(if: Ability.canMakeLoopDevices, "loop devices cannot be made here"))
+@Suite("Loop devices", .enabled(if: TestEnvironment.canMakeLoopDevices, "loop devices cannot be made here"))
 struct LoopDeviceTests {
     private let temporary: TemporaryDirectory
     private let file: FilePath

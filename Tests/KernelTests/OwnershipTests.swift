@@ -47,7 +47,7 @@ struct OwnershipTests {
         let path = temporary.path
         #expect(open("own") == nil)
         #expect(open("new") == nil)
-        #expect(open("foreign") == .foreignOwner(path: "\(path)/foreign", owner: other))
+        #expect(open("foreign") == .otherOwner(path: "\(path)/foreign", owner: other))
         #expect(open("group") == .writableByOthers(path: "\(path)/group", mode: 0o775))
         #expect(open("world") == .writableByOthers(path: "\(path)/world", mode: 0o1777))
         #expect(open("named") == .writableByOthers(path: "\(path)/named", mode: 0o775))
@@ -69,7 +69,7 @@ struct OwnershipTests {
         #expect(open("own") == nil)
         #expect(try !directory.checkOwnFile(FileName(literal: "missing"), in: path))
         #expect(open("linked") == .hardLink(path: "\(path)/linked"))
-        #expect(open("foreign") == .foreignOwner(path: "\(path)/foreign", owner: other))
+        #expect(open("foreign") == .otherOwner(path: "\(path)/foreign", owner: other))
         #expect(open("group") == .writableByOthers(path: "\(path)/group", mode: 0o660))
         #expect(open("link") == .symlink(path: "\(path)/link"))
         for name in ["fifo", "dir"] {
@@ -96,7 +96,7 @@ struct OwnershipTests {
             ], in: path)
         let begun = FileName(literal: "begun")
         while try taken.status(of: begun) == nil { Process.sleep(milliseconds: 5) }
-        let access = try taken.takeOver()
+        let access = try taken.takeExclusiveAccess()
         try taken.removeFile(begun)
         let ended = try attack.finish()
         #expect(ended.status != 0 && ended.text.isEmpty)
@@ -129,7 +129,7 @@ struct OwnershipTests {
                     "while setfacl -m d:u:4242:rwx . && setfacl -k .; do :; done 2>&-",
                 ], in: path)
             Process.sleep(milliseconds: UInt32(5 + round % 7))
-            try directory.open(FileName(literal: name)).takeOver()
+            try directory.open(FileName(literal: name)).takeExclusiveAccess()
             _ = try attack.finish()
             let left = try directory.open(FileName(literal: name)).file.extendedAttributeNames()
             #expect(left.isEmpty, "\(left)")
@@ -152,17 +152,17 @@ struct OwnershipTests {
             "mkdir d; ln -s d own; ln -s own twice; ln -s d foreign; chown -h 4242 foreign; ln -s foreign deep"
         )
         let path = temporary.path
-        #expect(try path.appending("d").followingOwnLinks() == path.appending("d"))
-        #expect(try path.appending("missing").followingOwnLinks() == path.appending("missing"))
-        #expect(try path.appending("own").followingOwnLinks() == path.appending("d"))
-        #expect(try path.appending("twice").followingOwnLinks() == path.appending("d"))
+        #expect(try path.appending("d").resolvingOwnSymlinks() == path.appending("d"))
+        #expect(try path.appending("missing").resolvingOwnSymlinks() == path.appending("missing"))
+        #expect(try path.appending("own").resolvingOwnSymlinks() == path.appending("d"))
+        #expect(try path.appending("twice").resolvingOwnSymlinks() == path.appending("d"))
         for name in ["foreign", "deep"] {
             #expect(
-                failure { _ = try path.appending(name).followingOwnLinks() }
+                failure { _ = try path.appending(name).resolvingOwnSymlinks() }
                     == .symlink(path: "\(path)/foreign"))
         }
         try run("ln -s b a; ln -s a b")
-        #expect(failure { _ = try path.appending("a").followingOwnLinks() } != nil)
+        #expect(failure { _ = try path.appending("a").resolvingOwnSymlinks() } != nil)
     }
 
     @Test("Directories above a path in which another user could replace it are listed")

@@ -5,7 +5,7 @@ import Testing
 
 private func name(_ text: String) -> FileName { FileName(literal: text) }
 
-@Suite("Subvolumes", .enabled(if: Ability.canMountBtrfs, "btrfs cannot be made and mounted here"))
+@Suite("Subvolumes", .enabled(if: TestEnvironment.canMountBtrfs, "btrfs cannot be made and mounted here"))
 struct SubvolumeTests {
     private let system: LoopFileSystem
     private let top: Directory

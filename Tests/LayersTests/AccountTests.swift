@@ -30,7 +30,7 @@ private func group(_ gid: Int) -> TarEntry { .file("etc/group", Bytes("root:x:0:
 @Suite(
     "Access control lists with names",
     .enabled(
-        if: Ability.canApplyLayers && Ability.canMountOverlay,
+        if: TestEnvironment.canApplyLayers && TestEnvironment.canMountOverlay,
         "no directory that supports all metadata, or no overlay mounts"))
 struct AccountTests {
     /// Checks a list in all variants and in an `ImageTree`.

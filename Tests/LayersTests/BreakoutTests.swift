@@ -9,13 +9,13 @@ private let etc: [TarEntry] = [.directory("etc"), .file("/etc/passwd", "inside")
 private func withLink(to target: Bytes) -> [TarEntry] { etc + [.symlink("localetc", to: target)] }
 
 /// The cases of containerd's breakout suite, under its names, with the results that the rules of this program require.
-@Suite("Breakouts", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
+@Suite("Breakouts", .enabled(if: TestEnvironment.canApplyLayers, "no directory that supports all metadata"))
 struct BreakoutTests {
     private let canary: TemporaryDirectory
     private let before: TreeDump
 
     init() throws {
-        canary = try TemporaryDirectory(in: try #require(Ability.scratch))
+        canary = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         try canary.write("perm400", Array("canary".utf8))
         try canary.write("also-exists-outside-root", Array("canary".utf8))
         before = try TreeDump(of: try Directory(opening: canary.path))

@@ -8,7 +8,7 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("Budgets", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
+@Suite("Budgets", .enabled(if: TestEnvironment.canApplyLayers, "no directory that supports all metadata"))
 struct BudgetTests {
     private static let memory: Int64 = 50_000
 
@@ -17,7 +17,7 @@ struct BudgetTests {
     private let budget = Budget(Budget.Limits(memory: memory))
 
     init() throws {
-        temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
+        temporary = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         builder = try ImageBuilder(at: temporary.path.appending("layout"))
     }
 
@@ -25,7 +25,8 @@ struct BudgetTests {
         let layout = try ImageLayout(opening: builder.path)
         let step = try #require(try layout.load(try builder.image([LayerBuilder(entries)])).steps.first)
         let pipeline = LayerPipeline(
-            layout, form: .device, budget: budget, cancellation: Cancellation(), settlingInterval: 10)
+            layout, form: .device, budget: budget, cancellation: Cancellation(), earlyFinalizationInterval: 10
+        )
         _ = try pipeline.apply(
             step, to: try Directory(opening: try temporary.makeDirectory(name)),
             over: Promise(LowerView(lower)))
@@ -83,7 +84,7 @@ struct BudgetTests {
         let isDone = Promise<Bool>()
         let thread = try WorkerThread {
             defer { isDone.fulfil(true) }
-            return try pipeline.apply(step, to: directory, over: below, streamed: { isRead.fulfil(true) })
+            return try pipeline.apply(step, to: directory, over: below, onRead: { isRead.fulfil(true) })
         }
         while !below.isAwaited, isDone.value == nil { Process.sleep(milliseconds: 1) }
         let wasRead = isRead.value ?? false
@@ -127,22 +128,22 @@ struct BudgetTests {
     @Test(
         "A layer that needs a larger window than its share waits until it is the lowest",
         arguments: [(1, 17), (2, 14), (2, 15), (8, 12), (8, 13)] as [(Int, UInt8)])
-    func windows(layersAtOnce: Int, exponent: UInt8) throws {
+    func windows(parallelLayers: Int, exponent: UInt8) throws {
         let pipeline = LayerPipeline(
             try ImageLayout(opening: builder.path), form: .device, budget: budget,
             cancellation: Cancellation(),
-            layersAtOnce: layersAtOnce)
-        let fits = layersAtOnce == 1 || (1 << (10 + exponent)) * layersAtOnce <= 32 << 20
+            parallelLayers: parallelLayers)
+        let fits = parallelLayers == 1 || (1 << (10 + exponent)) * parallelLayers <= 32 << 20
         #expect(
             try applyEarly(try image(windowExponent: exponent), through: pipeline, to: "layer") == fits)
     }
 
     @Test("A window above the maximum is reported as such", arguments: [1, 2])
-    func tooLargeWindow(layersAtOnce: Int) throws {
+    func tooLargeWindow(parallelLayers: Int) throws {
         let pipeline = LayerPipeline(
             try ImageLayout(opening: builder.path), form: .device, budget: budget,
             cancellation: Cancellation(),
-            layersAtOnce: layersAtOnce)
+            parallelLayers: parallelLayers)
         let image = try image(windowExponent: 18)
         let failure = #expect(throws: LayerFailure.self) {
             try applyEarly(image, through: pipeline, to: "layer")

@@ -9,13 +9,14 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("Corrupt layers", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
+@Suite(
+    "Corrupt layers", .enabled(if: TestEnvironment.canApplyLayers, "no directory that supports all metadata"))
 struct CorruptTests {
     private let temporary: TemporaryDirectory
     private let builder: ImageBuilder
 
     init() throws {
-        temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
+        temporary = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         builder = try ImageBuilder(at: temporary.path.appending("layout"))
     }
 
@@ -124,7 +125,7 @@ struct CorruptTests {
         let tool = packing == .gzip ? "gzip" : "zstd"
         var blob = packing.pack(SampleTar.whole.bytes)
         if form == "compressed" {
-            if !Ability.has(tool) { return }
+            if !TestEnvironment.has(tool) { return }
             blob = try Command.run(tool, "-c", input: SampleTar.whole.bytes).succeed().output
         }
         // Start, middle and end.

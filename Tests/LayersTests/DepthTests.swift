@@ -43,7 +43,9 @@ private let deepVariants = Variant.supported.map { variant in
 
 @Suite(
     "Deep layers",
-    .enabled(if: Ability.canApplyLayers && Ability.canMountOverlay, "no directory that supports all metadata")
+    .enabled(
+        if: TestEnvironment.canApplyLayers && TestEnvironment.canMountOverlay,
+        "no directory that supports all metadata")
 )
 struct DeepLayerTests {
     @Test("Layers of the maximum depth need no more stack than a thread has", arguments: deepVariants)
@@ -75,7 +77,7 @@ struct DeepLayerTests {
     @Test(
         "The layer between deep trees is written with few descriptors and without recursion",
         arguments: [true, false])
-    func made(isShort: Bool) throws {
+    func made(walksOnlyAddedLayers: Bool) throws {
         let (size, descriptors) = try onWorker {
             let stack = try Stack(image(1600))
             let views = try (1...2).map { count in
@@ -83,8 +85,9 @@ struct DeepLayerTests {
             }
             var size = 0
             var descriptors = 0
-            _ = try LayerMaker.write(
-                from: views[0], to: views[1], as: .ociLayer(compression: nil), isShort: isShort,
+            _ = try LayerWriter.write(
+                from: views[0], to: views[1], as: .ociLayer(compression: nil),
+                walksOnlyAddedLayers: walksOnlyAddedLayers,
                 cancellation: Cancellation()
             ) { bytes in
                 size += bytes.byteCount
@@ -101,7 +104,7 @@ struct DeepLayerTests {
 
     @Test("A cancelled layer is not completed", arguments: [false, true])
     func cancelled(isWholeTree: Bool) throws {
-        let temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
+        let temporary = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         let builder = try ImageBuilder(at: temporary.path.appending("layout"))
         let manifest = try builder.image([LayerBuilder([.file(path(300, "f"), "1")])])
         let layout = try ImageLayout(opening: builder.path)
@@ -113,9 +116,9 @@ struct DeepLayerTests {
         let stop: @Sendable () -> Void = { cancellation.cancel(signal: 15) }
         let failure = #expect(throws: LayerFailure.self) {
             if isWholeTree {
-                _ = try pipeline.apply(step, into: target, streamed: stop)
+                _ = try pipeline.apply(step, into: target, onRead: stop)
             } else {
-                _ = try pipeline.apply(step, to: target, over: Promise(LowerView([])), streamed: stop)
+                _ = try pipeline.apply(step, to: target, over: Promise(LowerView([])), onRead: stop)
             }
         }
         guard case .cancelled(let cause) = failure?.cause else {
@@ -127,7 +130,7 @@ struct DeepLayerTests {
 
     @Test("An image whose paths take more steps than the limit is refused")
     func steps() throws {
-        let temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
+        let temporary = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         let builder = try ImageBuilder(at: temporary.path.appending("layout"))
         // A short path that resolves to a deep directory, and a symlink that is followed for every other entry.
         let entries =
@@ -157,7 +160,7 @@ struct DeepLayerTests {
 
     @Test("The limit of steps grows with the limit of entries")
     func limits() {
-        #expect(Budget.Limits(entries: 3).steps == Budget.Limits.leastSteps)
+        #expect(Budget.Limits(entries: 3).steps == Budget.Limits.minimumSteps)
         #expect(Budget.Limits(entries: 1 << 40).steps == 1 << 44)
         #expect(Budget.Limits().steps == .max)
     }
@@ -174,7 +177,7 @@ struct DeepTreeTests {
             var deepestItem = 0
             new.forEach { item in
                 names += 1
-                deepestItem = max(deepestItem, item.place.count)
+                deepestItem = max(deepestItem, item.treePath.count)
             }
             #expect(deepestItem == deepest + 1)
             var changes = [String]()
@@ -192,7 +195,7 @@ struct DeepTreeTests {
             var output = ImageTarWriter.Output { size += $0.byteCount }
             let writer = ImageTarWriter(old)
             try writer.writeDirectories(to: &output, cancellation: Cancellation())
-            try writer.writeRest(to: &output, cancellation: Cancellation())
+            try writer.writeRemaining(to: &output, cancellation: Cancellation())
             return (names, changes, size)
         }
         #expect(names == 1 + deepest + 4)

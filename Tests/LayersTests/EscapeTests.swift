@@ -4,14 +4,14 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("Escapes", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
+@Suite("Escapes", .enabled(if: TestEnvironment.canApplyLayers, "no directory that supports all metadata"))
 struct EscapeTests {
     /// In the same directory as the layers' temporary directories, so that `..` could lead to it.
     private let canary: TemporaryDirectory
     private let before: TreeDump
 
     init() throws {
-        canary = try TemporaryDirectory(in: try #require(Ability.scratch))
+        canary = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         try canary.write("file", Array("canary".utf8))
         _ = try canary.makeDirectory("directory/below")
         before = try TreeDump(of: try Directory(opening: canary.path))

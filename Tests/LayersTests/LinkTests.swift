@@ -2,7 +2,7 @@ import Layers
 import TestSupport
 import Testing
 
-@Suite("Hard links", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
+@Suite("Hard links", .enabled(if: TestEnvironment.canApplyLayers, "no directory that supports all metadata"))
 struct LinkTests {
     @Test(
         "A hard link gives a file another name",

@@ -7,7 +7,7 @@ private let capability: Bytes = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 private let capabilityHex = "0100000200200000000000000000000000000000"
 private let empty = "0 sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
-@Suite("Metadata", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
+@Suite("Metadata", .enabled(if: TestEnvironment.canApplyLayers, "no directory that supports all metadata"))
 struct MetadataTests {
     @Test(
         "A file of each type gets exactly the metadata of its entry",

@@ -7,7 +7,7 @@ private let dMetadata = "d 2751 5:6 -7.000000008 user.a=31"
 
 @Suite(
     "Implicit parents",
-    .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
+    .enabled(if: TestEnvironment.canApplyLayers, "no directory that supports all metadata"))
 struct ParentTests {
     private let implicit = "d 0755 0:0 0.000000000"
 

@@ -5,7 +5,7 @@ import Testing
 @Suite(
     "Regressions found by comparison with the model",
     .enabled(
-        if: Ability.canApplyLayers && Ability.canMountOverlay,
+        if: TestEnvironment.canApplyLayers && TestEnvironment.canMountOverlay,
         "no directory that supports all metadata, or no overlay mounts"))
 struct RegressionTests {
     @Test(

@@ -27,7 +27,7 @@ private struct Kind: Sendable, CustomStringConvertible {
 private let target: [TarEntry] = [.directory("t"), .file("t/f", "t")]
 private let targetShown = ["t/", "t/f=t"]
 
-@Suite("Replacing", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
+@Suite("Replacing", .enabled(if: TestEnvironment.canApplyLayers, "no directory that supports all metadata"))
 struct ReplacingTests {
     @Test("The last entry of a path wins, in one layer and in two", arguments: Kind.all, Kind.all)
     fileprivate func replaces(old: Kind, new: Kind) throws {

@@ -38,7 +38,8 @@ struct Variant: Sendable, CaseIterable, CustomStringConvertible {
 
     static var supported: [Variant] {
         allCases.filter {
-            ![.attributes, .collectedAttributes].contains($0.backend) || Ability.canMountAttributeWhiteouts
+            ![.attributes, .collectedAttributes].contains($0.backend)
+                || TestEnvironment.canMountAttributeWhiteouts
         }
     }
 
@@ -68,7 +69,7 @@ final class Stack {
 
     /// Sets the umask to 0, so that the modes of the entries apply.
     private static let hasClearMask: Bool = {
-        Process.takeOver()
+        Process.setUp()
         return true
     }()
 
@@ -81,11 +82,12 @@ final class Stack {
 
     init(_ manifest: Descriptor, of layout: ImageLayout, variant: Variant = .plain) throws {
         precondition(Self.hasClearMask)
-        temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
+        temporary = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         self.variant = variant
         let pipeline = LayerPipeline(
             layout, form: variant.form, budget: Budget(), cancellation: Cancellation(), keepsDigests: true,
-            settlingInterval: variant.finalizesEarly ? 0 : LayerPipeline.defaultSettlingInterval)
+            earlyFinalizationInterval: variant.finalizesEarly
+                ? 0 : LayerPipeline.defaultEarlyFinalizationInterval)
         let steps = try layout.load(manifest).steps
         if variant.backend == .merged {
             try merge(steps, pipeline)
@@ -182,7 +184,8 @@ final class Stack {
                 }
                 let applied = try pipeline.apply(step, to: directory, over: promises[step.number - 1])
                 if step.number < steps.count {
-                    promises[step.number].fulfil(promises[step.number - 1].wait()?.adding(directory))
+                    promises[step.number].fulfil(
+                        promises[step.number - 1].wait()?.adding(topLayer: directory))
                 }
                 return applied
             }
@@ -304,7 +307,7 @@ struct Row: Sendable, CustomStringConvertible {
         let plain = try Stack(below + [layer])
         let left = try plain.top
         #expect(leaves == nil || left == leaves, "\(name): \(order)")
-        guard Ability.canMountOverlay else { return }
+        guard TestEnvironment.canMountOverlay else { return }
         let shown = try plain.outline
         #expect(shown == shows, "\(name): \(order)")
         let tree = try plain.tree

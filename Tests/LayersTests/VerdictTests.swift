@@ -19,7 +19,8 @@ private func kind(_ failure: LayerFailure?) -> String {
 private let noise = Bytes.noise(1_200_000)
 
 @Suite(
-    "Verification of a layer", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata")
+    "Verification of a layer",
+    .enabled(if: TestEnvironment.canApplyLayers, "no directory that supports all metadata")
 )
 struct VerdictTests {
     private let temporary: TemporaryDirectory
@@ -27,7 +28,7 @@ struct VerdictTests {
     private let layer = LayerBuilder(.directory("d"), .file("d/f", noise), .file("g", "1"))
 
     init() throws {
-        temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
+        temporary = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         builder = try ImageBuilder(at: temporary.path.appending("layout"))
     }
 
@@ -147,7 +148,8 @@ struct VerdictTests {
 }
 
 @Suite(
-    "Images of other tools", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
+    "Images of other tools",
+    .enabled(if: TestEnvironment.canApplyLayers, "no directory that supports all metadata"))
 struct FixtureTests {
     @Test("The same image in gzip, zstd and plain tar gives the same tree")
     func busybox() throws {

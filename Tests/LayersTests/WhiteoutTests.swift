@@ -10,7 +10,7 @@ private let tree: [TarEntry] = [
 private let long = [252, 255].map { String(repeating: "n", count: $0) }
 private let treeShown = ["d/", "d/a=1", "d/b=1", "d/s/", "d/s/x=1"]
 
-@Suite("Whiteouts", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
+@Suite("Whiteouts", .enabled(if: TestEnvironment.canApplyLayers, "no directory that supports all metadata"))
 struct WhiteoutTests {
     @Test(
         "Whiteouts apply to the layers below, in any order of the entries",

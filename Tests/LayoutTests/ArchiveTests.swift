@@ -161,7 +161,7 @@ private enum Way: String, CaseIterable {
     fileprivate func absurd(way: Way, size: Int64) throws {
         for place in [0, 1] {
             var members = try image().members()
-            members.insert(.file("huge").stating(size: size), at: place == 0 ? 0 : members.count)
+            members.insert(.file("huge").withSize(size), at: place == 0 ? 0 : members.count)
             try FileManager.default.removeItem(atPath: scratch.path.appending("layout").string)
             let failure = #expect(throws: LayoutFailure.self) { _ = try contents(try open(members, way)) }
             #expect(["unreadable", "notALayout"].contains(kind(failure)))

@@ -80,7 +80,7 @@ private struct Trickle: BlobStream {
         let temporary = try TemporaryDirectory()
         let builder = try ImageBuilder(at: temporary.path.appending("layout"))
         let descriptor = try builder.blob(contents, Packing.none.mediaType)
-        let folder = BlobFolder(try Directory(opening: builder.path.appending("blobs")))
+        let folder = BlobDirectory(try Directory(opening: builder.path.appending("blobs")))
         #expect(try read(try folder.open(descriptor)).all == contents)
         let missing = Descriptor(mediaType: descriptor.mediaType, digest: sha256(of: []), size: 0)
         do throws(LayoutFailure) {

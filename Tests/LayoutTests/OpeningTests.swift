@@ -113,7 +113,7 @@ import Testing
     @Test(
         "An unsupported transport is reported", arguments: ["docker://debian:12", "dir:img"])
     func foreign(text: String) throws {
-        let foreign = #expect(throws: ForeignTransport.self) {
+        let foreign = #expect(throws: UnsupportedTransport.self) {
             try ImageArgument(parsing: text) { Self.present.contains($0) }
         }
         #expect(foreign?.text == text)

@@ -169,7 +169,7 @@ private final class Library: Sendable {
             try images.map { try builder.image([LayerBuilder(.file(Bytes("\($0)")))], level($0)) }
         }
         do {
-            let fitting = try layout.fitting(Selector(), on: level(machine))
+            let fitting = try layout.matches(for: Selector(), on: level(machine))
             #expect(fitting.map(\.platform) == expected.map { [level($0)] })
         } catch {
             guard case .noPlatform(let wanted, let candidates) = error else { throw error }
@@ -203,7 +203,7 @@ private final class Library: Sendable {
             ]
         }
         func fitting(_ machine: Int, _ reference: String? = nil) throws -> [String] {
-            try layout.fitting(Selector(reference: reference), on: level(machine)).map {
+            try layout.matches(for: Selector(reference: reference), on: level(machine)).map {
                 "\($0.references.joined(separator: "+")) \($0.platform)"
             }
         }
@@ -217,7 +217,7 @@ private final class Library: Sendable {
 
     @Test("The machine's platform matches the host platform")
     func machine() {
-        #expect(Platform.machine.distance(to: .host, mayExceed: false) != nil)
+        #expect(Platform.machine.distance(to: .host, allowsHigherLevels: false) != nil)
         #expect(Platform.machine.os == "linux")
     }
 }

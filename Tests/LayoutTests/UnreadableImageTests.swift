@@ -68,7 +68,7 @@ private let signatureLayer = MediaType(rawValue: "application/vnd.dev.cosign.sim
             try FileManager.default.createDirectory(
                 atPath: builder.blobPath(image.digest).string, withIntermediateDirectories: false)
         case .emptyConfig: return try withConfig("{}", [layer]).named("bad")
-        case .wrongSize: return image.stating(size: image.size + 1).named("bad")
+        case .wrongSize: return image.withSize(image.size + 1).named("bad")
         case .signature:
             let text = """
                 {"architecture": "", "created": "0001-01-01T00:00:00Z", "history": [{"created": "0001-01-01T00:00:00Z"}],

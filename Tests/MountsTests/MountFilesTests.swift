@@ -83,11 +83,11 @@ private let single = Mount.bind(source: "/s/1/fs", readOnly: true)
         let layers = [scratch.path.appending("2"), scratch.path.appending("1")]
         let place = scratch.path.appending("x.mstack")
         let two = Mount.overlay(lowers: layers, writable: nil, userAttributes: false, noIndex: true)
-        try Command.run("sh", "-ec", try MountStackScript(two, target: place).text).succeed()
+        try Command.run("sh", "-ec", try MstackScript(two, target: place).text).succeed()
         #expect(try Command.run("ls", place.string).succeed().text == "layer@1\nlayer@2\n")
         #expect(try Command.run("ls", place.appending("layer@2/").string).succeed().text == "2\n")
         let one = scratch.path.appending("y.mstack")
-        let script = try MountStackScript(.bind(source: layers[1], readOnly: true), target: one).text
+        let script = try MstackScript(.bind(source: layers[1], readOnly: true), target: one).text
         // The script is idempotent.
         for _ in 1...2 { try Command.run("sh", "-ec", script).succeed() }
         #expect(
@@ -95,7 +95,7 @@ private let single = Mount.bind(source: "/s/1/fs", readOnly: true)
                 "layer@0\nlayer@1\n"))
         #expect(try Command.run("ls", one.appending("layer@1/").string).succeed().text == "1\n")
         #expect(throws: MountLine.Failure.self) {
-            try MountStackScript(.bind(source: "/x", readOnly: false), target: place)
+            try MstackScript(.bind(source: "/x", readOnly: false), target: place)
         }
     }
 }

@@ -168,7 +168,7 @@ private let writable = Mount.Writable(upper: "/s/u/fs", work: "/s/u/work")
         #expect(throws: MountLine.Failure.notPlain("a=\(path)")) {
             try line(.image(file: "/i", type: "ext4", readOnly: true, options: ["a=\(path)"]), nil)
         }
-        #expect(!MountLine.isPrintable(""))
-        #expect(MountLine.isPrintable("/a/B-9_.+@"))
+        #expect(!MountLine.isPlainValue(""))
+        #expect(MountLine.isPlainValue("/a/B-9_.+@"))
     }
 }

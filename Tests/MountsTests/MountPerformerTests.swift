@@ -4,13 +4,13 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("Performing mounts", .enabled(if: Ability.canMountOverlay, "overlay cannot be mounted here"))
+@Suite("Performing mounts", .enabled(if: TestEnvironment.canMountOverlay, "overlay cannot be mounted here"))
 struct MountPerformerTests {
     private let store: TemporaryDirectory
     private let target: FilePath
 
     init() throws {
-        store = try TemporaryDirectory(in: try #require(Ability.scratch))
+        store = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         target = try store.makeDirectory("target")
     }
 

@@ -36,7 +36,9 @@ private func expectReadOnly(_ tree: Directory, _ readOnly: Bool) throws {
     }
 }
 
-@Suite("Mounting subvolumes", .enabled(if: Ability.canMountBtrfs, "btrfs cannot be made and mounted here"))
+@Suite(
+    "Mounting subvolumes",
+    .enabled(if: TestEnvironment.canMountBtrfs, "btrfs cannot be made and mounted here"))
 struct SubvolumeMountTests {
     private let system: LoopFileSystem
     private let temporary: TemporaryDirectory
@@ -82,7 +84,7 @@ struct SubvolumeMountTests {
     }
 }
 
-@Suite("Mounting images", .enabled(if: Ability.canMountExt4, "ext4 cannot be made and mounted here"))
+@Suite("Mounting images", .enabled(if: TestEnvironment.canMountExt4, "ext4 cannot be made and mounted here"))
 struct ImageMountTests {
     private let temporary: TemporaryDirectory
     private let image: FilePath

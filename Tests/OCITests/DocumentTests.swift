@@ -113,7 +113,7 @@ private let config = descriptor("application/vnd.oci.image.config.v1+json")
         #expect(config.rootfs.diffIDs.map(\.description) == [digest, digest])
         #expect(config.layerHistory?.map(\.createdBy) == ["a", "c"])
         #expect(
-            config.execution
+            config.runtimeSettings
                 == .object([
                     "Cmd": .array([.string("sh")]), "Big": .number(1e300), "Small": .integer(-3),
                     "Long": .unsigned(.max),
@@ -136,7 +136,7 @@ private let config = descriptor("application/vnd.oci.image.config.v1+json")
         let text = #"{"rootfs": {"type": "layers", "diff_ids": [\#(ids)]}, "history": [\#(list)]}"#
         let config = try ImageConfig(parsing: Array(text.utf8))
         #expect(config.layerHistory?.map(\.createdBy) == expected)
-        #expect(config.looseHistory.count == (expected == nil ? steps.count : 0))
+        #expect(config.unattributedHistory.count == (expected == nil ? steps.count : 0))
         for number in 1...3 {
             let command = expected.flatMap { number <= $0.count ? $0[number - 1] : nil }
             #expect(config.command(ofLayer: number) == command)

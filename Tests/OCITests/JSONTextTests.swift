@@ -46,7 +46,7 @@ private func reason(_ bytes: [UInt8]) -> String? {
             return String(repeating: opening, count: depth) + "1" + String(repeating: closing, count: depth)
         }
         // The config adds one level.
-        #expect(try ImageConfig(parsing: config(nested(99))).execution != nil)
+        #expect(try ImageConfig(parsing: config(nested(99))).runtimeSettings != nil)
         for depth in [100, 100_000] {
             #expect(throws: DocumentError("nested too deeply: more than 100 levels")) {
                 try ImageConfig(parsing: config(nested(depth)))
@@ -133,7 +133,7 @@ private func reason(_ bytes: [UInt8]) -> String? {
         #expect(config.platform.description == "linux/amd64" && config.rootfs.diffIDs.count == 1)
         #expect(config.command(ofLayer: 1) == "a")
         #expect(
-            config.execution == [
+            config.runtimeSettings == [
                 "User": "7", "Entrypoint": ["e"], "Env": ["A=1"], "WorkingDir": "/w", "Own": 1,
                 "Labels": ["L": "1", "l": "2"], "ExposedPorts": ["80/TCP": [:], "80/tcp": [:]],
             ])
@@ -172,7 +172,7 @@ private func reason(_ bytes: [UInt8]) -> String? {
         #expect(reason(list(limit - 4)) == "more than 262144 keys and values, which is the limit")
         let long = config(#"{"a": "\#(String(repeating: #"\u00e9"#, count: 100_000))"}"#)
         #expect(
-            try ImageConfig(parsing: long).execution
+            try ImageConfig(parsing: long).runtimeSettings
                 == .object(["a": .string(String(repeating: "é", count: 100_000))]))
     }
 }

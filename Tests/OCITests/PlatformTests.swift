@@ -58,7 +58,7 @@ import Testing
         let wanted = try Platform(parsing: wanted)
         let expected = try expected.map(Platform.init(parsing:))
         let fitting = try Self.all.shuffled().map(Platform.init(parsing:)).compactMap { candidate in
-            wanted.distance(to: candidate, mayExceed: true).map { (candidate, $0) }
+            wanted.distance(to: candidate, allowsHigherLevels: true).map { (candidate, $0) }
         }
         // An unknown level comes last if any level matches.
         let known = fitting.filter { $0.0.variant != "fast" || wanted.variant == "fast" }
@@ -77,7 +77,7 @@ import Testing
     func machine(machine: String, expected: Int) throws {
         let machine = try Platform(parsing: machine)
         let fitting = try Self.all.filter {
-            machine.distance(to: try Platform(parsing: $0), mayExceed: false) != nil
+            machine.distance(to: try Platform(parsing: $0), allowsHigherLevels: false) != nil
         }
         #expect(fitting.count == expected, "\(fitting)")
     }
@@ -107,7 +107,7 @@ import Testing
             "windows(10.0.2)/amd64", "linux(+erofs)/amd64",
         ]
         let fitting = try all.map(Platform.init(parsing:)).compactMap { candidate in
-            wanted.distance(to: candidate, mayExceed: true).map { (candidate, $0) }
+            wanted.distance(to: candidate, allowsHigherLevels: true).map { (candidate, $0) }
         }
         #expect(fitting.sorted { $0.1 < $1.1 }.map(\.0.description) == expected)
     }

@@ -155,7 +155,7 @@ import Testing
         #expect(try annotation(.none) == nil)
         let text =
             #"{"os": "linux", "architecture": "arm64", "rootfs": {"type": "layers", "diff_ids": []}, "config": \#(config)}"#
-        let names = RuntimeConfig.steeringLabels(of: try ImageConfig(parsing: Array(text.utf8)))
+        let names = RuntimeConfig.reservedLabels(of: try ImageConfig(parsing: Array(text.utf8)))
         #expect(names == (steers ? [name] : []))
     }
 
@@ -175,7 +175,7 @@ import Testing
         #expect(
             try document(config)["process"]?["env"]?.texts == ["A=1", "B=", "PATH=\u{301}/x", "C=\u{301}=d"])
         let text = #"{"rootfs": {"type": "layers", "diff_ids": []}, "config": \#(config)}"#
-        let omitted = RuntimeConfig.unusableVariables(of: try ImageConfig(parsing: Array(text.utf8)))
+        let omitted = RuntimeConfig.invalidVariables(of: try ImageConfig(parsing: Array(text.utf8)))
         #expect(omitted == ["NOVALUE", "=x", "N=a\0b", ""])
     }
 

@@ -11,7 +11,7 @@ import Testing
 
 /// Limits of HTTP/2 connections: a peer that sends many frames neither loses its connection nor exhausts the server's
 /// memory.
-@Suite("Connections", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+@Suite("Connections", .enabled(if: TestEnvironment.canMountOverlay, "needs root and overlay mounts"))
 struct ConnectionTests {
     private typealias Frame = HTTP2Peer.Frame
 

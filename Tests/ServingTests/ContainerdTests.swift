@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Tests with real containerds, Debian's and a later one, and their overlayfs snapshotter beside this one.
-@Suite("containerd", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+@Suite("containerd", .enabled(if: TestEnvironment.canMountOverlay, "needs root and overlay mounts"))
 struct ContainerdTests {
     typealias Release = ContainerdDaemon.Release
 
@@ -69,12 +69,12 @@ struct ContainerdTests {
 
     @Test(
         "Layers are read as files if the content store is accessible",
-        .enabled(if: Release.present.contains(.later), "needs a containerd with differ plugins"))
+        .enabled(if: Release.present.contains(.sid), "needs a containerd with differ plugins"))
     func files() throws {
         let place = try TemporaryDirectory(in: "/dev/shm")
         let content = place.path.appending("content")
         // No containerd listens there.
-        let node = try Node(.later, ["--content", content.string, "--containerd", "/nowhere"])
+        let node = try Node(.sid, ["--content", content.string, "--containerd", "/nowhere"])
         let image = try SharedImage(in: node.server.scratch.path, of: node.server)
         try FileManager.default.createSymbolicLink(
             atPath: content.string,
@@ -133,9 +133,9 @@ struct ContainerdTests {
     /// Before 2.0, `ctr` does not name the chain of a layer when it prepares a snapshot, unlike the CRI plugin.
     @Test(
         "An image that `unpack IMAGE` has unpacked is not unpacked again, and stays until both sides remove it",
-        .enabled(if: Release.present.contains(.later) && Registry.isHere, "needs containerd 2, a registry"))
+        .enabled(if: Release.present.contains(.sid) && Registry.isHere, "needs containerd 2, a registry"))
     func warm() throws {
-        let node = try Node(.later)
+        let node = try Node(.sid)
         let image = try SharedImage(in: node.server.scratch.path, of: node.server)
         let line = try node.server.unpack("-q", image.layout.string).succeed().text
         let registry = try Registry()
@@ -172,9 +172,9 @@ struct ContainerdTests {
 
     @Test(
         "The layer of a container's changes is correct and reproducible",
-        .enabled(if: Release.present.contains(.later), "needs a containerd with differ plugins"))
+        .enabled(if: Release.present.contains(.sid), "needs a containerd with differ plugins"))
     func diff() throws {
-        let node = try Node(.later)
+        let node = try Node(.sid)
         let image = try SharedImage(in: node.server.scratch.path, of: node.server)
         try node.load(image.archive)
         _ = try node.snapshots("prepare", "work", image.chains[2])

@@ -13,7 +13,7 @@ import Testing
 typealias Diffs = Containerd_Services_Diff_V1_Diff.Client<HTTP2ClientTransport.Posix>
 
 /// Tests the diff service with a containerd that is running, suspended, killed or missing.
-@Suite("The diff service", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+@Suite("The diff service", .enabled(if: TestEnvironment.canMountOverlay, "needs root and overlay mounts"))
 struct DiffServiceTests {
     private static let release = ContainerdDaemon.Release.present.last ?? .installed
 
@@ -23,7 +23,7 @@ struct DiffServiceTests {
         let blob = try node.ingest(Self.layer)
         let targets = try (0..<40).map { try node.server.scratch.makeDirectory("target-\($0)") }
         node.containerd.pause()
-        defer { node.containerd.goOn() }
+        defer { node.containerd.resume() }
         try await withThrowingTaskGroup(of: Void.self) { group in
             let socket = node.server.socket
             for target in targets {
@@ -44,7 +44,7 @@ struct DiffServiceTests {
                 return await group.next() ?? false
             }
             #expect(answered)
-            node.containerd.goOn()
+            node.containerd.resume()
             try await group.waitForAll()
         }
         for target in targets { #expect(try Self.names(in: target) == ["data", "file"]) }
@@ -56,7 +56,7 @@ struct DiffServiceTests {
         let folder = try node.server.scratch.makeDirectory("new")
         try node.server.scratch.write("new/file", [1, 2, 3])
         node.containerd.pause()
-        defer { node.containerd.goOn() }
+        defer { node.containerd.resume() }
         let socket = node.server.socket
         let isConnected = Atomic(false)
         async let made = RunningServer.diffing(on: socket) { client in
@@ -72,7 +72,7 @@ struct DiffServiceTests {
         node.server.process?.send(SIGTERM)
         try await Task.sleep(for: .seconds(2))
         #expect(node.server.process?.isRunning == true)
-        node.containerd.goOn()
+        node.containerd.resume()
         let digest = try await made.digest
         let content = try node.containerd.ctr("content", "ls", "-q")
         #expect(content.contains(digest))
@@ -86,7 +86,7 @@ struct DiffServiceTests {
         let blob = try node.ingest(Self.layer)
         let folder = try node.server.scratch.makeDirectory("target")
         node.containerd.pause()
-        defer { node.containerd.goOn() }
+        defer { node.containerd.resume() }
         let socket = node.server.socket
         let before = try Self.changeTime(of: folder)
         let client = Task {
@@ -97,7 +97,7 @@ struct DiffServiceTests {
         #expect(isBegun)
         client.cancel()
         _ = await client.result
-        node.containerd.goOn()
+        node.containerd.resume()
         let isOver = try await soon {
             node.server.process?.errorText.contains(": CANCELLED") == true
         }

@@ -7,7 +7,7 @@ import Testing
 /// Tests with Go's gRPC and containerd's own snapshotter client (`Tests/Go`).
 @Suite(
     "Clients in Go",
-    .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"),
+    .enabled(if: TestEnvironment.canMountOverlay, "needs root and overlay mounts"),
     .enabled(
         if: GoClient.areBuilt, "needs the programs that .ci/go-clients builds with packages of Debian's sid"))
 struct GoClientTests {
@@ -28,8 +28,8 @@ struct GoClientTests {
         "containerd's test suite for snapshotters passes",
         arguments: ["overlayfs", "native", "btrfs", "loop"])
     func suite(kind: String) throws {
-        if kind == "loop", !Ability.canMountExt4 { try Test.cancel("needs loop devices and ext4") }
-        if kind == "btrfs", !Ability.canMountBtrfs { try Test.cancel("needs loop devices and btrfs") }
+        if kind == "loop", !TestEnvironment.canMountExt4 { try Test.cancel("needs loop devices and ext4") }
+        if kind == "btrfs", !TestEnvironment.canMountBtrfs { try Test.cancel("needs loop devices and btrfs") }
         let disk = kind == "btrfs" ? try LoopFileSystem(type: "btrfs", megabytes: 1000) : nil
         // Each case has a snapshotter of its own: the cases run in parallel, and some use the same keys.
         let snapshotters = (1...30).flatMap { ["--snapshotter", "\(kind)-\($0)=\(kind)"] }

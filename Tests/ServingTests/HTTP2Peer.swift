@@ -40,7 +40,7 @@ final class HTTP2Peer {
             Frame(kind: Kind.reset, stream: stream, payload: UInt32(8).bytes)
         }
 
-        /// Permits the peer to send more bytes: on a stream, or on the connection (0).
+        /// Semaphore the peer to send more bytes: on a stream, or on the connection (0).
         static func windowUpdate(_ bytes: UInt32, on stream: UInt32) -> Frame {
             Frame(kind: Kind.windowUpdate, stream: stream, payload: bytes.bytes)
         }
@@ -157,10 +157,10 @@ final class HTTP2Peer {
     }
 
     /// Returns the next frame that fulfils a condition. Other frames are dropped.
-    func next(where isWanted: (Frame) -> Bool) throws -> Frame {
+    func next(where shouldContinue: (Frame) -> Bool) throws -> Frame {
         while true {
             let frame = try next()
-            if isWanted(frame) { return frame }
+            if shouldContinue(frame) { return frame }
         }
     }
 

@@ -9,7 +9,7 @@ import TestSupport
 import Testing
 
 /// Kills processes at random moments: answered calls have lasting effects, and interrupted ones leave nothing.
-@Suite("Kills", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"), .serialized)
+@Suite("Kills", .enabled(if: TestEnvironment.canMountOverlay, "needs root and overlay mounts"), .serialized)
 struct KillTests {
     typealias Release = ContainerdDaemon.Release
 
@@ -23,7 +23,7 @@ struct KillTests {
         "If the server, containerd or both are killed during an import, nothing is lost, and nothing is left at the end",
         arguments: nodes)
     func duringImport(release: Release, kind: String) throws {
-        if kind == "loop", !Ability.canMountExt4 { try Test.cancel("needs loop devices and ext4") }
+        if kind == "loop", !TestEnvironment.canMountExt4 { try Test.cancel("needs loop devices and ext4") }
         let node = try Node(release, ["--snapshotter", "unpack=\(kind)"])
         let image = try LayeredImage(in: node.server.scratch.path)
         let start = ContinuousClock.now

@@ -5,7 +5,7 @@ import Testing
 
 @Test(
     "unpack-snapshotter(8) contains every flag of --help, its variables, and containerd's configuration",
-    .enabled(if: Ability.has("man") && Ability.has("groff"), "needs man-db and groff"))
+    .enabled(if: TestEnvironment.has("man") && TestEnvironment.has("groff"), "needs man-db and groff"))
 private func manual() throws {
     let scratch = try TemporaryDirectory()
     try Command.run(RunningServer.program.string, "generate-manual", scratch.path.string).succeed()

@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 
 /// The server as a process: start, socket, stop and kill.
-@Suite("unpack-snapshotter", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+@Suite("unpack-snapshotter", .enabled(if: TestEnvironment.canMountOverlay, "needs root and overlay mounts"))
 struct OperationTests {
     @Test("A new server on the same socket finds the snapshots of a killed one")
     func killed() async throws {
@@ -77,7 +77,7 @@ struct OperationTests {
 
     @Test("Invalid addresses are refused with a reason")
     func badPlaces() throws {
-        let scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+        let scratch = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         let file = try scratch.write("file", [1])
         let long = scratch.path.appending(String(repeating: "x", count: 100))
         for (address, status, reason) in [
@@ -95,7 +95,7 @@ struct OperationTests {
 
     @Test("Files of other users at the socket's address are neither used nor changed")
     func foreignPlaces() throws {
-        let scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+        let scratch = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         let setUp = """
             mkdir -m 1777 sticky; mkdir -m 0777 open; mkdir -m 0755 theirs; chown 4242 theirs
             ln -s ../victim sticky/link.lock; touch sticky/lock.lock; chown -h 4242 sticky/link.lock sticky/lock.lock
@@ -123,7 +123,7 @@ struct OperationTests {
 
     @Test("Without a flag, the settings determine the kind of snapshots")
     func settings() throws {
-        let scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+        let scratch = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         let run = try Command.run(
             RunningServer.program.string, "--address", scratch.path.appending("socket").string,
             environment: ["UNPACK_SNAPSHOTTER": "zfs"])
@@ -186,9 +186,9 @@ struct OperationTests {
 
     @Test(
         "The socket of a service manager is served, and the manager is notified of readiness and stop",
-        .enabled(if: Ability.has("systemd-socket-activate"), "needs systemd-socket-activate"))
+        .enabled(if: TestEnvironment.has("systemd-socket-activate"), "needs systemd-socket-activate"))
     func activated() async throws {
-        let scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+        let scratch = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         let (socket, manager) = (
             scratch.path.appending("socket"), try Manager(scratch.path.appending("notify"))
         )

@@ -28,7 +28,7 @@ struct PackagingTests {
 
     @Test(
         "make install-snapshotter installs into the given directories, and make uninstall removes both programs",
-        .enabled(if: Ability.has("make"), "needs make"))
+        .enabled(if: TestEnvironment.has("make"), "needs make"))
     func install() throws {
         let scratch = try TemporaryDirectory()
         let destination = try scratch.makeDirectory("root")
@@ -53,7 +53,9 @@ struct PackagingTests {
 
     @Test(
         "systemd-analyze verify accepts the units",
-        .enabled(if: Ability.has("make") && Ability.has("systemd-analyze"), "needs make and systemd"))
+        .enabled(
+            if: TestEnvironment.has("make") && TestEnvironment.has("systemd-analyze"),
+            "needs make and systemd"))
     func units() throws {
         let scratch = try TemporaryDirectory()
         try Self.make("install-snapshotter", into: "", "PREFIX=\(scratch.path)")
@@ -65,7 +67,9 @@ struct PackagingTests {
 
     @Test(
         "The service shares the host's mount namespace: no setting of its unit creates another",
-        .enabled(if: Ability.has("make") && Ability.has("systemd-analyze"), "needs make and systemd"))
+        .enabled(
+            if: TestEnvironment.has("make") && TestEnvironment.has("systemd-analyze"),
+            "needs make and systemd"))
     func mounts() throws {
         let unit = try Self.settings(of: "unpack-snapshotter.service")
         // systemd.exec(5): each of these implies PrivateMounts=, or removes access to devices.
@@ -107,9 +111,9 @@ struct PackagingTests {
 
     @Test(
         "The socket that systemd passes is served, whatever --address says",
-        .enabled(if: Ability.has("systemd-socket-activate"), "needs systemd"))
+        .enabled(if: TestEnvironment.has("systemd-socket-activate"), "needs systemd"))
     func activation() async throws {
-        let scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+        let scratch = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         let socket = scratch.path.appending("socket")
         let process = try RunningCommand([
             "systemd-socket-activate", "--listen", socket.string, RunningServer.program.string,
@@ -133,7 +137,9 @@ struct PackagingTests {
 
     @Test(
         "A Debian package contains all files, the socket unit and the scripts that enable it",
-        .enabled(if: Ability.has("dpkg-shlibdeps") && Ability.has("strip"), "needs dpkg-dev and binutils"))
+        .enabled(
+            if: TestEnvironment.has("dpkg-shlibdeps") && TestEnvironment.has("strip"),
+            "needs dpkg-dev and binutils"))
     func package() throws {
         let scratch = try TemporaryDirectory()
         // This build is linked dynamically with Swift's libraries, which belong to no package.

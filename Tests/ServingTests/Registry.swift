@@ -10,7 +10,7 @@ final class Registry {
     /// The name of the image in the registry.
     let image: String
 
-    static let isHere = Ability.has("docker-registry")
+    static let isHere = TestEnvironment.has("docker-registry")
 
     init() throws {
         scratch = try TemporaryDirectory(in: "/dev/shm")

@@ -23,7 +23,7 @@ final class RunningServer {
     ///   - arguments: in addition to address and root.
     ///   - folder: the directory for the store; nil for a temporary one.
     init(_ arguments: [String] = [], storeIn folder: FilePath? = nil) throws {
-        scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+        scratch = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         root = (folder ?? scratch.path).appending("s")
         socket = scratch.path.appending("socket")
         containerd = scratch.path.appending("containerd")

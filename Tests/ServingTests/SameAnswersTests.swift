@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Compares containerd's own snapshotter and this one, by the output of `ctr`.
-@Suite("The same answers", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+@Suite("The same answers", .enabled(if: TestEnvironment.canMountOverlay, "needs root and overlay mounts"))
 struct SameAnswersTests {
     /// The arguments after `ctr snapshots`, in the order of the calls.
     private static let questions = [

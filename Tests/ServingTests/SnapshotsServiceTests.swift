@@ -5,7 +5,8 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("The snapshots service", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+@Suite(
+    "The snapshots service", .enabled(if: TestEnvironment.canMountOverlay, "needs root and overlay mounts"))
 struct SnapshotsServiceTests {
     @Test("A snapshot is prepared, committed and removed, as containerd's protocol defines")
     func lifecycle() async throws {

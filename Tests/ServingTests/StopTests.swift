@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 
 /// Stops and deadlines: a client gets its answer, or the call has no effect.
-@Suite("Stops and deadlines", .enabled(if: Ability.canMountOverlay, "needs root and overlay mounts"))
+@Suite("Stops and deadlines", .enabled(if: TestEnvironment.canMountOverlay, "needs root and overlay mounts"))
 struct StopTests {
     private typealias Frame = HTTP2Peer.Frame
 

@@ -7,15 +7,17 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// The chain of trust under random calls: two namespaces of one service, another service, the unpacker, and reboots with and
-/// without a power cut, on one store.
+/// The chain of trust under random calls: two namespaces of one service, another service, the unpacker, and reboots
+/// with and without a power cut, on one store.
 ///
-/// **Invariant** (`docs/threat-model.md`): the unpacker has written the snapshot that a client sees under a chain ID, for that
-/// chain, and no client has written to it since. The unpacker writes a file with the chain ID; clients write another file into
-/// every writable directory that they get. After each call the test compares these files with every client's view.
+/// **Invariant** (`docs/threat-model.md`): the unpacker has written the snapshot that a client sees under a chain ID,
+/// for that chain, and no client has written to it since. The unpacker writes a file with the chain ID; clients write
+/// another file into every writable directory that they get. After each call the test compares these files with every
+/// client's view.
 ///
 /// `UNPACK_TRUST_SEEDS=100` tries more seeds, `UNPACK_TRUST_SEED=7` one of them.
-@Suite("The chain of trust", .enabled(if: Ability.canApplyLayers, "needs root and a place for layers"))
+@Suite(
+    "The chain of trust", .enabled(if: TestEnvironment.canApplyLayers, "needs root and a place for layers"))
 struct ChainOfTrustTests {
     private static let seeds: [UInt64] = {
         let environment = ProcessInfo.processInfo.environment
@@ -64,8 +66,8 @@ private struct World {
     private(set) var impostors = 0
 
     init(seed: UInt64) throws {
-        Process.takeOver()
-        scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+        Process.setUp()
+        scratch = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         random = SeededGenerator(state: seed)
         store = try Self.open(scratch.path, boot: 0)
         run = try store.startRun()
@@ -164,7 +166,7 @@ private struct World {
             return "\(who) update \(name) \(labels) \(fields): \(result)"
         case 68..<80:
             let name = try existing(service)
-            return "\(who) remove \(name): \(Result { try service.remove(name, .whole) })"
+            return "\(who) remove \(name): \(Result { try service.remove(name, .complete) })"
         case 80..<92:
             let top = Int.random(in: Self.chains, using: &random)
             let isSynced = Bool.random(using: &random)

@@ -7,14 +7,15 @@ import Testing
 
 /// Upgrades of a store's database by this version, with SQLite's own program as the earlier version.
 @Suite(
-    "Upgrades of the database", .enabled(if: Ability.canApplyLayers, "needs root and a place for layers"))
+    "Upgrades of the database",
+    .enabled(if: TestEnvironment.canApplyLayers, "needs root and a place for layers"))
 struct MigrationTests {
     private let scratch: TemporaryDirectory
     private let chain = ChainID(OCI.Digest(.sha256, bytes: [UInt8](repeating: 1, count: 32)))
 
     init() throws {
-        Process.takeOver()
-        scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+        Process.setUp()
+        scratch = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
     }
 
     private func open(boot: String) throws -> SnapshotStore {

@@ -5,7 +5,9 @@ import SystemPackage
 import TestSupport
 import Testing
 
-@Suite("Attributes in records of trees", .enabled(if: Ability.canApplyLayers, "no place for device nodes"))
+@Suite(
+    "Attributes in records of trees",
+    .enabled(if: TestEnvironment.canApplyLayers, "no place for device nodes"))
 struct RecordAttributeTests {
     @Test(
         "Recorded attributes of the kernel are ignored, those of files are compared"
@@ -32,7 +34,9 @@ struct RecordAttributeTests {
 
     @Test(
         "The same tree has the same record on every file system",
-        .enabled(if: Ability.canMountXFS && Ability.canMountBtrfs && Ability.has("setfacl")))
+        .enabled(
+            if: TestEnvironment.canMountXFS && TestEnvironment.canMountBtrfs && TestEnvironment.has("setfacl")
+        ))
     func sameRecord() throws {
         let digests = try [TestFileSystem.tmpfs, .xfs, .btrfs].map { system in
             try system.with { place in

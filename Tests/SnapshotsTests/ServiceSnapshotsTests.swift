@@ -7,7 +7,8 @@ import TestSupport
 import Testing
 
 @Suite(
-    "Services' views of a store", .enabled(if: Ability.canApplyLayers, "needs root and a place for layers"))
+    "Services' views of a store",
+    .enabled(if: TestEnvironment.canApplyLayers, "needs root and a place for layers"))
 struct ServiceSnapshotsTests {
     /// A store for an image of two layers, and a service on it.
     private struct Scene {
@@ -18,8 +19,8 @@ struct ServiceSnapshotsTests {
         var folder: FilePath { scratch.path.appending("store/overlayfs") }
 
         init() throws {
-            Process.takeOver()
-            scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+            Process.setUp()
+            scratch = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
             store = try SnapshotStore(
                 opening: scratch.path.appending("store"), snapshotter: "overlayfs", boot: "first",
                 clock: { 42 })
@@ -82,7 +83,7 @@ struct ServiceSnapshotsTests {
             #expect(
                 kind { _ = try service.prepare("default/1/a", parent: nil, labels: [:]) } == .alreadyExists)
         }
-        try other.remove("default/1/a", .whole)
+        try other.remove("default/1/a", .complete)
         let info = try scene.service.stat("default/1/a")
         #expect(info.name == "default/1/a" && info.labels == ["k": "unpack"])
         #expect(try scene.names() == ["default/1/a"])
@@ -120,10 +121,10 @@ struct ServiceSnapshotsTests {
         #expect(try service.stat("top").parent == "base")
         #expect(try scene.names("parent==base") == ["v", "top"])
         #expect(try scene.names("name==top", "labels.l==2") == ["base", "top"])
-        #expect(kind { try service.remove("base", .whole) } == .failedPrecondition)
+        #expect(kind { try service.remove("base", .complete) } == .failedPrecondition)
         let updated = try service.update("top", labels: ["a": "b"], fields: ["labels.a"])
         #expect(updated.labels == ["a": "b"] && updated.name == "top" && updated.parent == "base")
-        for key in ["v", "top", "base"] { try service.remove(key, .whole) }
+        for key in ["v", "top", "base"] { try service.remove(key, .complete) }
         #expect(try scene.names().isEmpty)
         #expect(try scene.store.find("unpack:base") == nil)
     }
@@ -208,7 +209,7 @@ struct ServiceSnapshotsTests {
         #expect(try scene.store.prune(in: scene.run).isEmpty)
         #expect(kind { try scene.store.remove(first) } == .failedPrecondition)
         let info = try scene.service.stat(first)
-        try scene.service.remove(first, .whole)
+        try scene.service.remove(first, .complete)
         #expect(try scene.store.find(first) == nil)
         #expect(try !scene.exists(info))
     }
@@ -221,10 +222,10 @@ struct ServiceSnapshotsTests {
         #expect(scene.prepare(1, on: nil) == .alreadyExists)
         #expect(scene.prepare(2, on: first) == .alreadyExists)
         _ = try scene.service.prepare("rw", parent: second, labels: [:])
-        #expect(kind { try scene.service.remove(first, .whole) } == .failedPrecondition)
-        #expect(kind { try scene.service.remove(second, .whole) } == .failedPrecondition)
-        for key in ["rw", second, first] { try scene.service.remove(key, .whole) }
-        #expect(kind { try scene.service.remove(first, .whole) } == .notFound)
+        #expect(kind { try scene.service.remove(first, .complete) } == .failedPrecondition)
+        #expect(kind { try scene.service.remove(second, .complete) } == .failedPrecondition)
+        for key in ["rw", second, first] { try scene.service.remove(key, .complete) }
+        #expect(kind { try scene.service.remove(first, .complete) } == .notFound)
         #expect(try scene.names().isEmpty)
         #expect(try scene.store.readOnlyMounts(of: second).count == 1)
         #expect(try scene.store.prune(in: scene.run).isEmpty)
@@ -246,8 +247,8 @@ struct ServiceSnapshotsTests {
         #expect(try scene.names() == ["extract-1"])
     }
 
-    /// One namespace of containerd prepares a snapshot with the label and writes other content into it; the image is unpacked;
-    /// another namespace prepares with the label and uses the snapshot that it finds by it.
+    /// One namespace of containerd prepares a snapshot with the label and writes other content into it; the image is
+    /// unpacked; another namespace prepares with the label and uses the snapshot that it finds by it.
     @Test("A snapshot that a client labels with a chain is never found by that label")
     func impostor() throws {
         let scene = try Scene()
@@ -275,8 +276,8 @@ struct ServiceSnapshotsTests {
         _ = try scene.service.prepare(first, parent: nil, labels: [:])
         #expect(scene.prepare(1, on: nil) == nil)
         #expect(try scene.service.stat(first).verifiedChain == nil)
-        try scene.service.remove("extract-1", .whole)
-        try scene.service.remove(first, .whole)
+        try scene.service.remove("extract-1", .complete)
+        try scene.service.remove(first, .complete)
         #expect(scene.prepare(1, on: nil) == .alreadyExists)
         #expect(try scene.service.stat(first).verifiedChain == Self.chain(1))
         // Another service does not see that name.

@@ -12,8 +12,8 @@ private struct Scratch {
     var root: FilePath { temporary.path.appending("store") }
 
     init() throws {
-        Process.takeOver()
-        temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
+        Process.setUp()
+        temporary = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
     }
 
     func open(boot: String = "first") throws -> SnapshotStore {
@@ -49,7 +49,7 @@ extension SnapshotStore {
     }
 }
 
-@Suite(.enabled(if: Ability.canApplyLayers, "needs root and a file system for layers"))
+@Suite(.enabled(if: TestEnvironment.canApplyLayers, "needs root and a file system for layers"))
 struct SnapshotStoreTests {
     @Test("A snapshot goes from active to committed under a new name, and keeps its directory")
     func lifecycle() throws {

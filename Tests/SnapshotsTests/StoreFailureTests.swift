@@ -6,13 +6,14 @@ import Testing
 
 /// Failures that no failed system call has caused have kinds of their own.
 @Suite(
-    "Kinds of failures of a store", .enabled(if: Ability.canApplyLayers, "needs root and a place for layers"))
+    "Kinds of failures of a store",
+    .enabled(if: TestEnvironment.canApplyLayers, "needs root and a place for layers"))
 struct StoreFailureTests {
     private let scratch: TemporaryDirectory
 
     init() throws {
-        Process.takeOver()
-        scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+        Process.setUp()
+        scratch = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
     }
 
     private func open() throws -> SnapshotStore {
@@ -24,7 +25,7 @@ struct StoreFailureTests {
     func cancelled() throws {
         let store = try open()
         let run = try store.startRun()
-        #expect(kind { try store.prepare("key", in: run, isWanted: { false }) } == .cancelled)
+        #expect(kind { try store.prepare("key", in: run, shouldContinue: { false }) } == .cancelled)
         #expect(try store.find("key") == nil)
         #expect(try Directory(opening: scratch.path.appending("store/overlayfs")).names().isEmpty)
     }

@@ -7,7 +7,8 @@ import Testing
 
 /// The number of database transactions of calls that containerd makes for each container and layer.
 @Suite(
-    "Transactions of a call", .enabled(if: Ability.canApplyLayers, "needs root and a place for layers"))
+    "Transactions of a call",
+    .enabled(if: TestEnvironment.canApplyLayers, "needs root and a place for layers"))
 struct TransactionCountTests {
     private let scratch: TemporaryDirectory
     private let store: SnapshotStore
@@ -15,8 +16,8 @@ struct TransactionCountTests {
     private let service: ServiceSnapshots
 
     init() throws {
-        Process.takeOver()
-        scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+        Process.setUp()
+        scratch = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         store = try SnapshotStore(
             opening: scratch.path.appending("store"), snapshotter: "overlayfs", boot: "first", clock: { 42 })
         // The server probes the file system when it starts.

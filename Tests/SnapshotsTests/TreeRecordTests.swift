@@ -17,8 +17,8 @@ struct RecordScratch {
     var path: FilePath { temporary.path.appending("tree") }
     let record = FileName(literal: "record")
 
-    init(in parent: FilePath? = Ability.scratch) throws {
-        Process.takeOver()
+    init(in parent: FilePath? = TestEnvironment.scratch) throws {
+        Process.setUp()
         temporary = try TemporaryDirectory(in: try #require(parent))
         folder = try Directory(opening: temporary.path)
         tree = try folder.ensureDirectory("tree", mode: 0o755)
@@ -112,8 +112,8 @@ extension Directory {
         try make("overlay") { overlay in
             try overlay.makeWhiteout(overlay.name("device"), .device)
             try overlay.makeWhiteout(overlay.name("attribute"), .attribute)
-            try overlay.mark(.holdsWhiteouts)
-            try overlay.make("opaque") { try $0.mark(.opaque) }
+            try overlay.setOpacity(.holdsWhiteouts)
+            try overlay.make("opaque") { try $0.setOpacity(.opaque) }
         }
         try make("xattrs") { xattrs in
             try xattrs.write("file", "")
@@ -263,7 +263,7 @@ private let changes: [Change] = [
         { try $0.keepingTime { try $0.removeTree($0.name("xattrs")) } }),
 ]
 
-@Suite(.enabled(if: Ability.canApplyLayers))
+@Suite(.enabled(if: TestEnvironment.canApplyLayers))
 private struct TreeRecordTests {
     @Test(arguments: changes)
     func namesEachChangeAndNothingElse(_ change: Change) throws {
@@ -293,7 +293,7 @@ private struct TreeRecordTests {
         let tree = scratch.tree
         try tree.write("a b", "hello")
         try tree.link(tree.name("a b"), of: tree, as: tree.name("b"))
-        try tree.make("c") { try $0.mark(.opaque) }
+        try tree.make("c") { try $0.setOpacity(.opaque) }
         try tree.makeWhiteout(tree.name("d"), .device)
         try tree.file.setTimes(access: time, modification: .epoch)
         try scratch.write()
@@ -457,8 +457,8 @@ private struct TreeRecordTests {
         #expect(found.count == 1 && found[0].hasPrefix("tool: the content's digest is "))
     }
 
-    /// Content with another beginning, the same length and the same cksum(1): the last four bytes are the solution of a linear
-    /// system.
+    /// Content with another beginning, the same length and the same cksum(1): the last four bytes are the solution of
+    /// a linear system.
     private func forged(from start: [UInt8], like content: [UInt8]) -> [UInt8] {
         func sum(_ bytes: [UInt8]) -> UInt32 {
             var checksum = Checksum()
@@ -500,7 +500,7 @@ private struct TreeRecordTests {
         #expect(try scratch.write(try Directory(opening: copy.path.appending("copy"))) == digest)
     }
 
-    @Test(.enabled(if: Ability.has("bsdtar")))
+    @Test(.enabled(if: TestEnvironment.has("bsdtar")))
     func isReadByLibarchive() throws {
         let scratch = try RecordScratch()
         try scratch.tree.make("dir") { try $0.write("a b", "1") }
@@ -520,7 +520,7 @@ private struct TreeRecordTests {
         #expect(all.status <= 1 && all.text.split(separator: "\n").count == paths, "\(all.report)")
     }
 
-    @Test(.enabled(if: Ability.canMountOverlay))
+    @Test(.enabled(if: TestEnvironment.canMountOverlay))
     func continuesAfterAnUnreadableFile() throws {
         let scratch = try RecordScratch()
         for name in ["a", "b", "c"] as [Bytes] { try scratch.tree.write(name, "content") }
@@ -602,7 +602,7 @@ private struct TreeRecordTests {
     @Test func noticesEveryFlippedBitOfARecord() throws {
         let scratch = try RecordScratch()
         try scratch.tree.write("a b", "hello")
-        try scratch.tree.make("d") { try $0.mark(.opaque) }
+        try scratch.tree.make("d") { try $0.setOpacity(.opaque) }
         try scratch.write()
         let record = Array(try scratch.text.utf8)
         for bit in 0..<record.count * 8 {

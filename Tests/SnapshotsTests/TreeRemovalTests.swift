@@ -12,11 +12,11 @@ private func name(_ text: String) -> FileName { FileName(literal: text) }
     private let folder: Directory
 
     init() throws {
-        temporary = try TemporaryDirectory(in: Ability.scratch ?? "/var/tmp")
+        temporary = try TemporaryDirectory(in: TestEnvironment.scratch ?? "/var/tmp")
         folder = try Directory(opening: temporary.path)
     }
 
-    private func remove(_ names: String..., deletion: Deletion = .whole) throws {
+    private func remove(_ names: String..., deletion: Deletion = .complete) throws {
         try TreeRemoval(of: names.map(name), in: folder).run(deletion)
     }
 
@@ -58,7 +58,7 @@ private func name(_ text: String) -> FileName { FileName(literal: text) }
             let path = temporary.path
             let both = try (0..<2).map { _ in
                 try WorkerThread {
-                    try TreeRemoval(of: [name("a")], in: try Directory(opening: path)).run(.whole)
+                    try TreeRemoval(of: [name("a")], in: try Directory(opening: path)).run(.complete)
                 }
             }
             // Another program, which may fail.
@@ -73,10 +73,10 @@ private func name(_ text: String) -> FileName { FileName(literal: text) }
         try folder.ensureDirectory("small").ensureDirectory("d").fill(500)
         try folder.ensureDirectory("large").fill(20_000)
         try folder.ensureDirectory("empty").fillWithDirectories(5000)
-        try remove("small", deletion: .begun)
+        try remove("small", deletion: .started)
         #expect(Set(try folder.names()) == [name("large"), name("empty")])
-        try remove("large", deletion: .begun)
-        try remove("empty", deletion: .begun)
+        try remove("large", deletion: .started)
+        try remove("empty", deletion: .started)
         #expect(try folder.open(name("large")).names().count.isBetween(10_000, 19_500))
         #expect(try folder.open(name("empty")).names().count.isBetween(1000, 4900))
         try remove("large", "empty")
@@ -85,7 +85,9 @@ private func name(_ text: String) -> FileName { FileName(literal: text) }
 
     @Test(
         "A file that cannot be removed is reported, and all other trees are removed",
-        .enabled(if: Ability.canMountExt4 && Ability.has("chattr"), "needs chattr and loop devices"))
+        .enabled(
+            if: TestEnvironment.canMountExt4 && TestEnvironment.has("chattr"), "needs chattr and loop devices"
+        ))
     func immutable() throws {
         let disk = try LoopFileSystem(type: "ext4", megabytes: 32)
         let folder = try Directory(opening: disk.path)
@@ -94,19 +96,20 @@ private func name(_ text: String) -> FileName { FileName(literal: text) }
         try Command.run("chattr", "+i", stuck).succeed()
         defer { _ = try? Command.run("chattr", "-i", stuck) }
         let failure = #expect(throws: SyscallFailure.self) {
-            try TreeRemoval(of: ["a", "b", "c"].map(name), in: folder).run(.whole)
+            try TreeRemoval(of: ["a", "b", "c"].map(name), in: folder).run(.complete)
         }
         #expect(failure == SyscallFailure("unlinkat", path: "7", errno: .notPermitted))
         #expect(try folder.names().filter { $0 != name("lost+found") } == [name("a")])
         try Command.run("mount", "-o", "remount,ro", disk.path.string).succeed()
         let refused = #expect(throws: SyscallFailure.self) {
-            try TreeRemoval(of: [name("a")], in: folder).run(.whole)
+            try TreeRemoval(of: [name("a")], in: folder).run(.complete)
         }
         #expect(refused?.errno == .readOnlyFileSystem)
         try Command.run("mount", "-o", "remount,rw", disk.path.string).succeed()
     }
 
-    @Test("Subvolumes are removed with their tree", .enabled(if: Ability.canMountBtrfs, "needs btrfs"))
+    @Test(
+        "Subvolumes are removed with their tree", .enabled(if: TestEnvironment.canMountBtrfs, "needs btrfs"))
     func subvolumes() throws {
         let disk = try LoopFileSystem(type: "btrfs", megabytes: 128)
         let folder = try Directory(opening: disk.path)
@@ -120,7 +123,7 @@ private func name(_ text: String) -> FileName { FileName(literal: text) }
             try inner.open(name("nested")).fill(5)
             try inner.setSubvolumeReadOnly(true)
         }
-        try TreeRemoval(of: [name("a"), name("b")], in: folder).run(.whole)
+        try TreeRemoval(of: [name("a"), name("b")], in: folder).run(.complete)
         #expect(try folder.names() == [])
     }
 }

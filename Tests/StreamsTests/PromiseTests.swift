@@ -27,7 +27,7 @@ import Testing
     @Test(
         "No more work runs at the same time than there are permits, and no permit is lost", arguments: [1, 3])
     func bounded(count: Int) throws {
-        let permits = Permits(count)
+        let permits = Semaphore(count)
         let running = Mutex((now: 0, most: 0))
         let threads = try (0..<20).map { index in
             try WorkerThread {
@@ -39,8 +39,8 @@ import Testing
                 running.withLock { $0.now -= 1 }
                 // Released explicitly, twice, or by the last reference.
                 if index.isMultiple(of: 2) {
-                    permit.giveBack()
-                    permit.giveBack()
+                    permit.release()
+                    permit.release()
                 }
             }
         }

@@ -9,14 +9,14 @@ package final class ContainerdDaemon {
         /// The installed version: Debian's package.
         case installed
         /// The version of Debian sid, which `.ci/containerd-2` fetches.
-        case later
+        case sid
 
         package var description: String { rawValue }
 
         /// The versions available on this machine.
         package static let present = allCases.filter { release in
             [release.program("containerd"), release.program("ctr")].allSatisfy {
-                $0.contains("/") ? FileManager.default.isExecutableFile(atPath: $0) : Ability.has($0)
+                $0.contains("/") ? FileManager.default.isExecutableFile(atPath: $0) : TestEnvironment.has($0)
             }
         }
 
@@ -24,7 +24,7 @@ package final class ContainerdDaemon {
         package func program(_ name: String) -> String {
             switch self {
             case .installed: name
-            case .later: Built.repository.appending(".build/containerd-2/bin").appending(name).string
+            case .sid: Built.repository.appending(".build/containerd-2/bin").appending(name).string
             }
         }
     }
@@ -84,7 +84,7 @@ package final class ContainerdDaemon {
     /// Stops it with SIGSTOP: it keeps its connections and answers nothing, until it is resumed or killed.
     package func pause() { process?.send(SIGSTOP) }
 
-    package func goOn() { process?.send(SIGCONT) }
+    package func resume() { process?.send(SIGCONT) }
 
     private func wait() {
         while process?.isRunning == true { usleep(10_000) }

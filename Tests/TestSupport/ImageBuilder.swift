@@ -120,7 +120,7 @@ extension Descriptor {
     }
 
     package func on(_ platform: Platform) -> Descriptor { copy(platform: platform) }
-    package func stating(size: Int64) -> Descriptor { copy(size: size) }
+    package func withSize(_ size: Int64) -> Descriptor { copy(size: size) }
     package func embedding(_ bytes: [UInt8]) -> Descriptor { copy(data: EmbeddedData(bytes)) }
 
     private func copy(

@@ -65,7 +65,7 @@ package final class LoopFileSystem: Sendable {
     }
 }
 
-extension Ability {
+extension TestEnvironment {
     /// Whether loop devices can be made.
     package static let canMakeLoopDevices: Bool = {
         guard let temporary = try? TemporaryDirectory(in: "/dev/shm"),

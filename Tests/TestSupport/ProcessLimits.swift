@@ -3,7 +3,7 @@ import Glibc
 import SystemPackage
 
 /// A cgroup that limits the number of processes and threads (kernel: cgroup-v1/pids.rst, cgroup-v2.rst).
-package final class PidsGroup {
+package final class PidsCgroup {
     private let folder: FilePath
 
     package init(max: Int) throws {

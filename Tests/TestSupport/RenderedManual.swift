@@ -29,11 +29,11 @@ package struct RenderedManual {
     /// Warnings of groff(1) and man(1) about a page, if these are installed.
     package static func complaints(of page: FilePath) throws -> String {
         var complaints = ""
-        if Ability.has("groff") {
+        if TestEnvironment.has("groff") {
             complaints += try Command.run("groff", "-ww", "-man", "-z", "-Tutf8", page.string).succeed()
                 .errorText
         }
-        if Ability.has("man") {
+        if TestEnvironment.has("man") {
             complaints += try Command.run(
                 "man", "--warnings", "-l", page.string, environment: ["LC_ALL": "C.UTF-8", "MANWIDTH": "80"]
             ).succeed().errorText

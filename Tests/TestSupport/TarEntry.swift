@@ -107,7 +107,7 @@ extension TarEntry {
         changed { $0.records.append((key, value)) }
     }
     package func xattr(_ name: String, _ value: Bytes) -> TarEntry { pax("SCHILY.xattr.\(name)", value) }
-    package func stating(size: Int64) -> TarEntry { changed { $0.statedSize = size } }
+    package func withSize(_ size: Int64) -> TarEntry { changed { $0.statedSize = size } }
     package func withGNUNames() -> TarEntry { changed { $0.usesGNUNames = true } }
     package func withWrongChecksum() -> TarEntry { changed { $0.hasWrongChecksum = true } }
     package func type(_ flag: UInt8) -> TarEntry { changed { $0.type = flag } }

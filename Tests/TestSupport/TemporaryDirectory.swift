@@ -6,7 +6,7 @@ package import SystemPackage
 package final class TemporaryDirectory: Sendable {
     package let path: FilePath
 
-    /// - Parameter parent: `Ability.scratch` if the test needs all metadata.
+    /// - Parameter parent: `TestEnvironment.scratch` if the test needs all metadata.
     package init(in parent: FilePath = FilePath(NSTemporaryDirectory())) throws {
         let path = parent.appending("unpack-test-\(UUID().uuidString)")
         try FileManager.default.createDirectory(

@@ -14,17 +14,17 @@ import Unpacking
 
 @Suite(
     "Applying layers to mounts of containerd",
-    .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
+    .enabled(if: TestEnvironment.canApplyLayers, "no directory that supports all metadata"))
 struct DifferApplyTests {
     private let scratch: TemporaryDirectory
     private let builder: ImageBuilder
-    private let blobs: BlobFolder
+    private let blobs: BlobDirectory
 
     init() throws {
-        Process.takeOver()
-        scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+        Process.setUp()
+        scratch = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         builder = try ImageBuilder(at: scratch.path.appending("layout"))
-        blobs = BlobFolder(try Directory(opening: builder.path.appending("blobs")))
+        blobs = BlobDirectory(try Directory(opening: builder.path.appending("blobs")))
     }
 
     /// The lowest first; only the lowest has an entry for `d/`, whose metadata apply in the others too.
@@ -40,19 +40,19 @@ struct DifferApplyTests {
 
     // MARK: Mounts of containerd's snapshotters
 
-    private func bind(_ path: FilePath, _ access: String = "rw") -> [ForeignMount] {
-        [ForeignMount(type: "bind", source: path.string, options: [access, "rbind"])]
+    private func bind(_ path: FilePath, _ access: String = "rw") -> [ContainerdMount] {
+        [ContainerdMount(type: "bind", source: path.string, options: [access, "rbind"])]
     }
 
     private func overlay(
         _ upper: FilePath, over lowers: [FilePath], _ more: [String] = []
-    ) throws -> [ForeignMount] {
+    ) throws -> [ContainerdMount] {
         let work = try scratch.makeDirectory("work")
         let options = [
             "workdir=\(work.string)", "upperdir=\(upper.string)",
             "lowerdir=" + lowers.map(\.string).joined(separator: ":"), "index=off",
         ]
-        return [ForeignMount(type: "overlay", source: "overlay", options: options + more)]
+        return [ContainerdMount(type: "overlay", source: "overlay", options: options + more)]
     }
 
     /// Applies layers to mounts like those of containerd's overlayfs snapshotter: a bind mount, then overlays on it.
@@ -119,11 +119,11 @@ struct DifferApplyTests {
 
     @Test(
         "Layers applied to a file system image give the same tree, and the image can be mounted afterwards",
-        .enabled(if: Ability.canMountExt4, "no loop devices, or no mkfs.ext4"))
+        .enabled(if: TestEnvironment.canMountExt4, "no loop devices, or no mkfs.ext4"))
     func loop() throws {
         let image = scratch.path.appending("image")
         try LoopFileSystem.format(image, type: "ext4", megabytes: 16)
-        let mount = ForeignMount(type: "ext4", source: image.string, options: ["loop", "rw"])
+        let mount = ContainerdMount(type: "ext4", source: image.string, options: ["loop", "rw"])
         for layer in Self.layers {
             _ = try Differ().apply(try builder.layer(layer), from: blobs, onto: [mount], isSynced: false)
             #expect(try LoopTable.read().devices(of: image, onlyWriters: false).isEmpty)
@@ -138,7 +138,7 @@ struct DifferApplyTests {
 
     @Test(
         "With userxattr the marks are in user.overlay.*, and overlayfs reads them",
-        .enabled(if: Ability.canMountOverlay, "no overlay"))
+        .enabled(if: TestEnvironment.canMountOverlay, "no overlay"))
     func userAttributes() throws {
         let paths = try applyAsOverlay(Self.layers, "userxattr")
         #expect(try dump(paths[3]).text.contains(" user.overlay.opaque=79"))
@@ -186,7 +186,7 @@ struct DifferApplyTests {
 
     // MARK: Refusals
 
-    private func failure(_ descriptor: Descriptor, _ mounts: [ForeignMount]) -> DifferFailure? {
+    private func failure(_ descriptor: Descriptor, _ mounts: [ContainerdMount]) -> DifferFailure? {
         do throws(DifferFailure) {
             _ = try Differ().apply(descriptor, from: blobs, onto: mounts, isSynced: false)
             return nil
@@ -209,7 +209,7 @@ struct DifferApplyTests {
         try builder.damageBlob(damaged) { $0[$0.count - 1] ^= 1 }
         let refused = try builder.layer(LayerBuilder(Self.layers[0].entries + [.file("d/f/x")]))
         let missing = Descriptor(mediaType: whole.mediaType, digest: sha256(of: [1]), size: 1)
-        for wrong in [damaged, refused, missing, whole.stating(size: whole.size + 1)] {
+        for wrong in [damaged, refused, missing, whole.withSize(whole.size + 1)] {
             for mounts in [bind(empty), try overlay(empty, over: [lower])] {
                 guard case .failed = failure(wrong, mounts) else {
                     Issue.record("\(wrong) on \(mounts)")
@@ -233,7 +233,7 @@ struct DifferApplyTests {
         let missing = Descriptor(mediaType: Packing.gzip.mediaType, digest: sha256(of: [1]), size: 1)
         let views = [
             bind(path, "ro"),
-            [ForeignMount(type: "overlay", source: "overlay", options: ["lowerdir=\(path):\(path)"])],
+            [ContainerdMount(type: "overlay", source: "overlay", options: ["lowerdir=\(path):\(path)"])],
         ]
         for view in views {
             guard case .failedPrecondition = failure(missing, view) else {
@@ -304,7 +304,7 @@ struct DifferApplyTests {
         var differ: Differ { Differ(protecting: [store]) }
     }
 
-    private func isRefused(_ mounts: [ForeignMount], by differ: Differ) throws -> Bool {
+    private func isRefused(_ mounts: [ContainerdMount], by differ: Differ) throws -> Bool {
         let layer = try builder.layer(LayerBuilder(.file("evil", "!")))
         do {
             _ = try differ.apply(layer, from: blobs, onto: mounts, isSynced: false)
@@ -339,7 +339,7 @@ struct DifferApplyTests {
             #expect(try isRefused(bind(path), by: store.differ), "\(place)")
             // Overlay refuses directories that contain each other, but the check comes first.
             let work = "workdir=\(scratch.path)/work", lower = "lowerdir=\(scratch.path)/lower"
-            let overlay = ForeignMount(
+            let overlay = ContainerdMount(
                 type: "overlay", source: "overlay", options: [work, lower, "upperdir=\(place)"])
             #expect(try isRefused([overlay], by: store.differ), "upperdir \(place)")
         }
@@ -354,22 +354,24 @@ struct DifferApplyTests {
 
     @Test(
         "A layer is not applied to a file system that contains a store, or to an image file of a store",
-        .enabled(if: Ability.canMountBtrfs && Ability.canMountExt4, "no loop devices, btrfs or ext4"))
+        .enabled(
+            if: TestEnvironment.canMountBtrfs && TestEnvironment.canMountExt4,
+            "no loop devices, btrfs or ext4"))
     func storesFileSystem() throws {
         let btrfs = try LoopFileSystem(type: "btrfs", megabytes: 200)
         let store = try Store(in: btrfs.path, "btrfs")
-        func mount(_ snapshot: String) throws -> ForeignMount {
-            ForeignMount(try #require(try store.store.readOnlyMounts(of: snapshot).first))
+        func mount(_ snapshot: String) throws -> ContainerdMount {
+            ContainerdMount(try #require(try store.store.readOnlyMounts(of: snapshot).first))
         }
         let client = try #require(try store.service.mounts(of: "client").first)
-        #expect(try !isRefused([ForeignMount(client)], by: store.differ))
-        let device = ForeignMount(client).source
+        #expect(try !isRefused([ContainerdMount(client)], by: store.differ))
+        let device = ContainerdMount(client).source
         for options in [[], ["subvolid=5"], ["subvol=/"]] {
-            let whole = ForeignMount(type: "btrfs", source: device, options: options)
+            let whole = ContainerdMount(type: "btrfs", source: device, options: options)
             #expect(try isRefused([whole], by: store.differ), "\(options)")
         }
         let user = try #require(try store.store.mounts(of: "user").first)
-        #expect(try isRefused([ForeignMount(user)], by: store.differ))
+        #expect(try isRefused([ContainerdMount(user)], by: store.differ))
 
         let ext4 = try LoopFileSystem(type: "ext4", megabytes: 64)
         let other = try Store(in: ext4.path)
@@ -377,7 +379,7 @@ struct DifferApplyTests {
             try Command.run("findmnt", "-no", "SOURCE", ext4.path.string).succeed().text.split(
                 separator: "\n"
             ).first)
-        let same = ForeignMount(type: "ext4", source: String(source), options: [])
+        let same = ContainerdMount(type: "ext4", source: String(source), options: [])
         #expect(try isRefused([same], by: other.differ))
 
         // The directory of a snapshotter may be a separate file system.
@@ -395,20 +397,20 @@ struct DifferApplyTests {
         #expect(try !isRefused(bind(split.folder.appending("3/fs")), by: split.differ))
 
         let loops = try Store(in: scratch.path, "loop")
-        let image = ForeignMount(type: "ext4", source: "\(loops.folder)/1/image", options: ["loop"])
+        let image = ContainerdMount(type: "ext4", source: "\(loops.folder)/1/image", options: ["loop"])
         #expect(try isRefused([image], by: loops.differ))
         let linked = scratch.path.appending("linked").string
         try Command.run("ln", "\(loops.folder)/1/image", linked).succeed()
-        let hardLink = ForeignMount(type: "ext4", source: linked, options: ["loop"])
+        let hardLink = ContainerdMount(type: "ext4", source: linked, options: ["loop"])
         #expect(try isRefused([hardLink], by: loops.differ))
         try Command.run("rm", linked).succeed()
         let active = try #require(try loops.service.mounts(of: "client").first)
-        #expect(try !isRefused([ForeignMount(active)], by: loops.differ))
+        #expect(try !isRefused([ContainerdMount(active)], by: loops.differ))
     }
 
     @Test(
         "The image file that was checked is the one that is written to, even if its path is replaced",
-        .enabled(if: Ability.canMountExt4, "no loop devices, or no mkfs.ext4"))
+        .enabled(if: TestEnvironment.canMountExt4, "no loop devices, or no mkfs.ext4"))
     func swappedImage() throws {
         let loops = try Store(in: scratch.path, "loop")
         let (own, verified) = ("\(loops.folder)/3/image", "\(loops.folder)/1/image")
@@ -419,7 +421,7 @@ struct DifferApplyTests {
             ["sh", "-c", "while :; do ln -sfn \(own) link; ln -sfn \(verified) link; done"], in: scratch.path)
         defer { swap.kill() }
         while try !scratch.path.appending("link").exists() { Process.sleep(milliseconds: 1) }
-        let link = ForeignMount(
+        let link = ContainerdMount(
             type: "ext4", source: scratch.path.appending("link").string, options: ["loop"])
         let layer = try builder.layer(LayerBuilder(.file("evil", "!")))
         for _ in 0..<15 {

@@ -9,20 +9,20 @@ import Unpacking
 
 @Suite(
     "The end of layers that a client applies",
-    .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
+    .enabled(if: TestEnvironment.canApplyLayers, "no directory that supports all metadata"))
 struct DifferEndTests {
     @Test(
         "A layer without the padding of its last block is applied, one without its last byte of data is refused",
         arguments: [(1, true), (505, true), (506, false)])
     func missingPadding(missing: Int, isWhole: Bool) throws {
-        Process.takeOver()
-        let scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+        Process.setUp()
+        let scratch = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         let builder = try ImageBuilder(at: scratch.path.appending("layout"))
-        let blobs = BlobFolder(try Directory(opening: builder.path.appending("blobs")))
+        let blobs = BlobDirectory(try Directory(opening: builder.path.appending("blobs")))
         let tar = LayerBuilder([.directory("d"), .file("d/f", "content")], end: .nothing).tar
         let layer = try builder.blob(Array(tar.dropLast(missing)), Packing.none.mediaType)
         let path = try scratch.makeDirectory("tree")
-        let mount = ForeignMount(type: "bind", source: path.string, options: ["rw", "rbind"])
+        let mount = ContainerdMount(type: "bind", source: path.string, options: ["rw", "rbind"])
         let result = Result {
             try Differ().apply(layer, from: blobs, onto: [mount], isSynced: false)
         }

@@ -36,33 +36,35 @@ private let original = """
 @Suite(
     "Making layers from mounts of containerd",
     .enabled(
-        if: Ability.canApplyLayers && Ability.canMountOverlay && Ability.has("setfattr"),
+        if: TestEnvironment.canApplyLayers && TestEnvironment.canMountOverlay
+            && TestEnvironment.has("setfattr"),
         "no directory that supports all metadata, no overlay mounts, or no setfattr"))
 struct DifferMakingTests {
     private let scratch: TemporaryDirectory
 
     init() throws {
-        Process.takeOver()
-        scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+        Process.setUp()
+        scratch = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
     }
 
     private func run(_ script: String, _ path: FilePath) throws {
         try Command.run("bash", "-c", script, "bash", path.string).succeed()
     }
 
-    private func bind(_ path: FilePath, _ access: String = "ro") -> [ForeignMount] {
-        [ForeignMount(type: "bind", source: path.string, options: ["rbind", access])]
+    private func bind(_ path: FilePath, _ access: String = "ro") -> [ContainerdMount] {
+        [ContainerdMount(type: "bind", source: path.string, options: ["rbind", access])]
     }
 
-    private func overlay(_ upper: FilePath, over lower: FilePath) -> [ForeignMount] {
+    private func overlay(_ upper: FilePath, over lower: FilePath) -> [ContainerdMount] {
         let options = ["workdir=\(scratch.path)/work", "upperdir=\(upper)", "lowerdir=\(lower)", "index=off"]
-        return [ForeignMount(type: "overlay", source: "overlay", options: options)]
+        return [ContainerdMount(type: "overlay", source: "overlay", options: options)]
     }
 
     private func make(
-        _ old: [ForeignMount], _ new: [ForeignMount], _ mediaType: MediaType = .ociLayer(compression: nil),
+        _ old: [ContainerdMount], _ new: [ContainerdMount],
+        _ mediaType: MediaType = .ociLayer(compression: nil),
         latest: Timestamp? = nil
-    ) throws -> (layer: MadeLayer, blob: [UInt8]) {
+    ) throws -> (layer: WrittenLayer, blob: [UInt8]) {
         var blob = [UInt8]()
         let layer = try Differ().makeLayer(from: old, to: new, as: mediaType, latest: latest) {
             $0.withUnsafeBytes { blob += $0 }
@@ -87,11 +89,11 @@ struct DifferMakingTests {
         return try result.get()
     }
 
-    private func apply(_ layer: MadeLayer, _ blob: [UInt8], onto mounts: [ForeignMount]) throws {
+    private func apply(_ layer: WrittenLayer, _ blob: [UInt8], onto mounts: [ContainerdMount]) throws {
         let builder = try ImageBuilder(
             at: scratch.path.appending("layout-\(UInt32.random(in: .min ... .max))"))
         try builder.blob(blob, layer.descriptor.mediaType)
-        let blobs = BlobFolder(try Directory(opening: builder.path.appending("blobs")))
+        let blobs = BlobDirectory(try Directory(opening: builder.path.appending("blobs")))
         let found = try Differ().apply(layer.descriptor, from: blobs, onto: mounts, isSynced: false)
         #expect(found.content.diffID == layer.content.diffID)
         #expect(found.content.size == layer.content.size)
@@ -222,7 +224,7 @@ struct DifferMakingTests {
         "tar and bsdtar list the layer, and its entries are in the order of their names",
         arguments: ["tar", "bsdtar"])
     func listed(program: String) throws {
-        guard Ability.has(program) else { return }
+        guard TestEnvironment.has(program) else { return }
         let (lower, upper, _) = try container()
         let (_, blob) = try make(bind(lower), overlay(upper, over: lower))
         let archive = try scratch.write("layer.tar", blob)
@@ -243,12 +245,12 @@ struct DifferMakingTests {
 
     @Test(
         "A file system image is read without a mount that other processes see",
-        .enabled(if: Ability.canMountExt4, "no loop devices, or no mkfs.ext4"))
+        .enabled(if: TestEnvironment.canMountExt4, "no loop devices, or no mkfs.ext4"))
     func fileSystems() throws {
         let (lower, upper, merged) = try container()
         let image = scratch.path.appending("image")
         try LoopFileSystem.format(image, type: "ext4", megabytes: 32)
-        let mounts = [ForeignMount(type: "ext4", source: image.string, options: ["loop"])]
+        let mounts = [ContainerdMount(type: "ext4", source: image.string, options: ["loop"])]
         let (base, baseBlob) = try make([], bind(lower))
         try apply(base, baseBlob, onto: mounts)
         let (layer, blob) = try make(bind(lower), overlay(upper, over: lower))
@@ -263,7 +265,7 @@ struct DifferMakingTests {
 
     @Test(
         "umoci unpacks such layers to the tree that they were made from",
-        .enabled(if: Ability.has("umoci"), "umoci is not installed"))
+        .enabled(if: TestEnvironment.has("umoci"), "umoci is not installed"))
     func secondOpinion() throws {
         let (lower, upper, merged) = try container()
         let builder = try ImageBuilder(at: scratch.path.appending("layout"))
@@ -310,7 +312,7 @@ struct DifferMakingTests {
         let (layer, blob) = try make([], bind(lower))
         let builder = try ImageBuilder(at: scratch.path.appending("layout"))
         try builder.blob(blob, layer.descriptor.mediaType)
-        let blobs = BlobFolder(try Directory(opening: builder.path.appending("blobs")))
+        let blobs = BlobDirectory(try Directory(opening: builder.path.appending("blobs")))
         let target = try scratch.makeDirectory("target")
         for attempt in 1...2 {
             do throws(DifferFailure) {
@@ -334,7 +336,8 @@ struct DifferMakingTests {
         #expect(try Directory(opening: target).names().isEmpty)
     }
 
-    private func failure(_ old: [ForeignMount], _ new: [ForeignMount], _ type: String) -> DifferFailure? {
+    private func failure(_ old: [ContainerdMount], _ new: [ContainerdMount], _ type: String) -> DifferFailure?
+    {
         do throws(DifferFailure) {
             _ = try Differ().makeLayer(from: old, to: new, as: MediaType(rawValue: type)) { _ in }
             return nil

@@ -9,14 +9,16 @@ import TestSupport
 import Testing
 import Unpacking
 
-@Suite("Layers in parallel", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
+@Suite(
+    "Layers in parallel",
+    .enabled(if: TestEnvironment.canApplyLayers, "no directory that supports all metadata"))
 struct ParallelTests {
     private let scratch: TemporaryDirectory
     private let builder: ImageBuilder
 
     init() throws {
-        Process.takeOver()
-        scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+        Process.setUp()
+        scratch = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         builder = try ImageBuilder(at: scratch.path.appending("layout"))
     }
 
@@ -49,7 +51,7 @@ struct ParallelTests {
     @Test("Two layers are unpacked at the same time")
     func atOnce() throws {
         let second = Promise<Bool>()
-        let hasMet = Guarded(false)
+        let hasMet = Locked(false)
         _ = try unpack(Self.layers, jobs: 2) { event in
             switch event {
             case .started(let step) where step.number == 1:
@@ -65,7 +67,7 @@ struct ParallelTests {
     @Test("No more layers are read at the same time than there are jobs", arguments: [1, 2, 3])
     func bounded(jobs: Int) throws {
         let layers = (1...12).map { LayerBuilder(.file(Bytes("f\($0)"), Bytes.noise(100_000))) }
-        let reading = Guarded((now: Set<Int>(), most: 0))
+        let reading = Locked((now: Set<Int>(), most: 0))
         _ = try unpack(layers, jobs: jobs) { event in
             switch event {
             case .started(let step):
@@ -113,7 +115,7 @@ struct ParallelTests {
             for _ in 1...1000 where isShared.value == nil { Process.sleep(milliseconds: 20) }
             cancellation.cancel(signal: 14)
         }
-        let second = Guarded<WorkerThread<UnpackResult>?>(nil)
+        let second = Locked<WorkerThread<UnpackResult>?>(nil)
         _ = try unpack(Array(Self.layers.prefix(2)), jobs: 2) { event in
             switch event {
             case .started(let step) where step.number == 1:
@@ -140,7 +142,7 @@ struct ParallelTests {
         let layers = (1...6).map {
             LayerBuilder(.file(Bytes("f\($0)"), Bytes.noise($0 == 5 ? 300_000 : 1000)))
         }
-        let order = Guarded([Int]())
+        let order = Locked([Int]())
         let hasBegun = Promise<Bool>()
         let result = try unpack(layers, jobs: 2) { event in
             guard case .started(let step) = event else { return }

@@ -12,7 +12,8 @@ import Unpacking
 @Suite(
     "Inheritance from the directory above a service's store", .serialized,
     .enabled(
-        if: Ability.canMountOverlay && Ability.has("setfacl"), "it needs root, overlay mounts and setfacl"))
+        if: TestEnvironment.canMountOverlay && TestEnvironment.has("setfacl"),
+        "it needs root, overlay mounts and setfacl"))
 struct ServiceInheritanceTests {
     private static let layers = [
         LayerBuilder(
@@ -28,10 +29,10 @@ struct ServiceInheritanceTests {
     @Test(
         "Layers that a client applies inherit nothing from the directory above the store", arguments: stores)
     private func applied(system: TestFileSystem, snapshotter: String) throws {
-        Process.takeOver()
+        Process.setUp()
         try system.with { place in
             let builder = try ImageBuilder(at: place.appending("layout"))
-            let blobs = BlobFolder(try Directory(opening: builder.path.appending("blobs")))
+            let blobs = BlobDirectory(try Directory(opening: builder.path.appending("blobs")))
             func trees(_ root: FilePath) throws -> [String] {
                 let store = try SnapshotStore(
                     opening: root, snapshotter: snapshotter, boot: "b", clock: { 0 })
@@ -41,7 +42,7 @@ struct ServiceInheritanceTests {
                 for (number, layer) in Self.layers.enumerated() {
                     let mounts = try service.prepare("key \(number)", parent: parent, labels: [:])
                     _ = try Differ(protecting: [store]).apply(
-                        try builder.layer(layer), from: blobs, onto: mounts.map { ForeignMount($0) },
+                        try builder.layer(layer), from: blobs, onto: mounts.map { ContainerdMount($0) },
                         isSynced: false)
                     parent = "layer \(number)"
                     try service.commit("key \(number)", as: "layer \(number)", onto: nil, labels: [:])
@@ -52,7 +53,7 @@ struct ServiceInheritanceTests {
                 return lines + (try dump(root.appending("\(snapshotter)/4/fs")))
             }
             let hostile = place.appending("hostile")
-            try Surroundings.makeHostile(hostile)
+            try InheritingDirectory.make(hostile)
             let (found, expected) = (try trees(hostile), try trees(place.appending("plain")))
             #expect(found == expected)
         }

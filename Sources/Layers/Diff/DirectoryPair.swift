@@ -9,12 +9,12 @@ struct DirectoryPair {
 
     /// Names that may differ between the trees, in the order of their bytes.
     ///
-    /// - Parameter isShort: whether to list only the layers that the new tree adds to the old one. Precondition: the
-    ///   new tree consists of all layers of the old tree and further ones above them. Overlayfs then has all
-    ///   differences in the upper directories, and also all names of a file that has got another name.
-    func names(isShort: Bool) throws(SyscallFailure) -> [FileName] {
+    /// - Parameter walksOnlyAddedLayers: whether to list only the layers that the new tree adds to the old one.
+    ///   Precondition: the new tree consists of all layers of the old tree and further ones above them. Overlayfs then
+    ///   has all differences in the upper directories, and also all names of a file that has got another name.
+    func names(walksOnlyAddedLayers: Bool) throws(SyscallFailure) -> [FileName] {
         var names = Set<FileName>()
-        if isShort, let added = try addedLayers() {
+        if walksOnlyAddedLayers, let added = try addedLayers() {
             for layer in added { names.formUnion(try layer.names()) }
         } else {
             names = try new.names()

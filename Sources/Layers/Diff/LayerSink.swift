@@ -3,7 +3,7 @@ package import OCI
 internal import Streams
 
 /// A layer that was written.
-package struct MadeLayer: Sendable {
+package struct WrittenLayer: Sendable {
     /// Descriptor of the blob.
     package let descriptor: Descriptor
     /// Diff ID and size of the tar.
@@ -31,11 +31,11 @@ final class LayerSink {
         try compressor.compress(bytes) { try put($0) }
     }
 
-    func finish(as mediaType: MediaType) throws -> MadeLayer {
+    func finish(as mediaType: MediaType) throws -> WrittenLayer {
         try compressor.finish { try put($0) }
         let diffID = tar.finish()
         let size = isCompressed ? blob.count : tar.count
-        return MadeLayer(
+        return WrittenLayer(
             descriptor: Descriptor(
                 mediaType: mediaType, digest: isCompressed ? blob.finish() : diffID, size: size),
             content: LayerContent(diffID: DiffID(diffID), size: tar.count))

@@ -12,7 +12,7 @@ extension DirectorySink {
         let lower = try lowerView()
         if try has(Whiteout.pseudoLinkDirectory, in: tree.root) {
             tree.root.children[Whiteout.pseudoLinkDirectory] = nil
-            try open(tree.root).removeTree(Whiteout.pseudoLinkDirectory, isWanted: isWanted)
+            try open(tree.root).removeTree(Whiteout.pseudoLinkDirectory, shouldContinue: shouldContinue)
         }
         try completeLinkGroups(of: lower)
         var walk = NodeWalk(tree.root, over: lower.isEmpty ? nil : lower.root)
@@ -40,7 +40,7 @@ extension DirectorySink {
     /// - Throws: as `finish`.
     mutating func readAccounts() throws -> ImageAccounts {
         try finish()
-        let view = try lowerView().adding(try open(tree.root))
+        let view = try lowerView().adding(topLayer: try open(tree.root))
         func contents(_ path: String) throws -> [UInt8] {
             try view.contents(of: path, limit: Int(ImageAccounts.largestFile)) ?? []
         }

@@ -76,7 +76,7 @@ struct DirectorySink: EntrySink {
         try account.step(1)
     }
 
-    var isWanted: () -> Bool { { [cancellation] in !cancellation.isCancelled } }
+    var shouldContinue: () -> Bool { { [cancellation] in !cancellation.isCancelled } }
 
     // MARK: The layers below
 
@@ -149,7 +149,7 @@ struct DirectorySink: EntrySink {
     mutating func removeTree(_ node: Node, _ nodes: [Node], existed: Bool) throws {
         for node in nodes { node.storage.handle.clear() }
         guard existed, let parent = node.parent, let name = node.name else { return }
-        try open(parent).removeTree(name, isWanted: isWanted)
+        try open(parent).removeTree(name, shouldContinue: shouldContinue)
     }
 
     /// Runs `make`. If a file of the name exists, removes it and runs `make` again.
@@ -161,7 +161,7 @@ struct DirectorySink: EntrySink {
         do {
             try make()
             return false
-        } catch let failure as SyscallFailure where failure.isTaken {
+        } catch let failure as SyscallFailure where failure.isExistingFile {
             try directory.removeFile(name)
             try make()
             return true

@@ -2,8 +2,8 @@ internal import Kernel
 
 /// A walk through the directories that a layer affects, with those that the layers below show at the same paths.
 ///
-/// It does not recurse, and it keeps a bounded number of descriptors open (`OpenPath`). It also visits directories
-/// that the caller removes from the layer during the walk.
+/// It does not recurse, and it keeps a bounded number of descriptors open (`DirectoryStack`). It also visits
+/// directories that the caller removes from the layer during the walk.
 struct NodeWalk<Storage> {
     typealias Node = DirectoryNode<Storage>
 
@@ -23,7 +23,7 @@ struct NodeWalk<Storage> {
     }
 
     private var frames: [Frame]
-    private var lowers: OpenPath<MergedDirectory>
+    private var lowers: DirectoryStack<MergedDirectory>
     /// The path of the directory of the last step. A node computes its path from the root, which for each directory
     /// of a deep tree takes quadratic time.
     private(set) var path = [FileName]()
@@ -34,7 +34,7 @@ struct NodeWalk<Storage> {
     /// - Parameter lower: the root of the layers below; nil if there are none.
     init(_ root: Node, over lower: MergedDirectory?) {
         frames = [Frame(node: root, hasLower: lower != nil)]
-        lowers = OpenPath(lower ?? MergedDirectory([], .own), weight: lower?.layers.count ?? 1)
+        lowers = DirectoryStack(lower ?? MergedDirectory([], .own), weight: lower?.layers.count ?? 1)
     }
 
     /// - Returns: nil at the end.
@@ -56,7 +56,7 @@ struct NodeWalk<Storage> {
             return .leave(node, lower: lower)
         }
         let shown = try node.shown(name, of: lower)
-        if let shown { lowers.descend(to: name, shown) }
+        if let shown { lowers.push(name, shown) }
         frames.append(Frame(node: child, hasLower: shown != nil))
         path.append(name)
         return .enter(child, lower: shown)
@@ -66,7 +66,7 @@ struct NodeWalk<Storage> {
     mutating func skip() {
         guard let frame = frames.popLast() else { return }
         isPathStale = !path.isEmpty
-        if frame.hasLower, lowers.depth > 0 { lowers.ascend() }
+        if frame.hasLower, lowers.depth > 0 { lowers.pop() }
     }
 }
 

@@ -37,7 +37,7 @@ package struct ImageTarWriter: Sendable {
         try tree.forEach { item in
             try check()
             if tree[item.id].content.isRegular, names[Int(item.id.index)] == nil {
-                names[Int(item.id.index)] = item.place
+                names[Int(item.id.index)] = item.treePath
             }
         }
         firstNames = names
@@ -46,7 +46,7 @@ package struct ImageTarWriter: Sendable {
     package init(_ tree: ImageTree, latest: Timestamp? = nil) { self.init(tree, latest: latest) {} }
 
     /// Whether a layer has content that the merged tree shows, so that the layer has to be read again.
-    package func needs(_ step: LayerStep) -> Bool { !wanted(of: step).isEmpty }
+    package func needsContent(of step: LayerStep) -> Bool { !wanted(of: step).isEmpty }
 
     /// The files whose content comes from a layer, by the number of their entry.
     private func wanted(of step: LayerStep) -> [Int32: ImageTree.FileID] {
@@ -90,7 +90,7 @@ package struct ImageTarWriter: Sendable {
 
     /// Writes the directories. Must be called first.
     ///
-    /// - Throws: as `writeRest`.
+    /// - Throws: as `writeRemaining`.
     package func writeDirectories(
         to output: inout Output, cancellation: Cancellation
     ) throws(LayerFailure) {
@@ -110,7 +110,7 @@ package struct ImageTarWriter: Sendable {
     ///
     /// - Throws: `LayerFailure`, which wraps errors of the output and a cancellation; `.refused` for a file that a
     ///   tar cannot represent.
-    package func writeRest(to output: inout Output, cancellation: Cancellation) throws(LayerFailure) {
+    package func writeRemaining(to output: inout Output, cancellation: Cancellation) throws(LayerFailure) {
         /// First paths of files with several names and without content.
         var firstPaths = [ImageTree.FileID: TreePath]()
         do {
@@ -129,12 +129,12 @@ package struct ImageTarWriter: Sendable {
     ) throws {
         let file = tree[item.id]
         if let first = firstNames[Int(item.id.index)] ?? firstPaths[item.id] {
-            if first == item.place { return }
+            if first == item.treePath { return }
             let metadata = clamped(file.metadata, withAttributes: false)
             try writer.add(
-                TarMember(path: item.path, .hardLink(TarMember.name(of: first.components)), metadata))
+                TarMember(path: item.path, .hardLink(TarMember.tarName(of: first.components)), metadata))
         } else if let content = Self.content(of: file) {
-            if counts[item.id] > 1 { firstPaths[item.id] = item.place }
+            if counts[item.id] > 1 { firstPaths[item.id] = item.treePath }
             try writer.add(TarMember(path: item.path, content, clamped(file.metadata)))
         }
     }

@@ -33,17 +33,17 @@ private struct DirectoryWalk {
 
     mutating func read(_ root: Directory, _ check: () throws -> Void) throws {
         tree.files[0].metadata = try root.metadata()
-        var stack = OpenPath(root)
+        var stack = DirectoryStack(root)
         /// Directories still to be read, by level.
         var pending = [try list(root, ImageTree.root, check)]
         while let last = pending.indices.last {
             guard let (name, id) = pending[last].popLast() else {
                 pending.removeLast()
-                if last > 0 { stack.ascend() }
+                if last > 0 { stack.pop() }
                 continue
             }
             let directory = try stack.deepest().open(name)
-            stack.descend(to: name, directory)
+            stack.push(name, directory)
             pending.append(try list(directory, id, check))
         }
     }

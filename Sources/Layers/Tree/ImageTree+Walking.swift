@@ -4,18 +4,18 @@ package import Kernel
 extension ImageTree {
     /// One name of the tree.
     package struct Item: Sendable {
-        package let place: TreePath
+        package let treePath: TreePath
         package let id: FileID
 
-        package init(_ place: TreePath, id: FileID) {
-            self.place = place
+        package init(_ treePath: TreePath, id: FileID) {
+            self.treePath = treePath
             self.id = id
         }
 
         package init(path: [FileName], id: FileID) { self.init(TreePath(path), id: id) }
 
         /// From the root down; empty for the root.
-        package var path: [FileName] { place.components }
+        package var path: [FileName] { treePath.components }
     }
 
     /// Calls `body` for each name of a subtree: each directory before its entries, names in the order of their bytes.
@@ -29,7 +29,7 @@ extension ImageTree {
             try body(item)
             guard self[item.id].isDirectory else { continue }
             pending += children(of: item.id).reversed().map {
-                Item(item.place.appending($0.name), id: $0.id)
+                Item(item.treePath.appending($0.name), id: $0.id)
             }
         }
     }
@@ -71,7 +71,7 @@ extension ImageTree {
         case tooManyLinks
 
         /// The resolved path; nil for too many symlinks.
-        package var place: [FileName]? {
+        package var path: [FileName]? {
             switch self {
             case .found(let item): item.path
             case .missing(let path): path
@@ -95,7 +95,7 @@ extension ImageTree {
                 continue
             }
             let here = items[items.count - 1]
-            let place = here.place.appending(name)
+            let place = here.treePath.appending(name)
             guard let id = child(name, of: here.id) else {
                 return .missing(path: place.components + parts.reversed().compactMap { FileName($0) })
             }

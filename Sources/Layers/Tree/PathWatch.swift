@@ -6,7 +6,7 @@ struct PathWatch {
     private let path: [FileName]
     /// The file at the path: that of the layers below, until an entry of this layer replaces it.
     private var file: ImageTree.FileID?
-    private(set) var touches = [PathTouch]()
+    private(set) var events = [PathEvent]()
     /// Number of the current entry, counted from 0.
     var entry: Int32 = 0
 
@@ -15,14 +15,14 @@ struct PathWatch {
         self.file = file
     }
 
-    mutating func record<Storage>(_ what: PathTouch.What, at node: DirectoryNode<Storage>) {
+    mutating func record<Storage>(_ what: PathEvent.What, at node: DirectoryNode<Storage>) {
         if node.depth <= path.count, node.path.elementsEqual(path.prefix(node.depth)) {
             add(what, depth: node.depth)
         }
     }
 
     mutating func record<Storage>(
-        _ what: PathTouch.What, at name: FileName, in parent: DirectoryNode<Storage>
+        _ what: PathEvent.What, at name: FileName, in parent: DirectoryNode<Storage>
     ) {
         let depth = parent.depth + 1
         // Compares the last name first: that is enough for most entries.
@@ -36,18 +36,18 @@ struct PathWatch {
             }
             add(what, depth: depth)
         } else if case .hardLink(_, let id) = what, id == file {
-            touches.append(
-                PathTouch(what: .linked(as: EntryPath(parent.path + [name])), path: path, entry: entry))
+            events.append(
+                PathEvent(what: .linked(as: EntryPath(parent.path + [name])), path: path, entry: entry))
         }
     }
 
-    private mutating func add(_ what: PathTouch.What, depth: Int) {
-        touches.append(PathTouch(what: what, path: Array(path.prefix(depth)), entry: entry))
+    private mutating func add(_ what: PathEvent.What, depth: Int) {
+        events.append(PathEvent(what: what, path: Array(path.prefix(depth)), entry: entry))
     }
 }
 
 /// An entry of a layer that affects a path or a directory above it.
-package struct PathTouch: Sendable {
+package struct PathEvent: Sendable {
     package enum What: Sendable {
         case file(ImageTree.Content, ImageTree.FileID)
         case directory

@@ -8,7 +8,7 @@ package struct TreeChange: Sendable {
     }
 
     /// A property of a file that differs.
-    package enum Aspect: String, Sendable, CaseIterable {
+    package enum Property: String, Sendable, CaseIterable {
         /// The type of the file, e.g. a symlink in place of a directory.
         case type
         case content, size, target, device, mode, owner, attributes
@@ -24,7 +24,7 @@ package struct TreeChange: Sendable {
     /// The file in the new tree; nil if it was deleted.
     package let new: ImageTree.FileID?
     /// Empty unless the file was modified.
-    package let aspects: [Aspect]
+    package let properties: [Property]
 }
 
 /// Compares two trees by content, independent of the layers that the files come from.
@@ -86,37 +86,37 @@ package struct TreeChanges {
             return TreeChange(
                 kind: pair.old == nil ? .added : .deleted, path: pair.path.components, old: pair.old,
                 new: pair.new,
-                aspects: [])
+                properties: [])
         }
-        var aspects = aspects(oldID, newID)
-        if oldGroups[oldID] != newGroups[newID] { aspects.append(.links) }
+        var properties = properties(oldID, newID)
+        if oldGroups[oldID] != newGroups[newID] { properties.append(.links) }
         if comparesTimes, old[oldID].metadata.modificationTime != new[newID].metadata.modificationTime {
-            aspects.append(.time)
+            properties.append(.time)
         }
-        if aspects.isEmpty { return nil }
+        if properties.isEmpty { return nil }
         return TreeChange(
-            kind: .modified, path: pair.path.components, old: oldID, new: newID, aspects: aspects)
+            kind: .modified, path: pair.path.components, old: oldID, new: newID, properties: properties)
     }
 
-    private func aspects(_ oldID: ImageTree.FileID, _ newID: ImageTree.FileID) -> [TreeChange.Aspect] {
+    private func properties(_ oldID: ImageTree.FileID, _ newID: ImageTree.FileID) -> [TreeChange.Property] {
         let (before, after) = (old[oldID], new[newID])
-        var aspects = [TreeChange.Aspect]()
+        var properties = [TreeChange.Property]()
         switch (before.content, after.content) {
         case (.regular(let size), .regular(let newSize)):
-            if old.contentDigest(of: oldID) != new.contentDigest(of: newID) { aspects.append(.content) }
-            if size != newSize { aspects.append(.size) }
+            if old.contentDigest(of: oldID) != new.contentDigest(of: newID) { properties.append(.content) }
+            if size != newSize { properties.append(.size) }
         case (.symlink(let target), .symlink(let newTarget)):
-            if target != newTarget { aspects.append(.target) }
+            if target != newTarget { properties.append(.target) }
         case (.character(let device), .character(let newDevice)), (.block(let device), .block(let newDevice)):
-            if device != newDevice { aspects.append(.device) }
+            if device != newDevice { properties.append(.device) }
         case (.directory, .directory), (.fifo, .fifo), (.socket, .socket): break
-        default: aspects.append(.type)
+        default: properties.append(.type)
         }
         let (metadata, newMetadata) = (before.metadata, after.metadata)
-        if metadata.mode != newMetadata.mode { aspects.append(.mode) }
-        if metadata.uid != newMetadata.uid || metadata.gid != newMetadata.gid { aspects.append(.owner) }
-        if metadata.extendedAttributes != newMetadata.extendedAttributes { aspects.append(.attributes) }
-        return aspects
+        if metadata.mode != newMetadata.mode { properties.append(.mode) }
+        if metadata.uid != newMetadata.uid || metadata.gid != newMetadata.gid { properties.append(.owner) }
+        if metadata.extendedAttributes != newMetadata.extendedAttributes { properties.append(.attributes) }
+        return properties
     }
 }
 
@@ -129,7 +129,7 @@ private struct LinkGroupNames {
         try tree.forEach { item in
             try check()
             if !tree[item.id].isDirectory, counts[item.id] > 1, names[item.id] == nil {
-                names[item.id] = item.place
+                names[item.id] = item.treePath
             }
         }
     }

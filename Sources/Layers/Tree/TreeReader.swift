@@ -12,7 +12,7 @@ package struct TreeReader: Sendable {
     private let memory: TreeMemory
     private let wantsDigests: Bool
     /// The layers added so far, by number.
-    private let steps = Guarded([Int32: LayerStep]())
+    private let steps = Locked([Int32: LayerStep]())
 
     /// - Parameter digests: whether to compute the digests of files, which comparing trees needs.
     package init(
@@ -29,21 +29,21 @@ package struct TreeReader: Sendable {
     func step(_ number: Int32) -> LayerStep? { steps.withLock { $0[number] } }
 
     /// Result of adding one layer.
-    package struct Added: Sendable {
+    package struct Result: Sendable {
         package let warnings: [LayerWarning]
         /// Entries in the archive.
         package let entries: Int
         /// Entries that affect the watched path.
-        package let touches: [PathTouch]
+        package let events: [PathEvent]
     }
 
     /// Merges one more layer onto a tree of all those below it.
     ///
     /// - Parameter path: a path to record the entries for; nil for none.
     package func add(
-        _ step: LayerStep, to tree: inout ImageTree, watching path: [FileName]? = nil,
+        _ step: LayerStep, to tree: inout ImageTree, tracking path: [FileName]? = nil,
         progress: @escaping @Sendable (Int64) -> Void = { _ in }
-    ) throws(LayerFailure) -> Added {
+    ) throws(LayerFailure) -> Result {
         do {
             steps.withLock { $0[Int32(step.number)] = step }
             let before = memory.used
@@ -51,7 +51,7 @@ package struct TreeReader: Sendable {
             var below = tree
             var layer = try passes.run { pass in
                 let sink = TreeSink(
-                    number: step.number, over: below, watching: path, digests: wantsDigests,
+                    number: step.number, over: below, tracking: path, digests: wantsDigests,
                     account: pass.account, memory: memory)
                 var interpreter = LayerInterpreter(pass, into: sink)
                 try LayerStream(step, of: layout, pass.account, cancellation: cancellation)
@@ -72,9 +72,9 @@ package struct TreeReader: Sendable {
             below = ImageTree()
             layer.sink.releaseLower()
             try tree.merge(layer.sink) { try cancellation.check() }
-            return Added(
+            return Result(
                 warnings: layer.sink.warnings, entries: layer.entries,
-                touches: layer.sink.watch?.touches ?? [])
+                events: layer.sink.watch?.events ?? [])
         } catch {
             throw LayerFailure.wrapping(error)
         }

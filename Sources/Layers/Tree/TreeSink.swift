@@ -31,7 +31,7 @@ struct TreeSink: EntrySink {
     private var entry: Int32 = 0
 
     init(
-        number: Int, over below: ImageTree, watching path: [FileName]?, digests: Bool,
+        number: Int, over below: ImageTree, tracking path: [FileName]?, digests: Bool,
         account: Budget.Account, memory: TreeMemory
     ) {
         self.number = Int32(number)
@@ -217,7 +217,7 @@ struct TreeSink: EntrySink {
         }
         guard watch != nil else { return }
         let id = name.flatMap { node.storage.files[$0] }
-        let touch: PathTouch.What
+        let touch: PathEvent.What
         switch effect {
         case .directory: touch = .directory
         case .opaque: touch = .opaque

@@ -37,13 +37,13 @@ package struct CommandTree: Decodable {
 
     /// Creates the tree of a program's visible commands.
     ///
-    /// - Parameter mainJob: the default subcommand. Its arguments become those of the program.
-    package init(of root: any ParsableCommand.Type, mainJob: String? = nil) throws {
+    /// - Parameter defaultSubcommand: the default subcommand. Its arguments become those of the program.
+    package init(of root: any ParsableCommand.Type, defaultSubcommand: String? = nil) throws {
         struct Dump: Decodable {
             let command: CommandTree
         }
         var tree = try JSONDecoder().decode(Dump.self, from: Data(root._dumpHelp().utf8)).command
-        if let main = tree.subcommands.first(where: { $0.words.last == mainJob }) {
+        if let main = tree.subcommands.first(where: { $0.words.last == defaultSubcommand }) {
             tree = CommandTree(main, words: tree.words, subcommands: tree.subcommands)
         }
         self = tree.visible(below: [])

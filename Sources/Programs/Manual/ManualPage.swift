@@ -21,7 +21,7 @@ package struct ManualPage {
         try attempt {
             let folder = try Directory(opening: FilePath(directory))
             for page in pages {
-                try folder.writeWhole(FileName(literal: page.fileName), mode: 0o644) { file in
+                try folder.writeAtomically(FileName(literal: page.fileName), mode: 0o644) { file in
                     try Array(page.text.utf8).withRawSpan { try file.write($0) }
                 }
             }
@@ -99,7 +99,7 @@ extension Roff {
         for setting in texts.settings where names.contains("--" + setting.key) {
             item(setting.variable, "As --\(setting.key), which takes precedence.")
         }
-        item(ConfigurationFile.variable, ConfigurationFile.variableInWords)
+        item(ConfigurationFile.variable, ConfigurationFile.variableDescription)
         if names.contains("--" + Settings.progress.key) {
             item("NO_COLOR, CI", "If either is set, progress is printed as lines even on a terminal.")
         }

@@ -8,12 +8,12 @@ struct BackendFolder: Sendable {
 
     /// Opens the folder in a store, and makes it if it is missing.
     ///
-    /// Directories in it inherit nothing from where the store is located: no group of a setgid directory or of a file system
-    /// mounted with `grpid`, no default ACL, no project and no flags.
+    /// Directories in it inherit nothing from where the store is located: no group of a setgid directory or of a file
+    /// system mounted with `grpid`, no default ACL, no project and no flags.
     init(opening name: String, in rootDirectory: Directory, at root: FilePath) throws(OwnershipFailure) {
         path = root.appending(name)
         let directory = try rootDirectory.ensureOwnDirectory(name, in: root)
-        try Ownership.attempting { () throws(SyscallFailure) in _ = try directory.takeOver() }
+        try Ownership.attempting { () throws(SyscallFailure) in _ = try directory.takeExclusiveAccess() }
         self.directory = directory
     }
 
@@ -25,7 +25,7 @@ struct BackendFolder: Sendable {
     func makeTree(_ name: FileName, in snapshot: Directory) throws(SyscallFailure) -> Directory {
         try snapshot.makeDirectory(name, mode: 0o755)
         let tree = try snapshot.open(name)
-        if !Process.makesFilesOfRoot { try tree.file.setOwner(uid: 0, gid: 0) }
+        if !Process.ownsNewFilesAsRoot { try tree.file.setOwner(uid: 0, gid: 0) }
         return tree
     }
 
@@ -37,7 +37,7 @@ struct BackendFolder: Sendable {
         defer { try? directory.removeTree(name) }
         try directory.makeDirectory(name, mode: 0o700)
         let probe = try directory.open(name)
-        return (try probe.tryLayer(), try probe.recordsTypes())
+        return (try probe.probeWhiteoutForm(), try probe.recordsTypes())
     }
 }
 

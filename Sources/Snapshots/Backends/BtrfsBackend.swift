@@ -2,17 +2,17 @@ internal import Kernel
 internal import Mounts
 internal import SystemPackage
 
-/// Snapshots as subvolumes of btrfs, each a snapshot of its parent made by the file system: nothing is copied. `<id>/fs` is
-/// the subvolume; that of a committed snapshot is read-only.
+/// Snapshots as subvolumes of btrfs, each a snapshot of its parent made by the file system: nothing is copied.
+/// `<id>/fs` is the subvolume; that of a committed snapshot is read-only.
 struct BtrfsBackend: SnapshotBackend {
     static let name = "btrfs"
     static let tree = FileName(literal: "fs")
-    static let content = SnapshotContent.wholeTree
+    static let content = SnapshotContent.mergedTree
 
     let folder: BackendFolder
 
     func make(
-        _ id: Int64, isView: Bool, on parent: Int64?, isWanted: () -> Bool
+        _ id: Int64, isView: Bool, on parent: Int64?, shouldContinue: () -> Bool
     ) throws(SyscallFailure) {
         if isView, parent != nil { return }
         let snapshot = try folder.open(id)
@@ -33,8 +33,8 @@ struct BtrfsBackend: SnapshotBackend {
 
     func persist(_ id: Int64) throws(SyscallFailure) { try folder.directory.file.syncFileSystem() }
 
-    /// Counts the files that differ from the parent's: a subvolume snapshot keeps the inode number and the change time of each
-    /// file, and every change sets a new change time.
+    /// Counts the files that differ from the parent's: a subvolume snapshot keeps the inode number and the change time
+    /// of each file, and every change sets a new change time.
     func usage(of id: Int64, on parent: Int64?, tree: SnapshotUsage?) throws(SyscallFailure) -> SnapshotUsage
     {
         let tree = try folder.open(id).open(Self.tree)
@@ -74,7 +74,7 @@ struct BtrfsBackend: SnapshotBackend {
         do throws(SyscallFailure) {
             defer { try? folder.directory.removeSubvolume(probe) }
             try folder.directory.makeSubvolume(probe)
-            return try folder.directory.open(probe).tryLayer()
+            return try folder.directory.open(probe).probeWhiteoutForm()
         } catch {
             throw StoreFailure(unable: error, Self.self, at: folder.path, hint: hint)
         }

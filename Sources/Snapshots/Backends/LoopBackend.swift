@@ -3,14 +3,14 @@ internal import Mounts
 internal import SystemPackage
 
 /// Snapshots as whole ext4 file systems in sparse files, `<id>/image`, each a copy of its parent's: for hosts whose own
-/// file system cannot hold layers, and for consumers that need a block device. If the host's file system shares extents (xfs,
-/// btrfs), a copy shares them.
+/// file system cannot hold layers, and for consumers that need a block device. If the host's file system shares
+/// extents (xfs, btrfs), a copy shares them.
 ///
-/// To be written, an image is mounted outside of every mount namespace (`DetachedMount`): the mount ends with the process that
-/// has made it.
+/// To be written, an image is mounted outside of every mount namespace (`DetachedMount`): the mount ends with the
+/// process that has made it.
 struct LoopBackend: SnapshotBackend {
     static let name = "loop"
-    static let content = SnapshotContent.wholeTree
+    static let content = SnapshotContent.mergedTree
     static let tree = FileName(literal: "image")
     private static let type = "ext4"
     /// An empty file system, copied for every snapshot without a parent.
@@ -19,13 +19,13 @@ struct LoopBackend: SnapshotBackend {
     let folder: BackendFolder
 
     func make(
-        _ id: Int64, isView: Bool, on parent: Int64?, isWanted: () -> Bool
+        _ id: Int64, isView: Bool, on parent: Int64?, shouldContinue: () -> Bool
     ) throws(SyscallFailure) {
         if isView, parent != nil { return }
         let directory = try folder.open(id)
         if let parent {
             try directory.copyImage(
-                try folder.open(parent).openFile(Self.tree), as: Self.tree, isWanted: isWanted)
+                try folder.open(parent).openFile(Self.tree), as: Self.tree, shouldContinue: shouldContinue)
         } else {
             try directory.copyImage(try folder.directory.openFile(Self.scratch), as: Self.tree)
         }
@@ -43,7 +43,8 @@ struct LoopBackend: SnapshotBackend {
             options: readOnly ? [] : [("noinit_itable", nil)])
     }
 
-    /// Waits until no writable mount is left: an image is complete only without one, and the end of a mount may take a moment.
+    /// Waits until no writable mount is left: an image is complete only without one, and the end of a mount may take a
+    /// moment.
     func finish(_ id: Int64) throws(StoreFailure) {
         let isClean = try attempting("cannot look at a snapshot's image") { () throws(SyscallFailure) in
             for _ in 0..<Self.attempts {
@@ -62,8 +63,8 @@ struct LoopBackend: SnapshotBackend {
     /// Attempts, 10 ms apart.
     private static let attempts = 200
 
-    /// Whether nothing writes to the image and its journal is empty: `s_feature_incompat` of the superblock lacks RECOVER
-    /// (kernel: Documentation/filesystems/ext4, "Super Block").
+    /// Whether nothing writes to the image and its journal is empty: `s_feature_incompat` of the superblock lacks
+    /// RECOVER (kernel: Documentation/filesystems/ext4, "Super Block").
     private func isUnmounted(_ id: Int64) throws(SyscallFailure) -> Bool {
         let path = folder.path(of: id).appending(Self.tree.description)
         guard try LoopTable.read().devices(of: path, onlyWriters: true).isEmpty else { return false }
@@ -105,7 +106,7 @@ struct LoopBackend: SnapshotBackend {
             try folder.directory.copyImage(try folder.directory.openFile(Self.scratch), as: probe)
             let mount = try Self.mount(folder.path.appending(probe.description), readOnly: false)
             let directory = try mount.root.ensureDirectory("probe")
-            return try directory.tryLayer()
+            return try directory.probeWhiteoutForm()
         } catch {
             throw StoreFailure(
                 unable: error, Self.self, at: folder.path,
@@ -113,7 +114,8 @@ struct LoopBackend: SnapshotBackend {
         }
     }
 
-    /// Makes the empty file system once, under another name first, so that a crash leaves either none or a complete one.
+    /// Makes the empty file system once, under another name first, so that a crash leaves either none or a complete
+    /// one.
     private func makeScratch() throws(StoreFailure) {
         let doing = "cannot make an empty file system"
         let isThere = try attempting(doing) { () throws(SyscallFailure) in
@@ -163,13 +165,14 @@ struct LoopBackend: SnapshotBackend {
 }
 
 extension Directory {
-    /// Makes a file with the content of another one, with its holes and with shared extents where the file system has them.
+    /// Makes a file with the content of another one, with its holes and with shared extents where the file system has
+    /// them.
     fileprivate func copyImage(
-        _ source: borrowing File, as name: FileName, isWanted: () -> Bool = { true }
+        _ source: borrowing File, as name: FileName, shouldContinue: () -> Bool = { true }
     ) throws(SyscallFailure) {
         let copy = try openOrCreateFile(name, mode: 0o600)
         try copy.truncate(to: 0)
-        try copy.copyContent(of: source, isWanted: isWanted)
+        try copy.copyContent(of: source, shouldContinue: shouldContinue)
         try copy.close()
     }
 }

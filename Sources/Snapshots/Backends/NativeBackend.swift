@@ -2,22 +2,22 @@ internal import Kernel
 internal import Mounts
 internal import SystemPackage
 
-/// Snapshots as whole trees in plain directories, each a copy of its parent: for file systems and kernels without any other
-/// way. If the file system shares extents (xfs, btrfs), a copy shares them.
+/// Snapshots as whole trees in plain directories, each a copy of its parent: for file systems and kernels without any
+/// other way. If the file system shares extents (xfs, btrfs), a copy shares them.
 struct NativeBackend: SnapshotBackend {
     static let name = "native"
     static let tree = FileName(literal: "fs")
-    static let content = SnapshotContent.wholeTree
+    static let content = SnapshotContent.mergedTree
 
     let folder: BackendFolder
 
     func make(
-        _ id: Int64, isView: Bool, on parent: Int64?, isWanted: () -> Bool
+        _ id: Int64, isView: Bool, on parent: Int64?, shouldContinue: () -> Bool
     ) throws(SyscallFailure) {
         if isView, parent != nil { return }
         let tree = try folder.makeTree(Self.tree, in: try folder.open(id))
         guard let parent else { return }
-        try folder.open(parent).open(Self.tree).copyContents(to: tree, isWanted: isWanted)
+        try folder.open(parent).open(Self.tree).copyContents(to: tree, shouldContinue: shouldContinue)
     }
 
     func open(_ id: Int64, isWritable: Bool) throws(SyscallFailure) -> SnapshotTree {

@@ -2,8 +2,8 @@ internal import Kernel
 internal import Mounts
 internal import SystemPackage
 
-/// Snapshots as directories for overlay: `<id>/fs` has the layer, and `work` beside it is overlay's work directory while the
-/// snapshot is active.
+/// Snapshots as directories for overlay: `<id>/fs` has the layer, and `work` beside it is overlay's work directory
+/// while the snapshot is active.
 struct OverlayBackend: SnapshotBackend {
     static let name = "overlayfs"
     static let tree = FileName(literal: "fs")
@@ -12,10 +12,10 @@ struct OverlayBackend: SnapshotBackend {
 
     let folder: BackendFolder
 
-    /// The root of the tree gets the metadata of its parent's root: overlay shows the topmost root, so a new one would change
-    /// the metadata of `/`.
+    /// The root of the tree gets the metadata of its parent's root: overlay shows the topmost root, so a new one would
+    /// change the metadata of `/`.
     func make(
-        _ id: Int64, isView: Bool, on parent: Int64?, isWanted: () -> Bool
+        _ id: Int64, isView: Bool, on parent: Int64?, shouldContinue: () -> Bool
     ) throws(SyscallFailure) {
         if isView, parent != nil { return }
         let snapshot = try folder.open(id)
@@ -76,8 +76,8 @@ struct OverlayBackend: SnapshotBackend {
             noIndex: Self.hasIndexParameter)
     }
 
-    /// If the parameter exists, the index may be on by default; it would bind an upper directory to its lower ones by file
-    /// handle.
+    /// If the parameter exists, the index may be on by default; it would bind an upper directory to its lower ones by
+    /// file handle.
     private static let hasIndexParameter =
         (try? File.open("/sys/module/overlay/parameters/index", .read)) != nil
 

@@ -3,10 +3,10 @@ internal import Mounts
 
 /// The operations on the files of snapshots that differ between kinds of file system.
 ///
-/// The store makes a plain directory for each snapshot, `ROOT/<snapshotter>/<id>`, inside a transaction, and moves it to the
-/// trash when the snapshot is removed. The backend manages the content of that directory, outside of every transaction. It
-/// does not know names, rows and other processes: the caller owns every ID that it passes, and the parents of these cannot be
-/// removed meanwhile.
+/// The store makes a plain directory for each snapshot, `ROOT/<snapshotter>/<id>`, inside a transaction, and moves it
+/// to the trash when the snapshot is removed. The backend manages the content of that directory, outside of every
+/// transaction. It does not know names, rows and other processes: the caller owns every ID that it passes, and the
+/// parents of these cannot be removed meanwhile.
 protocol SnapshotBackend: Sendable {
     /// The value of `--snapshotter`, and the name of the folder in ROOT.
     static var name: String { get }
@@ -27,9 +27,9 @@ protocol SnapshotBackend: Sendable {
     ///
     /// - Parameters:
     ///   - isView: whether the snapshot is read-only; a view with a parent has no tree of its own.
-    ///   - isWanted: polled during the work; if it returns false, the call fails with ECANCELED.
+    ///   - shouldContinue: polled during the work; if it returns false, the call fails with ECANCELED.
     func make(
-        _ id: Int64, isView: Bool, on parent: Int64?, isWanted: () -> Bool
+        _ id: Int64, isView: Bool, on parent: Int64?, shouldContinue: () -> Bool
     ) throws(SyscallFailure)
 
     /// Opens a snapshot's tree for the lifetime of the result.
@@ -42,7 +42,8 @@ protocol SnapshotBackend: Sendable {
     /// - Throws: `.failedPrecondition` with the reason.
     func finish(_ id: Int64) throws(StoreFailure)
 
-    /// Removes, after the commit, what only an active snapshot needs. If a crash comes before, it stays and does no harm.
+    /// Removes, after the commit, what only an active snapshot needs. If a crash comes before, it stays and does no
+    /// harm.
     func seal(_ id: Int64) throws(SyscallFailure)
 
     /// Writes to the disk what a new snapshot needs to be mounted after a power cut, before the snapshot is published.
@@ -60,17 +61,17 @@ protocol SnapshotBackend: Sendable {
 
     /// Deletes directories in the trash, or a part of their content. Only `Trash` calls this.
     ///
-    /// - Parameter isWanted: polled during the work; when it returns false, the rest stays and this returns.
+    /// - Parameter shouldContinue: polled during the work; when it returns false, the rest stays and this returns.
     func delete(
-        _ names: [FileName], _ deletion: Deletion, isWanted: @escaping @Sendable () -> Bool
+        _ names: [FileName], _ deletion: Deletion, shouldContinue: @escaping @Sendable () -> Bool
     ) throws(SyscallFailure)
 }
 
 extension SnapshotBackend {
     func delete(
-        _ names: [FileName], _ deletion: Deletion, isWanted: @escaping @Sendable () -> Bool = { true }
+        _ names: [FileName], _ deletion: Deletion, shouldContinue: @escaping @Sendable () -> Bool = { true }
     ) throws(SyscallFailure) {
-        try TreeRemoval(of: names, in: folder.directory).run(deletion, isWanted: isWanted)
+        try TreeRemoval(of: names, in: folder.directory).run(deletion, shouldContinue: shouldContinue)
     }
 }
 
@@ -79,7 +80,7 @@ package enum SnapshotContent: Sendable {
     /// Its own layer, which can be written before the layers below are complete.
     case layer
     /// The merged tree, which begins as a copy of the parent's (full-copy backend).
-    case wholeTree
+    case mergedTree
 }
 
 /// An open tree of a snapshot. Its mount, if it has one, ends with it.
@@ -97,6 +98,7 @@ package struct SnapshotTree: Sendable {
         self.mount = mount
     }
 
-    /// Writes the data that only the tree's own mount has to the store's file system: the end of a mount reports no errors.
+    /// Writes the data that only the tree's own mount has to the store's file system: the end of a mount reports no
+    /// errors.
     func flush() throws(SyscallFailure) { try mount?.sync() }
 }

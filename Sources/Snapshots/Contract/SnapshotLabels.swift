@@ -2,8 +2,8 @@ internal import Kernel
 
 /// The rules for labels of snapshots (containerd `pkg/labels`, `core/snapshots/storage`).
 package enum SnapshotLabels {
-    /// The chain that a snapshot holds. In a client's `Prepare` it names the chain that the snapshot is to become; of an existing
-    /// snapshot it is derived from the verified chain and cannot be set.
+    /// The chain that a snapshot holds. In a client's `Prepare` it names the chain that the snapshot is to become; of
+    /// an existing snapshot it is derived from the verified chain and cannot be set.
     package static let chain = "containerd.io/snapshot.ref"
 
     /// Bytes of a label's key and value together (containerd `pkg/labels`).
@@ -14,8 +14,8 @@ package enum SnapshotLabels {
 
     /// The labels to store: those with a value.
     ///
-    /// - Throws: `.invalidArgument` for a label that is too long or has no key, for one that the database would cut off, and
-    ///   for the label of a chain.
+    /// - Throws: `.invalidArgument` for a label that is too long or has no key, for one that the database would cut
+    ///   off, and for the label of a chain.
     package static func stored(of labels: [String: String]) throws(StoreFailure) -> [String: String] {
         let total = labels.reduce(0) { $0 + $1.key.utf8.count + $1.value.utf8.count }
         if total > maximumTotal {
@@ -48,8 +48,8 @@ package enum SnapshotLabels {
     /// - Parameters:
     ///   - fields: `labels` for all labels, `labels.<key>` for one, which is deleted if `new` lacks it; no field means
     ///     `labels`.
-    /// - Throws: `.invalidArgument` for any other field, because only labels of a snapshot can be changed, and for invalid
-    ///   labels in `new`.
+    /// - Throws: `.invalidArgument` for any other field, because only labels of a snapshot can be changed, and for
+    ///   invalid labels in `new`.
     package static func updating(
         _ current: [String: String], to new: [String: String], fields: [String]
     ) throws(StoreFailure) -> [String: String] {

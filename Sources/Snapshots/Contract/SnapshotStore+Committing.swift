@@ -7,11 +7,12 @@ extension SnapshotStore {
     /// Turns a user's active snapshot into a committed one under a new name, with exactly these labels.
     ///
     /// - Parameters:
-    ///   - parent: for a snapshot that was prepared without one (containerd: `WithParent`, rebase); nil keeps the parent.
+    ///   - parent: for a snapshot that was prepared without one (containerd: `WithParent`, rebase); nil keeps the
+    ///     parent.
     ///   - isSynced: whether its files are on the disk when this returns. Its row is in any case.
     ///   - isMeasured: whether its usage is recorded, which takes a walk through its tree.
-    /// - Throws: `.notFound`, `.failedPrecondition` if it is not active or the parent not committed, `.alreadyExists` if
-    ///   the name is taken, `.invalidArgument` for another parent than it has and for labels, `.system`.
+    /// - Throws: `.notFound`, `.failedPrecondition` if it is not active or the parent not committed, `.alreadyExists`
+    ///   if the name is taken, `.invalidArgument` for another parent than it has and for labels, `.system`.
     package func commit(
         _ key: String, as name: String, onto parent: String? = nil, labels: [String: String] = [:],
         isSynced: Bool, isMeasured: Bool = true
@@ -29,20 +30,21 @@ extension SnapshotStore {
         try failing("cannot commit '\(key)'") { try perform(commit) }
     }
 
-    /// Turns a run's layer into a committed snapshot that is verified to hold a chain, and pins it for the run. The caller has
-    /// the proof, an `AppliedLayer`.
+    /// Turns a run's layer into a committed snapshot that is verified to hold a chain, and pins it for the run. The
+    /// caller has the proof, an `AppliedLayer`.
     ///
     /// On failure the snapshot is removed, as by `abandon`.
     ///
     /// - Parameters:
     ///   - isRecorded: whether to record its tree, so that `verify` can find later changes.
-    ///   - known: digests of the tree's regular files that the caller has already: the record needs no second reading of
-    ///     those.
+    ///   - knownDigests: digests of the tree's regular files that the caller has already: the record needs no second
+    ///     reading of those.
     ///   - check: called while the tree is recorded; an error that it throws ends the work.
     /// - Throws: as `commit(_:as:onto:labels:isSynced:)`, and errors of `check`.
     package func commit(
         _ active: consuming ActiveSnapshot, as chain: ChainID, onto parent: String?, isRecorded: Bool,
-        in run: Run, known: (FileStatus) -> ContentDigest? = { _ in nil }, check: () throws -> Void = {}
+        in run: Run, knownDigests known: (FileStatus) -> ContentDigest? = { _ in nil },
+        check: () throws -> Void = {}
     ) throws {
         let commit = Commit(
             id: active.id, base: active.parent, key: active.key, name: chain.description, parent: parent,
@@ -147,7 +149,7 @@ extension SnapshotStore {
                 .invalidArgument, "the snapshot '\(row.name)' has the parent '\(own)', not '\(parent)'")
         }
         let id = try transaction.parent(.name(parent), orElse: .failedPrecondition).id
-        if content == .wholeTree, row.parent == nil {
+        if content == .mergedTree, row.parent == nil {
             throw StoreFailure(
                 .invalidArgument,
                 "the snapshot '\(row.name)' was made of nothing and does not hold the files of '\(parent)'",

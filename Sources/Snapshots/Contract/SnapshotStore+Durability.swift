@@ -1,7 +1,7 @@
 /// Snapshots that were committed and whose files may not be on the disk yet.
 extension SnapshotStore {
-    /// Completes a commit that had to be fast: measures the snapshot and, with `isSynced`, makes it and all below it durable.
-    /// Does nothing if the snapshot does not exist any more.
+    /// Completes a commit that had to be fast: measures the snapshot and, with `isSynced`, makes it and all below it
+    /// durable. Does nothing if the snapshot does not exist any more.
     package func completeCommit(of name: String, isSynced: Bool = true) throws(StoreFailure) {
         guard try usageIfPresent(of: name) != nil, isSynced else { return }
         let pending = try database.read { transaction in

@@ -29,42 +29,42 @@ struct MadeSnapshot {
 
 /// The calls that make snapshots, and the one that changes their labels.
 ///
-/// Slow work (copying, measuring or deleting a tree) happens outside of transactions. Until it is done the row names the run
-/// that does it, so that the next run removes the snapshot after a crash.
+/// Slow work (copying, measuring or deleting a tree) happens outside of transactions. Until it is done the row names
+/// the run that does it, so that the next run removes the snapshot after a crash.
 extension SnapshotStore {
     /// Makes a writable snapshot.
     ///
     /// - Parameters:
     ///   - parent: the name of a committed snapshot; nil for an empty tree.
     ///   - owner: the owner once it is made.
-    ///   - isWanted: polled while the parent is copied, and last before the snapshot is published. If it returns false, no
-    ///     snapshot is made.
+    ///   - shouldContinue: polled while the parent is copied, and last before the snapshot is published. If it returns
+    ///     false, no snapshot is made.
     /// - Returns: its mounts.
     /// - Throws: `.notFound` and `.invalidArgument` for the parent, `.alreadyExists`, `.invalidArgument` for a label,
     ///   `.unavailable`, `.system`; `.cancelled`, or ECANCELED from a copy, if it is not wanted.
     @discardableResult
     package func prepare(
         _ key: String, parent: String? = nil, labels: [String: String] = [:], owner: Owner = .user,
-        in run: Run, isWanted: () -> Bool = { true }
+        in run: Run, shouldContinue: () -> Bool = { true }
     ) throws(StoreFailure) -> [Mount] {
         let parent = parent.map { SnapshotReference.name($0) }
         let new = NewSnapshot(kind: .active, key: key, parent: parent, labels: labels, owner: owner)
-        return try publish(new, in: run, isWanted: isWanted)
+        return try publish(new, in: run, shouldContinue: shouldContinue)
     }
 
     /// Makes a read-only snapshot of a committed one or of nothing. Otherwise as `prepare`.
     @discardableResult
     package func view(
         _ key: String, parent: String? = nil, labels: [String: String] = [:], owner: Owner = .user,
-        in run: Run, isWanted: () -> Bool = { true }
+        in run: Run, shouldContinue: () -> Bool = { true }
     ) throws(StoreFailure) -> [Mount] {
         let parent = parent.map { SnapshotReference.name($0) }
         let new = NewSnapshot(kind: .view, key: key, parent: parent, labels: labels, owner: owner)
-        return try publish(new, in: run, isWanted: isWanted)
+        return try publish(new, in: run, shouldContinue: shouldContinue)
     }
 
-    /// Refuses a store whose layers have whiteouts in the form of attributes: such layers can be lower layers of an overlay
-    /// mount, and not its upper layer (kernel: overlayfs.rst, "Nesting overlayfs mounts").
+    /// Refuses a store whose layers have whiteouts in the form of attributes: such layers can be lower layers of an
+    /// overlay mount, and not its upper layer (kernel: overlayfs.rst, "Nesting overlayfs mounts").
     private func refuseReadOnlyStore(_ form: WhiteoutForm) throws(StoreFailure) {
         guard content == .layer, form == .attribute else { return }
         throw StoreFailure(
@@ -77,13 +77,13 @@ extension SnapshotStore {
     ///
     /// - Parameters:
     ///   - parent: nil for the lowest layer; may also be nil if `content` is `.layer`, and be given to the commit.
-    ///   - isWanted: polled while the parent is copied.
+    ///   - shouldContinue: polled while the parent is copied.
     package func prepareLayer(
-        _ key: String, parent: String?, in run: Run, isWanted: () -> Bool = { true }
+        _ key: String, parent: String?, in run: Run, shouldContinue: () -> Bool = { true }
     ) throws(StoreFailure) -> ActiveSnapshot {
         let parent = parent.map { SnapshotReference.name($0) }
         let new = NewSnapshot(kind: .active, key: key, parent: parent, owner: .images)
-        let made = try make(new, in: run, isWanted: isWanted)
+        let made = try make(new, in: run, shouldContinue: shouldContinue)
         do throws(SyscallFailure) {
             return ActiveSnapshot(made, tree: try backend.open(made.id, isWritable: true))
         } catch {
@@ -94,20 +94,20 @@ extension SnapshotStore {
 
     /// Makes a snapshot, and transfers it from its run to its owner.
     ///
-    /// Takes two transactions: one inserts the row, the other publishes it. The second one queries nothing that the first one
-    /// has read or written.
+    /// Takes two transactions: one inserts the row, the other publishes it. The second one queries nothing that the
+    /// first one has read or written.
     ///
     /// - Returns: its mounts.
     /// - Throws: as `prepare`; `.alreadyExists` after an adoption.
     func publish(
-        _ new: NewSnapshot, in run: Run, isWanted: () -> Bool
+        _ new: NewSnapshot, in run: Run, shouldContinue: () -> Bool
     ) throws(StoreFailure) -> [Mount] {
-        let made = try make(new, in: run, isWanted: isWanted)
+        let made = try make(new, in: run, shouldContinue: shouldContinue)
         do throws(StoreFailure) {
             try attempting("cannot write the snapshot '\(made.key)' to disk") { () throws(SyscallFailure) in
                 try backend.persist(made.id)
             }
-            if !isWanted() {
+            if !shouldContinue() {
                 throw StoreFailure(
                     .cancelled, "cannot make the snapshot '\(made.key)': it is not wanted any more")
             }
@@ -121,13 +121,14 @@ extension SnapshotStore {
 
     /// Makes a snapshot that belongs to a run.
     private func make(
-        _ new: NewSnapshot, in run: Run, isWanted: () -> Bool
+        _ new: NewSnapshot, in run: Run, shouldContinue: () -> Bool
     ) throws(StoreFailure) -> MadeSnapshot {
         switch try insert(new, in: run) {
         case .inserted(let made):
             do throws(SyscallFailure) {
                 try backend.make(
-                    made.id, isView: new.kind == .view, on: made.parents.first, isWanted: isWanted)
+                    made.id, isView: new.kind == .view, on: made.parents.first, shouldContinue: shouldContinue
+                )
             } catch {
                 discard(made.id)
                 throw StoreFailure(error, "cannot make the snapshot '\(new.key)'")
@@ -140,7 +141,7 @@ extension SnapshotStore {
             // Another process has removed the layer meanwhile.
             var own = new
             own.adoptableChain = nil
-            return try make(own, in: run, isWanted: isWanted)
+            return try make(own, in: run, shouldContinue: shouldContinue)
         }
     }
 

@@ -35,8 +35,8 @@ extension SnapshotStore {
 
     // MARK: Usage
 
-    /// The space of a snapshot without its parent. A committed snapshot is measured once, an active one in each call, which
-    /// may take a while; a view takes no space.
+    /// The space of a snapshot without its parent. A committed snapshot is measured once, an active one in each call,
+    /// which may take a while; a view takes no space.
     ///
     /// - Throws: `.notFound`, `.system`.
     package func usage(of name: String) throws(StoreFailure) -> SnapshotUsage {
@@ -67,7 +67,8 @@ extension SnapshotStore {
         }
     }
 
-    /// Measures the committed snapshots that have not been measured, so that a removal can report the space that it frees.
+    /// Measures the committed snapshots that have not been measured, so that a removal can report the space that it
+    /// frees.
     package func measureAll() throws(StoreFailure) {
         for name in try database.read({ try $0.unmeasuredNames() }) { _ = try usageIfPresent(of: name) }
     }
@@ -88,12 +89,13 @@ extension SnapshotStore {
         backend.folder.path(of: snapshot.id).appending(type(of: backend).tree.description)
     }
 
-    /// The trees of a committed snapshot and of all below it, topmost first; of a full-copy backend only the snapshot's own.
+    /// The trees of a committed snapshot and of all below it, topmost first; of a full-copy backend only the
+    /// snapshot's own.
     ///
     /// - Throws: `.notFound`, `.system`.
     package func layers(of name: String) throws(StoreFailure) -> [SnapshotTree] {
         var ids = try database.read { try $0.ancestry(of: $0.existing(name).id) }
-        if content == .wholeTree { ids = Array(ids.prefix(1)) }
+        if content == .mergedTree { ids = Array(ids.prefix(1)) }
         return try attempting("cannot open the layers of '\(name)'") { () throws(SyscallFailure) in
             var layers = [SnapshotTree]()
             for id in ids { layers.append(try backend.open(id, isWritable: false)) }

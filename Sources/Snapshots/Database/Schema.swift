@@ -1,7 +1,7 @@
 internal import SQLite
 
-/// The tables and triggers of the metadata database (`docs/on-disk.md`). A change is a new migration, never an edit of an old
-/// one.
+/// The tables and triggers of the metadata database (`docs/on-disk.md`). A change is a new migration, never an edit of
+/// an old one.
 enum Schema {
     /// The first version.
     private static let first = """
@@ -83,9 +83,9 @@ enum Schema {
         CREATE INDEX claim_snapshot ON claim(snapshot);
         """
 
-    /// The invariant of the chain of trust (`docs/threat-model.md`): the pipeline has written the snapshot that a client sees under
-    /// a chain ID, from bytes whose digests match, and no other process has written to it since. The contract checks the invariant
-    /// with failures of its own; these triggers enforce it if a check is missing.
+    /// The invariant of the chain of trust (`docs/threat-model.md`): the pipeline has written the snapshot that a
+    /// client sees under a chain ID, from bytes whose digests match, and no other process has written to it since. The
+    /// contract checks the invariant with failures of its own; these triggers enforce it if a check is missing.
     private static let trust = """
         -- The label of a chain is what the column says, and never stored.
         DELETE FROM label WHERE name = '\(SnapshotLabels.chain)';
@@ -133,8 +133,8 @@ enum Schema {
         """
     }
 
-    /// A snapshot that the store stopped trusting: its rows keep a name that is free of its chain, and only the column has the
-    /// meaning. Earlier versions recognized it by its name.
+    /// A snapshot that the store stopped trusting: its rows keep a name that is free of its chain, and only the column
+    /// has the meaning. Earlier versions recognized it by its name.
     private static let distrust = """
         ALTER TABLE snapshot ADD COLUMN distrusted INTEGER NOT NULL DEFAULT 0 CHECK (distrusted IN (0, 1));
         UPDATE snapshot SET distrusted = 1
@@ -147,20 +147,20 @@ enum Schema {
     /// Whether the directory of a snapshot, given by snapshotter and ID, has inherited from where the store is located.
     typealias Inheritance = @Sendable (String, Int64) -> Bool
 
-    static func migrations(_ showsInheritance: @escaping Inheritance) -> SQLMigrations {
+    static func migrations(_ hasInheritedSettings: @escaping Inheritance) -> SQLMigrations {
         SQLMigrations([
             .init("1") { try $0.executeAll(first) },
             .init("2") { try $0.executeAll(measures) },
             .init("3") { try $0.executeAll(adoption) },
             .init("4") { try $0.executeAll(trust) },
             .init("5") { connection in
-                // In earlier versions snapshots inherited a group, an ACL, a project or flags, so that their trees differ from
-                // their layers. With the name of another boot they are distrusted by the next run, which removes them if
-                // nothing needs them.
+                // In earlier versions snapshots inherited a group, an ACL, a project or flags, so that their trees
+                // differ from their layers. With the name of another boot they are distrusted by the next run, which
+                // removes them if nothing needs them.
                 let verified = try connection.rows(
                     "SELECT id, snapshotter FROM snapshot WHERE verified_chain IS NOT NULL"
                 ) { (id: try $0.integer("id"), snapshotter: try $0.text("snapshotter")) }
-                for (id, snapshotter) in verified where showsInheritance(snapshotter, id) {
+                for (id, snapshotter) in verified where hasInheritedSettings(snapshotter, id) {
                     try connection.execute("UPDATE snapshot SET boot = 'inherited' WHERE id = ?", id)
                 }
             },

@@ -4,10 +4,10 @@ internal import Streams
 internal import Synchronization
 internal import SystemPackage
 
-/// The metadata database of a store, `metadata.db`: opens it, runs transactions, and turns SQLite's errors into those of the
-/// store. Statements are in `StoreTransaction`, the tables in `Schema`.
+/// The metadata database of a store, `metadata.db`: opens it, runs transactions, and turns SQLite's errors into those
+/// of the store. Statements are in `StoreTransaction`, the tables in `Schema`.
 final class StoreDatabase: Sendable {
-    private let connection: Guarded<SQLConnection>
+    private let connection: Locked<SQLConnection>
     private let scope: StoreScope
     private let transactions = Atomic<Int>(0)
 
@@ -41,7 +41,7 @@ final class StoreDatabase: Sendable {
             case .current: break
             }
             try FaultPoint.pass("committed", "openDatabase", canFail: false)
-            return Guarded(connection)
+            return Locked(connection)
         }
     }
 

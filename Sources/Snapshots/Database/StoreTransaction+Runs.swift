@@ -34,8 +34,8 @@ extension StoreTransaction {
 
     // MARK: Trust
 
-    /// Ends the trust in committed snapshots that another boot has not synced and in all that is based on them: they lose
-    /// their chain and their image, and give up their name, so that the chain can be unpacked again.
+    /// Ends the trust in committed snapshots that another boot has not synced and in all that is based on them: they
+    /// lose their chain and their image, and give up their name, so that the chain can be unpacked again.
     ///
     /// - Returns: their IDs, newest first.
     func distrustOtherBoots() throws -> [Int64] {

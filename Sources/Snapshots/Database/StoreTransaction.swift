@@ -8,8 +8,9 @@ struct StoreScope: Sendable {
     let boot: String
 }
 
-/// An open transaction on the metadata database. This type and its extensions in this folder contain every SQL statement of
-/// the program but the schema: values go in, values come out, and no rule of the contract is decided here.
+/// An open transaction on the metadata database. This type and its extensions in this folder contain every SQL
+/// statement of the program but the schema: values go in, values come out, and no rule of the contract is decided
+/// here.
 struct StoreTransaction {
     let connection: SQLConnection
     let scope: StoreScope
@@ -42,7 +43,8 @@ struct StoreTransaction {
         ).first
     }
 
-    /// The snapshot that is verified to hold a chain; one that another boot has committed and not synced is not trusted.
+    /// The snapshot that is verified to hold a chain; one that another boot has committed and not synced is not
+    /// trusted.
     func snapshot(holding chain: ChainID) throws -> SnapshotRow? {
         try connection.rows(
             """

@@ -1,7 +1,7 @@
 /// The work allowed for all filters of one call together: any client may send filters, and calls share a few threads.
 package struct FilterBudget {
-    /// A step takes 15 to 30 ns in a release build, so that a call ends after about a second. An alternation of ten words,
-    /// `a|b|…`, takes 3,000 steps for a name of 90 characters, and 30 million for 10,000 snapshots.
+    /// A step takes 15 to 30 ns in a release build, so that a call ends after about a second. An alternation of ten
+    /// words, `a|b|…`, takes 3,000 steps for a name of 90 characters, and 30 million for 10,000 snapshots.
     package static let stepsOfCall = 40_000_000
 
     package private(set) var steps: Int

@@ -10,12 +10,12 @@ internal import Kernel
 ///     value     := quoted | graphic characters but "," and whitespace, beginning with none of . = ! ~ / | "
 ///     quoted    := a Go string in double quotes; after "~=" also between / / or | |, with the same escapes
 ///
-/// White space may come before a part, an operator and a value. `!=` and `~=` treat an absent field as an empty one; `==` does
-/// not match it.
+/// White space may come before a part, an operator and a value. `!=` and `~=` treat an absent field as an empty one;
+/// `==` does not match it.
 ///
 /// Regular expressions are RE2's and match anywhere in the value, as in containerd. Invalid ones, and those that
-/// `RegularExpression` does not support, are refused; containerd logs them and matches nothing. Quoted bytes that are not UTF-8
-/// are refused, too.
+/// `RegularExpression` does not support, are refused; containerd logs them and matches nothing. Quoted bytes that are
+/// not UTF-8 are refused, too.
 package struct SnapshotFilter: Sendable {
     private enum Test: Sendable {
         case present
@@ -120,8 +120,9 @@ package struct SnapshotFilter: Sendable {
         }
     }
 
-    /// The value of a snapshot's field: `name`, `parent`, `kind` or `labels.<key>`. A key with dots is written as several parts
-    /// or quoted. A name and a parent are always present: a missing parent is empty (containerd `core/snapshots/storage`).
+    /// The value of a snapshot's field: `name`, `parent`, `kind` or `labels.<key>`. A key with dots is written as
+    /// several parts or quoted. A name and a parent are always present: a missing parent is empty (containerd
+    /// `core/snapshots/storage`).
     package static func field(
         _ path: [String], name: String, parent: String?, kind: SnapshotInfo.Kind, labels: [String: String]
     ) -> String? {
@@ -163,9 +164,9 @@ private struct Parser {
         return true
     }
 
-    private mutating func takeAll(_ isWanted: (Unicode.Scalar) -> Bool) -> String {
+    private mutating func takeAll(_ shouldContinue: (Unicode.Scalar) -> Bool) -> String {
         var taken = String.UnicodeScalarView()
-        while let scalar = next, isWanted(scalar) {
+        while let scalar = next, shouldContinue(scalar) {
             taken.append(scalar)
             position += 1
         }
@@ -209,7 +210,8 @@ private struct Parser {
         return value
     }
 
-    /// Parses a Go string (The Go Programming Language Specification, "String literals"); its first character is the quote.
+    /// Parses a Go string (The Go Programming Language Specification, "String literals"); its first character is the
+    /// quote.
     private mutating func quoted() throws(StoreFailure) -> String {
         let start = position
         guard let quote = next else { throw expected("a quote") }

@@ -5,8 +5,8 @@ internal import OCI
 extension SnapshotStore {
     /// Records an image whose chain is complete.
     ///
-    /// The order is a guarantee: first the file system is synced, then the rows of the chain are marked durable, and only then
-    /// the image is recorded.
+    /// The order is a guarantee: first the file system is synced, then the rows of the chain are marked durable, and
+    /// only then the image is recorded.
     ///
     /// - Parameter sync: whether to make the chain durable before.
     /// - Throws: `.notFound` if the chain is not in the store, `.system`, `.busy`.
@@ -50,7 +50,7 @@ extension SnapshotStore {
     /// - Returns: the removed snapshots, topmost first.
     /// - Throws: `.notFound`, `.system`.
     package func remove(
-        _ image: ImageRecord, _ deletion: Deletion = .whole
+        _ image: ImageRecord, _ deletion: Deletion = .complete
     ) throws(StoreFailure) -> [Removal] {
         let removals = try database.write(.durable) { transaction in
             guard let top = try transaction.deleteImage(image.manifest) else {

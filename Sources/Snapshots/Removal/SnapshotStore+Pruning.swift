@@ -33,7 +33,8 @@ package struct Leftover: Sendable, Equatable {
     }
 }
 
-/// Removal of layers that nothing needs. Only layers of images are removed: the snapshots of users and services are theirs.
+/// Removal of layers that nothing needs. Only layers of images are removed: the snapshots of users and services are
+/// theirs.
 extension SnapshotStore {
     /// What `prune` would remove, and what the start of any run would.
     package func prunable() throws(StoreFailure) -> (snapshots: [Removal], leftovers: [Leftover]) {
@@ -78,7 +79,7 @@ extension SnapshotStore {
     ///   - run: a run of the caller, whose start has removed the leftovers.
     ///   - deletion: how much of the trees is deleted when this returns.
     /// - Returns: the removed layers.
-    package func prune(in run: Run, _ deletion: Deletion = .whole) throws(StoreFailure) -> [Removal] {
+    package func prune(in run: Run, _ deletion: Deletion = .complete) throws(StoreFailure) -> [Removal] {
         let removals = try database.write(.durable) { transaction in
             let removals = try self.unneeded(transaction)
             try transaction.deleteLeaves(removals.map(\.snapshot.id))

@@ -6,7 +6,7 @@ extension SnapshotStore {
     ///
     /// - Parameter deletion: how much of the leftovers is deleted when this returns.
     /// - Throws: `.system`, `.busy`.
-    package func startRun(_ deletion: Deletion = .whole) throws(StoreFailure) -> Run {
+    package func startRun(_ deletion: Deletion = .complete) throws(StoreFailure) -> Run {
         let run = try attempting("cannot begin to write to the store \(escaped(root))") {
             () throws(SyscallFailure) in
             try Run(in: runs)
@@ -18,11 +18,11 @@ extension SnapshotStore {
     /// Removes what crashes and interrupted removals have left (containerd `Cleaner`), as the start of every run does.
     package func cleanup() throws(StoreFailure) { _ = try startRun() }
 
-    /// Removes unfinished snapshots of ended runs, layers of which no disk is known to hold the files, and directories without
-    /// a row.
+    /// Removes unfinished snapshots of ended runs, layers of which no disk is known to hold the files, and directories
+    /// without a row.
     ///
-    /// A process that is only to unpack starts no other process in the background. It deletes what a crash has left, which is
-    /// rare, by itself, and leaves to another process what that one is deleting.
+    /// A process that is only to unpack starts no other process in the background. It deletes what a crash has left,
+    /// which is rare, by itself, and leaves to another process what that one is deleting.
     private func recover(in run: Run, _ deletion: Deletion) throws(StoreFailure) {
         let doing = "cannot remove leftovers"
         let (living, ended) = try attempting(doing) { () throws(SyscallFailure) in
@@ -44,9 +44,9 @@ extension SnapshotStore {
         try attempting(doing) { () throws(SyscallFailure) in
             // After the transaction: a crash before this leaves the run to the next recovery.
             for run in ended { try runs.removeTree(run.name) }
-            if deletion == .begun { try trash.beginDeleting() }
+            if deletion == .started { try trash.beginDeleting() }
         }
-        if deletion == .whole { try emptyTrash(waits: false) }
+        if deletion == .complete { try emptyTrash(waits: false) }
     }
 
     /// The snapshots that a recovery and `prune` would remove, without removing them.

@@ -3,16 +3,17 @@ internal import Kernel
 /// How much of the trash is deleted when a call returns.
 package enum Deletion: Sendable {
     /// All of it.
-    case whole
-    /// What takes no longer than the start of a process: about a thousand files. `SnapshotStore.emptyTrash` deletes the rest,
-    /// in this process or in another one.
-    case begun
+    case complete
+    /// What takes no longer than the start of a process: about a thousand files. `SnapshotStore.emptyTrash` deletes
+    /// the rest, in this process or in another one.
+    case started
 }
 
 /// The deletion of snapshots' directories. No other type of the store renames or deletes a snapshot's directory.
 ///
-/// A directory is first renamed to `.removed-*` in its folder, after which it belongs to no snapshot, and then deleted. Any
-/// number of processes may delete the same directories; one at a time empties the trash, so that the work is done once.
+/// A directory is first renamed to `.removed-*` in its folder, after which it belongs to no snapshot, and then
+/// deleted. Any number of processes may delete the same directories; one at a time empties the trash, so that the work
+/// is done once.
 struct Trash: Sendable {
     private static let prefix: StaticString = ".removed-"
 
@@ -29,8 +30,8 @@ struct Trash: Sendable {
 
     static func contains(_ name: FileName) -> Bool { name.hasPrefix(prefix) }
 
-    /// Directories that belong to no snapshot and are not in the trash yet: those with an unknown ID, and those with a leading
-    /// dot, which backends use for directories that they are making.
+    /// Directories that belong to no snapshot and are not in the trash yet: those with an unknown ID, and those with a
+    /// leading dot, which backends use for directories that they are making.
     ///
     /// - Parameter known: the IDs of all snapshots, from the same write transaction.
     func orphans(known: Set<Int64>) throws(SyscallFailure) -> [FileName] {
@@ -42,7 +43,9 @@ struct Trash: Sendable {
     }
 
     /// Whether a process is emptying the trash.
-    func isBeingEmptied() throws(SyscallFailure) -> Bool { try TrashLock.isTaken(snapshotter, in: locks) }
+    func isBeingEmptied() throws(SyscallFailure) -> Bool {
+        try TrashLock.isExistingFile(snapshotter, in: locks)
+    }
 
     // MARK: Moving
 
@@ -67,8 +70,8 @@ struct Trash: Sendable {
         }
     }
 
-    /// Exchanges the directories of two snapshots, durably. If the damaged snapshot has no directory, the new one's takes its
-    /// place.
+    /// Exchanges the directories of two snapshots, durably. If the damaged snapshot has no directory, the new one's
+    /// takes its place.
     func replace(_ damaged: Int64, with new: Int64) throws(SyscallFailure) {
         if try folder.status(of: FileName(id: damaged)) == nil {
             try folder.rename(FileName(id: new), to: FileName(id: damaged))
@@ -82,8 +85,8 @@ struct Trash: Sendable {
 
     /// Moves the directories of snapshots to the trash, all of them first, and then deletes them.
     ///
-    /// A finished snapshot's row must have been removed by a durable transaction before: otherwise a power cut may bring the row
-    /// back without its directory.
+    /// A finished snapshot's row must have been removed by a durable transaction before: otherwise a power cut may
+    /// bring the row back without its directory.
     func delete(directoriesOf ids: [Int64], _ deletion: Deletion) throws(StoreFailure) {
         try attempting("cannot remove a snapshot's directory") { () throws(SyscallFailure) in
             var names = [FileName]()
@@ -93,21 +96,21 @@ struct Trash: Sendable {
     }
 
     /// Deletes about a thousand files of the trash.
-    func beginDeleting() throws(SyscallFailure) { try backend.delete(try contents(), .begun) }
+    func beginDeleting() throws(SyscallFailure) { try backend.delete(try contents(), .started) }
 
     /// Deletes everything in the trash, also what other processes move there meanwhile.
     ///
-    /// The holder of the lock looks again after it has released the lock, so a process that finds the lock taken may leave the
-    /// work to the holder.
+    /// The holder of the lock looks again after it has released the lock, so a process that finds the lock taken may
+    /// leave the work to the holder.
     ///
     /// - Parameters:
     ///   - waits: whether to wait for what another process is deleting.
-    ///   - isWanted: polled during the work and the waiting; when it returns false, this returns.
-    func empty(waits: Bool, isWanted: @escaping @Sendable () -> Bool) throws(SyscallFailure) {
+    ///   - shouldContinue: polled during the work and the waiting; when it returns false, this returns.
+    func empty(waits: Bool, shouldContinue: @escaping @Sendable () -> Bool) throws(SyscallFailure) {
         let due = Set(try contents())
-        while isWanted(), case let names = try contents(), !names.isEmpty {
+        while shouldContinue(), case let names = try contents(), !names.isEmpty {
             if let lock = try TrashLock.tryTake(snapshotter, in: locks) {
-                try backend.delete(names, .whole, isWanted: isWanted)
+                try backend.delete(names, .complete, shouldContinue: shouldContinue)
                 withExtendedLifetime(lock) {}
             } else if waits, !due.isDisjoint(with: names) {
                 Process.sleep(milliseconds: 20)
@@ -123,18 +126,18 @@ extension SnapshotStore {
     ///
     /// - Throws: `.system`. Everything that can be deleted is deleted in any case.
     package func emptyTrash(
-        waits: Bool, isWanted: @escaping @Sendable () -> Bool = { true }
+        waits: Bool, shouldContinue: @escaping @Sendable () -> Bool = { true }
     ) throws(StoreFailure) {
         try attempting("cannot delete what was removed") { () throws(SyscallFailure) in
-            try trash.empty(waits: waits, isWanted: isWanted)
+            try trash.empty(waits: waits, shouldContinue: shouldContinue)
         }
     }
 
     /// Waits until the trash is deleted and its space can be used.
     ///
-    /// - Parameter isWanted: polled during the work; when it returns false, this returns.
-    package func makeRoom(isWanted: @escaping @Sendable () -> Bool) throws(StoreFailure) {
-        try emptyTrash(waits: true, isWanted: isWanted)
+    /// - Parameter shouldContinue: polled during the work; when it returns false, this returns.
+    package func freeTrash(shouldContinue: @escaping @Sendable () -> Bool) throws(StoreFailure) {
+        try emptyTrash(waits: true, shouldContinue: shouldContinue)
         // ext4 counts freed blocks as free at once, and allocates them only after its journal is written.
         try syncFileSystem()
     }

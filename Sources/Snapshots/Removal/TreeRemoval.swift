@@ -7,14 +7,14 @@ internal import Streams
 package final class TreeRemoval: @unchecked Sendable {
     private let monitor = Monitor()
 
-    // Guarded by `monitor`.
+    // Protected by `monitor`.
     /// A stack, so that few directories are open at a time.
-    private var rest = [DoomedDirectory]()
+    private var rest = [DirectoryRemoval]()
     private var working = 0
     private var failure: SyscallFailure?
 
     package init(of names: [FileName], in folder: Directory) throws(SyscallFailure) {
-        for name in names.reversed() { rest.append(try DoomedDirectory(name, in: folder)) }
+        for name in names.reversed() { rest.append(try DirectoryRemoval(name, in: folder)) }
     }
 
     /// More threads gain nothing on one file system: they share its journal and its locks.
@@ -25,17 +25,17 @@ package final class TreeRemoval: @unchecked Sendable {
 
     /// - Parameters:
     ///   - deletion: how much of it is removed.
-    ///   - isWanted: polled every thousand files; when it returns false, the rest stays and this returns.
+    ///   - shouldContinue: polled every thousand files; when it returns false, the rest stays and this returns.
     package func run(
-        _ deletion: Deletion, isWanted: @escaping @Sendable () -> Bool = { true }
+        _ deletion: Deletion, shouldContinue: @escaping @Sendable () -> Bool = { true }
     ) throws(SyscallFailure) {
-        work(atMost: Self.few, isWanted)
-        if deletion == .whole {
+        work(atMost: Self.few, shouldContinue)
+        if deletion == .complete {
             // A small tree needs no other thread; if the system refuses one, the other threads do its work.
             let helpers = (1..<Self.threads).compactMap { _ in
-                isOver ? nil : try? WorkerThread { self.work(isWanted) }
+                isOver ? nil : try? WorkerThread { self.work(shouldContinue) }
             }
-            work(isWanted)
+            work(shouldContinue)
             for helper in helpers { try? helper.join() }
         }
         if let failure = monitor.change({ failure }) { throw failure }
@@ -43,17 +43,17 @@ package final class TreeRemoval: @unchecked Sendable {
 
     private var isOver: Bool { monitor.change { rest.isEmpty } }
 
-    private func work(atMost limit: Int = .max, _ isWanted: () -> Bool) {
+    private func work(atMost limit: Int = .max, _ shouldContinue: () -> Bool) {
         var count = 0
-        while count < limit, isWanted(), case .directory(let next) = take() {
+        while count < limit, shouldContinue(), case .directory(let next) = take() {
             // A directory counts as one file.
             count += 1
-            removeSome(of: next, &count)
+            step(of: next, &count)
         }
     }
 
     private enum Work {
-        case directory(DoomedDirectory)
+        case directory(DirectoryRemoval)
         case finished
     }
 
@@ -68,8 +68,8 @@ package final class TreeRemoval: @unchecked Sendable {
         }
     }
 
-    private func removeSome(of directory: DoomedDirectory, _ count: inout Int) {
-        let found = Result { () throws(SyscallFailure) in try directory.removeSome(&count) }
+    private func step(of directory: DirectoryRemoval, _ count: inout Int) {
+        let found = Result { () throws(SyscallFailure) in try directory.step(&count) }
         monitor.change {
             working -= 1
             switch found {

@@ -1,7 +1,7 @@
 internal import Kernel
 
-/// A key that clients of a service use. In the store the service's own snapshot has the name `SERVICE:KEY`; a layer that the
-/// service has adopted is named `KEY` itself.
+/// A key that clients of a service use. In the store the service's own snapshot has the name `SERVICE:KEY`; a layer
+/// that the service has adopted is named `KEY` itself.
 struct ServiceKey: Sendable {
     let service: Owner
     let key: String
@@ -22,7 +22,8 @@ struct ServiceKey: Sendable {
 }
 
 extension StoreTransaction {
-    /// The finished snapshot that a service's clients see under a key: one that the service owns, or a layer that it has adopted.
+    /// The finished snapshot that a service's clients see under a key: one that the service owns, or a layer that it
+    /// has adopted.
     func snapshot(_ key: ServiceKey) throws -> SnapshotRow? {
         if let own = try snapshot(named: key.ownName), own.owner == key.service, own.run == nil { return own }
         guard let layer = try snapshot(named: key.key), try isAdopted(layer.id, by: key.service) else {

@@ -2,12 +2,12 @@ internal import Kernel
 package import Mounts
 internal import OCI
 
-/// One service's view of a store: containerd's contract over the snapshots that the service's clients have made, under their
-/// keys, and over the layers of images that the service has adopted.
+/// One service's view of a store: containerd's contract over the snapshots that the service's clients have made, under
+/// their keys, and over the layers of images that the service has adopted.
 ///
-/// In the store a service's snapshot is named `SERVICE:KEY`, so that services do not see each other's keys, nor those of the
-/// store's users. A layer that the unpacker has verified is visible under its own name, the chain ID, once the service has
-/// *adopted* it: then the image and the service both need it, and it is removed when neither does.
+/// In the store a service's snapshot is named `SERVICE:KEY`, so that services do not see each other's keys, nor those
+/// of the store's users. A layer that the unpacker has verified is visible under its own name, the chain ID, once the
+/// service has *adopted* it: then the image and the service both need it, and it is removed when neither does.
 package struct ServiceSnapshots: Sendable {
     private let store: SnapshotStore
     package let owner: Owner
@@ -75,8 +75,8 @@ package struct ServiceSnapshots: Sendable {
         return try ServiceKey(key, of: owner).ownName
     }
 
-    /// The labels that a client may set: all but the label of a chain, which states what the unpacker has verified. containerd
-    /// stores its clients' value of that label itself, and sends it with every update.
+    /// The labels that a client may set: all but the label of a chain, which states what the unpacker has verified.
+    /// containerd stores its clients' value of that label itself, and sends it with every update.
     private func settable(_ labels: [String: String]) -> [String: String] {
         labels.filter { $0.key != SnapshotLabels.chain }
     }
@@ -92,8 +92,8 @@ package struct ServiceSnapshots: Sendable {
     /// - Throws: `.notFound`.
     package func stat(_ key: String) throws(StoreFailure) -> SnapshotInfo { seen(try get(key)) }
 
-    /// As `SnapshotStore.update`. The labels of an adopted layer belong to the image: an update that would change them is
-    /// refused, any other has no effect.
+    /// As `SnapshotStore.update`. The labels of an adopted layer belong to the image: an update that would change them
+    /// is refused, any other has no effect.
     ///
     /// - Throws: `.failedPrecondition` for an adopted layer.
     package func update(
@@ -124,19 +124,19 @@ package struct ServiceSnapshots: Sendable {
         try store.mounts(of: try get(key).name)
     }
 
-    /// As `SnapshotStore.prepare`. If the label `containerd.io/snapshot.ref` names a chain that the unpacker has verified, on
-    /// the same parent, the service adopts that snapshot instead.
+    /// As `SnapshotStore.prepare`. If the label `containerd.io/snapshot.ref` names a chain that the unpacker has
+    /// verified, on the same parent, the service adopts that snapshot instead.
     ///
-    /// - Throws: `.alreadyExists` for a key that is taken, and after an adoption: `list` with a filter on that label then
-    ///   finds the snapshot (containerd `core/metadata/snapshot.go`, "target snapshot").
+    /// - Throws: `.alreadyExists` for a key that is taken, and after an adoption: `list` with a filter on that label
+    ///   then finds the snapshot (containerd `core/metadata/snapshot.go`, "target snapshot").
     package func prepare(
-        _ key: String, parent: String?, labels: [String: String], isWanted: () -> Bool = { true }
+        _ key: String, parent: String?, labels: [String: String], shouldContinue: () -> Bool = { true }
     ) throws(StoreFailure) -> [Mount] {
         var new = try newSnapshot(.active, key, parent: parent, labels: labels)
         if let label = labels[SnapshotLabels.chain], let digest = try? Digest(parsing: label) {
             new.adoptableChain = ChainID(digest)
         }
-        return try store.publish(new, in: run, isWanted: isWanted)
+        return try store.publish(new, in: run, shouldContinue: shouldContinue)
     }
 
     private func newSnapshot(
@@ -149,14 +149,14 @@ package struct ServiceSnapshots: Sendable {
 
     /// As `SnapshotStore.view`.
     package func view(
-        _ key: String, parent: String?, labels: [String: String], isWanted: () -> Bool = { true }
+        _ key: String, parent: String?, labels: [String: String], shouldContinue: () -> Bool = { true }
     ) throws(StoreFailure) -> [Mount] {
         let new = try newSnapshot(.view, key, parent: parent, labels: labels)
-        return try store.publish(new, in: run, isWanted: isWanted)
+        return try store.publish(new, in: run, shouldContinue: shouldContinue)
     }
 
-    /// As `SnapshotStore.commit`, without the slow parts: the snapshot is not measured, and its files may not be on the disk
-    /// yet. The caller then calls `completeCommit`.
+    /// As `SnapshotStore.commit`, without the slow parts: the snapshot is not measured, and its files may not be on
+    /// the disk yet. The caller then calls `completeCommit`.
     package func commit(
         _ key: String, as name: String, onto parent: String?, labels: [String: String]
     ) throws(StoreFailure) {
@@ -172,13 +172,15 @@ package struct ServiceSnapshots: Sendable {
 
     /// The committed snapshots that are not known to be on the disk.
     ///
-    /// - Returns: `new`: those of this boot, for `completeCommit`; `suspect`: those of other boots, which may lack files.
+    /// - Returns: `new`: those of this boot, for `completeCommit`; `suspect`: those of other boots, which may lack
+    ///   files.
     package func pendingSnapshots() throws(StoreFailure) -> (new: [String], suspect: [String]) {
         let names = try store.pendingSnapshots(of: owner)
         return (names.new.map(key), names.suspect.map(key))
     }
 
-    /// As `SnapshotStore.remove`. For an adopted layer only the adoption ends; the layer is removed if no image needs it.
+    /// As `SnapshotStore.remove`. For an adopted layer only the adoption ends; the layer is removed if no image needs
+    /// it.
     package func remove(_ key: String, _ deletion: Deletion) throws(StoreFailure) {
         let info = try get(key)
         if info.owner == owner {

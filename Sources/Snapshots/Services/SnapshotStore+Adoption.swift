@@ -76,8 +76,8 @@ extension StoreTransaction {
     /// The snapshot that is verified to hold a chain, if a service may adopt it.
     ///
     /// - Parameter parent: the ID of the snapshot that it must be based on.
-    /// - Returns: nil if there is no such snapshot, and if the service has a snapshot of that name: of two with one name,
-    ///   clients could get the one that is not verified.
+    /// - Returns: nil if there is no such snapshot, and if the service has a snapshot of that name: of two with one
+    ///   name, clients could get the one that is not verified.
     func adoptable(_ chain: ChainID, on parent: Int64?, for service: Owner) throws -> AdoptableLayer? {
         guard let row = try snapshot(holding: chain), row.parent?.id == parent,
             try snapshot(named: ServiceKey.ownName(row.name, of: service)) == nil

@@ -11,7 +11,7 @@ extension SnapshotStore {
     }
 
     /// Finds chains as `verified` does, and keeps the snapshots from being removed while the run lives.
-    package func hold(_ chains: [ChainID], in run: Run) throws(StoreFailure) -> [ChainID: SnapshotInfo] {
+    package func protect(_ chains: [ChainID], in run: Run) throws(StoreFailure) -> [ChainID: SnapshotInfo] {
         try database.write { transaction in
             var held = [ChainID: SnapshotInfo]()
             for chain in chains {

@@ -5,14 +5,14 @@ internal import Mounts
 extension SnapshotStore {
     private static let doing = "cannot find out where the mount leads to"
 
-    /// Refuses a place in the store or above it, unless it is inside a finished active snapshot of a service's client: verified
-    /// layers never change, and the other files of the store belong to the store.
+    /// Refuses a place in the store or above it, unless it is inside a finished active snapshot of a service's client:
+    /// verified layers never change, and the other files of the store belong to the store.
     ///
-    /// The location of the open file in its file system decides. No symlink, bind mount or spelling of a path hides it, and
-    /// nothing can be put in its place afterwards.
+    /// The location of the open file in its file system decides. No symlink, bind mount or spelling of a path hides
+    /// it, and nothing can be put in its place afterwards.
     ///
     /// - Throws: `.failedPrecondition`; `.system` if the location cannot be found.
-    package func refuseForeignWriting(to place: borrowing File) throws(StoreFailure) {
+    package func checkClientMayWrite(to place: borrowing File) throws(StoreFailure) {
         let (mounts, status) = try attempting(Self.doing) { () throws(SyscallFailure) in
             (try MountTable.read(), try place.status())
         }
@@ -65,8 +65,9 @@ extension SnapshotStore {
         }
     }
 
-    /// As `refuseForeignWriting`, for the root of a file system that was mounted for this purpose alone: another mount of the
-    /// store's file system leads into the store, unless it shows an active snapshot and nothing else (a subvolume).
+    /// As `checkClientMayWrite`, for the root of a file system that was mounted for this purpose alone: another mount
+    /// of the store's file system leads into the store, unless it shows an active snapshot and nothing else (a
+    /// subvolume).
     private func refuseDetached(_ place: borrowing File) throws(StoreFailure) {
         var isElsewhere = true
         let identity: FileStatus.Identity

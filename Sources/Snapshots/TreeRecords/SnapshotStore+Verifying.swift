@@ -2,8 +2,8 @@ package import Kernel
 package import OCI
 internal import Streams
 
-/// Verification of committed snapshots. `<id>/mtree` beside a snapshot's tree records it (`TreeRecord`); the row has the
-/// digest of the record.
+/// Verification of committed snapshots. `<id>/mtree` beside a snapshot's tree records it (`TreeRecord`); the row has
+/// the digest of the record.
 extension SnapshotStore {
     static let record = FileName(literal: "mtree")
 
@@ -95,11 +95,12 @@ extension SnapshotStore {
         return record
     }
 
-    /// Replaces a damaged layer by one that was unpacked again, under the same ID, so that the snapshots based on it are based
-    /// on the new one. The new layer is durable when this returns.
+    /// Replaces a damaged layer by one that was unpacked again, under the same ID, so that the snapshots based on it
+    /// are based on the new one. The new layer is durable when this returns.
     ///
     /// - Parameter active: removed afterwards, also on failure.
-    /// - Throws: `.failedPrecondition` if the layer is mounted, because a mounted tree must not change; `.notFound`, `.system`.
+    /// - Throws: `.failedPrecondition` if the layer is mounted, because a mounted tree must not change; `.notFound`,
+    ///   `.system`.
     package func replace(
         _ chain: ChainID, with active: consuming ActiveSnapshot, in run: Run
     ) throws(StoreFailure) {
@@ -116,8 +117,8 @@ extension SnapshotStore {
                 try self.refuseMounted(row.id, "cannot replace the chain \(chain)")
                 try transaction.setTreeDigest(record.digest, of: row.id)
                 try transaction.setUsage(usage, of: row.id)
-                // Both directories are complete. After a crash either of them is in place: the row describes the new one, and
-                // the next verification finds the old one.
+                // Both directories are complete. After a crash either of them is in place: the row describes the new
+                // one, and the next verification finds the old one.
                 try self.trash.replace(row.id, with: own)
             }
         } catch {

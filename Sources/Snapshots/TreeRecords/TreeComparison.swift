@@ -66,13 +66,13 @@ package enum TreeRecordFailure: Error, Equatable, Sendable, CustomStringConverti
 }
 
 package enum TreeComparison {
-    /// Compares a tree with its record, and reports every difference in the order of the record. A file that cannot be read is
-    /// a difference, too, and does not end the work.
+    /// Compares a tree with its record, and reports every difference in the order of the record. A file that cannot be
+    /// read is a difference, too, and does not end the work.
     ///
     /// - Parameters:
     ///   - record: the name of the record's file in `folder`.
-    ///   - digest: the result of `TreeRecord.write`; nil if it is not known. With it a damaged record is found before any
-    ///     difference is reported.
+    ///   - digest: the result of `TreeRecord.write`; nil if it is not known. With it a damaged record is found before
+    ///     any difference is reported.
     ///   - check: called between paths and after every 256 KiB of a file; an error that it throws ends the work.
     /// - Returns: the number of compared paths, and how well the record holds the content of all files.
     /// - Throws: `TreeRecordFailure`; `SyscallFailure` if the record cannot be read; errors of `check`.

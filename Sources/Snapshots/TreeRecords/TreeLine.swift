@@ -39,7 +39,8 @@ struct TreeLine {
 
     /// The line of a further hard link. All other keywords are in the line of the first one.
     ///
-    /// - Parameter first: the escaped path of the first hard link. The keyword is this program's own: mtree(5) has none.
+    /// - Parameter first: the escaped path of the first hard link. The keyword is this program's own: mtree(5) has
+    ///   none.
     init(linkTo first: [UInt8], _ status: FileStatus) {
         add("type", Self.type(of: status).utf8)
         add("hardlink", first)
@@ -143,7 +144,8 @@ struct TreeLine {
         }
     }
 
-    /// Calls `body` with a file's data in order, each piece with its offset, up to the size in the status. Holes are not read.
+    /// Calls `body` with a file's data in order, each piece with its offset, up to the size in the status. Holes are
+    /// not read.
     private static func read(
         _ file: borrowing File, _ status: FileStatus, _ buffer: ReadBuffer, _ check: () throws -> Void,
         _ body: (RawSpan, Int64) -> Void
@@ -217,7 +219,7 @@ struct TreeLine {
                 let name = Self.unescaped(keyword.name.dropFirst(Self.attributePrefix.utf8.count)),
                 let attribute = AttributeName(name)
             else { return true }
-            return attribute.isFiles(Self.firstByte(ofBase64: keyword.value).map { [$0] } ?? [])
+            return attribute.belongsToFile(Self.firstByte(ofBase64: keyword.value).map { [$0] } ?? [])
         }
     }
 
@@ -242,8 +244,8 @@ struct TreeLine {
             + otherKeywords.filter { own[$0.name] == nil }.map { (Array($0.name), nil, Array($0.value)) }
     }
 
-    /// Escapes bytes for mtree(5): unprintable ones and those with a meaning in mtree(5) as `\ooo` (vis(3), VIS_OCTAL, VIS_WHITE
-    /// and VIS_GLOB).
+    /// Escapes bytes for mtree(5): unprintable ones and those with a meaning in mtree(5) as `\ooo` (vis(3), VIS_OCTAL,
+    /// VIS_WHITE and VIS_GLOB).
     static func escape(_ bytes: some Collection<UInt8>, onto output: inout [UInt8]) {
         for byte in bytes {
             switch byte {

@@ -4,8 +4,8 @@ package import Streams
 
 /// A record of a tree, with which every later change of the tree can be found.
 ///
-/// An mtree(5) specification, as libarchive, mtree(8) and go-mtree write it: one line for each path, each directory before its
-/// content, names in the order of their bytes, `\ooo` for bytes that cannot be in a line:
+/// An mtree(5) specification, as libarchive, mtree(8) and go-mtree write it: one line for each path, each directory
+/// before its content, names in the order of their bytes, `\ooo` for bytes that cannot be in a line:
 ///
 ///     #mtree
 ///     . type=dir mode=0755 uid=0 gid=0 time=0.000000000
@@ -16,24 +16,26 @@ package import Streams
 ///     ./bin/d type=char mode=0000 uid=0 gid=0 time=0.000000000 device=linux,0,0
 ///     # 6 paths
 ///
-/// `sha256blocks` is a `ContentDigest`: SHA-256 over the content, computed without reading holes. Earlier versions wrote `cksum`
-/// (cksum(1), a CRC-32) instead, for which content can be forged; the program compares such a record as it is.
+/// `sha256blocks` is a `ContentDigest`: SHA-256 over the content, computed without reading holes. Earlier versions
+/// wrote `cksum` (cksum(1), a CRC-32) instead, for which content can be forged; the program compares such a record as
+/// it is.
 ///
-/// The record has all extended attributes of files (go-mtree's `xattr.`, in base64), those of overlay included. Attributes of
-/// the kernel are left out (`AttributeName.isFiles`), and ignored in records of earlier versions. `hardlink` is this program's
-/// own keyword: the path is a hard link to the file at the given path, whose line has all other keywords. mtree(5) defines
-/// none of the three: libarchive warns about them and reads the rest; mtree of the BSDs needs them removed.
+/// The record has all extended attributes of files (go-mtree's `xattr.`, in base64), those of overlay included.
+/// Attributes of the kernel are left out (`AttributeName.belongsToFile`), and ignored in records of earlier versions.
+/// `hardlink` is this program's own keyword: the path is a hard link to the file at the given path, whose line has all
+/// other keywords. mtree(5) defines none of the three: libarchive warns about them and reads the rest; mtree of the
+/// BSDs needs them removed.
 ///
-/// Values that differ between two copies of a tree are left out: inode numbers, link counts, sizes of directories, access and
-/// change times. The last line distinguishes a complete record from one that was cut off.
+/// Values that differ between two copies of a tree are left out: inode numbers, link counts, sizes of directories,
+/// access and change times. The last line distinguishes a complete record from one that was cut off.
 package enum TreeRecord {
     static let header = Array("#mtree\n".utf8)
     /// Bytes of a file in one read.
     static let readSize = 1 << 18
     static func footer(_ paths: Int) -> [UInt8] { Array("# \(paths) paths\n".utf8) }
 
-    /// Records a tree that does not change meanwhile. Memory grows with the names of a directory and with the number of files
-    /// that have several hard links, not with the size of the tree.
+    /// Records a tree that does not change meanwhile. Memory grows with the names of a directory and with the number
+    /// of files that have several hard links, not with the size of the tree.
     ///
     /// - Parameters:
     ///   - file: the record is written at its position.

@@ -3,8 +3,8 @@ internal import Kernel
 extension SnapshotUsage {
     /// Measures a tree: its root and all below it, each inode once.
     ///
-    /// - Parameter other: files with the inode number and the change time of a file in this tree are left out: a snapshot of a
-    ///   file system keeps both, and every change sets a new change time.
+    /// - Parameter other: files with the inode number and the change time of a file in this tree are left out: a
+    ///   snapshot of a file system keeps both, and every change sets a new change time.
     init(of tree: Directory, notIn other: Directory? = nil) throws(SyscallFailure) {
         var unchanged = Set<FileStatus.Version>()
         try other?.forEachStatus { unchanged.insert($0.version) }

@@ -1,11 +1,11 @@
 internal import Kernel
 internal import SystemPackage
 
-/// A walk through all paths below a directory, each directory before its content and names in the order of their bytes: the
-/// order does not depend on the file system.
+/// A walk through all paths below a directory, each directory before its content and names in the order of their
+/// bytes: the order does not depend on the file system.
 ///
-/// Anchored at descriptors: no symlink is followed. The walk keeps a list of names for each level and a bounded number of
-/// descriptors, whatever the depth of the tree.
+/// Anchored at descriptors: no symlink is followed. The walk keeps a list of names for each level and a bounded number
+/// of descriptors, whatever the depth of the tree.
 struct TreeWalk {
     /// One path of the tree.
     struct Entry {
@@ -33,7 +33,7 @@ struct TreeWalk {
     }
 
     private let root: Directory
-    private var way: OpenPath<Directory>
+    private var way: DirectoryStack<Directory>
     private let isOrdered: Bool
     private var levels = [Level]()
     private var isBegun = false
@@ -44,7 +44,7 @@ struct TreeWalk {
     /// - Parameter isOrdered: whether names are sorted by their bytes; otherwise they have the file system's order.
     init(_ root: Directory, isOrdered: Bool = true) {
         self.root = root
-        way = OpenPath(root)
+        way = DirectoryStack(root)
         self.isOrdered = isOrdered
     }
 
@@ -81,7 +81,7 @@ struct TreeWalk {
 
     private mutating func ascend() {
         levels.removeLast()
-        if way.depth > 0 { way.ascend() }
+        if way.depth > 0 { way.pop() }
     }
 
     /// - Returns: nil if the name was removed after its directory was read.
@@ -104,6 +104,6 @@ struct TreeWalk {
         if isOrdered { names.sort { $1.bytes.lexicographicallyPrecedes($0.bytes) } }
         levels.append(
             Level(names: names, pathLength: path.count, escapedLength: escapedPath.count))
-        if let name { way.descend(to: name, directory) }
+        if let name { way.push(name, directory) }
     }
 }

@@ -29,22 +29,22 @@ package struct Differ: Sendable {
     ///   - isSynced: whether all that was written is on the disk when this returns.
     ///   - progress: called from another thread with the bytes of the blob that have been read.
     /// - Returns: the diff ID and the size of the tar, which were not compared with the config of an image.
-    /// - Throws: `.unsupported` for a media type that is not a layer tar, and for mounts that `ForeignTree` does not
+    /// - Throws: `.unsupported` for a media type that is not a layer tar, and for mounts that `ContainerdTree` does not
     ///   support. After an error an empty tree is empty again, and an invalid layer leaves any other tree unchanged.
     package func apply(
-        _ descriptor: Descriptor, from blobs: any BlobSource, onto mounts: [ForeignMount], isSynced: Bool,
+        _ descriptor: Descriptor, from blobs: any BlobSource, onto mounts: [ContainerdMount], isSynced: Bool,
         cancellation: Cancellation = Cancellation(),
         progress: @escaping LayerPipeline.Progress = { _ in }
-    ) throws(DifferFailure) -> FoundLayer {
+    ) throws(DifferFailure) -> UnverifiedLayer {
         do {
             guard descriptor.mediaType.isLayer else {
                 throw DifferFailure.unsupported(
                     "the media type '\(descriptor.mediaType)' is not a layer tar")
             }
-            let tree = try ForeignTree(mounts)
+            let tree = try ContainerdTree(mounts)
             return try OpenTree.writing(to: tree, isSynced: isSynced, check: check) { target, marks in
                 let pipeline = LayerPipeline(
-                    blobs, form: try target.tryLayer(marks), marks: marks,
+                    blobs, form: try target.probeWhiteoutForm(marks), marks: marks,
                     budget: try budget(for: descriptor, in: target.directory), cancellation: cancellation)
                 return try pipeline.apply(descriptor, onto: target, progress: progress)
             }
@@ -54,7 +54,7 @@ package struct Differ: Sendable {
     }
 
     private func check(_ place: borrowing File) throws {
-        for store in stores { try store.refuseForeignWriting(to: place) }
+        for store in stores { try store.checkClientMayWrite(to: place) }
     }
 
     private func budget(for descriptor: Descriptor, in directory: Directory) throws(SyscallFailure) -> Budget

@@ -25,8 +25,8 @@ extension DifferFailure {
     static func wrapping(_ error: any Error, _ what: String) -> DifferFailure {
         switch error {
         case let failure as DifferFailure: return failure
-        case ForeignTree.Failure.unsupported(let reason): return .unsupported(reason)
-        case ForeignTree.Failure.invalid(let reason): return .invalidArgument(reason)
+        case ContainerdTree.Failure.unsupported(let reason): return .unsupported(reason)
+        case ContainerdTree.Failure.invalid(let reason): return .invalidArgument(reason)
         case let failure as StoreFailure where failure.kind == .failedPrecondition:
             return .failedPrecondition(failure.description)
         case let failure as LayerFailure:

@@ -3,15 +3,15 @@ internal import Layers
 internal import Mounts
 internal import SystemPackage
 
-/// A `ForeignTree` with its directories open. A file system is mounted as a `DetachedMount`, which other processes do
-/// not see.
+/// A `ContainerdTree` with its directories open. A file system is mounted as a `DetachedMount`, which other processes
+/// do not see.
 struct OpenTree {
     /// Topmost first; empty for an empty tree.
     let layers: [Directory]
     let marks: OverlayMarks
     /// Where a layer is applied; nil for a tree that is read-only or empty.
     let target: LayerTarget?
-    /// The mount of a `ForeignTree.fileSystem`.
+    /// The mount of a `ContainerdTree.fileSystem`.
     private var mounted: Mounted?
 
     private struct Mounted {
@@ -26,7 +26,7 @@ struct OpenTree {
     ///   - check: called with each file or directory that would be written to, before anything is written.
     /// - Throws: `DifferFailure`, `SyscallFailure`, and what `check` throws.
     init(
-        _ tree: ForeignTree, isWritable: Bool, check: (borrowing File) throws -> Void = { _ in }
+        _ tree: ContainerdTree, isWritable: Bool, check: (borrowing File) throws -> Void = { _ in }
     ) throws {
         var marks = OverlayMarks.own
         switch tree {
@@ -109,7 +109,7 @@ extension OpenTree {
     ///   - isSynced: whether directories are synced too.
     ///   - check: as in `init`.
     static func writing<Result>(
-        to tree: ForeignTree, isSynced: Bool, check: (borrowing File) throws -> Void,
+        to tree: ContainerdTree, isSynced: Bool, check: (borrowing File) throws -> Void,
         _ body: (LayerTarget, OverlayMarks) throws -> Result
     ) throws -> Result {
         let result: Result

@@ -34,7 +34,7 @@ package struct ImageTarJob: Sendable {
     /// - Returns: what of the image the tar does not contain, one line each.
     /// - Throws: an error after which the output has no end-of-archive marker, so that it is not taken for a whole tar.
     package func run(to write: @escaping (RawSpan) throws -> Void) throws(UnpackError) -> [String] {
-        let failure = Guarded<(any Error)?>(nil)
+        let failure = Locked<(any Error)?>(nil)
         do {
             return try writeAll { (bytes: RawSpan) throws in
                 do {
@@ -77,7 +77,7 @@ package struct ImageTarJob: Sendable {
             }
         }
         let budget = budget()
-        for step in steps where tar.needs(step) {
+        for step in steps where tar.needsContent(of: step) {
             try work(on: step) { () throws(LayerFailure) in
                 try tar.writeContent(
                     of: step, in: opened.layout, budget: budget, cancellation: cancellation, to: &output
@@ -86,7 +86,7 @@ package struct ImageTarJob: Sendable {
         }
         if let last = steps.last {
             do {
-                try tar.writeRest(to: &output, cancellation: cancellation)
+                try tar.writeRemaining(to: &output, cancellation: cancellation)
             } catch {
                 throw UnpackError(error, in: last)
             }

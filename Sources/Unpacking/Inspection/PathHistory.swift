@@ -34,16 +34,16 @@ package struct PathHistory: Sendable {
     package struct Layer: Sendable {
         package let step: LayerStep
         /// In the order of the archive.
-        package let touches: [PathTouch]
+        package let events: [PathEvent]
         package let before: State?
         package let after: State?
 
-        init(step: LayerStep, of path: [FileName], touches: [PathTouch], before: State?, after: State?) {
+        init(step: LayerStep, of path: [FileName], events: [PathEvent], before: State?, after: State?) {
             self.step = step
             self.before = before
             self.after = after
             // The entry of a directory on the path does not affect what the directory contains.
-            self.touches = touches.filter { touch in
+            self.events = events.filter { touch in
                 if case .directory = touch.what { return touch.path.count == path.count }
                 return true
             }
@@ -65,7 +65,7 @@ package struct PathHistory: Sendable {
             }
         }
 
-        var isOfInterest: Bool { change != .unchanged || !touches.isEmpty }
+        var isOfInterest: Bool { change != .unchanged || !events.isEmpty }
     }
 
     /// The path with its symlinks resolved in the merged tree.
@@ -76,5 +76,5 @@ package struct PathHistory: Sendable {
     package let tree: ImageTree
 
     /// The file at the path in the merged tree; nil if it does not exist there.
-    package var verdict: State? { State(of: path, in: tree) }
+    package var result: State? { State(of: path, in: tree) }
 }

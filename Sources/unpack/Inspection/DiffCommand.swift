@@ -46,7 +46,7 @@ struct DiffCommand: NamespacedCommand {
     var platform: String?
 
     @OptionGroup var store: StoreOptions
-    @OptionGroup var verbosity: TalkOptions
+    @OptionGroup var verbosity: LogOptions
 
     /// Only snapshots need a namespace; an image is read without one.
     var needsNamespace: Bool { [old, new].contains { !$0.contains("/") && (try? find($0)) != nil } }
@@ -71,7 +71,7 @@ struct DiffCommand: NamespacedCommand {
             count += 1
             guard json else { return try writer.add(Self.line(change)) }
             let document = ChangeDocument(
-                change: change.kind.letter, path: shown(change.path), what: change.aspects.map(\.rawValue),
+                change: change.kind.letter, path: shown(change.path), what: change.properties.map(\.rawValue),
                 old: change.old.map { FileDocument(oldTree[$0], at: change.path, links: links.old[$0]) },
                 new: change.new.map { FileDocument(newTree[$0], at: change.path, links: links.new[$0]) })
             try writer.add(try attempt { try encoded(document) })
@@ -81,7 +81,7 @@ struct DiffCommand: NamespacedCommand {
     }
 
     private static func line(_ change: TreeChange) -> String {
-        let what = change.aspects.map(\.rawValue).joined(separator: ", ")
+        let what = change.properties.map(\.rawValue).joined(separator: ", ")
         return "\(change.kind.letter) \(shown(change.path))" + (what.isEmpty ? "" : "  (\(what))")
     }
 
@@ -122,7 +122,7 @@ struct DiffCommand: NamespacedCommand {
         }
     }
 
-    private func tree(of side: Side, _ inspector: ImageLook, _ cancellation: Cancellation) throws
+    private func tree(of side: Side, _ inspector: ImageInspector, _ cancellation: Cancellation) throws
         -> ImageTree
     {
         switch side {

@@ -22,14 +22,14 @@ func openImage(_ text: String, _ selection: SelectionOptions) throws -> OpenedIm
 }
 
 /// Runs an inspection of images, with progress on a terminal. SIGINT and SIGTERM cancel it.
-func inspect<Value>(_ verbosity: TalkOptions, _ body: (ImageLook, Cancellation) throws -> Value) throws
+func inspect<Value>(_ verbosity: LogOptions, _ body: (ImageInspector, Cancellation) throws -> Value) throws
     -> Value
 {
     let cancellation = Cancellation()
     try attempt { try Process.onTermination { cancellation.cancel(signal: $0) } }
     let progress = ProgressReport(verbosity)
     return try progress.watch {
-        try body(ImageLook(cancellation: cancellation, onEvent: { progress.take($0) }), cancellation)
+        try body(ImageInspector(cancellation: cancellation, onEvent: { progress.take($0) }), cancellation)
     }
 }
 

@@ -31,7 +31,7 @@ struct LsCommand: ParsableCommand {
     var json = false
 
     @OptionGroup var selection: SelectionOptions
-    @OptionGroup var verbosity: TalkOptions
+    @OptionGroup var verbosity: LogOptions
 
     func run() throws {
         let opened = try openImage(image, selection)
@@ -50,7 +50,7 @@ struct LsCommand: ParsableCommand {
                 try tree.forEach(from: start) { try take($0, shown($0.path)) }
             } else if tree[start.id].isDirectory {
                 for (name, id) in tree.children(of: start.id) {
-                    try take(ImageTree.Item(start.place.appending(name), id: id), name.description)
+                    try take(ImageTree.Item(start.treePath.appending(name), id: id), name.description)
                 }
             } else {
                 try take(start, shown(start.path))

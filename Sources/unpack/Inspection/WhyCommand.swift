@@ -29,18 +29,18 @@ struct WhyCommand: ParsableCommand {
     var json = false
 
     @OptionGroup var selection: SelectionOptions
-    @OptionGroup var verbosity: TalkOptions
+    @OptionGroup var verbosity: LogOptions
 
     func run() throws {
         let opened = try openImage(image, selection)
         let history = try inspect(verbosity) { inspector, _ in
             try inspector.history(of: unescaped(path), in: opened)
         }
-        if history.layers.isEmpty, history.verdict == nil {
+        if history.layers.isEmpty, history.result == nil {
             throw UnpackError(.notFound, "no layer of the image has '\(shown(history.path))'")
         }
         let report = HistoryReport(history, of: opened.image.config)
-        try say(json ? try attempt { try encoded(report.document) } : report.text)
+        try printResult(json ? try attempt { try encoded(report.document) } : report.text)
     }
 }
 
@@ -63,8 +63,8 @@ private struct HistoryReport {
         for layer in history.layers {
             lines.append("\(layer.step.name)  \(layer.change.rawValue)")
             if let command = command(layer.step) { lines.append("    made by  \(escaped(command.utf8))") }
-            lines += layer.touches.map { "    entry \($0.entry)  \(describe($0, in: layer))" }
-            if layer.touches.isEmpty { lines.append("    \(withoutEntry(layer))") }
+            lines += layer.events.map { "    entry \($0.entry)  \(describe($0, in: layer))" }
+            if layer.events.isEmpty { lines.append("    \(withoutEntry(layer))") }
         }
         if let steps = HistoryDocument.list(of: config) {
             lines.append("history, whose steps do not match the layers")
@@ -73,7 +73,7 @@ private struct HistoryReport {
         return (lines + [verdict]).joined(separator: "\n")
     }
 
-    private func describe(_ touch: PathTouch, in layer: PathHistory.Layer) -> String {
+    private func describe(_ touch: PathEvent, in layer: PathHistory.Layer) -> String {
         let isItself = touch.path == history.path
         let hidden = layer.before == nil ? "hides nothing" : "hides what was below"
         switch touch.what {
@@ -102,7 +102,7 @@ private struct HistoryReport {
     }
 
     private var verdict: String {
-        guard let state = history.verdict else { return "'\(shown(history.path))' is not in the image" }
+        guard let state = history.result else { return "'\(shown(history.path))' is not in the image" }
         let metadata = state.file.metadata
         let what =
             "\(state.file.content.summary), mode \(octal(metadata.mode)), owner \(metadata.uid):\(metadata.gid)"
@@ -149,17 +149,17 @@ private struct HistoryReport {
         let counts = history.tree.linkCounts()
         return Document(
             path: shown(history.path),
-            file: file(history.verdict, links: history.verdict.map { counts[$0.id] }),
+            file: file(history.result, links: history.result.map { counts[$0.id] }),
             layers: history.layers.map { layer in
                 Layer(
                     layer: layer.step.number, digest: layer.step.descriptor.digest, diffID: layer.step.diffID,
                     createdBy: command(layer.step), change: layer.change.rawValue,
-                    entries: layer.touches.map(Self.touch), before: file(layer.before),
+                    entries: layer.events.map(Self.touch), before: file(layer.before),
                     after: file(layer.after))
             }, history: HistoryDocument.list(of: config))
     }
 
-    private static func touch(_ touch: PathTouch) -> Touch {
+    private static func touch(_ touch: PathEvent) -> Touch {
         func made(_ what: String, _ content: ImageTree.Content? = nil, target: String? = nil) -> Touch {
             let size: Int64? = if case .regular(let size)? = content { size } else { nil }
             return Touch(

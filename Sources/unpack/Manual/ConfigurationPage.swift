@@ -13,10 +13,10 @@ extension ManualPage {
             let kind = setting.isNumber ? "an integer" : "a string"
             roff.item(
                 setting.key,
-                "As --\(setting.key); \(kind): \(setting.expected). Default: \(setting.defaultInWords).")
+                "As --\(setting.key); \(kind): \(setting.expected). Default: \(setting.defaultDescription).")
         }
         roff.section("ENVIRONMENT")
-        roff.item("\(ConfigurationFile.variable)", ConfigurationFile.variableInWords)
+        roff.item("\(ConfigurationFile.variable)", ConfigurationFile.variableDescription)
         roff.section("EXAMPLES")
         roff.prose("  root = \"/srv/unpack\"\n  jobs = 2\n  max-bytes = 20000000000\n  progress = \"plain\"")
         roff.section("SEE ALSO", "unpack(1), unpack-config(1)")

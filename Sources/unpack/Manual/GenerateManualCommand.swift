@@ -19,6 +19,6 @@ struct GenerateManualCommand: ParsableCommand {
 extension CommandTree {
     /// The commands of the program, with `unpack IMAGE` as the root.
     static func whole() throws -> CommandTree {
-        try CommandTree(of: RootCommand.self, mainJob: UnpackCommand.hiddenName)
+        try CommandTree(of: RootCommand.self, defaultSubcommand: UnpackCommand.hiddenName)
     }
 }

@@ -15,7 +15,7 @@ struct NewSnapshotOptions: ParsableArguments {
     @OptionGroup var labels: LabelOptions
     @OptionGroup var mounts: MountOptions
     @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogOptions
+    @OptionGroup var log: LogFormatOption
 
     /// Checks the arguments, creates the snapshot, and prints its mounts.
     ///
@@ -27,6 +27,6 @@ struct NewSnapshotOptions: ParsableArguments {
         // With a parent the store must exist already.
         let store = try parent == nil ? self.store.open() : self.store.openExisting()
         let made = try attempt { try body(store, labels) }
-        try say(try mounts.text(of: made, key, in: self.store))
+        try printResult(try mounts.text(of: made, key, in: self.store))
     }
 }

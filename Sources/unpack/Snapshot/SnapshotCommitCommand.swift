@@ -21,7 +21,7 @@ struct SnapshotCommitCommand: NamespacedCommand {
     @OptionGroup var labels: LabelOptions
     @OptionGroup var durability: DurabilityOptions
     @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogOptions
+    @OptionGroup var log: LogFormatOption
 
     @Flag(help: "Print the committed snapshot as JSON.")
     var json = false
@@ -33,6 +33,6 @@ struct SnapshotCommitCommand: NamespacedCommand {
         try attempt {
             try store.commit(key, as: name, onto: parent, labels: labels, isSynced: durability.sync == .fs)
         }
-        if json { try say(try attempt { try encoded(SnapshotDocument(try store.stat(name))) }) }
+        if json { try printResult(try attempt { try encoded(SnapshotDocument(try store.stat(name))) }) }
     }
 }

@@ -15,7 +15,7 @@ struct SnapshotLabelCommand: NamespacedCommand {
     var labels: [String] = []
 
     @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogOptions
+    @OptionGroup var log: LogFormatOption
 
     @Flag(help: "Print one JSON document.")
     var json = false
@@ -28,10 +28,10 @@ struct SnapshotLabelCommand: NamespacedCommand {
                 ? try store.stat(key)
                 : try store.update(key, labels: changes, fields: changes.keys.sorted().map { "labels.\($0)" })
         }
-        if json { return try say(try attempt { try encoded(info.labels) }) }
+        if json { return try printResult(try attempt { try encoded(info.labels) }) }
         let lines = info.labels.sorted { $0.key < $1.key }.map {
             "\(escaped($0.key.utf8))=\(escaped($0.value.utf8))"
         }
-        if !lines.isEmpty { try say(lines.joined(separator: "\n")) }
+        if !lines.isEmpty { try printResult(lines.joined(separator: "\n")) }
     }
 }

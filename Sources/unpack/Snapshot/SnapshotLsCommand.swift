@@ -9,15 +9,15 @@ struct SnapshotLsCommand: NamespacedCommand {
 
     @OptionGroup var filters: FilterOptions
     @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogOptions
+    @OptionGroup var log: LogFormatOption
 
     @Flag(help: "Print one JSON document.")
     var json = false
 
     func run() throws {
         let all = try store.snapshots(try filters.filters())
-        if json { return try say(try attempt { try encoded(all.map(SnapshotDocument.init)) }) }
-        try say(
+        if json { return try printResult(try attempt { try encoded(all.map(SnapshotDocument.init)) }) }
+        try printResult(
             Table(["KEY", "PARENT", "KIND"], all.map { [$0.name, $0.parent ?? "", $0.kind.title] }).text)
     }
 }

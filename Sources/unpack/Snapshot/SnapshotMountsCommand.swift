@@ -12,10 +12,10 @@ struct SnapshotMountsCommand: NamespacedCommand {
 
     @OptionGroup var mounts: MountOptions
     @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogOptions
+    @OptionGroup var log: LogFormatOption
 
     func run() throws {
         let found = try attempt { try store.openExisting().mounts(of: key) }
-        try say(try mounts.text(of: found, key, in: store))
+        try printResult(try mounts.text(of: found, key, in: store))
     }
 }

@@ -5,13 +5,13 @@ internal import Unpacking
 
 /// Checks the name that a user gives to a snapshot.
 ///
-/// It must be one shell word that is not an option, because it stands in mount lines. It must not be a chain ID: that is
-/// the name of a verified layer, and a snapshot with the same name would prevent the layer from being unpacked.
+/// It must be one shell word that is not an option, because it stands in mount lines. It must not be a chain ID: that
+/// is the name of a verified layer, and a snapshot with the same name would prevent the layer from being unpacked.
 ///
 /// - Throws: `.usage`.
 func validateSnapshotName(_ key: String) throws {
     let isWord = key.split(separator: ":", omittingEmptySubsequences: false).allSatisfy {
-        MountLine.isPrintable(String($0))
+        MountLine.isPlainValue(String($0))
     }
     guard isWord, !key.hasPrefix("-") else {
         throw UnpackError(

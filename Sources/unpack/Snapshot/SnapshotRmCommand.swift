@@ -13,12 +13,12 @@ struct SnapshotRmCommand: NamespacedCommand {
 
     @OptionGroup var waiting: WaitOptions
     @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogOptions
+    @OptionGroup var log: LogFormatOption
 
     func run() throws {
         let store = try self.store.openExisting()
         for key in keys {
-            try attempt { try store.remove(key, .begun) }
+            try attempt { try store.remove(key, .started) }
             _ = try waiting.finish(store, self.store)
         }
     }

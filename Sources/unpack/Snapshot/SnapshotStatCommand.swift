@@ -11,13 +11,13 @@ struct SnapshotStatCommand: NamespacedCommand {
     var key: String
 
     @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogOptions
+    @OptionGroup var log: LogFormatOption
 
     @Flag(help: "Accepted for consistency: the output is always JSON.")
     var json = false
 
     func run() throws {
         let info = try attempt { try store.openExisting().stat(key) }
-        try say(try attempt { try encoded(SnapshotDocument(info)) })
+        try printResult(try attempt { try encoded(SnapshotDocument(info)) })
     }
 }

@@ -9,7 +9,7 @@ struct SnapshotTreeCommand: NamespacedCommand {
         commandName: "tree", abstract: "Show the snapshots as a tree of parents and children.")
 
     @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogOptions
+    @OptionGroup var log: LogFormatOption
 
     @Flag(help: "Print one JSON document.")
     var json = false
@@ -34,11 +34,11 @@ struct SnapshotTreeCommand: NamespacedCommand {
                 Node(name: snapshot.name, kind: snapshot.kind.title, parent: snapshot.parent, level: level))
             pending += (children[snapshot.name] ?? []).reversed().map { ($0, level + 1) }
         }
-        if json { return try say(try attempt { try encoded(nodes) }) }
+        if json { return try printResult(try attempt { try encoded(nodes) }) }
         let lines = nodes.map { node in
             (node.level > 0 ? String(repeating: "  ", count: node.level) + "\\_ " : "")
                 + escaped(node.name.utf8)
         }
-        if !lines.isEmpty { try say(lines.joined(separator: "\n")) }
+        if !lines.isEmpty { try printResult(lines.joined(separator: "\n")) }
     }
 }

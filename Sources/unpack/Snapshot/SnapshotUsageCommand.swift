@@ -11,7 +11,7 @@ struct SnapshotUsageCommand: NamespacedCommand {
     var keys: [String] = []
 
     @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogOptions
+    @OptionGroup var log: LogFormatOption
 
     @Flag(name: .customShort("b"), help: "Print bytes.")
     var bytes = false
@@ -39,8 +39,8 @@ struct SnapshotUsageCommand: NamespacedCommand {
                 usages.append(Document(key: key, size: usage.size, inodes: usage.inodes))
             }
         }
-        if json { return try say(try attempt { try encoded(usages) }) }
+        if json { return try printResult(try attempt { try encoded(usages) }) }
         let rows = usages.map { [$0.key, bytes ? "\($0.size)" : binarySize($0.size), "\($0.inodes)"] }
-        try say(Table(["KEY", "SIZE", "INODES"], rows).text)
+        try printResult(Table(["KEY", "SIZE", "INODES"], rows).text)
     }
 }

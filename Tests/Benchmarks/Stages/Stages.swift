@@ -13,7 +13,7 @@ import TestSupport
 /// Benchmarks of the stages of unpacking a layer, separately and together. Divide 64 MiB by the time to compare
 /// stages.
 let benchmarks: @Sendable () -> Void = {
-    Kernel.Process.takeOver()
+    Kernel.Process.setUp()
     Benchmark.defaultConfiguration = .init(
         metrics: [.wallClock, .cpuTotal], warmupIterations: 2, maxDuration: .seconds(5), maxIterations: 50)
 

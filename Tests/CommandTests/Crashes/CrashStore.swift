@@ -58,10 +58,10 @@ final class CrashStore: Sendable {
 
     /// Whether such stores can be created and copied on this machine.
     static let isPossible: Bool = {
-        guard Ability.canApplyLayers else { return false }
+        guard TestEnvironment.canApplyLayers else { return false }
         return switch snapshotter {
-        case "btrfs": Ability.canMountCopiesOfBtrfs
-        case "loop": Ability.canMountExt4
+        case "btrfs": TestEnvironment.canMountCopiesOfBtrfs
+        case "loop": TestEnvironment.canMountExt4
         default: true
         }
     }()

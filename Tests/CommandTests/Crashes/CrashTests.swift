@@ -17,7 +17,7 @@ struct CrashTests {
         "After kill -9 before any step nothing is lost, and the next run gives the same store as an undisturbed one",
         arguments: scenarios)
     func killed(scenario: CrashScenario) throws {
-        try ScenarioRunner(scenario, snapshotter: CrashStore.snapshotter).tryOut([.kill], every: 53)
+        try ScenarioRunner(scenario, snapshotter: CrashStore.snapshotter).probe([.kill], every: 53)
     }
 
     @Test(
@@ -25,7 +25,7 @@ struct CrashTests {
         arguments: CrashReport.hasChoice ? scenarios : scenarios.filter(\.isTypical))
     func failed(scenario: CrashScenario) throws {
         try ScenarioRunner(scenario, snapshotter: CrashStore.snapshotter)
-            .tryOut([.noSpace, .io, .full], every: 1000)
+            .probe([.noSpace, .io, .full], every: 1000)
     }
 
     @Test("The images for the scenarios can be built")
@@ -109,8 +109,8 @@ struct ScenarioRunner {
     }
 
     /// Tries points, expects no violations, and writes the report.
-    func tryOut(_ faults: [Fault], every stride: Int) throws {
-        for fault in faults { try tryOut(fault, at: sample(for: fault, every: stride)) }
+    func probe(_ faults: [Fault], every stride: Int) throws {
+        for fault in faults { try probe(fault, at: sample(for: fault, every: stride)) }
     }
 
     private func sample(for fault: Fault, every stride: Int) -> [CrashStore.Point] {
@@ -131,7 +131,7 @@ struct ScenarioRunner {
         }
     }
 
-    private func tryOut(_ fault: Fault, at sample: [CrashStore.Point]) throws {
+    private func probe(_ fault: Fault, at sample: [CrashStore.Point]) throws {
         var lines = [String]()
         var failed = 0
         for point in sample {

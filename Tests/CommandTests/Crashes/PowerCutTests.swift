@@ -15,7 +15,7 @@ import Testing
 /// A store of btrfs is on btrfs, where a transaction takes the place of the journal, and fsync writes to the log tree.
 @Suite(
     .enabled(
-        if: CrashStore.isPossible && Ability.canMountExt4 && OtherBoot.isPossible,
+        if: CrashStore.isPossible && TestEnvironment.canMountExt4 && OtherBoot.isPossible,
         "needs root, loop devices, ext4 and mount namespaces"))
 struct PowerCutTests {
     private static let scenarios = CrashTests.scenarios.filter {

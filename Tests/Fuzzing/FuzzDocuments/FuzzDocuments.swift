@@ -63,7 +63,7 @@ private func check<Document: Codable>(
     }
     let layer = descriptor("application/vnd.oci.image.layer.v1.tar+gzip")
     let config = descriptor("application/vnd.oci.image.config.v1+json")
-    plant(
+    writeSeeds(
         [
             #"{"imageLayoutVersion": "1.0.0"}"#,
             #"{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [\#(layer)]}"#,

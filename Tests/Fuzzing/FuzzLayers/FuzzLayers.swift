@@ -29,8 +29,8 @@ import TestSupport
     _ count: UnsafeMutablePointer<CInt>?,
     _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?>?
 ) -> CInt {
-    Kernel.Process.takeOver()
-    plant(
+    Kernel.Process.setUp()
+    writeSeeds(
         [
             LayerBuilder(
                 .directory(""), .directory("d", mode: 0o1777), .file("d/f", "x").xattr("user.a", "b")),
@@ -101,7 +101,7 @@ private final class Stage: Sendable {
         try Self.apply(Self.lowest, .none, to: "lowest", over: [], layout)
         try Self.apply(Self.middle, .none, to: "middle", over: ["lowest"], layout)
         try Self.apply(Self.both, .none, to: "both", over: [], layout)
-        if Ability.canMountOverlay {
+        if TestEnvironment.canMountOverlay {
             let shown = try Self.stacks.map { try Self.merged($0) }
             insist(shown[0] == shown[1], "\(shown.map(\.text)) below")
         }
@@ -132,7 +132,7 @@ private final class Stage: Sendable {
                 largest = max(largest, status.size)
             }
             // A sparse file may be too large to read.
-            let canShow = isApplied && Ability.canMountOverlay && largest < 1 << 20
+            let canShow = isApplied && TestEnvironment.canMountOverlay && largest < 1 << 20
             shown.append(canShow ? try Self.merged(["top"] + stack) : nil)
             try directory.removeTree(FileName(literal: "top"))
         }
@@ -170,7 +170,7 @@ private final class Stage: Sendable {
         let view = LowerView(try lowers.map { try directory.open(FileName(literal: $0)) })
         let pipeline = LayerPipeline(
             layout, form: .device, budget: Budget(), cancellation: Cancellation(),
-            settlingInterval: lowers.count == 1 ? 0 : LayerPipeline.defaultSettlingInterval)
+            earlyFinalizationInterval: lowers.count == 1 ? 0 : LayerPipeline.defaultEarlyFinalizationInterval)
         let target = try directory.open(FileName(literal: name))
         // Over one layer as in a parallel unpack: the lower view is provided after the tar has been read.
         let below = Promise<LowerView?>()

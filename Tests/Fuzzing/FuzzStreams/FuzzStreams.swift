@@ -40,7 +40,7 @@ import TestSupport
         storedGzip(text) + storedGzip([]) + storedGzip(noise) + [0, 0, 0], storedGzip(text) + [7],
         skippable + storedZstd(text) + skippable + storedZstd([]),
     ]
-    plant((packed + stored + joined).flatMap { [[254, 60] + $0, [6, 0] + $0] })
+    writeSeeds((packed + stored + joined).flatMap { [[254, 60] + $0, [6, 0] + $0] })
     return 0
 }
 

@@ -32,7 +32,7 @@ import TestSupport
     ]
     var mapped = TarEntry.file("s", Bytes(TarEntry.padded(Array("1\n4000\n4\n".utf8)) + Array("abcd".utf8)))
     mapped.records = sparse
-    plant(
+    writeSeeds(
         [
             LayerBuilder(
                 .directory("d"), .file("d/f", "x"), .symlink("l", to: "d/f"), .hardLink("h", to: "d/f"),

@@ -4,7 +4,7 @@ import Foundation
 ///
 /// Called from `LLVMFuzzerInitialize`. Without a directory among the arguments, as when a single input is reproduced,
 /// nothing is written.
-package func plant(_ seeds: [[UInt8]]) {
+package func writeSeeds(_ seeds: [[UInt8]]) {
     var isFolder: ObjCBool = false
     let folder = CommandLine.arguments.dropFirst().first {
         FileManager.default.fileExists(atPath: $0, isDirectory: &isFolder) && isFolder.boolValue

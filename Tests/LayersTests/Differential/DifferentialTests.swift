@@ -5,7 +5,7 @@ import Testing
 @Suite(
     "Layers compared with the model",
     .enabled(
-        if: Ability.canApplyLayers && Ability.canMountOverlay,
+        if: TestEnvironment.canApplyLayers && TestEnvironment.canMountOverlay,
         "no directory that supports all metadata, or no overlay mounts"))
 struct DifferentialTests {
     /// `UNPACK_DIFFERENTIAL_ROUNDS=20000` tries more layers than a run of all tests has time for.

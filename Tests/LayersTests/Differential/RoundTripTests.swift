@@ -12,11 +12,12 @@ import Testing
 /// Writes a layer into memory.
 func makeLayer(
     from old: LowerView, to new: LowerView, as mediaType: MediaType = .ociLayer(compression: nil),
-    latest: Timestamp? = nil, isShort: Bool = true
-) throws -> (layer: MadeLayer, blob: [UInt8]) {
+    latest: Timestamp? = nil, walksOnlyAddedLayers: Bool = true
+) throws -> (layer: WrittenLayer, blob: [UInt8]) {
     var blob = [UInt8]()
-    let layer = try LayerMaker.write(
-        from: old, to: new, as: mediaType, latest: latest, isShort: isShort, cancellation: Cancellation()
+    let layer = try LayerWriter.write(
+        from: old, to: new, as: mediaType, latest: latest, walksOnlyAddedLayers: walksOnlyAddedLayers,
+        cancellation: Cancellation()
     ) { $0.withUnsafeBytes { blob += $0 } }
     return (layer, blob)
 }
@@ -37,7 +38,7 @@ struct MemoryBlob: BlobSource, BlobStream {
 @Suite(
     "Layers written from trees",
     .enabled(
-        if: Ability.canApplyLayers && Ability.canMountOverlay,
+        if: TestEnvironment.canApplyLayers && TestEnvironment.canMountOverlay,
         "no directory that supports all metadata, or no overlay mounts"))
 struct RoundTripTests {
     private static let rounds =
@@ -69,8 +70,8 @@ struct RoundTripTests {
     private func check(_ stack: Stack, from old: Int, to new: Int, _ what: String) throws {
         let (oldView, newView) = (try stack.view(old), try stack.view(new))
         let (layer, blob) = try makeLayer(from: oldView, to: newView)
-        let long = try makeLayer(from: oldView, to: newView, isShort: false)
-        #expect(long.blob == blob, "\(what), \(old) to \(new): isShort gives another layer")
+        let long = try makeLayer(from: oldView, to: newView, walksOnlyAddedLayers: false)
+        #expect(long.blob == blob, "\(what), \(old) to \(new): walksOnlyAddedLayers gives another layer")
         #expect(layer.content.diffID == DiffID(sha256(of: blob)))
         let expected = try stack.merged(of: new)
 

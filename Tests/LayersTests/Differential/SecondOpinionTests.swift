@@ -6,7 +6,7 @@ import Testing
 
 /// The tree that `umoci raw unpack` extracts from a stack of layers; nil if umoci refuses it.
 private func umoci(_ stack: [[TarEntry]]) throws -> [String]? {
-    let scratch = try TemporaryDirectory(in: try #require(Ability.scratch))
+    let scratch = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
     let image = try ImageBuilder(at: scratch.path.appending("image"))
     try image.writeIndex([try image.image(stack.map { LayerBuilder($0) }).named("it")])
     let root = scratch.path.appending("rootfs")
@@ -19,9 +19,9 @@ private func umoci(_ stack: [[TarEntry]]) throws -> [String]? {
 @Suite(
     "Layers compared with umoci",
     .enabled(
-        if: Ability.canApplyLayers && Ability.canMountOverlay,
+        if: TestEnvironment.canApplyLayers && TestEnvironment.canMountOverlay,
         "no directory that supports all metadata, or no overlay mounts"),
-    .enabled(if: Ability.has("umoci"), "umoci is not installed"))
+    .enabled(if: TestEnvironment.has("umoci"), "umoci is not installed"))
 struct SecondOpinionTests {
     private static let rounds =
         ProcessInfo.processInfo.environment["UNPACK_DIFFERENTIAL_ROUNDS"].flatMap(UInt64.init) ?? 40

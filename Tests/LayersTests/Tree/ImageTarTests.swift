@@ -23,10 +23,10 @@ private func tar(
     var output = ImageTarWriter.Output { span in span.withUnsafeBytes { collected.bytes += $0 } }
     try tar.writeDirectories(to: &output, cancellation: Cancellation())
     let budget = Budget()
-    for step in try layout.load(manifest).steps where tar.needs(step) {
+    for step in try layout.load(manifest).steps where tar.needsContent(of: step) {
         try tar.writeContent(of: step, in: layout, budget: budget, cancellation: Cancellation(), to: &output)
     }
-    try tar.writeRest(to: &output, cancellation: Cancellation())
+    try tar.writeRemaining(to: &output, cancellation: Cancellation())
     return collected.bytes
 }
 
@@ -37,7 +37,7 @@ struct ImageTarTests {
 
     private let scratch: TemporaryDirectory
 
-    init() throws { scratch = try TemporaryDirectory(in: Ability.scratch ?? "/tmp") }
+    init() throws { scratch = try TemporaryDirectory(in: TestEnvironment.scratch ?? "/tmp") }
 
     private func layout(_ name: String, _ layers: [LayerBuilder]) throws -> (ImageLayout, Descriptor) {
         let builder = try ImageBuilder(at: scratch.path.appending(name))
@@ -121,10 +121,11 @@ struct ImageTarTests {
     @Test(
         "GNU tar and bsdtar extract the tree that is mounted",
         .enabled(
-            if: Ability.canApplyLayers && Ability.canMountOverlay,
+            if: TestEnvironment.canApplyLayers && TestEnvironment.canMountOverlay,
             "no directory that supports all metadata, or no overlay mounts"
         ),
-        .enabled(if: Ability.has("bsdtar") && Ability.has("setfacl"), "no bsdtar or no setfacl"),
+        .enabled(
+            if: TestEnvironment.has("bsdtar") && TestEnvironment.has("setfacl"), "no bsdtar or no setfacl"),
         arguments: ["busybox", "busybox-tar", "busybox-zstd", "edge", "multi"])
     func fixtures(name: String) throws {
         let layout = try ImageLayout(
@@ -148,10 +149,10 @@ struct ImageTarTests {
     @Test(
         "GNU tar and bsdtar preserve links, attributes and times",
         .enabled(
-            if: Ability.canApplyLayers && Ability.canMountOverlay,
+            if: TestEnvironment.canApplyLayers && TestEnvironment.canMountOverlay,
             "no directory that supports all metadata, or no overlay mounts"
         ),
-        .enabled(if: Ability.has("bsdtar"), "no bsdtar"))
+        .enabled(if: TestEnvironment.has("bsdtar"), "no bsdtar"))
     func special() throws {
         let list: Bytes = "user::rwx,user:lisa:r-x:1000,group::r-x,mask::r-x,other::---"
         let layers: [[TarEntry]] = [
@@ -195,7 +196,8 @@ struct ImageTarTests {
 
     @Test(
         "Programs that index a tar accept it: each path has one entry, which comes after its directory",
-        .enabled(if: Ability.has("tar2sqfs") && Ability.has("rdsquashfs"), "no squashfs-tools-ng"))
+        .enabled(
+            if: TestEnvironment.has("tar2sqfs") && TestEnvironment.has("rdsquashfs"), "no squashfs-tools-ng"))
     func indexed() throws {
         let (layout, manifest) = try layout("linked", Self.linked.map { LayerBuilder($0) })
         let bytes = try tar(of: manifest, in: layout)
@@ -215,7 +217,7 @@ struct ImageTarTests {
     @Test(
         "Python preserves the times of directories",
         .enabled(
-            if: Ability.canApplyLayers && Ability.has("python3"),
+            if: TestEnvironment.canApplyLayers && TestEnvironment.has("python3"),
             "no directory that supports all metadata, or no python3"))
     func python() throws {
         let (layout, manifest) = try layout("linked", Self.linked.map { LayerBuilder($0) })
@@ -233,7 +235,7 @@ struct ImageTarTests {
             ["tar", "-xf"], ["bsdtar", "-xf"],
             ["python3", "-c", "import sys, tarfile; tarfile.open(sys.argv[1]).extractall()"],
         ]
-        .filter { Ability.has($0[0]) })
+        .filter { TestEnvironment.has($0[0]) })
     func sparse(extractor: [String]) throws {
         var contents = [UInt8](repeating: 0, count: 50_001)
         let pieces = [3..<7, 600..<1300, 1500..<1501, 9000..<9999, 50_000..<50_001]

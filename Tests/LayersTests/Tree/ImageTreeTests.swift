@@ -50,7 +50,7 @@ struct ImageTreeTests {
     @Test(
         "The tree of an image of a real tool equals the mounted tree",
         .enabled(
-            if: Ability.canApplyLayers && Ability.canMountOverlay,
+            if: TestEnvironment.canApplyLayers && TestEnvironment.canMountOverlay,
             "no directory that supports all metadata, or no overlay mounts"
         ),
         arguments: ["busybox", "busybox-tar", "busybox-zstd", "edge", "multi"])
@@ -71,7 +71,7 @@ struct ImageTreeTests {
     @Test(
         "Attributes and modes are those that the kernel returns",
         .enabled(
-            if: Ability.canApplyLayers && Ability.canMountOverlay,
+            if: TestEnvironment.canApplyLayers && TestEnvironment.canMountOverlay,
             "no directory that supports all metadata, or no overlay mounts"
         ))
     func attributes() throws {

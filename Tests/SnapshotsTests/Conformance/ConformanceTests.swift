@@ -5,15 +5,17 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// containerd's conformance suite for snapshotters (`core/snapshots/testsuite`), case by case with the same names, for every
-/// snapshotter that can work here, with real mounts.
+/// containerd's conformance suite for snapshotters (`core/snapshots/testsuite`), case by case with the same names, for
+/// every snapshotter that can work here, with real mounts.
 @Suite("Snapshotter contract")
 struct ConformanceTests {
     @Test(
         "Every snapshotter can be tried here", .disabled(if: Site.all.isEmpty, "no place for snapshots"),
         arguments: SnapshotStore.supported)
     func present(snapshotter: String) throws {
-        if let obstacle = Site.obstacle(snapshotter) { try Test.cancel("\(snapshotter): \(obstacle)") }
+        if let restriction = Site.restriction(snapshotter) {
+            try Test.cancel("\(snapshotter): \(restriction)")
+        }
     }
 
     @Test("Basic", arguments: Site.all)
@@ -434,7 +436,7 @@ struct ConformanceTests {
     func manyLayers(site: Site) throws {
         let ground = try Ground(site)
         defer { ground.end() }
-        let flat = try TemporaryDirectory(in: try #require(Ability.scratch))
+        let flat = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         let model = try Directory(opening: flat.path)
         try model.file.setMode(0o755)
         func change(_ root: Directory, _ number: Int) throws {

@@ -15,7 +15,7 @@ struct Site: Sendable, CustomTestStringConvertible {
     static let all = SnapshotStore.supported.compactMap { try? attempts[$0]?.get() }
 
     /// The reason why a snapshotter cannot work here; nil if it can.
-    static func obstacle(_ snapshotter: String) -> String? {
+    static func restriction(_ snapshotter: String) -> String? {
         guard case .failure(let error)? = attempts[snapshotter] else { return nil }
         return "\(error)"
     }
@@ -42,7 +42,7 @@ struct Site: Sendable, CustomTestStringConvertible {
             let fileSystem = try LoopFileSystem(type: "btrfs", megabytes: 300)
             return (fileSystem.path, fileSystem)
         }
-        guard let scratch = Ability.scratch else { throw NoPlace() }
+        guard let scratch = TestEnvironment.scratch else { throw NoPlace() }
         let temporary = try TemporaryDirectory(in: scratch)
         return (temporary.path, temporary)
     }
@@ -58,7 +58,7 @@ final class Ground {
     private let ticks = Ticks()
 
     init(_ site: Site) throws {
-        Process.takeOver()
+        Process.setUp()
         self.site = site
         place = try site.makePlace()
         targets = try TemporaryDirectory()

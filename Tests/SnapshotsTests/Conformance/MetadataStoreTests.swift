@@ -5,8 +5,8 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// containerd's suite for its metadata store (`core/snapshots/storage/metastore_test.go`), case by case, for every snapshotter
-/// that can work here.
+/// containerd's suite for its metadata store (`core/snapshots/storage/metastore_test.go`), case by case, for every
+/// snapshotter that can work here.
 @Suite("Metadata store contract")
 struct MetadataStoreTests {
     /// Two committed snapshots, one based on the other, and an active snapshot and a view on each and on nothing.

@@ -1,9 +1,10 @@
-/// A regular expression of RE2 with Go's syntax (https://pkg.go.dev/regexp/syntax). It can only report whether it matches
-/// anywhere in a text.
+/// A regular expression of RE2 with Go's syntax (https://pkg.go.dev/regexp/syntax). It can only report whether it
+/// matches anywhere in a text.
 ///
-/// The matcher does not backtrack: it follows all possible matches in parallel, scalar by scalar (Thompson 1968; Cox, "Regular
-/// Expression Matching: the Virtual Machine Approach"). The time is bounded by the length of the text times the length of the
-/// program, also for hostile input. Of Unicode's groups it supports the general categories, not the scripts.
+/// The matcher does not backtrack: it follows all possible matches in parallel, scalar by scalar (Thompson 1968; Cox,
+/// "Regular Expression Matching: the Virtual Machine Approach"). The time is bounded by the length of the text times
+/// the length of the program, also for hostile input. Of Unicode's groups it supports the general categories, not the
+/// scripts.
 package struct RegularExpression: Sendable {
     /// The maximum number of instructions of a program, repetitions included. RE2 limits bytes instead.
     static let maximumSize = 4096
@@ -45,8 +46,8 @@ package struct RegularExpression: Sendable {
 
     /// Whether the expression matches anywhere in a text.
     ///
-    /// - Parameter budget: one step is spent for each visited instruction, at most two for each instruction and position in the
-    ///   text, and some for the search itself.
+    /// - Parameter budget: one step is spent for each visited instruction, at most two for each instruction and
+    ///   position in the text, and some for the search itself.
     /// - Throws: `.resourceExhausted` if the budget is spent before the result is known.
     package func isFound(in text: String, _ budget: inout FilterBudget) throws(StoreFailure) -> Bool {
         // For the memory of the visits.
@@ -95,8 +96,8 @@ private struct Threads {
     var place = 0
     /// The number of instructions visited since the last `takeSteps()`.
     private var steps = 0
-    /// For each instruction and the end, the last position in the text at which a possible match has reached it. A second one at
-    /// the same position would continue as the first.
+    /// For each instruction and the end, the last position in the text at which a possible match has reached it. A
+    /// second one at the same position would continue as the first.
     private var visits: [Int]
     private var open = [Int]()
 

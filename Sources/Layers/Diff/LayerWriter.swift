@@ -9,12 +9,12 @@ package import Streams
 /// A directory comes before its entries, which are in the order of the bytes of their names. The directories above a
 /// change are written too. A file with several names is written under the first changed name; all its other names are
 /// hard links. Only the written directories and the files with several names are kept in memory.
-package struct LayerMaker {
+package struct LayerWriter {
     private let old: LowerView
     private let new: LowerView
     private let latest: Timestamp?
     private let cancellation: Cancellation
-    private var isShort: Bool
+    private var walksOnlyAddedLayers: Bool
 
     private var writer: TarWriter
     private let sink: LayerSink
@@ -26,8 +26,8 @@ package struct LayerMaker {
     private var linkGroups = [FileStatus.Identity: LinkGroup]()
 
     /// The directories of `frames` in the new tree, and those of them that the old tree has.
-    private var newStack: OpenPath<MergedDirectory>
-    private var oldStack: OpenPath<MergedDirectory>
+    private var newStack: DirectoryStack<MergedDirectory>
+    private var oldStack: DirectoryStack<MergedDirectory>
 
     private struct Frame {
         let path: TreePath
@@ -51,23 +51,24 @@ package struct LayerMaker {
     /// - Parameters:
     ///   - latest: upper limit of all times, and the time of whiteouts (`SOURCE_DATE_EPOCH`). If it is nil, times are
     ///     not changed and whiteouts have the epoch.
-    ///   - isShort: whether to walk only the layers that the new tree adds, if it contains all layers of the old one.
-    ///     The result is the same.
+    ///   - walksOnlyAddedLayers: whether to walk only the layers that the new tree adds, if it contains all layers of
+    ///     the old one. The result is the same.
     ///   - output: called with the bytes of the blob in order.
     /// - Throws: `.unsupported` for other media types, and for trees that only the kernel can read; `.refused` for a
     ///   tree that a layer cannot represent.
     package static func write(
         from old: LowerView, to new: LowerView, as mediaType: MediaType, latest: Timestamp? = nil,
-        isShort: Bool = true, cancellation: Cancellation,
+        walksOnlyAddedLayers: Bool = true, cancellation: Cancellation,
         to output: @escaping (RawSpan) throws -> Void
-    ) throws(LayerFailure) -> MadeLayer {
+    ) throws(LayerFailure) -> WrittenLayer {
         do {
             guard let format = mediaType.layerCompression else {
                 throw LayerFailure(.unsupported("cannot write a layer of the media type '\(mediaType)'"))
             }
             let sink = try LayerSink(format, to: output)
-            var maker = LayerMaker(
-                old: old, new: new, latest: latest, isShort: isShort, cancellation: cancellation, sink)
+            var maker = LayerWriter(
+                old: old, new: new, latest: latest, walksOnlyAddedLayers: walksOnlyAddedLayers,
+                cancellation: cancellation, sink)
             try maker.run()
             return try sink.finish(as: mediaType)
         } catch {
@@ -76,17 +77,18 @@ package struct LayerMaker {
     }
 
     private init(
-        old: LowerView, new: LowerView, latest: Timestamp?, isShort: Bool, cancellation: Cancellation,
+        old: LowerView, new: LowerView, latest: Timestamp?, walksOnlyAddedLayers: Bool,
+        cancellation: Cancellation,
         _ sink: LayerSink
     ) {
         self.old = old
         self.new = new
         self.latest = latest
-        self.isShort = isShort
+        self.walksOnlyAddedLayers = walksOnlyAddedLayers
         self.cancellation = cancellation
         self.sink = sink
-        newStack = OpenPath(new.root, weight: new.root.layers.count)
-        oldStack = OpenPath(old.root, weight: old.root.layers.count)
+        newStack = DirectoryStack(new.root, weight: new.root.layers.count)
+        oldStack = DirectoryStack(old.root, weight: old.root.layers.count)
         writer = TarWriter { try sink.write($0) }
     }
 
@@ -95,7 +97,7 @@ package struct LayerMaker {
     private mutating func run() throws {
         if !new.isEmpty {
             let root = DirectoryPair(old: old.isEmpty ? nil : old.root, new: new.root)
-            if isShort { isShort = try root.addedLayers() != nil }
+            if walksOnlyAddedLayers { walksOnlyAddedLayers = try root.addedLayers() != nil }
             try enter(TreePath(), root)
         }
         while let last = frames.indices.last {
@@ -114,8 +116,8 @@ package struct LayerMaker {
     private mutating func leave() {
         let frame = frames.removeLast()
         if frames.isEmpty { return }
-        newStack.ascend()
-        if frame.hasOld { oldStack.ascend() }
+        newStack.pop()
+        if frame.hasOld { oldStack.pop() }
     }
 
     private mutating func enter(_ path: TreePath, _ pair: DirectoryPair) throws {
@@ -128,7 +130,7 @@ package struct LayerMaker {
         frames.append(
             Frame(
                 path: path, hasOld: pair.old != nil, metadata: metadata,
-                names: try pair.names(isShort: isShort).reversed()))
+                names: try pair.names(walksOnlyAddedLayers: walksOnlyAddedLayers).reversed()))
     }
 
     private mutating func compare(_ path: TreePath, _ name: FileName, in pair: DirectoryPair) throws {
@@ -138,8 +140,8 @@ package struct LayerMaker {
             try checkName(path)
             var oldDirectory: MergedDirectory?
             if case .directory(let old) = before { oldDirectory = old }
-            newStack.descend(to: name, directory)
-            if let oldDirectory { oldStack.descend(to: name, oldDirectory) }
+            newStack.push(name, directory)
+            if let oldDirectory { oldStack.push(name, oldDirectory) }
             try enter(path, DirectoryPair(old: oldDirectory, new: directory))
         case .file(_, let status) where status.kind == .socket:
             // A tar cannot contain sockets. The process that listens on one creates it anew.
@@ -203,7 +205,7 @@ package struct LayerMaker {
         }
         switch (linkGroups[file.status.identity], isSame) {
         case (.written(let first), _):
-            try write(file.path, .hardLink(TarMember.name(of: first.components)), file.metadata)
+            try write(file.path, .hardLink(TarMember.tarName(of: first.components)), file.metadata)
         case (.unchanged(let names), true):
             linkGroups[file.status.identity] = .unchanged(names + [file.path])
         case (nil, true): linkGroups[file.status.identity] = .unchanged([file.path])
@@ -212,7 +214,7 @@ package struct LayerMaker {
             linkGroups[file.status.identity] = .written(file.path)
             guard case .unchanged(let names) = group else { return }
             // Without entries these names would stay links to the old file.
-            let target = TarMember.Content.hardLink(TarMember.name(of: file.path.components))
+            let target = TarMember.Content.hardLink(TarMember.tarName(of: file.path.components))
             for name in names { try write(name, target, file.metadata) }
         }
     }
@@ -246,7 +248,7 @@ package struct LayerMaker {
         do throws(SyscallFailure) {
             return try directory.openFile(name, expecting: status)
         } catch {
-            guard error.isReplacement else { throw error }
+            guard error.isReplacedFile else { throw error }
             throw LayerFailure(
                 refusing: EntryPath(path.components), "the file was replaced while the tree was read")
         }

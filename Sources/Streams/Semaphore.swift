@@ -1,10 +1,10 @@
 internal import Synchronization
 
 /// A semaphore that limits how many pieces of work run at the same time.
-package final class Permits: @unchecked Sendable {
+package final class Semaphore: @unchecked Sendable {
     private let monitor = Monitor()
 
-    // Guarded by `monitor`.
+    // Protected by `monitor`.
     private var free: Int
 
     package init(_ count: Int) { free = count }
@@ -21,17 +21,17 @@ package final class Permits: @unchecked Sendable {
     fileprivate func release() { monitor.change { free += 1 } }
 }
 
-/// A permit of a semaphore. It is released by `giveBack`, or at the latest in `deinit`.
+/// A permit of a semaphore. It is released by `release`, or at the latest in `deinit`.
 package final class Permit: Sendable {
-    private let permits: Permits
+    private let permits: Semaphore
     private let isHeld = Atomic<Bool>(true)
 
-    fileprivate init(_ permits: Permits) { self.permits = permits }
+    fileprivate init(_ permits: Semaphore) { self.permits = permits }
 
-    deinit { giveBack() }
+    deinit { release() }
 
     /// Releases the permit; further calls have no effect.
-    package func giveBack() {
+    package func release() {
         if isHeld.exchange(false, ordering: .acquiringAndReleasing) { permits.release() }
     }
 }

@@ -3,14 +3,14 @@ import SystemPackage
 import Testing
 
 /// Parses `type source option,…`. Options must not contain a comma.
-private func mount(_ line: String) -> ForeignMount {
+private func mount(_ line: String) -> ContainerdMount {
     let words = line.split(separator: " ", omittingEmptySubsequences: false).map(String.init)
-    return ForeignMount(
+    return ContainerdMount(
         type: words[0], source: words[1],
         options: words.count > 2 ? words[2].split(separator: ",").map(String.init) : [])
 }
 
-@Suite("Mounts that containerd describes") struct ForeignMountTests {
+@Suite("Mounts that containerd describes") struct ContainerdMountTests {
     @Test(
         "Mounts of containerd are recognized by the kind of tree that they show",
         arguments: [
@@ -52,22 +52,22 @@ private func mount(_ line: String) -> ForeignMount {
                 "erofs /s/1/layer.erofs loop",
                 .fileSystem(type: "erofs", source: "/s/1/layer.erofs", isReadOnly: true, options: [])
             ),
-        ] as [(String, ForeignTree)])
-    func trees(line: String, expected: ForeignTree) throws {
-        #expect(try ForeignTree([mount(line)]) == expected)
+        ] as [(String, ContainerdTree)])
+    func trees(line: String, expected: ContainerdTree) throws {
+        #expect(try ContainerdTree([mount(line)]) == expected)
     }
 
     @Test("Paths in options may contain any byte of a file name")
     func commas() throws {
         let options = [#"lowerdir=/a\,b:/c"#, #"upperdir=/u\,v"#, "workdir=/w"]
-        let mount = ForeignMount(type: "overlay", source: "overlay", options: options)
+        let mount = ContainerdMount(type: "overlay", source: "overlay", options: options)
         #expect(
-            try ForeignTree([mount])
+            try ContainerdTree([mount])
                 == .overlay(lowers: ["/a,b", "/c"], upper: "/u,v", userAttributes: false))
     }
 
     @Test("No mounts are an empty tree")
-    func nothing() throws { #expect(try ForeignTree([]) == .none) }
+    func nothing() throws { #expect(try ContainerdTree([]) == .none) }
 
     @Test(
         "The mounts of this program's snapshots are recognized",
@@ -81,7 +81,7 @@ private func mount(_ line: String) -> ForeignMount {
             .image(file: "/s/1/image", type: "ext4", readOnly: false, options: []),
         ] as [Mount])
     func own(mount: Mount) throws {
-        let tree = try ForeignTree([ForeignMount(mount)])
+        let tree = try ContainerdTree([ContainerdMount(mount)])
         switch (tree, mount) {
         case (.directory(let path, let isReadOnly), .bind(let source, let readOnly)):
             #expect(path == source && isReadOnly == readOnly)
@@ -116,7 +116,7 @@ private func mount(_ line: String) -> ForeignMount {
         let one = mount("bind /a rbind,ro")
         #expect(failure([one, one])?.isUnsupported == true)
         #expect(
-            failure([ForeignMount(type: "bind", source: "/a", target: "sub", options: ["bind"])])?
+            failure([ContainerdMount(type: "bind", source: "/a", target: "sub", options: ["bind"])])?
                 .isUnsupported == true)
     }
 
@@ -130,9 +130,9 @@ private func mount(_ line: String) -> ForeignMount {
         #expect(failure([mount(line)])?.isUnsupported == false, "\(line)")
     }
 
-    private func failure(_ mounts: [ForeignMount]) -> ForeignTree.Failure? {
-        do throws(ForeignTree.Failure) {
-            _ = try ForeignTree(mounts)
+    private func failure(_ mounts: [ContainerdMount]) -> ContainerdTree.Failure? {
+        do throws(ContainerdTree.Failure) {
+            _ = try ContainerdTree(mounts)
             return nil
         } catch {
             return error
@@ -140,7 +140,7 @@ private func mount(_ line: String) -> ForeignMount {
     }
 }
 
-extension ForeignTree.Failure {
+extension ContainerdTree.Failure {
     fileprivate var isUnsupported: Bool {
         if case .unsupported = self { return true }
         return false

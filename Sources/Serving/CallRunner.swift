@@ -5,7 +5,7 @@ internal import Streams
 
 /// Runs the blocking work of calls on threads of its own, and logs each call. The event loops and Swift's cooperative
 /// pool must not block.
-package final class Calls: Sendable {
+package final class CallRunner: Sendable {
     /// A store's database has a single writer: more threads would only wait for each other.
     private static let threadCount = 16
 
@@ -27,7 +27,7 @@ package final class Calls: Sendable {
     private let layerWorkers = NIOThreadPool(numberOfThreads: threadCount)
     /// Runs the work that calls leave for after their answers, in order.
     private let backgroundWorker = NIOThreadPool(numberOfThreads: 1)
-    private let state = Guarded(State())
+    private let state = Locked(State())
     private let report: @Sendable (CallRecord) -> Void
 
     private struct State {
@@ -37,9 +37,9 @@ package final class Calls: Sendable {
         var idleSince = ContinuousClock.now
     }
 
-    /// - Parameter tell: receives the record of every call that has ended. It is called on any thread.
-    package init(tell: @escaping @Sendable (CallRecord) -> Void) {
-        self.report = tell
+    /// - Parameter report: receives the record of every call that has ended. It is called on any thread.
+    package init(report: @escaping @Sendable (CallRecord) -> Void) {
+        self.report = report
         for pool in [workers, layerWorkers, backgroundWorker] { pool.start() }
     }
 

@@ -1,12 +1,12 @@
 internal import Kernel
 internal import SystemPackage
 
-extension ForeignTree {
+extension ContainerdTree {
     /// Reads the mounts that containerd describes as the tree that they would show. No mount is performed.
     ///
-    /// - Throws: `.unsupported` for mounts that only containerd can perform, or that mean more than `ForeignTree` can
-    ///   express; `.invalid` for mounts that cannot be performed at all.
-    package init(_ mounts: [ForeignMount]) throws(Failure) {
+    /// - Throws: `.unsupported` for mounts that only containerd can perform, or that mean more than `ContainerdTree`
+    ///   can express; `.invalid` for mounts that cannot be performed at all.
+    package init(_ mounts: [ContainerdMount]) throws(Failure) {
         guard let mount = mounts.first else {
             self = .none
             return
@@ -40,7 +40,7 @@ extension ForeignTree {
 
     // MARK: Overlay
 
-    private static func overlay(_ options: [MountOption], _ flags: Flags) throws(Failure) -> ForeignTree {
+    private static func overlay(_ options: [MountOption], _ flags: Flags) throws(Failure) -> ContainerdTree {
         var lowers = [FilePath]()
         var upper: FilePath?
         var userAttributes = false
@@ -137,7 +137,7 @@ private struct Flags {
     /// - Returns: the option itself if it belongs to the file system.
     /// - Throws: `.invalid` for options that only apply to existing mounts; `.unsupported` for ID mappings and options
     ///   that containerd's mount manager evaluates.
-    mutating func take(_ text: String) throws(ForeignTree.Failure) -> [MountOption] {
+    mutating func take(_ text: String) throws(ContainerdTree.Failure) -> [MountOption] {
         switch text {
         case "ro": isReadOnly = true
         case "rw": isReadOnly = false

@@ -20,10 +20,11 @@ extension Platform {
     /// `os.features` is mandatory: an image that needs a feature that was not requested does not match (OCI image
     /// spec, image-index.md).
     ///
-    /// - Parameter mayExceed: whether a missing variant matches any level, the lowest first. True for a platform that
-    ///   a user requests; false for the machine, whose level is fixed.
-    package func distance(to candidate: Platform, mayExceed: Bool) -> Distance? {
-        guard let levels = levels(to: candidate, mayExceed: mayExceed), fitsVersion(of: candidate),
+    /// - Parameter allowsHigherLevels: whether a missing variant matches any level, the lowest first. True for a
+    ///   platform that a user requests; false for the machine, whose level is fixed.
+    package func distance(to candidate: Platform, allowsHigherLevels: Bool) -> Distance? {
+        guard let levels = levels(to: candidate, allowsHigherLevels: allowsHigherLevels),
+            fitsVersion(of: candidate),
             Set(osFeatures).isSuperset(of: candidate.osFeatures)
         else { return nil }
         return Distance(
@@ -31,13 +32,13 @@ extension Platform {
             isOfOtherVersion: (osVersion == nil) != (candidate.osVersion == nil))
     }
 
-    private func levels(to candidate: Platform, mayExceed: Bool) -> Int? {
+    private func levels(to candidate: Platform, allowsHigherLevels: Bool) -> Int? {
         guard [os, Self.any].contains(candidate.os),
             [architecture, Self.any].contains(candidate.architecture)
         else { return nil }
         if !candidate.isComplete { return .max }
         if variant == candidate.variant { return 0 }
-        let takesAny = mayExceed && variant == nil
+        let takesAny = allowsHigherLevels && variant == nil
         guard let level, let other = candidate.level else { return takesAny ? .max : nil }
         return other <= level || takesAny ? abs(level - other) : nil
     }

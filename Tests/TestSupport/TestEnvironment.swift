@@ -3,7 +3,7 @@ package import Kernel
 package import SystemPackage
 
 /// What this machine allows a test to do, found by trying it instead of checking the user ID.
-package enum Ability {
+package enum TestEnvironment {
     /// A directory on a file system that supports everything in a layer: `trusted.*` and `user.*` attributes, owners,
     /// device nodes and whiteouts; nil if there is none. File systems in memory are preferred, because tests make large
     /// trees.
@@ -40,7 +40,7 @@ package enum Ability {
             let lowers = try ["a", "b"].map { try directory.makeDirectory($0) }
             let upper = try Directory(opening: lowers[0])
             try upper.makeWhiteout(name, .attribute)
-            try upper.mark(.holdsWhiteouts)
+            try upper.setOpacity(.holdsWhiteouts)
             _ = try Directory(opening: lowers[1]).createFile(name, mode: 0o600)
             let target = try directory.makeDirectory("merged")
             try MountCalls.overlay(

@@ -8,12 +8,12 @@ package import Unpacking
 package enum LogFormat: String, CaseIterable, Sendable {
     /// Plain text.
     case text
-    /// One JSON object per line: `Remark`.
+    /// One JSON object per line: `LogLine`.
     case json
 }
 
 /// A log line on stderr. `docs/progress.md` documents its fields.
-package struct Remark: Encodable {
+package struct LogLine: Encodable {
     package enum Level: String, Encodable { case debug, info, warning, error }
 
     package let level: Level
@@ -32,7 +32,7 @@ package struct Remark: Encodable {
 }
 
 /// The log on stderr, in the format that the user has chosen. Progress is printed separately.
-package enum Talk {
+package enum Log {
     /// Determined before the command line is parsed, because parser errors are logged in this format too.
     package static let format: LogFormat = {
         let typed = formatOption(in: Program.typed)
@@ -58,12 +58,12 @@ package enum Talk {
     }
 
     /// Logs a message; the text format prefixes it with the program's name.
-    package static func say(_ message: String, _ level: Remark.Level = .info) {
-        say(Remark(level: level, message: message), lines: ["\(Program.name): \(message)"])
+    package static func print(_ message: String, _ level: LogLine.Level = .info) {
+        print(LogLine(level: level, message: message), lines: ["\(Program.name): \(message)"])
     }
 
     /// - Parameter lines: replaces `message` in the text format.
-    package static func say(_ remark: Remark, lines: [String]? = nil) {
+    package static func print(_ remark: LogLine, lines: [String]? = nil) {
         switch format {
         case .text: write(lines ?? [remark.message ?? ""])
         case .json: write([(try? encoded(remark)) ?? ""])
@@ -79,11 +79,11 @@ package enum Talk {
 
     /// Replaces the status area at the bottom of the terminal.
     package static func drawStatus(_ lines: [String]) {
-        area.withLock { $0.draw(lines, columns: Console.errorSize.columns) }
+        area.withLock { $0.draw(lines, columns: Console.errorTerminalSize.columns) }
     }
 
     /// Every write to the terminal first clears the status area.
-    private static let area = Guarded(StatusArea())
+    private static let area = Locked(StatusArea())
 }
 
 /// Prints an error in the chosen log format.
@@ -92,16 +92,16 @@ package struct ErrorReport {
 
     package init(_ error: UnpackError) { self.error = error }
 
-    package func say() {
-        Talk.say(
-            Remark(level: .error, message: error.message, hint: error.hint, status: error.code.exitStatus),
+    package func print() {
+        Log.print(
+            LogLine(level: .error, message: error.message, hint: error.hint, status: error.code.exitStatus),
             lines: ["\(Program.name): \(error.lines[0])"] + error.lines.dropFirst()
                 + (error.hint.map { ["hint: \($0)"] } ?? []))
     }
 }
 
-/// Declares the option. `Talk.format` reads its value from the unparsed arguments.
-package struct LogOptions: ParsableArguments {
+/// Declares the option. `Log.format` reads its value from the unparsed arguments.
+package struct LogFormatOption: ParsableArguments {
     @Option(
         name: .customLong("log-format"),
         help: Settings.logFormat.help(
@@ -113,14 +113,14 @@ package struct LogOptions: ParsableArguments {
 }
 
 /// The options for the verbosity and the format of the log.
-package struct TalkOptions: ParsableArguments {
+package struct LogOptions: ParsableArguments {
     @Flag(name: [.customShort("q"), .long], help: "Print errors only.")
     package var quiet = false
 
     @Flag(name: [.customShort("v"), .long], help: "Print each step.")
     package var verbose = false
 
-    @OptionGroup package var log: LogOptions
+    @OptionGroup package var log: LogFormatOption
 
     package init() {}
 
@@ -143,6 +143,6 @@ private struct StandardErrorHandler: LogHandler {
     }
 
     func log(event: LogEvent) {
-        Talk.say("\(event.message)", event.level >= .warning ? .warning : .debug)
+        Log.print("\(event.message)", event.level >= .warning ? .warning : .debug)
     }
 }

@@ -1,5 +1,5 @@
 /// State that threads change and wait for.
-package final class Watched<State>: @unchecked Sendable {
+package final class WaitableState<State>: @unchecked Sendable {
     private let monitor = Monitor()
     private var state: State
 

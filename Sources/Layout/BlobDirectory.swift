@@ -4,7 +4,7 @@ internal import SystemPackage
 
 /// A directory of blobs, each in a file `ALGORITHM/HEX`: the `blobs` directory of an image layout (OCI image spec,
 /// image-layout.md, "Blobs"), or that of containerd's content store.
-package struct BlobFolder: BlobSource {
+package struct BlobDirectory: BlobSource {
     private let directory: Directory
     private let prefix: String
 

@@ -3,7 +3,7 @@
 /// The deepest directories stay open, and every `interval`th one above them. A closed directory is reopened by name
 /// from the nearest open one above it, so that the walk of a whole tree opens each directory a constant number of
 /// times.
-package struct OpenPath<Place> {
+package struct DirectoryStack<Place> {
     private struct Level {
         let name: FileName
         /// Nil while closed.
@@ -30,7 +30,7 @@ package struct OpenPath<Place> {
     package var names: [FileName] { levels.map(\.name) }
 
     /// Descends to a directory that the caller has opened in the deepest one.
-    package mutating func descend(to name: FileName, _ place: Place) {
+    package mutating func push(_ name: FileName, _ place: Place) {
         levels.append(Level(name: name, place: place))
         close(levels.count - 1 - window)
         guard levels.count > Self.maximumCheckpoints * interval else { return }
@@ -38,7 +38,7 @@ package struct OpenPath<Place> {
         for index in 0..<(levels.count - window) { close(index) }
     }
 
-    package mutating func ascend() { levels.removeLast() }
+    package mutating func pop() { levels.removeLast() }
 
     private mutating func close(_ index: Int) {
         if index >= 0, !index.isMultiple(of: interval) { levels[index].place = nil }
@@ -63,7 +63,7 @@ package struct OpenPath<Place> {
     }
 }
 
-extension OpenPath<Directory> {
+extension DirectoryStack<Directory> {
     package mutating func deepest() throws(SyscallFailure) -> Directory {
         try deepest { (directory, name) throws(SyscallFailure) in try directory.open(name) }
     }

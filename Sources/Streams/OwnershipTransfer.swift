@@ -1,7 +1,7 @@
 internal import Synchronization
 
 /// Transfers ownership of a value from one thread to another.
-package final class Handover<Value: ~Copyable & Sendable>: Sendable {
+package final class OwnershipTransfer<Value: ~Copyable & Sendable>: Sendable {
     private let value = Mutex<Value?>(nil)
 
     package init() {}

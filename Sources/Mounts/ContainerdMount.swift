@@ -1,7 +1,7 @@
 package import SystemPackage
 
 /// A mount that another program describes, with the fields of `containerd.types.Mount`.
-package struct ForeignMount: Hashable, Sendable {
+package struct ContainerdMount: Hashable, Sendable {
     /// The kernel's name of the file system type, or a type that only containerd knows.
     package let type: String
     package let source: String
@@ -24,7 +24,7 @@ package struct ForeignMount: Hashable, Sendable {
 }
 
 /// The tree that mounts of another program show, as far as it can be opened without attaching a mount.
-package enum ForeignTree: Hashable, Sendable {
+package enum ContainerdTree: Hashable, Sendable {
     /// No mount: the tree is empty.
     case none
     /// Layers of an overlay, at least one lower, topmost first. Writes go to `upper`; without one the tree is

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 @Suite("Open directories of a walk")
-struct OpenPathTests {
+struct DirectoryStackTests {
     private final class Counter { var open = 0 }
 
     /// A place that counts how many are open.
@@ -27,7 +27,7 @@ struct OpenPathTests {
         let name = FileName(literal: "d")
         var opened = 0
         var most = 0
-        var path = OpenPath(Place(0, counter))
+        var path = DirectoryStack(Place(0, counter))
         func deepest() -> Int {
             let place = path.deepest { above, _ in
                 opened += 1
@@ -38,11 +38,11 @@ struct OpenPathTests {
         }
         for level in 1...depth {
             opened += 1
-            path.descend(to: name, Place(level, counter))
+            path.push(name, Place(level, counter))
             #expect(deepest() == level)
         }
         for level in (0..<depth).reversed() {
-            path.ascend()
+            path.pop()
             #expect(deepest() == level)
         }
         #expect(path.depth == 0)
@@ -54,19 +54,21 @@ struct OpenPathTests {
     @Test("A larger weight keeps fewer places open")
     func weight() {
         let counter = Counter()
-        var path = OpenPath(Place(0, counter), weight: 100)
-        for level in 1...64 { path.descend(to: FileName(literal: "d"), Place(level, counter)) }
+        var path = DirectoryStack(Place(0, counter), weight: 100)
+        for level in 1...64 { path.push(FileName(literal: "d"), Place(level, counter)) }
         #expect(counter.open <= 10)
     }
 }
 
-@Suite("Cancelled calls", .enabled(if: Ability.canApplyLayers, "no directory that supports all metadata"))
+@Suite(
+    "Cancelled calls", .enabled(if: TestEnvironment.canApplyLayers, "no directory that supports all metadata")
+)
 struct UnwantedCallTests {
     private let temporary: TemporaryDirectory
     private let folder: Directory
 
     init() throws {
-        temporary = try TemporaryDirectory(in: try #require(Ability.scratch))
+        temporary = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         folder = try Directory(opening: temporary.path)
     }
 
@@ -84,10 +86,12 @@ struct UnwantedCallTests {
         let name = FileName(literal: "a")
         let top = try folder.ensureDirectory("a")
         for number in 0..<20 { _ = try top.ensureDirectory("\(number)") }
-        let failure = #expect(throws: SyscallFailure.self) { try folder.removeTree(name, isWanted: times(5)) }
+        let failure = #expect(throws: SyscallFailure.self) {
+            try folder.removeTree(name, shouldContinue: times(5))
+        }
         #expect(failure?.isCancelled == true)
         #expect(try !top.names().isEmpty)
-        #expect(throws: SyscallFailure.self) { try top.removeContents(isWanted: times(2)) }
+        #expect(throws: SyscallFailure.self) { try top.removeContents(shouldContinue: times(2)) }
         try folder.removeTree(name)
         #expect(try folder.status(of: name) == nil)
     }
@@ -102,7 +106,7 @@ struct UnwantedCallTests {
         }
         let copy = try folder.openOrCreateFile(FileName(literal: "b"), mode: 0o600)
         let result = Result { () throws(SyscallFailure) in
-            try copy.copyContent(of: source, isWanted: times(1))
+            try copy.copyContent(of: source, shouldContinue: times(1))
         }
         // If extents are shared, one call makes the whole copy, and it succeeds.
         if case .failure(let failure) = result {
@@ -114,7 +118,7 @@ struct UnwantedCallTests {
     @Test("Hundreds of missing directories are made")
     func making() throws {
         let path = FilePath(temporary.path.string + "/x" + String(repeating: "/d", count: 600))
-        _ = try Directory.makingAll(path, mode: 0o700)
+        _ = try Directory.makingPath(path, mode: 0o700)
         #expect(try Directory(opening: path).names() == [])
     }
 
@@ -122,7 +126,7 @@ struct UnwantedCallTests {
     func makingOfBytes() throws {
         let name = [0x61, 0xFF, 0xC3] as [UInt8]
         let path = FilePath(temporary.path.bytes + Array("/new/../".utf8) + name + Array("/./b".utf8))
-        _ = try Directory.makingAll(path, mode: 0o750, parents: 0o711)
+        _ = try Directory.makingPath(path, mode: 0o750, parents: 0o711)
         #expect(try Set(folder.names()) == [FileName(literal: "new"), try #require(FileName(name))])
         let made = try #require(FileName(name))
         #expect(try folder.status(of: made)?.mode == 0o711)

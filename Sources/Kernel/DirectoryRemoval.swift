@@ -6,11 +6,11 @@ internal import SystemPackage
 ///
 /// All calls are anchored at descriptors and follow no symlink. Entries that are missing, or that another process
 /// removes meanwhile, are no error.
-package final class DoomedDirectory: @unchecked Sendable {
+package final class DirectoryRemoval: @unchecked Sendable {
     private let folder: Directory
     /// Name in `folder`; nil if only the contents are removed and the directory stays.
     private let name: FileName?
-    private let parent: DoomedDirectory?
+    private let parent: DirectoryRemoval?
     /// Levels below the root of the removal.
     private let depth: Int
     /// On other file systems no check for subvolumes is needed.
@@ -35,7 +35,7 @@ package final class DoomedDirectory: @unchecked Sendable {
         self.init(nil, in: directory, parent: nil, isOnBtrfs: try directory.isBtrfs)
     }
 
-    private init(_ name: FileName?, in folder: Directory, parent: DoomedDirectory?, isOnBtrfs: Bool) {
+    private init(_ name: FileName?, in folder: Directory, parent: DirectoryRemoval?, isOnBtrfs: Bool) {
         self.folder = folder
         self.name = name
         self.parent = parent
@@ -45,13 +45,13 @@ package final class DoomedDirectory: @unchecked Sendable {
 
     /// Takes all steps.
     ///
-    /// - Throws: ECANCELED when `isWanted` returns false.
-    func remove(_ isWanted: () -> Bool) throws(SyscallFailure) {
+    /// - Throws: ECANCELED when `shouldContinue` returns false.
+    func remove(_ shouldContinue: () -> Bool) throws(SyscallFailure) {
         var rest = [self]
         var count = 0
         while let next = rest.popLast() {
-            guard isWanted() else { throw SyscallFailure("unlinkat", errno: .canceled) }
-            rest += try next.removeSome(&count)
+            guard shouldContinue() else { throw SyscallFailure("unlinkat", errno: .canceled) }
+            rest += try next.step(&count)
         }
     }
 
@@ -60,7 +60,7 @@ package final class DoomedDirectory: @unchecked Sendable {
     ///
     /// - Parameter count: incremented for each removed file.
     /// - Returns: the steps that follow. Taking the last one first keeps the fewest directories open.
-    package func removeSome(_ count: inout Int) throws(SyscallFailure) -> [DoomedDirectory] {
+    package func step(_ count: inout Int) throws(SyscallFailure) -> [DirectoryRemoval] {
         guard let directory = try opened(), let names = try directory.removeSomeFiles(&count) else {
             return try finish()
         }
@@ -94,8 +94,9 @@ package final class DoomedDirectory: @unchecked Sendable {
 
     /// - Returns: nil if the directory was moved up to the root of the removal, which is listed again before it is
     ///   removed.
-    private func inner(_ name: FileName, of directory: Directory) throws(SyscallFailure) -> DoomedDirectory? {
-        if depth < Self.maximumDepth { return DoomedDirectory(name, of: directory, parent: self) }
+    private func inner(_ name: FileName, of directory: Directory) throws(SyscallFailure) -> DirectoryRemoval?
+    {
+        if depth < Self.maximumDepth { return DirectoryRemoval(name, of: directory, parent: self) }
         do throws(SyscallFailure) {
             // The root stays open until all directories below it are finished.
             try top.directory?.moveUp(name, from: directory)
@@ -105,12 +106,12 @@ package final class DoomedDirectory: @unchecked Sendable {
         return nil
     }
 
-    private convenience init(_ name: FileName, of directory: Directory, parent: DoomedDirectory) {
+    private convenience init(_ name: FileName, of directory: Directory, parent: DirectoryRemoval) {
         parent.unfinished.add(1, ordering: .relaxed)
         self.init(name, in: directory, parent: parent, isOnBtrfs: parent.isOnBtrfs)
     }
 
-    private var top: DoomedDirectory {
+    private var top: DirectoryRemoval {
         var top = self
         while let parent = top.parent { top = parent }
         return top
@@ -120,8 +121,8 @@ package final class DoomedDirectory: @unchecked Sendable {
     /// parent.
     ///
     /// - Returns: a new step for a directory that has entries again.
-    private func finish() throws(SyscallFailure) -> [DoomedDirectory] {
-        var next: DoomedDirectory? = self
+    private func finish() throws(SyscallFailure) -> [DirectoryRemoval] {
+        var next: DirectoryRemoval? = self
         while let directory = next {
             guard directory.unfinished.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 else {
                 return []
@@ -133,7 +134,7 @@ package final class DoomedDirectory: @unchecked Sendable {
     }
 
     /// - Returns: a new step for the directory if it has entries again.
-    private func removeEmpty() throws(SyscallFailure) -> DoomedDirectory? {
+    private func removeEmpty() throws(SyscallFailure) -> DirectoryRemoval? {
         directory = nil
         guard let name else { return nil }
         do throws(SyscallFailure) {
@@ -142,7 +143,7 @@ package final class DoomedDirectory: @unchecked Sendable {
             // Another process has removed it.
         } catch let error where error.errno == .directoryNotEmpty {
             // A directory has been moved up, by this removal or by one of another process.
-            return DoomedDirectory(name, in: folder, parent: parent, isOnBtrfs: isOnBtrfs)
+            return DirectoryRemoval(name, in: folder, parent: parent, isOnBtrfs: isOnBtrfs)
         }
         return nil
     }

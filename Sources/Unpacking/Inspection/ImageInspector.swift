@@ -16,7 +16,7 @@ package struct OpenedImage: Sendable {
 }
 
 /// Inspects images without unpacking them: reads and verifies all layers, and writes nothing.
-package struct ImageLook: Sendable {
+package struct ImageInspector: Sendable {
     private let cancellation: Cancellation
     private let onEvent: @Sendable (UnpackEvent) -> Void
     /// The memory limit that all trees share.
@@ -60,9 +60,9 @@ package struct ImageLook: Sendable {
     package func history(of path: [UInt8], in opened: OpenedImage) throws(UnpackError) -> PathHistory {
         onEvent(.planned(opened.image.steps, cached: []))
         // The resolved path is known after all layers have been read, and usually equal to the given one.
-        let plain = ImageTree().resolve(path).place ?? []
+        let plain = ImageTree().resolve(path).path ?? []
         let history = try history(ofResolved: plain, in: opened)
-        guard let resolved = history.tree.resolve(path).place else {
+        guard let resolved = history.tree.resolve(path).path else {
             throw UnpackError(.data, "too many symlinks on the path")
         }
         return resolved == plain ? history : try self.history(ofResolved: resolved, in: opened)
@@ -76,10 +76,10 @@ package struct ImageLook: Sendable {
         var layers = [PathHistory.Layer]()
         var before: PathHistory.State?
         for step in opened.image.steps {
-            let added = try add(step, of: opened, to: &tree, reader, watching: path)
+            let added = try add(step, of: opened, to: &tree, reader, tracking: path)
             let after = PathHistory.State(of: path, in: tree)
             layers.append(
-                PathHistory.Layer(step: step, of: path, touches: added.touches, before: before, after: after)
+                PathHistory.Layer(step: step, of: path, events: added.events, before: before, after: after)
             )
             before = after
         }
@@ -104,11 +104,11 @@ package struct ImageLook: Sendable {
     @discardableResult
     private func add(
         _ step: LayerStep, of opened: OpenedImage, to tree: inout ImageTree, _ reader: TreeReader,
-        watching path: [FileName]? = nil
-    ) throws(UnpackError) -> TreeReader.Added {
+        tracking path: [FileName]? = nil
+    ) throws(UnpackError) -> TreeReader.Result {
         onEvent(.started(step))
         do {
-            let added = try reader.add(step, to: &tree, watching: path) { [onEvent] in
+            let added = try reader.add(step, to: &tree, tracking: path) { [onEvent] in
                 onEvent(.progressed(step, $0))
             }
             onEvent(.read(step))

@@ -2,7 +2,7 @@
 ///
 /// It uses a pthread mutex, which ThreadSanitizer understands; it does not recognize `Synchronization.Mutex` as a
 /// lock.
-package final class Guarded<Value>: @unchecked Sendable {
+package final class Locked<Value>: @unchecked Sendable {
     private let monitor = Monitor()
     private var value: Value
 

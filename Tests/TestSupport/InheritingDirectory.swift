@@ -9,10 +9,10 @@ package enum TestFileSystem: String, CaseIterable, Sendable {
 
     package static let available = allCases.filter { system in
         switch system {
-        case .tmpfs: Ability.scratch != nil
-        case .ext4, .ext4WithGroups: Ability.canMountExt4
-        case .btrfs: Ability.canMountBtrfs
-        case .xfs, .xfsWithGroups: Ability.canMountXFS
+        case .tmpfs: TestEnvironment.scratch != nil
+        case .ext4, .ext4WithGroups: TestEnvironment.canMountExt4
+        case .btrfs: TestEnvironment.canMountBtrfs
+        case .xfs, .xfsWithGroups: TestEnvironment.canMountXFS
         }
     }
 
@@ -27,7 +27,7 @@ package enum TestFileSystem: String, CaseIterable, Sendable {
             case .ext4WithGroups: try LoopFileSystem(type: "ext4", megabytes: 256, mountFlags: ["grpid"])
             case .xfsWithGroups: try LoopFileSystem(type: "xfs", megabytes: 320, mountFlags: ["bsdgroups"])
             }
-        guard let place = system?.path ?? Ability.scratch else {
+        guard let place = system?.path ?? TestEnvironment.scratch else {
             throw Command.Failure(description: "no directory that supports all metadata")
         }
         let temporary = try TemporaryDirectory(in: place)
@@ -37,12 +37,12 @@ package enum TestFileSystem: String, CaseIterable, Sendable {
 }
 
 /// Directories whose entries inherit what no layer specifies.
-package enum Surroundings {
+package enum InheritingDirectory {
     /// Makes the entries of a directory inherit all that the file system supports: a group, a default ACL, flags, a
     /// project.
     ///
     /// - Parameter mode: includes the set-group-ID bit.
-    package static func makeHostile(_ path: FilePath, mode: String = "2755") throws {
+    package static func make(_ path: FilePath, mode: String = "2755") throws {
         try Command.run(
             "sh", "-ec",
             #"[ -d "$0" ] || mkdir "$0"; chgrp 50 "$0"; chmod "$1" "$0"; setfacl -m d:u:1234:rwx,d:g:1234:rwx "$0""#,
@@ -65,7 +65,7 @@ package enum Surroundings {
     }
 
     /// Whether entries of a directory inherit any of these.
-    package static func areHostile(_ path: FilePath) throws -> Bool {
-        try Directory(opening: path).showsInheritance()
+    package static func isInheriting(_ path: FilePath) throws -> Bool {
+        try Directory(opening: path).hasInheritedSettings()
     }
 }
