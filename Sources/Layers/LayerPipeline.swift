@@ -74,7 +74,7 @@ package struct LayerPipeline: Sendable {
     ///   - onRead: called when the blob has been read and verified, before the layer waits for its completion.
     /// - Returns: the proof, after the last byte was read and both digests matched.
     package func apply(
-        _ step: LayerStep, to directory: Directory, over lower: Promise<LowerView?>,
+        _ step: LayerStep, to directory: Directory, over lower: Promise<LowerOutcome>,
         progress: @escaping Progress = { _ in }, onRead: @escaping @Sendable () -> Void = {}
     ) throws(LayerFailure) -> AppliedLayer {
         let found = try applyConfined(
@@ -119,7 +119,7 @@ package struct LayerPipeline: Sendable {
     ///   - plainRoot: metadata of the directory itself, if neither an entry nor a layer below has any.
     func applyConfined(
         _ descriptor: Descriptor, expecting expected: DiffID?, _ directory: Directory,
-        _ lower: Promise<LowerView?>, _ progress: @escaping Progress,
+        _ lower: Promise<LowerOutcome>, _ progress: @escaping Progress,
         _ onRead: @escaping @Sendable () -> Void = {}, plainRoot: Metadata = .implicit
     ) throws(LayerFailure) -> UnverifiedLayer {
         do {
@@ -134,7 +134,7 @@ package struct LayerPipeline: Sendable {
 
     private func run(
         _ descriptor: Descriptor, _ expected: DiffID?, _ directory: Directory,
-        _ lower: Promise<LowerView?>, _ progress: @escaping Progress, _ onRead: () -> Void,
+        _ lower: Promise<LowerOutcome>, _ progress: @escaping Progress, _ onRead: () -> Void,
         _ plainRoot: Metadata
     ) throws -> UnverifiedLayer {
         var window = sharedWindow
@@ -153,13 +153,13 @@ package struct LayerPipeline: Sendable {
                     window: window, blockSize: blockSize
                 ) { () throws(Cancelled) in
                     // The layer is useless if a layer below has failed.
-                    if case .some(.none) = lower.value { throw Cancelled(.failure) }
+                    if case .failed = lower.value { throw Cancelled(.failure) }
                 }
                 content = try stream.read(into: &interpreter, progress)
                 onRead()
                 return interpreter
             } catch CompressionFailure.windowTooLarge where window < Decompressor.defaultMaximumWindow {
-                guard lower.wait() != nil else { throw Cancelled(.failure) }
+                _ = try lower.wait().view()
                 window = Decompressor.defaultMaximumWindow
                 return nil
             }

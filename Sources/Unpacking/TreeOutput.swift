@@ -126,13 +126,8 @@ package struct TreeOutput: Sendable {
             try tree.removeContents()
             return (form, try tree.file.freeBytes())
         }
-        let limits = request.limits
-        let compressed = image.steps.reduce(0) { $0 + $1.descriptor.size }
-        let (uncompressed, overflows) = compressed.multipliedReportingOverflow(by: limits.ratio ?? .max)
-        let budget = Budget(
-            Budget.Limits(
-                bytes: limits.bytes ?? free, isFreeSpace: limits.bytes == nil, entries: limits.entries,
-                uncompressed: overflows ? .max : uncompressed))
+        let budget = request.limits.budget(
+            compressed: image.steps.reduce(0) { $0 + $1.descriptor.size }, freeBytes: free)
         let pipeline = LayerPipeline(layout, form: form, budget: budget, cancellation: cancellation)
         onEvent(.planned(image.steps, cached: []))
         var warnings = [String]()

@@ -34,6 +34,24 @@ package struct UnpackRequest: Sendable {
             self.entries = entries
             self.ratio = ratio
         }
+
+        /// Returns the budget for layers.
+        ///
+        /// - Parameters:
+        ///   - compressed: bytes of their blobs; nil for no limit of the uncompressed bytes.
+        ///   - freeBytes: of the file system that is written to, the limit unless the user has set one; nil if none is
+        ///     written to.
+        func budget(compressed: Int64?, freeBytes: Int64? = nil) -> Budget {
+            var uncompressed = Int64.max
+            if let compressed, let ratio {
+                let (product, overflows) = compressed.multipliedReportingOverflow(by: ratio)
+                if !overflows { uncompressed = product }
+            }
+            return Budget(
+                Budget.Limits(
+                    bytes: bytes ?? freeBytes ?? .max, isFreeSpace: bytes == nil && freeBytes != nil,
+                    entries: entries, uncompressed: uncompressed))
+        }
     }
 
     package enum Durability: String, Sendable, CaseIterable {

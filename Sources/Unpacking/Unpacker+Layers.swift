@@ -73,8 +73,8 @@ struct LayerUnpacking: Sendable {
                 permit.release()
             }
             // The layer below has failed already.
-            if case .some(.none) = layer.below.value {
-                layer.above.fulfil(nil)
+            if case .failed = layer.below.value {
+                layer.above.fulfil(.failed)
                 finishReading()
                 continue
             }
@@ -87,7 +87,7 @@ struct LayerUnpacking: Sendable {
                 threads[index] = try WorkerThread {
                     defer {
                         finishReading()
-                        layer.above.fulfil(nil)
+                        layer.above.fulfil(.failed)
                     }
                     // Released as soon as the layer is committed, for other processes that wait for it.
                     return try withExtendedLifetime(layer.lock.take()) {
@@ -100,7 +100,7 @@ struct LayerUnpacking: Sendable {
             }
         }
         // Layers that were never started produce no result.
-        for (layer, thread) in zip(work, threads) where thread == nil { layer.above.fulfil(nil) }
+        for (layer, thread) in zip(work, threads) where thread == nil { layer.above.fulfil(.failed) }
         let results = zip(work, threads).map { layer, thread in
             Result {
                 guard let thread else { throw failure ?? Cancelled(.failure) }
@@ -121,10 +121,10 @@ struct LayerUnpacking: Sendable {
         let lock = OwnershipTransfer<ChainLock>()
         /// Empty with a full-copy backend, whose snapshot the thread creates.
         let active = OwnershipTransfer<ActiveSnapshot>()
-        /// The lower view of this layer; nil if a layer below has failed.
-        let below: Promise<LowerView?>
-        /// The lower view of the layer above.
-        let above = Promise<LowerView?>()
+        /// The outcome of the layers below this one.
+        let below: Promise<LowerOutcome>
+        /// The same for the layer above.
+        let above = Promise<LowerOutcome>()
 
         init(_ step: LayerStep, _ lock: ChainLock, on below: LayerWork?) {
             self.step = step
@@ -166,12 +166,7 @@ struct LayerUnpacking: Sendable {
                 "the layers have \(least) bytes compressed, and \(free) are free in \(escaped(request.root))",
                 hint: "free some space, or put the store elsewhere with --root DIR")
         }
-        let (uncompressed, overflows) = compressed.multipliedReportingOverflow(
-            by: request.limits.ratio ?? .max)
-        return Budget(
-            Budget.Limits(
-                bytes: request.limits.bytes ?? free, isFreeSpace: request.limits.bytes == nil,
-                entries: request.limits.entries, uncompressed: overflows ? .max : uncompressed))
+        return request.limits.budget(compressed: compressed, freeBytes: free)
     }
 
     /// Takes the locks of all missing chains, the lowest first and before any work, so that two processes cannot wait
@@ -225,8 +220,10 @@ struct LayerUnpacking: Sendable {
             throw error
         }
         for warning in applied.warnings { onEvent(.warned(step, warning)) }
-        let view =
-            store.content == .layer ? layer.below.wait()?.adding(topLayer: active.directory) : LowerView([])
+        let view = try attempt {
+            guard store.content == .layer else { return LowerView([]) }
+            return try layer.below.wait().view().adding(topLayer: active.directory)
+        }
         try commit(applied, active, onto: parent)
         onEvent(.committed(step))
         logger.debug("\(step.name): \(applied.entries) entries, committed as \(step.chainID)")
@@ -241,7 +238,7 @@ struct LayerUnpacking: Sendable {
             guard store.content == .mergedTree else {
                 return try store.prepareLayer(key, parent: nil, in: run)
             }
-            guard layer.below.wait() != nil else { throw Cancelled(.failure) }
+            _ = try layer.below.wait().view()
             do {
                 return try store.prepareLayer(
                     key, parent: try parent(of: layer.step), in: run,

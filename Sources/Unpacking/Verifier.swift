@@ -190,11 +190,8 @@ extension Verifier.Pass {
     private func unpackAgain(
         _ step: LayerStep, from source: Verifier.Source
     ) throws(UnpackError) {
-        let budget = Budget(
-            Budget.Limits(
-                bytes: try attempt { try store.freeBytes() }, isFreeSpace: true,
-                entries: UnpackRequest.Limits.entries,
-                uncompressed: .max))
+        let budget = UnpackRequest.Limits().budget(
+            compressed: nil, freeBytes: try attempt { try store.freeBytes() })
         let form = try attempt { try store.whiteoutForm() }
         let pipeline = LayerPipeline(source.layout, form: form, budget: budget, cancellation: cancellation)
         let parent = try attempt { try step.parent.flatMap { try store.verified($0)?.name } }

@@ -79,7 +79,7 @@ struct BudgetTests {
     ) throws -> Bool {
         let step = try #require(try ImageLayout(opening: builder.path).load(manifest).steps.first)
         let directory = try Directory(opening: try temporary.makeDirectory(name))
-        let below = Promise<LowerView?>()
+        let below = Promise<LowerOutcome>()
         let isRead = Promise<Bool>()
         let isDone = Promise<Bool>()
         let thread = try WorkerThread {

@@ -173,19 +173,19 @@ final class Stack {
     /// Applies all layers in parallel. None is completed before each one above it waits for its lower view.
     private func applyInParallel(_ steps: [LayerStep], _ pipeline: LayerPipeline) throws {
         let paths = try steps.map { try temporary.makeDirectory("\($0.number)") }
-        let promises = steps.map { _ in Promise<LowerView?>() }
+        let promises = steps.map { _ in Promise<LowerOutcome>() }
         let ends = steps.map { _ in Promise<Bool>() }
         let threads = try zip(steps, paths).map { step, path in
             let directory = try Directory(opening: path)
             return try WorkerThread {
                 defer {
                     ends[step.number - 1].fulfil(true)
-                    if step.number < steps.count { promises[step.number].fulfil(nil) }
+                    if step.number < steps.count { promises[step.number].fulfil(.failed) }
                 }
                 let applied = try pipeline.apply(step, to: directory, over: promises[step.number - 1])
                 if step.number < steps.count {
                     promises[step.number].fulfil(
-                        promises[step.number - 1].wait()?.adding(topLayer: directory))
+                        try promises[step.number - 1].wait().view().adding(topLayer: directory))
                 }
                 return applied
             }

@@ -49,7 +49,7 @@ struct DirectorySink: EntrySink {
     ///   - lower: future of the lower view; nil if a layer below failed.
     ///   - earlyFinalizationInterval: in directories (`LayerTree.weight`).
     init(
-        _ directory: Directory, over lower: Promise<LowerView?>, _ format: Format, account: Budget.Account,
+        _ directory: Directory, over lower: Promise<LowerOutcome>, _ format: Format, account: Budget.Account,
         cancellation: Cancellation, digests: ContentDigests?, earlyFinalizationInterval: Int
     ) {
         tree = LayerTree(root: Storage(handle: Cached(directory)), memory: account)

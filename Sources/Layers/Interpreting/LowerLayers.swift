@@ -19,7 +19,7 @@ struct LowerLayers<Storage: LowerCaching> {
 
     /// Nil until they are known.
     private(set) var view: LowerView?
-    private let future: Promise<LowerView?>
+    private let future: Promise<LowerOutcome>
     private let account: Budget.Account
     private let cancellation: Cancellation
     private var recent = RecentNodes(\Storage.lower.directory)
@@ -29,12 +29,11 @@ struct LowerLayers<Storage: LowerCaching> {
     /// Maximum number of descriptors for directories of each kind.
     private static var capacity: Int { 64 }
 
-    /// - Parameter future: nil if a layer below failed.
-    init(_ future: Promise<LowerView?>, _ account: Budget.Account, _ cancellation: Cancellation) {
+    init(_ future: Promise<LowerOutcome>, _ account: Budget.Account, _ cancellation: Cancellation) {
         self.future = future
         self.account = account
         self.cancellation = cancellation
-        view = future.value ?? nil
+        if case .complete(let view) = future.value { self.view = view }
     }
 
     /// Waits until the layers below are known.
@@ -43,7 +42,7 @@ struct LowerLayers<Storage: LowerCaching> {
     /// - Throws: `StaleAssumption`; `Cancelled` if a layer below failed.
     mutating func wait(for root: Node) throws -> LowerView {
         if let view { return view }
-        guard let view = future.wait() else { throw Cancelled(.failure) }
+        let view = try future.wait().view()
         self.view = view
         guard try assumptionsHold(for: root, over: view) else { throw StaleAssumption() }
         return view

@@ -20,51 +20,30 @@ extension DirectoryNode {
     ) throws -> PathWalk<Storage> {
         let start = last?.shared(with: components)
         var node = start?.node ?? self
-        var steps = components.dropFirst(start?.path.count ?? 0).reversed().map(PathStep.down)
-        var links = start?.links ?? 0
+        var rest = PathComponents(
+            components.dropFirst(start?.path.count ?? 0), symlinks: start?.links ?? 0)
         var count: Int64 = 0
-        while let step = steps.popLast() {
+        while let component = rest.next() {
             count += 1
-            guard case .down(let name) = step else {
-                node = node.parent ?? self
-                continue
-            }
-            switch try lookUp(name, node) {
-            case .directory(let next): node = next
-            case .symlink(let target):
-                links += 1
-                guard links <= TreeLimits.symlinks else {
-                    throw LayerFailure(refusing: path, "too many symlinks on its path")
-                }
-                if target.first == UInt8(ascii: "/") { node = self }
-                steps += try PathStep.steps(of: target, on: path)
-            }
-        }
-        return PathWalk(path: components, node: node, links: links, steps: count + node.distance)
-    }
-}
-
-/// One step of a path. A symlink's target may contain `..`, which a `FileName` cannot represent.
-private enum PathStep {
-    case up
-    case down(FileName)
-
-    /// Steps of a symlink's target, the first one last.
-    static func steps(of target: [UInt8], on path: EntryPath) throws(LayerFailure) -> [PathStep] {
-        var steps = [PathStep]()
-        for part in target.split(separator: UInt8(ascii: "/")).reversed() {
-            if let name = FileName(part) {
-                if Whiteout.isReserved(name) {
-                    throw LayerFailure(refusing: path, "a symlink on its path leads to a whiteout")
-                }
-                steps.append(.down(name))
-            } else if part.count == 2 {
-                steps.append(.up)
-            } else if part.count > FileName.maximumLength {
+            switch component {
+            case .parent: node = node.parent ?? self
+            case .tooLong:
                 throw LayerFailure(refusing: path, "a symlink on its path has a component over 255 bytes")
+            case .name(let name):
+                switch try lookUp(name, node) {
+                case .directory(let next): node = next
+                case .symlink(let target):
+                    guard let target = rest.follow(target) else {
+                        throw LayerFailure(refusing: path, "too many symlinks on its path")
+                    }
+                    if target.isAbsolute { node = self }
+                    for case .name(let name) in target.components where Whiteout.isReserved(name) {
+                        throw LayerFailure(refusing: path, "a symlink on its path leads to a whiteout")
+                    }
+                }
             }
         }
-        return steps
+        return PathWalk(path: components, node: node, links: rest.symlinks, steps: count + node.distance)
     }
 }
 

@@ -80,41 +80,37 @@ extension ImageTree {
         }
     }
 
-    /// Resolves a path that the user gave. Symlinks are followed inside the root, that of the last component only if
-    /// a `/` follows it. `..` is the parent of the resolved directory, as for the kernel.
-    package func resolve(_ path: [UInt8]) -> Resolution {
-        var parts = Self.parts(of: path)
-        let followsLast = path.last == UInt8(ascii: "/")
+    /// Resolves a path. Symlinks are followed inside the root. `..` is the parent of the resolved directory, as for the
+    /// kernel.
+    ///
+    /// - Parameter followsLast: whether a symlink as the last component is followed. It always is if a `/` ends the
+    ///   path, which must then be that of a directory.
+    package func resolve(_ path: [UInt8], followsLast: Bool = false) -> Resolution {
+        let isDirectory = path.last == UInt8(ascii: "/")
+        var rest = PathComponents(path)
         var items = [Item(path: [], id: Self.root)]
-        var links = 0
-        while let part = parts.popLast() {
-            guard let name = FileName(part) else {
-                // Two bytes are `..`: `parts` has neither `.` nor empty components.
-                if part.count == 2, items.count > 1 { items.removeLast() }
-                if part.count > FileName.maximumLength { return .missing(path: items[items.count - 1].path) }
-                continue
-            }
+        while let component = rest.next() {
             let here = items[items.count - 1]
-            let place = here.treePath.appending(name)
-            guard let id = child(name, of: here.id) else {
-                return .missing(path: place.components + parts.reversed().compactMap { FileName($0) })
+            switch component {
+            case .parent: if items.count > 1 { items.removeLast() }
+            case .tooLong: return .missing(path: here.path)
+            case .name(let name):
+                let next = here.treePath.appending(name)
+                guard let id = child(name, of: here.id) else {
+                    return .missing(path: next.components + rest.names)
+                }
+                guard case .symlink(let target) = self[id].content,
+                    followsLast || isDirectory || !rest.isEmpty
+                else {
+                    items.append(Item(next, id: id))
+                    continue
+                }
+                guard let target = rest.follow(target) else { return .tooManyLinks }
+                if target.isAbsolute { items.removeLast(items.count - 1) }
             }
-            if case .symlink(let target) = self[id].content, followsLast || !parts.isEmpty {
-                links += 1
-                if links > TreeLimits.symlinks { return .tooManyLinks }
-                if target.first == UInt8(ascii: "/") { items.removeLast(items.count - 1) }
-                parts += Self.parts(of: target)
-                continue
-            }
-            items.append(Item(place, id: id))
         }
         let found = items[items.count - 1]
-        if followsLast, !self[found.id].isDirectory { return .missing(path: found.path) }
+        if isDirectory, !self[found.id].isDirectory { return .missing(path: found.path) }
         return .found(found)
-    }
-
-    /// Components of a path without `.`, the last one first.
-    private static func parts(of path: [UInt8]) -> [ArraySlice<UInt8>] {
-        path.split(separator: UInt8(ascii: "/")).filter { $0 != [UInt8(ascii: ".")] }.reversed()
     }
 }

@@ -8,7 +8,7 @@ extension TreeReader {
     ///
     /// - Parameter tree: the merged tree up to the layer with the list.
     func readAccounts(of tree: ImageTree) throws -> ImageAccounts {
-        let files = [ImageAccounts.passwd, ImageAccounts.group].map { tree.file(followingLinks: $0) }
+        let files = [ImageAccounts.passwd, ImageAccounts.group].map { tree.regularFile(at: $0) }
         var contents = [[UInt8]](repeating: [], count: files.count)
         for (index, file) in files.enumerated() {
             guard let file, let entry = file.origin.entry, let step = step(file.origin.layer) else {
@@ -25,21 +25,12 @@ extension TreeReader {
 }
 
 extension ImageTree {
-    /// Resolves the path of a regular file, with the same rules as `LowerView.contents`; nil if there is none.
-    fileprivate func file(followingLinks name: String) -> File? {
-        var path = Array(name.utf8)
-        for _ in 0...TreeLimits.symlinks {
-            guard case .found(let item) = resolve(path) else { return nil }
-            switch self[item.id].content {
-            case .regular: return self[item.id]
-            case .symlink(let target):
-                let isAbsolute = target.first == UInt8(ascii: "/")
-                let directory = item.path.dropLast().flatMap { $0.bytes + [UInt8(ascii: "/")] }
-                path = (isAbsolute ? [] : directory) + target
-            default: return nil
-            }
-        }
-        return nil
+    /// Returns a regular file, as `LowerView.contents` finds it; nil if there is none.
+    fileprivate func regularFile(at path: String) -> File? {
+        guard case .found(let item) = resolve(Array(path.utf8), followsLast: true),
+            case .regular = self[item.id].content
+        else { return nil }
+        return self[item.id]
     }
 }
 

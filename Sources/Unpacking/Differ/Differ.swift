@@ -59,11 +59,6 @@ package struct Differ: Sendable {
 
     private func budget(for descriptor: Descriptor, in directory: Directory) throws(SyscallFailure) -> Budget
     {
-        let (uncompressed, overflows) = descriptor.size.multipliedReportingOverflow(by: limits.ratio ?? .max)
-        let free = try directory.file.freeBytes()
-        return Budget(
-            Budget.Limits(
-                bytes: limits.bytes ?? free, isFreeSpace: limits.bytes == nil,
-                entries: limits.entries, uncompressed: overflows ? .max : uncompressed))
+        limits.budget(compressed: descriptor.size, freeBytes: try directory.file.freeBytes())
     }
 }

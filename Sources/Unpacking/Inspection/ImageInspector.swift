@@ -90,8 +90,7 @@ package struct ImageInspector: Sendable {
 
     private func reader(of opened: OpenedImage, digests: Bool) -> TreeReader {
         TreeReader(
-            opened.layout, budget: Budget(Budget.Limits(entries: UnpackRequest.Limits.entries)),
-            memory: memory,
+            opened.layout, budget: UnpackRequest.Limits().budget(compressed: nil), memory: memory,
             digests: digests, cancellation: cancellation)
     }
 

@@ -107,11 +107,6 @@ package struct ImageTarJob: Sendable {
     }
 
     private func budget() -> Budget {
-        let compressed = opened.image.steps.reduce(0) { $0 + $1.descriptor.size }
-        let (uncompressed, overflows) = compressed.multipliedReportingOverflow(by: limits.ratio ?? .max)
-        return Budget(
-            Budget.Limits(
-                bytes: limits.bytes ?? .max, entries: limits.entries,
-                uncompressed: overflows ? .max : uncompressed))
+        limits.budget(compressed: opened.image.steps.reduce(0) { $0 + $1.descriptor.size })
     }
 }

@@ -173,7 +173,7 @@ private final class Stage: Sendable {
             earlyFinalizationInterval: lowers.count == 1 ? 0 : LayerPipeline.defaultEarlyFinalizationInterval)
         let target = try directory.open(FileName(literal: name))
         // Over one layer as in a parallel unpack: the lower view is provided after the tar has been read.
-        let below = Promise<LowerView?>()
+        let below = Promise<LowerOutcome>()
         if lowers.count != 1 { below.fulfil(view) }
         let applying = try WorkerThread {
             defer { below.fulfil(view) }
