@@ -53,10 +53,12 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
         calls.runInBackground(call) { try store.emptyTrash() }
     }
 
+    /// - Parameter snapshotter: selects the store, on which `body` works.
     private func run<Value: Sendable>(
-        _ call: Call, _ body: @escaping @Sendable (ServiceSnapshots) throws -> Value
+        _ call: Call, on snapshotter: String,
+        _ body: @escaping @Sendable (ServiceSnapshots, Cancellation) throws -> Value
     ) async throws -> Value {
-        try await calls.run(call) { _ in try body(try store(call.snapshotter ?? "")) }
+        try await calls.run(call) { try body(try store(snapshotter), $0) }
     }
 
     private func store(_ name: String) throws(StoreFailure) -> ServiceSnapshots {
@@ -76,8 +78,8 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
         let call = Call(
             method: "Prepare", isChange: true, snapshotter: request.snapshotter, key: request.key,
             parent: request.parent.nonEmpty)
-        let mounts = try await calls.run(call) { cancellation in
-            try store(request.snapshotter).prepare(
+        let mounts = try await run(call, on: request.snapshotter) { store, cancellation in
+            try store.prepare(
                 request.key, parent: request.parent.nonEmpty, labels: request.labels,
                 shouldContinue: { !cancellation.isCancelled })
         }
@@ -90,8 +92,8 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
         let call = Call(
             method: "View", isChange: true, snapshotter: request.snapshotter, key: request.key,
             parent: request.parent.nonEmpty)
-        let mounts = try await calls.run(call) { cancellation in
-            try store(request.snapshotter).view(
+        let mounts = try await run(call, on: request.snapshotter) { store, cancellation in
+            try store.view(
                 request.key, parent: request.parent.nonEmpty, labels: request.labels,
                 shouldContinue: { !cancellation.isCancelled })
         }
@@ -105,7 +107,7 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
         let call = Call(
             method: "Commit", isChange: true, snapshotter: request.snapshotter, key: request.key,
             name: request.name, parent: request.parent.nonEmpty)
-        let store = try await run(call) { store in
+        let store = try await run(call, on: request.snapshotter) { store, _ in
             try store.commit(
                 request.key, as: request.name, onto: request.parent.nonEmpty, labels: request.labels)
             return store
@@ -119,7 +121,7 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
     ) async throws -> Google_Protobuf_Empty {
         let call = Call(
             method: "Remove", isChange: true, snapshotter: request.snapshotter, key: request.key)
-        let store = try await run(call) { store in
+        let store = try await run(call, on: request.snapshotter) { store, _ in
             try store.remove(request.key, .started)
             return store
         }
@@ -131,7 +133,7 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
         request: Containerd_Services_Snapshots_V1_CleanupRequest, context: ServerContext
     ) async throws -> Google_Protobuf_Empty {
         let call = Call(method: "Cleanup", isChange: true, snapshotter: request.snapshotter)
-        try await run(call) { try $0.cleanup() }
+        try await run(call, on: request.snapshotter) { store, _ in try store.cleanup() }
         return Google_Protobuf_Empty()
     }
 
@@ -140,8 +142,8 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
     ) async throws -> Containerd_Services_Snapshots_V1_UpdateSnapshotResponse {
         let call = Call(
             method: "Update", isChange: true, snapshotter: request.snapshotter, key: request.info.name)
-        let info = try await run(call) {
-            try $0.update(
+        let info = try await run(call, on: request.snapshotter) { store, _ in
+            try store.update(
                 request.info.name, labels: request.info.labels, fields: request.updateMask.paths)
         }
         return .with { $0.info = .init(info) }
@@ -154,7 +156,7 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
     ) async throws -> Containerd_Services_Snapshots_V1_StatSnapshotResponse {
         let call = Call(
             method: "Stat", isChange: false, snapshotter: request.snapshotter, key: request.key)
-        let info = try await run(call) { try $0.stat(request.key) }
+        let info = try await run(call, on: request.snapshotter) { store, _ in try store.stat(request.key) }
         return .with { $0.info = .init(info) }
     }
 
@@ -163,7 +165,9 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
     ) async throws -> Containerd_Services_Snapshots_V1_MountsResponse {
         let call = Call(
             method: "Mounts", isChange: false, snapshotter: request.snapshotter, key: request.key)
-        let mounts = try await run(call) { try $0.mounts(of: request.key) }
+        let mounts = try await run(call, on: request.snapshotter) { store, _ in
+            try store.mounts(of: request.key)
+        }
         return .with { $0.mounts = mounts.map(Containerd_Types_Mount.init) }
     }
 
@@ -172,7 +176,9 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
     ) async throws -> Containerd_Services_Snapshots_V1_UsageResponse {
         let call = Call(
             method: "Usage", isChange: false, snapshotter: request.snapshotter, key: request.key)
-        let usage = try await run(call) { try $0.usage(of: request.key) }
+        let usage = try await run(call, on: request.snapshotter) { store, _ in
+            try store.usage(of: request.key)
+        }
         return .with {
             $0.size = usage.size
             $0.inodes = usage.inodes
@@ -184,8 +190,8 @@ package struct SnapshotsService: Containerd_Services_Snapshots_V1_Snapshots.Simp
         response: RPCWriter<Containerd_Services_Snapshots_V1_ListSnapshotsResponse>, context: ServerContext
     ) async throws {
         let call = Call(method: "List", isChange: false, snapshotter: request.snapshotter)
-        let infos = try await run(call) {
-            try $0.list(try SnapshotFilter.parse(request.filters))
+        let infos = try await run(call, on: request.snapshotter) { store, _ in
+            try store.list(try SnapshotFilter.parse(request.filters))
         }
         var rest = infos[...]
         while !rest.isEmpty {

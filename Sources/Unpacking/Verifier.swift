@@ -63,11 +63,11 @@ package struct Verifier: Sendable {
         for (index, snapshot) in snapshots.enumerated() {
             try attempt { try cancellation.check() }
             onEvent(.started(snapshot, number: index + 1, count: snapshots.count))
-            let verification = try pass.verify(snapshot.name) { onEvent(.found(snapshot, $0)) }
+            let verification = try pass.verify(snapshot) { onEvent(.found(snapshot, $0)) }
             switch verification {
-            case _ where pass.soundness[snapshot.name] == false:
+            case _ where pass.soundness[snapshot.id] == false:
                 let outcome = try pass.repair(snapshot, onEvent)
-                if case .repaired = outcome { pass.soundness[snapshot.name] = true }
+                if case .repaired = outcome { pass.soundness[snapshot.id] = true }
                 onEvent(.ended(snapshot, outcome))
             case .recorded: onEvent(.ended(snapshot, .recorded))
             case .compared(let paths, let strength):
@@ -94,23 +94,23 @@ package struct Verifier: Sendable {
         let run: Run
         let source: Source?
         let cancellation: Cancellation
-        /// By name, whether a verified snapshot matches its record.
-        var soundness = [String: Bool]()
+        /// By ID, whether a verified snapshot matches its record.
+        var soundness = [Int64: Bool]()
     }
 }
 
 extension Verifier.Pass {
     fileprivate mutating func verify(
-        _ name: String, report: (SnapshotStore.Finding) -> Void
+        _ snapshot: SnapshotInfo, report: (SnapshotStore.Finding) -> Void
     ) throws(UnpackError) -> SnapshotStore.Verification {
         var isSound = true
         let verification = try attempt {
-            try store.verify(name, in: run, check: cancellation.check) { finding in
+            try store.verify(snapshot.name, in: run, check: cancellation.check) { finding in
                 isSound = false
                 report(finding)
             }
         }
-        soundness[name] = isSound
+        soundness[snapshot.id] = isSound
         return verification
     }
 
@@ -120,29 +120,29 @@ extension Verifier.Pass {
             var all = [SnapshotInfo]()
             // The IDs of layers that were unpacked in parallel need not be in the order of the chain.
             try store.walk { if $0.kind == .committed { all.append($0) } }
-            let parents = Dictionary(
-                uniqueKeysWithValues: all.compactMap { info in info.parent.map { (info.name, $0) } })
-            var known = [String: Int]()
+            let parents = Dictionary(all.map { ($0.id, $0.parentID) }) { first, _ in first }
+            var known = [Int64: Int]()
             let depths = all.map { snapshot in
                 // Ends at the first snapshot of known depth, so that each is visited once, however long the chain is.
                 let chain = Array(
-                    sequence(first: snapshot.name) { parents[$0] }.prefix { known[$0] == nil })
-                let above = chain.last.flatMap { parents[$0] }.flatMap { known[$0] } ?? 0
-                for (index, name) in chain.reversed().enumerated() { known[name] = above + index + 1 }
-                return known[snapshot.name] ?? 0
+                    sequence(first: snapshot.id) { parents[$0] ?? nil }.prefix { known[$0] == nil })
+                let above = chain.last.flatMap { parents[$0] ?? nil }.flatMap { known[$0] } ?? 0
+                for (index, id) in chain.reversed().enumerated() { known[id] = above + index + 1 }
+                return known[snapshot.id] ?? 0
             }
             all = zip(depths, all).sorted { ($0.0, $0.1.id) < ($1.0, $1.1.id) }.map(\.1)
             guard !names.isEmpty else { return all }
-            var chosen = Set<String>()
+            var chosen = Set<Int64>()
             let images = try store.images()
             for name in names {
                 let digest = try? Digest(parsing: name)
                 let chains = images.filter { $0.reference == name || $0.manifest == digest }
-                    .flatMap { $0.layers.map(\.chainID.description) }
-                if chains.isEmpty { _ = try store.stat(name) }
-                chosen.formUnion(chains.isEmpty ? [name] : chains)
+                    .flatMap { $0.layers.map(\.chainID) }
+                chosen.formUnion(
+                    chains.isEmpty
+                        ? [try store.stat(name).id] : try chains.compactMap { try store.verified($0)?.id })
             }
-            return all.filter { chosen.contains($0.name) }
+            return all.filter { chosen.contains($0.id) }
         }
     }
 
@@ -176,12 +176,12 @@ extension Verifier.Pass {
         below step: LayerStep, of source: Verifier.Source
     ) throws(UnpackError) {
         for lower in source.image.steps.prefix(while: { $0.chainID != step.chainID }) {
-            guard let name = try attempt({ try store.verified(lower.chainID)?.name }) else { continue }
+            guard let layer = try attempt({ try store.verified(lower.chainID) }) else { continue }
             // A layer that `names` does not include.
-            if soundness[name] == nil { _ = try verify(name) { _ in } }
-            if soundness[name] == false {
+            if soundness[layer.id] == nil { _ = try verify(layer) { _ in } }
+            if soundness[layer.id] == false {
                 throw UnpackError(
-                    .unavailable, "a layer below it, \(escaped(name.utf8)), is damaged",
+                    .unavailable, "a layer below it, \(layer.name), is damaged",
                     hint: "repair that layer first")
             }
         }

@@ -46,6 +46,28 @@ struct SnapshotsServiceTests {
         #expect(try server.names() == [])
     }
 
+    @Test("Names that differ by bytes and are equal strings are listed and verified as different snapshots")
+    func equalStrings() async throws {
+        let server = try RunningServer()
+        let names = ["caf\u{E9}", "cafe\u{301}"]
+        try await server.connected { client in
+            for (number, name) in names.enumerated() {
+                _ = try await client.prepare("\(number)")
+                try await client.commit("\(number)", as: "base \(number)")
+                _ = try await client.prepare("\(number)", parent: "base \(number)")
+                try await client.commit("\(number)", as: name)
+                _ = try await client.prepare("top \(number)", parent: name)
+            }
+        }
+        let tree = try server.unpack("snapshot", "tree").succeed().text.split(separator: "\n")
+        for (number, name) in names.enumerated() {
+            let index = try #require(
+                tree.firstIndex { $0.utf8.reversed().starts(with: name.utf8.reversed()) })
+            #expect(tree[index + 1].hasSuffix("top \(number)"))
+        }
+        try server.unpack("verify").succeed()
+    }
+
     @Test("Invalid calls fail with containerd's codes")
     func codes() async throws {
         let server = try RunningServer()

@@ -220,6 +220,40 @@ struct SnapshotStoreTests {
         #expect(try restarted.verified(chain(1)) != nil)
     }
 
+    @Test("A synced commit makes the layers below it durable")
+    func syncedCommit() throws {
+        let scratch = try Scratch()
+        let store = try scratch.open()
+        try store.make(1)
+        try store.prepare("mine", parent: chain(1).description, in: try store.startRun())
+        try store.commit("mine", as: "kept", isSynced: true)
+        try store.make(2, on: 1)
+        let restarted = try scratch.open(boot: "second")
+        _ = try restarted.startRun()
+        #expect(try restarted.verified(chain(1)) != nil)
+        #expect(try restarted.find("kept") != nil)
+        #expect(try restarted.verified(chain(2)) == nil)
+    }
+
+    @Test("Names that differ by bytes and are equal strings are different snapshots")
+    func equalStrings() throws {
+        let scratch = try Scratch()
+        let store = try scratch.open()
+        let (composed, decomposed) = ("caf\u{E9}", "cafe\u{301}")
+        let run = try store.startRun()
+        for name in [composed, decomposed] {
+            try store.prepare("base of \(name)", in: run)
+            try store.commit("base of \(name)", as: name, isSynced: true)
+        }
+        try store.prepare("key", parent: composed, in: run)
+        #expect(
+            kind { try store.commit("key", as: "x", onto: decomposed, isSynced: true) } == .invalidArgument)
+        let parent = try store.stat("key").parentID
+        #expect(try parent == store.stat(composed).id)
+        #expect(try parent != store.stat(decomposed).id)
+        try store.commit("key", as: "x", onto: composed, isSynced: true)
+    }
+
     @Test("Recording an image syncs the layers that an earlier image did not sync")
     func reuseSyncs() throws {
         let scratch = try Scratch()

@@ -13,6 +13,8 @@ package struct SnapshotInfo: Sendable, Equatable {
     package let name: String
     package let kind: Kind
     package let parent: String?
+    /// Its parent's `id`. Names are compared by bytes, which Swift's `==` does not do: IDs are safe keys.
+    package let parentID: Int64?
     package let owner: Owner
     /// The chain that this program has verified it to hold; never derived from the name.
     package let verifiedChain: ChainID?

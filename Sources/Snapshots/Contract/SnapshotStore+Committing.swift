@@ -107,7 +107,7 @@ extension SnapshotStore {
         let usage =
             commit.isMeasured
             ? try measure(commit.id, on: commit.base, commit.key, tree: record?.usage) : nil
-        if isSynced { try syncFileSystem() }
+        let synced = isSynced ? try syncWithParents(commit) : []
         try database.write(promise, caller: "commit") { transaction in
             let row = try transaction.existing(commit.key)
             // Of another snapshot of this key, nothing was recorded or measured.
@@ -126,9 +126,22 @@ extension SnapshotStore {
                     id: row.id, name: commit.name, parent: parent, verifiedChain: chain, isDurable: isSynced,
                     usage: usage, treeDigest: record?.digest, date: self.clock()))
             try transaction.setLabels(labels, of: row.id)
+            try transaction.markDurable(synced)
         }
         // A committed snapshot is complete without it.
         try? backend.seal(commit.id)
+    }
+
+    /// Syncs the file system.
+    ///
+    /// - Returns: the snapshots below the new one that this makes durable.
+    private func syncWithParents(_ commit: Commit) throws -> [Int64] {
+        let pending = try database.read { transaction in
+            let top = try commit.parent.flatMap { try transaction.snapshot(named: $0)?.id } ?? commit.id
+            return try transaction.pending(among: transaction.ancestry(of: top))
+        }
+        try syncFileSystem()
+        return pending
     }
 
     /// Checks the contract's rules for a commit.
@@ -144,9 +157,9 @@ extension SnapshotStore {
         }
         try transaction.refuseTaken(name, noun: "name")
         guard let parent else { return row.parent?.id }
-        if let own = row.parent?.name, own != parent {
+        if let own = row.parent, !own.name.utf8.elementsEqual(parent.utf8) {
             throw StoreFailure(
-                .invalidArgument, "the snapshot '\(row.name)' has the parent '\(own)', not '\(parent)'")
+                .invalidArgument, "the snapshot '\(row.name)' has the parent '\(own.name)', not '\(parent)'")
         }
         let id = try transaction.parent(.name(parent), orElse: .failedPrecondition).id
         if content == .mergedTree, row.parent == nil {

@@ -50,7 +50,7 @@ struct SnapshotRow: Sendable {
         var labels = labels
         labels[SnapshotLabels.chain] = verifiedChain?.description
         return SnapshotInfo(
-            id: id, name: name, kind: kind, parent: parent?.name, owner: owner, verifiedChain: verifiedChain,
-            labels: labels, created: created, updated: updated)
+            id: id, name: name, kind: kind, parent: parent?.name, parentID: parent?.id, owner: owner,
+            verifiedChain: verifiedChain, labels: labels, created: created, updated: updated)
     }
 }

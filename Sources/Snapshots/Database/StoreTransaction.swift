@@ -112,7 +112,8 @@ struct StoreTransaction {
         let labels = try connection.rows("SELECT name, value FROM label WHERE snapshot = ?", id) {
             (try $0.text("name"), try $0.text("value"))
         }
-        return Dictionary(uniqueKeysWithValues: labels)
+        // Names that differ by bytes may be equal strings.
+        return Dictionary(labels) { first, _ in first }
     }
 
     /// Replaces all labels of a snapshot.

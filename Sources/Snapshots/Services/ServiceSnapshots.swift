@@ -48,7 +48,8 @@ package struct ServiceSnapshots: Sendable {
     private func seen(_ info: SnapshotInfo) -> SnapshotInfo {
         SnapshotInfo(
             id: info.id, name: key(of: info.name), kind: info.kind, parent: info.parent.map(key),
-            owner: info.owner, verifiedChain: info.verifiedChain, labels: info.labels,
+            parentID: info.parentID, owner: info.owner, verifiedChain: info.verifiedChain,
+            labels: info.labels,
             created: info.created, updated: info.updated)
     }
 

@@ -25,14 +25,14 @@ struct SnapshotTreeCommand: NamespacedCommand {
 
     func run() throws {
         let all = try store.snapshots([])
-        let children = Dictionary(grouping: all) { $0.parent ?? "" }
+        let children = Dictionary(grouping: all, by: \.parentID)
         var nodes = [Node]()
         // Not recursive, because a chain of layers has any length.
-        var pending = (children[""] ?? []).reversed().map { (snapshot: $0, level: 0) }
+        var pending = (children[nil] ?? []).reversed().map { (snapshot: $0, level: 0) }
         while let (snapshot, level) = pending.popLast() {
             nodes.append(
                 Node(name: snapshot.name, kind: snapshot.kind.title, parent: snapshot.parent, level: level))
-            pending += (children[snapshot.name] ?? []).reversed().map { ($0, level + 1) }
+            pending += (children[snapshot.id] ?? []).reversed().map { ($0, level + 1) }
         }
         if json { return try printResult(try attempt { try encoded(nodes) }) }
         let lines = nodes.map { node in
