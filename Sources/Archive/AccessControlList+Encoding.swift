@@ -21,8 +21,8 @@ extension AccessControlList {
         0x01: "user", 0x02: "user", 0x04: "group", 0x08: "group", 0x10: "mask", 0x20: "other",
     ]
 
-    /// The text of a PAX record, in star's form: a numeric id instead of the name, and again after the permissions.
-    /// All readers take a number in place of a name.
+    /// The text of a PAX record in the format of star, with the numeric ID also in place of the name. All readers
+    /// accept a number there.
     var text: [UInt8] {
         let lines = items.map { item in
             let isNamed = item.tag == 0x02 || item.tag == 0x08
@@ -38,7 +38,7 @@ extension AccessControlList {
     /// Whether the list is equivalent to a mode: it has no named entries and no mask.
     var isPlain: Bool { items.allSatisfy { [0x01, 0x04, 0x20].contains($0.tag) } }
 
-    /// The list after a chmod(2): the group bits of the mode go to the mask if there is one.
+    /// The list after a chmod(2): the group bits of the mode set the mask, or the owning group's entry without one.
     func changed(to mode: UInt32) -> AccessControlList {
         let hasMask = items.contains { $0.tag == 0x10 }
         return AccessControlList(

@@ -11,7 +11,7 @@ package enum CompressionFormat: String, Sendable {
                     start.unsafeLoadUnaligned(fromByteOffset: $0, as: UInt8.self) == magic[$0]
                 }
         }
-        /// A skippable frame may come first (RFC 8878, section 3.1.2): 0x184D2A5? in little-endian order.
+        // A skippable frame may come first (RFC 8878, section 3.1.2): 0x184D2A50 to 0x184D2A5F, little-endian.
         let isSkippable = (0..<16).contains { starts(with: [0x50 | UInt8($0), 0x2A, 0x4D, 0x18]) }
         if start.byteCount == 0 {
             self = .none
@@ -59,7 +59,7 @@ private func isTar(_ start: RawSpan) -> Bool {
 
 /// A corrupt or unsupported compressed stream. Offsets are in bytes of the compressed blob.
 package enum CompressionFailure: Error, Equatable, Sendable, CustomStringConvertible {
-    /// With the name of the format if it is recognized but not supported.
+    /// The value is the name of a format that is recognized but not supported; nil if none is recognized.
     case unknownFormat(String?)
     case corrupt(format: CompressionFormat, reason: String, offset: Int64)
     case truncated(format: CompressionFormat, offset: Int64)
@@ -81,12 +81,12 @@ package enum CompressionFailure: Error, Equatable, Sendable, CustomStringConvert
             "garbage after the \(format.rawValue) stream at byte \(offset) of the blob"
         case .outOfMemory: "not enough memory for the compression library"
         case .windowTooLarge(let limit):
-            "the zstd stream asks for a window of more than \(limit >> 20) MiB (--long of zstd(1))"
+            "the zstd stream needs a window of more than \(limit >> 20) MiB (--long of zstd(1))"
         }
     }
 }
 
-/// Decompresses a blob in steps.
+/// A streaming decompressor for one blob.
 package struct Decompressor: ~Copyable {
     private enum Stream: ~Copyable {
         case none
@@ -137,7 +137,7 @@ package struct Decompressor: ~Copyable {
         }
     }
 
-    /// Decompresses all of the input and lends each full or final buffer of output to `body`.
+    /// Decompresses all of the input and passes each piece of output to `body`.
     package mutating func decompress(
         _ input: [UInt8], through buffer: inout [UInt8], _ body: (RawSpan) throws -> Void
     ) throws {

@@ -16,8 +16,9 @@ struct GzipHeader {
     private var flags: UInt8 = 0
     /// Length of the extra field in bytes.
     private var extraLength = 0
-    /// CRC-32 of the header so far, and the CRC-16 in the header, which is its lower half.
+    /// CRC-32 of the header so far. Its lower half is the header's CRC-16.
     private var sum: UInt32 = 0
+    /// CRC-16 field of the header.
     private var stated: UInt32 = 0
 
     var isComplete: Bool { field == .end }

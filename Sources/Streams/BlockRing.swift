@@ -3,13 +3,14 @@ internal import Synchronization
 
 /// A bounded queue of blocks from one producer to several readers, each of which receives every byte.
 ///
-/// A block is free again after all readers have passed it, so the slowest reader sets the pace and memory is
-/// constant. The producer calls `produce` and `finish`; reader `n` calls `next(reader: n)` or `consume(reader: n)`;
-/// each of them uses a single thread. Any thread may call `cancel`, which ends all waits at once.
+/// A block is reused after all readers have finished it: memory is constant, and the slowest reader limits the
+/// throughput. The producer calls `produce` and `finish` on one thread; reader `n` calls `next(reader: n)` or
+/// `consume(reader: n)` on one thread. Any thread may call `cancel`, which ends all waits at once.
 package final class BlockRing: @unchecked Sendable {
-    /// 256 KiB, so that a block is still in the processor's cache when it is read: larger blocks are no faster,
-    /// smaller ones cost more calls. Sixteen blocks keep three threads busy.
+    /// 256 KiB: a block is still in the processor's cache when it is read. Larger blocks are no faster; smaller ones
+    /// cost more calls.
     package static let defaultBlockSize = 1 << 18
+    /// Enough to keep three threads busy.
     package static let defaultBlockCount = 16
 
     private let blockSize: Int
@@ -42,7 +43,7 @@ package final class BlockRing: @unchecked Sendable {
 
     deinit { for block in memory { block.deallocate() } }
 
-    /// Waits for a free block and lends it to `fill`, which returns the number of bytes written; 0 adds no block.
+    /// Waits for a free block and passes it to `fill`, which returns the number of bytes written; 0 adds no block.
     ///
     /// - Returns: false if the ring was cancelled and the producer can stop.
     package func produce<Failure: Error>(
@@ -70,9 +71,9 @@ package final class BlockRing: @unchecked Sendable {
         return true
     }
 
-    /// Number of blocks that no reader still has to read.
+    /// Number of blocks that the producer can fill.
     private var free: Int { memory.count - filled + (passed.min() ?? filled) }
-    /// Number of free blocks for which a waiting producer is woken.
+    /// Number of free blocks at which a waiting producer is woken.
     private var wakeThreshold: Int { (memory.count + 1) / 2 }
 
     /// Marks the end of the stream: no more blocks follow.
@@ -101,13 +102,12 @@ package final class BlockRing: @unchecked Sendable {
         return UnsafeRawBufferPointer(rebasing: memory[block.slot][..<block.length])
     }
 
-    /// Lends each remaining block to `body`, in order, until the end of the stream.
+    /// Passes each remaining block to `body`, in order, until the end of the stream or `cancel`.
     package func consume<Failure: Error>(reader: Int, _ body: (RawSpan) throws(Failure) -> Void)
         throws(Failure)
     {
         while let block = next(reader: reader) { try body(block.bytes) }
     }
 
-    /// Whether the ring was cancelled.
     package var wasCancelled: Bool { monitor.change { isCancelled } }
 }

@@ -1,6 +1,6 @@
 internal import Synchronization
 
-/// Transfers ownership of a value from one thread to another.
+/// A slot through which one thread transfers ownership of a value to another.
 package final class OwnershipTransfer<Value: ~Copyable & Sendable>: Sendable {
     private let value = Mutex<Value?>(nil)
 

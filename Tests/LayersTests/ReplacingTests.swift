@@ -31,22 +31,23 @@ private let targetShown = ["t/", "t/f=t"]
 struct ReplacingTests {
     @Test("The last entry of a path wins, in one layer and in two", arguments: Kind.all, Kind.all)
     fileprivate func replaces(old: Kind, new: Kind) throws {
-        let isBoth = old.shows[0] == "x/" && new.shows[0] == "x/"
-        let shows = isBoth ? Set(old.shows + new.shows).sorted() : new.shows
+        let areDirectories = old.shows[0] == "x/" && new.shows[0] == "x/"
+        let shows = areDirectories ? Set(old.shows + new.shows).sorted() : new.shows
         try Row("one layer", layer: target + old.entries + new.entries, shows: targetShown + shows).check(
             target + old.entries + new.entries)
-        try Row("two", below: target + old.entries, layer: new.entries, shows: targetShown + shows).check(
-            new.entries)
+        let row = Row(
+            "two layers", below: target + old.entries, layer: new.entries, shows: targetShown + shows)
+        try row.check(new.entries)
     }
 
-    @Test("A layer may hide a file and add one of another type at its path", arguments: Kind.all, Kind.all)
+    @Test("A layer may hide a file and add a file of any type at its path", arguments: Kind.all, Kind.all)
     fileprivate func hidesAndReplaces(old: Kind, new: Kind) throws {
         let layer = [TarEntry.whiteout("x")] + new.entries
         try Row("", below: target + old.entries, layer: layer, shows: targetShown + new.shows).check(layer)
     }
 
     @Test(
-        "A replaced file or directory leaves no content behind",
+        "No content of a replaced file or directory remains",
         arguments: [
             Row(
                 "file, then directory",
@@ -55,10 +56,11 @@ struct ReplacingTests {
                 ],
                 shows: ["x/", "x/g=3"]),
             Row(
-                "directory, implicit", layer: [.file("x/f", "1"), .symlink("x", to: "y"), .file("x/g", "2")],
+                "symlink, implicit directory",
+                layer: [.file("x/f", "1"), .symlink("x", to: "y"), .file("x/g", "2")],
                 shows: ["x->y", "y/", "y/g=2"]),
             Row(
-                "children through a link of this layer",
+                "children through a symlink of this layer",
                 layer: [
                     .directory("y"), .symlink("x", to: "y"), .file("x/f", "1"), .directory("x"),
                     .file("x/f", "2"),
@@ -67,16 +69,17 @@ struct ReplacingTests {
             Row(
                 "a file twice", layer: [.file("x", "long content"), .file("x", "s")], shows: ["x=s"]),
             Row(
-                "a name of a link group", layer: [.file("a", "1"), .hardLink("b", to: "a"), .file("a", "2")],
+                "one of two hard links", layer: [.file("a", "1"), .hardLink("b", to: "a"), .file("a", "2")],
                 shows: ["a=2", "b=1"]),
             Row(
-                "a lower directory below a file again", below: [.file("x/f", "1")], [.file("x", "2")],
+                "a directory above a file that hides a lower directory", below: [.file("x/f", "1")],
+                [.file("x", "2")],
                 layer: [.file("x/g", "3")], shows: ["x/", "x/g=3"]),
         ])
-    func anew(row: Row) throws { try row.check(row.layer) }
+    func removesReplacedContent(row: Row) throws { try row.check(row.layer) }
 
     @Test(
-        "A name below a file is refused",
+        "An entry whose parent is a file is refused",
         arguments: [[.file("x", "1"), .file("x/y", "2")], [.fifo("x"), .whiteout("x/y")]] as [[TarEntry]])
     func belowFile(layer: [TarEntry]) {
         #expect(throws: LayerFailure.self) { try Stack([layer]) }

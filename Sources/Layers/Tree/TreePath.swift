@@ -1,9 +1,10 @@
 package import Kernel
 
-/// A path in a tree, which shares its upper components with other paths: the paths of all files of a tree take memory
-/// that grows with the number of names and not with the square of the depth.
+/// A path in a tree that shares the memory of its upper components with other paths.
+///
+/// The memory for the paths of all files of a tree grows with the number of names, not with the square of the depth.
 package struct TreePath: Hashable, Sendable {
-    /// Upper components. A path of 4096 components has 64 parts, so that their release does not recurse deeply.
+    /// `partSize` upper components. A path of 4096 components has 64 parts, which bounds the recursion of `deinit`.
     private final class Part: Sendable {
         let above: Part?
         let names: [FileName]
@@ -44,7 +45,7 @@ package struct TreePath: Hashable, Sendable {
             : TreePath(above: Part(above: above, names: names), names: [name])
     }
 
-    /// The path of the parent directory; that of the root is the root.
+    /// The path of the parent directory; the root is its own parent.
     package var parent: TreePath {
         if names.count == 1, let above { return TreePath(above: above.above, names: above.names) }
         return TreePath(above: above, names: names.dropLast())
