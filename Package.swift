@@ -74,9 +74,12 @@ let package = Package(
             swiftSettings: safe),
         .target(name: "SQLite", dependencies: ["CSQLite", system], swiftSettings: unsafe),
         .target(name: "Mounts", dependencies: ["Kernel", system], swiftSettings: safe),
+        .target(name: "RegularExpressions", swiftSettings: safe),
         .target(
             name: "Snapshots",
-            dependencies: ["Compression", "OCI", "Mounts", "Streams", "Kernel", "SQLite", system],
+            dependencies: [
+                "RegularExpressions", "Compression", "OCI", "Mounts", "Streams", "Kernel", "SQLite", system,
+            ],
             swiftSettings: safe),
         .target(
             name: "Unpacking",
@@ -152,9 +155,12 @@ let package = Package(
             name: "MountsTests", dependencies: ["Mounts", "Streams", "Kernel", "TestSupport", system],
             swiftSettings: common),
         .testTarget(
+            name: "RegularExpressionsTests", dependencies: ["RegularExpressions"], swiftSettings: common),
+        .testTarget(
             name: "SnapshotsTests",
             dependencies: [
-                "Compression", "Snapshots", "Mounts", "OCI", "Streams", "Kernel", "TestSupport", system,
+                "RegularExpressions", "Compression", "Snapshots", "Mounts", "OCI", "Streams", "Kernel",
+                "TestSupport", system,
             ],
             swiftSettings: common),
         .testTarget(

@@ -1,3 +1,4 @@
+import RegularExpressions
 import Snapshots
 import Testing
 
@@ -105,7 +106,7 @@ private let questions = [
 @Test(arguments: questions)
 private func filtersAsContainerdDoes(_ question: Question) throws {
     let filter = try SnapshotFilter(parsing: question.filter)
-    var budget = FilterBudget()
+    var budget = StepBudget(steps: SnapshotFilter.maximumSteps)
     #expect(try samples.filter { try filter.matches(&budget, $0.field) }.map(\.name) == question.names)
 }
 
@@ -141,7 +142,7 @@ private func reportsTheOffsetOfTheError(_ filter: String, _ byte: Int) {
 @Test private func oneOfSeveralFiltersHasToMatch() throws {
     let filters = try ["name==top", "kind==active,parent"].map { try SnapshotFilter(parsing: $0) }
     func found(_ filters: [SnapshotFilter]) throws -> [String] {
-        var budget = FilterBudget()
+        var budget = StepBudget(steps: SnapshotFilter.maximumSteps)
         return try samples.filter { try SnapshotFilter.any(filters, &budget, $0.field) }.map(\.name)
     }
     #expect(try found(filters) == ["top", "work"])
@@ -160,7 +161,7 @@ private func reportsTheOffsetOfTheError(_ filter: String, _ byte: Int) {
 ])
 private func stopsFiltersWhenTheBudgetIsSpent(_ filter: String, _ name: String, _ steps: Int) throws {
     let filters = try SnapshotFilter.parse([filter])
-    var budget = FilterBudget(steps: steps)
+    var budget = StepBudget(steps: steps)
     #expect {
         _ = try SnapshotFilter.any(filters, &budget, Sample(name: name).field)
     } throws: {
@@ -171,7 +172,7 @@ private func stopsFiltersWhenTheBudgetIsSpent(_ filter: String, _ name: String, 
 @Test private func allFiltersAndSnapshotsOfACallShareOneBudget() throws {
     let filters = try SnapshotFilter.parse(["name~=x$", "name~=y$"])
     let sample = Sample(name: String(repeating: "a", count: 100))
-    var budget = FilterBudget(steps: 10_000)
+    var budget = StepBudget(steps: 10_000)
     _ = try SnapshotFilter.any(filters, &budget, sample.field)
     let cost = 10_000 - budget.steps
     #expect(cost > 500)
@@ -188,9 +189,9 @@ private func stopsFiltersWhenTheBudgetIsSpent(_ filter: String, _ name: String, 
 private func sharesABudgetThatIsEnoughForTenThousandSnapshots(_ filter: String) throws {
     let filters = try SnapshotFilter.parse([filter])
     let sample = Sample(name: "default/1234/sha256:" + String(repeating: "d", count: 63) + "x")
-    var budget = FilterBudget()
+    var budget = StepBudget(steps: SnapshotFilter.maximumSteps)
     _ = try SnapshotFilter.any(filters, &budget, sample.field)
-    #expect((FilterBudget.stepsOfCall - budget.steps) * 10_000 < FilterBudget.stepsOfCall)
+    #expect((SnapshotFilter.maximumSteps - budget.steps) * 10_000 < SnapshotFilter.maximumSteps)
 }
 
 @Test(arguments: [

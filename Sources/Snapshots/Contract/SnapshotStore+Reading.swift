@@ -1,5 +1,6 @@
 internal import Kernel
 package import OCI
+internal import RegularExpressions
 package import SystemPackage
 
 /// Calls that only read, but for `usage`, which records what it has measured.
@@ -29,7 +30,7 @@ extension SnapshotStore {
         _ filters: [SnapshotFilter] = [], _ body: (SnapshotInfo) throws -> Void
     ) throws {
         let all = try database.read { try $0.infos($0.snapshots()) }
-        var budget = FilterBudget()
+        var budget = StepBudget(steps: SnapshotFilter.maximumSteps)
         for info in all where try SnapshotFilter.any(filters, info, &budget) { try body(info) }
     }
 

@@ -1,6 +1,7 @@
 internal import Kernel
 package import Mounts
 internal import OCI
+internal import RegularExpressions
 
 /// One service's view of a store: containerd's contract over the snapshots that the service's clients have made, under
 /// their keys, and over the layers of images that the service has adopted.
@@ -195,7 +196,7 @@ package struct ServiceSnapshots: Sendable {
     ///
     /// - Throws: `.resourceExhausted` for filters that take too much work.
     package func list(_ filters: [SnapshotFilter]) throws(StoreFailure) -> [SnapshotInfo] {
-        var budget = FilterBudget()
+        var budget = StepBudget(steps: SnapshotFilter.maximumSteps)
         var found = [SnapshotInfo]()
         for info in try store.visible(to: owner).map(seen)
         where try SnapshotFilter.any(filters, info, &budget) {

@@ -48,8 +48,9 @@ package struct RegularExpression: Sendable {
     ///
     /// - Parameter budget: one step is spent for each visited instruction, at most two for each instruction and
     ///   position in the text, and some for the search itself.
-    /// - Throws: `.resourceExhausted` if the budget is spent before the result is known.
-    package func isFound(in text: String, _ budget: inout FilterBudget) throws(StoreFailure) -> Bool {
+    package func isFound(
+        in text: String, _ budget: inout StepBudget
+    ) throws(StepBudget.Exhausted) -> Bool {
         // For the memory of the visits.
         try budget.spend(1 + program.count / 16)
         var scalars = text.unicodeScalars.lazy.map(\.value).makeIterator()

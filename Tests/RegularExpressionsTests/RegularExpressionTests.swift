@@ -1,4 +1,4 @@
-import Snapshots
+import RegularExpressions
 import Testing
 
 /// An expression with texts that it matches and does not match (https://pkg.go.dev/regexp/syntax).
@@ -106,10 +106,13 @@ private let claims = [
     Claim("^(?i)[[:lower:]]$", in: ["A", "z", "\u{212A}"], notIn: ["1", "\u{C9}"]),
 ]
 
+/// More steps than any match of these tests takes.
+private let enough = 40_000_000
+
 @Test(arguments: claims)
 private func findsWhatRE2Finds(_ claim: Claim) throws {
     let expression = try #require(RegularExpression(claim.expression))
-    var budget = FilterBudget()
+    var budget = StepBudget(steps: enough)
     for text in claim.found {
         #expect(try expression.isFound(in: text, &budget), "\(text.debugDescription)")
     }
@@ -160,8 +163,16 @@ private func refusesTooLargeExpressions(_ expression: String) {
 private func takesABoundedNumberOfSteps(_ expression: String, _ instructions: Int) throws {
     let compiled = try #require(RegularExpression(expression))
     let text = String(repeating: "a", count: 4095) + "!"
-    var budget = FilterBudget()
+    var budget = StepBudget(steps: enough)
     #expect(try !compiled.isFound(in: text, &budget))
-    let steps = FilterBudget.stepsOfCall - budget.steps
+    let steps = enough - budget.steps
     #expect(steps > 4096 && steps <= (2 * (instructions + 1) + 40) * 4097 + 1000, "\(steps)")
+}
+
+@Test private func stopsWhenTheBudgetIsSpent() throws {
+    let compiled = try #require(RegularExpression("(a|b)*c"))
+    let text = String(repeating: "ab", count: 500)
+    var budget = StepBudget(steps: 1000)
+    #expect(throws: StepBudget.Exhausted.self) { try compiled.isFound(in: text, &budget) }
+    #expect(budget.steps < 0)
 }

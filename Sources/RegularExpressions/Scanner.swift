@@ -51,7 +51,7 @@ struct Scanner {
     /// After `(?P<`.
     mutating func groupName() throws(Malformed) {
         guard let name = take(upTo: ">"), !name.isEmpty,
-            name.allSatisfy({ $0 == "_" || $0.isASCIIAlphanumeric })
+            name.allSatisfy({ scalar in ASCIIGroups.word.contains { $0.contains(scalar.value) } })
         else { throw Malformed() }
     }
 
@@ -115,7 +115,8 @@ struct Scanner {
             position += digits.count
             return digits.reduce(0) { $0 * 8 + $1.value - 0x30 }
         default:
-            guard scalar.isASCII, !scalar.isASCIIAlphanumeric else { throw Malformed() }
+            guard scalar.isASCII, !ASCIIGroups.alphanumeric.contains(where: { $0.contains(scalar.value) })
+            else { throw Malformed() }
             return scalar.value
         }
     }

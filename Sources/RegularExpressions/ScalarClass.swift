@@ -83,6 +83,7 @@ struct ScalarClass {
 /// The groups of ASCII, e.g. `\d` and `[:alpha:]`.
 enum ASCIIGroups {
     static let word: [ClosedRange<UInt32>] = named["word"] ?? []
+    static let alphanumeric: [ClosedRange<UInt32>] = named["alnum"] ?? []
 
     /// By the letter after the backslash.
     static func escape(_ letter: Unicode.Scalar) -> [ClosedRange<UInt32>]? {
