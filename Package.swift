@@ -76,16 +76,19 @@ let package = Package(
         .target(name: "Mounts", dependencies: ["Kernel", system], swiftSettings: safe),
         .target(name: "RegularExpressions", swiftSettings: safe),
         .target(
+            name: "TreeRecords", dependencies: ["Compression", "OCI", "Streams", "Kernel"],
+            swiftSettings: safe),
+        .target(
             name: "Snapshots",
             dependencies: [
-                "RegularExpressions", "Compression", "OCI", "Mounts", "Streams", "Kernel", "SQLite", system,
+                "RegularExpressions", "TreeRecords", "OCI", "Mounts", "Streams", "Kernel", "SQLite", system,
             ],
             swiftSettings: safe),
         .target(
             name: "Unpacking",
             dependencies: [
                 "OCI", "Kernel", "Archive", "Compression", "Streams", "Layout", "Layers", "Mounts",
-                "Snapshots", logging, system,
+                "TreeRecords", "Snapshots", logging, system,
             ],
             swiftSettings: safe),
         .target(
@@ -157,10 +160,16 @@ let package = Package(
         .testTarget(
             name: "RegularExpressionsTests", dependencies: ["RegularExpressions"], swiftSettings: common),
         .testTarget(
+            name: "TreeRecordsTests",
+            dependencies: [
+                "Compression", "TreeRecords", "OCI", "Streams", "Kernel", "TestSupport", system,
+            ],
+            swiftSettings: common),
+        .testTarget(
             name: "SnapshotsTests",
             dependencies: [
-                "RegularExpressions", "Compression", "Snapshots", "Mounts", "OCI", "Streams", "Kernel",
-                "TestSupport", system,
+                "RegularExpressions", "Snapshots", "Mounts", "OCI", "Streams", "Kernel", "TestSupport",
+                system,
             ],
             swiftSettings: common),
         .testTarget(

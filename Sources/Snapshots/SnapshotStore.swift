@@ -7,7 +7,7 @@ package import SystemPackage
 ///
 /// The parts, by folder: `Database` has all SQL, `Contract` the state machine of snapshots, `Removal` all that deletes
 /// directories (`Trash`), `Images` the records of images, `Services` what containerd's clients see and what may be
-/// shared between processes, `TreeRecords` the verification of trees, `Backends` what differs between kinds of file
+/// shared between processes, `Backends` what differs between kinds of file
 /// system. `docs/on-disk.md` describes what is durable when.
 ///
 /// Any number of processes share a ROOT. IDs are assigned and directories are made inside write transactions, so a

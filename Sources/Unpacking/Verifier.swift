@@ -5,6 +5,7 @@ package import OCI
 package import Snapshots
 package import Streams
 package import SystemPackage
+internal import TreeRecords
 
 /// Compares the snapshots of a store with their records, and unpacks damaged layers again.
 package struct Verifier: Sendable {
@@ -33,7 +34,8 @@ package struct Verifier: Sendable {
     }
 
     package enum Outcome: Sendable {
-        case intact(paths: Int, RecordStrength)
+        /// - Parameter detectsForgery: false if the record has only CRC-32 of the content, as earlier versions wrote.
+        case intact(paths: Int, detectsForgery: Bool)
         /// The snapshot had no record; one was written.
         case recorded
         case repaired
@@ -71,7 +73,7 @@ package struct Verifier: Sendable {
                 onEvent(.ended(snapshot, outcome))
             case .recorded: onEvent(.ended(snapshot, .recorded))
             case .compared(let paths, let strength):
-                onEvent(.ended(snapshot, .intact(paths: paths, strength)))
+                onEvent(.ended(snapshot, .intact(paths: paths, detectsForgery: strength == .digest)))
             }
         }
     }

@@ -142,11 +142,11 @@ private struct VerificationReport {
         var strength: String?
         let state: String
         switch outcome {
-        case .intact(let paths, .digest):
+        case .intact(let paths, detectsForgery: true):
             state = "intact"
             strength = "sha256"
             log("  \(paths) paths, as recorded")
-        case .intact(let paths, .checksum):
+        case .intact(let paths, detectsForgery: false):
             state = "intact"
             strength = "crc32"
             weak += 1

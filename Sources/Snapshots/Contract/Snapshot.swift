@@ -1,5 +1,6 @@
 package import Kernel
 package import OCI
+internal import TreeRecords
 
 /// A snapshot as the store describes it (containerd `snapshots.Info`).
 package struct SnapshotInfo: Sendable, Equatable {
@@ -50,6 +51,13 @@ package struct SnapshotUsage: Sendable, Equatable {
     }
 
     package static let none = SnapshotUsage(size: 0, inodes: 0)
+
+    init(_ tree: TreeUsage) { self.init(size: tree.size, inodes: tree.inodes) }
+
+    /// Measures the tree of a snapshot, as `TreeUsage` does.
+    init(of tree: Directory, notIn other: Directory? = nil) throws(SyscallFailure) {
+        self.init(try TreeUsage(of: tree, notIn: other))
+    }
 }
 
 /// A snapshot that is being written. Its owner commits or abandons it: it does neither by itself.

@@ -1,4 +1,5 @@
 internal import Compression
+internal import FoundationEssentials
 internal import Kernel
 internal import Streams
 
@@ -116,7 +117,7 @@ struct TreeLine {
             text += Self.attributePrefix.utf8
             Self.escape(name.bytes, onto: &text)
             text.append(UInt8(ascii: "="))
-            text += Self.base64(value)
+            text += Data(value).base64EncodedData()
         }
     }
 
@@ -219,14 +220,10 @@ struct TreeLine {
                 let name = Self.unescaped(keyword.name.dropFirst(Self.attributePrefix.utf8.count)),
                 let attribute = AttributeName(name)
             else { return true }
-            return attribute.belongsToFile(Self.firstByte(ofBase64: keyword.value).map { [$0] } ?? [])
+            // The first byte decides. A value that is not base64 is compared as it is.
+            guard let value = Data(base64Encoded: Data(keyword.value.prefix(4))) else { return true }
+            return attribute.belongsToFile(Array(value))
         }
-    }
-
-    /// Nil for no bytes.
-    private static func firstByte(ofBase64 text: ArraySlice<UInt8>) -> UInt8? {
-        let digits = text.prefix(2).compactMap { base64Letters.firstIndex(of: $0) }
-        return digits.count == 2 ? UInt8(digits[0] << 2 | digits[1] >> 4) : nil
     }
 
     /// The keywords that have other values in another line, or that only one of the two lines has.
@@ -275,24 +272,5 @@ struct TreeLine {
         var again = [UInt8]()
         escape(bytes, onto: &again)
         return again.elementsEqual(text) ? bytes : nil
-    }
-
-    private static let base64Letters = Array(
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
-
-    /// RFC 4648 §4, padded.
-    private static func base64(_ bytes: [UInt8]) -> [UInt8] {
-        var text = [UInt8]()
-        var index = 0
-        while index < bytes.count {
-            let group = bytes[index..<min(index + 3, bytes.count)]
-            let bits = group.reduce(UInt32(0)) { $0 << 8 | UInt32($1) } << UInt32(8 * (3 - group.count))
-            for digit in 0..<4 {
-                let value = Int(bits >> UInt32(18 - 6 * digit)) & 63
-                text.append(digit <= group.count ? base64Letters[value] : UInt8(ascii: "="))
-            }
-            index += 3
-        }
-        return text
     }
 }

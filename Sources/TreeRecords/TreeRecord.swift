@@ -46,7 +46,7 @@ package enum TreeRecord {
     package static func write(
         tree: Directory, to file: borrowing File, known: (FileStatus) -> ContentDigest? = { _ in nil },
         check: () throws -> Void = {}
-    ) throws -> (digest: Digest, usage: SnapshotUsage) {
+    ) throws -> (digest: Digest, usage: TreeUsage) {
         var usage = UsageCount()
         var walk = TreeWalk(tree)
         var links = LinkGroups()

@@ -1,9 +1,9 @@
 import Kernel
 import OCI
-import Snapshots
 import SystemPackage
 import TestSupport
 import Testing
+import TreeRecords
 
 @Suite(
     "Attributes in records of trees",

@@ -1,6 +1,7 @@
 package import Kernel
 package import OCI
 internal import Streams
+package import TreeRecords
 
 /// Verification of committed snapshots. `<id>/mtree` beside a snapshot's tree records it (`TreeRecord`); the row has
 /// the digest of the record.
@@ -68,7 +69,7 @@ extension SnapshotStore {
 
     /// Opens and records the tree of a snapshot that is not written to any more.
     ///
-    /// - Returns: as `TreeRecord.write`.
+    /// - Returns: the digest of the record, and the space of the tree.
     /// - Throws: `StoreFailure`, errors of `check`.
     func recordTree(
         of id: Int64, _ key: String, known: (FileStatus) -> ContentDigest? = { _ in nil },
@@ -92,7 +93,7 @@ extension SnapshotStore {
         try file.truncate(to: 0)
         let record = try TreeRecord.write(tree: tree.directory, to: file, known: known, check: check)
         try file.close()
-        return record
+        return (record.digest, SnapshotUsage(record.usage))
     }
 
     /// Replaces a damaged layer by one that was unpacked again, under the same ID, so that the snapshots based on it

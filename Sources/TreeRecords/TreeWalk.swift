@@ -1,5 +1,4 @@
 internal import Kernel
-internal import SystemPackage
 
 /// A walk through all paths below a directory, each directory before its content and names in the order of their
 /// bytes: the order does not depend on the file system.
