@@ -127,7 +127,8 @@ let package = Package(
 
         // Tests. What they share is a target of its own.
         .target(
-            name: "TestSupport", dependencies: ["Kernel", "OCI", "Streams", system],
+            name: "TestSupport",
+            dependencies: ["Archive", "Kernel", "Layers", "Layout", "OCI", "Streams", system],
             path: "Tests/TestSupport",
             swiftSettings: common),
         .testTarget(

@@ -10,7 +10,8 @@ import SystemPackage
 import TestSupport
 
 /// Applies the input as a layer through the whole pipeline, into a directory in memory: over two layers, and over one
-/// layer with the same tree. Both results must be equal, and everything outside and below must stay unchanged.
+/// layer with the same tree. Both results must be equal, and everything outside and below must stay unchanged. What is
+/// read into memory without a disk must be the same tree, or be refused as well.
 @c(LLVMFuzzerTestOneInput) public func test(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
     do {
         try Stage.shared.apply(Array(UnsafeBufferPointer(start: data, count: size)))
@@ -116,14 +117,18 @@ private final class Stage: Sendable {
         let packing = Packing.allCases[tar.count % Packing.allCases.count]
         let directory = try Directory(opening: Self.layers)
         var shown = [TreeDump?]()
+        var refusals = [LayerFailure?]()
         for stack in Self.stacks {
             var isApplied = false
+            var refusal: LayerFailure?
             do {
                 try Self.apply(layer, packing, to: "top", over: stack, layout)
                 isApplied = true
             } catch let failure as LayerFailure {
                 Self.check(failure)
+                refusal = failure
             }
+            refusals.append(refusal)
             var largest: Int64 = 0
             try Self.visit(try directory.open(FileName(literal: "top"))) { name, status in
                 insist(!foreign.contains(status.identity), "\(name) is a file from outside the layer")
@@ -137,8 +142,38 @@ private final class Stage: Sendable {
             try directory.removeTree(FileName(literal: "top"))
         }
         insist(shown[0] == shown[1], "the results differ: \(shown.map { $0?.text ?? "" })")
+        try compare(shown[1], refusals[1], with: layer, packing)
         let after = try Self.dumps()
         insist(after == before, "changed: \(before.map(\.text)) to \(after.map(\.text))")
+    }
+
+    /// Compares the tree that is read into memory with the one on the disk.
+    ///
+    /// - Parameter shown: nil if the layer was refused, or cannot be shown.
+    private func compare(
+        _ shown: TreeDump?, _ refusal: LayerFailure?, with layer: LayerBuilder, _ packing: Packing
+    ) throws {
+        // The disk has limits of its own: the length of names, the space for attributes.
+        if case .system? = refusal?.cause { return }
+        let manifest = try layout.image([Self.both, layer], packing: packing)
+        let source = try ImageLayout(opening: layout.path)
+        let image = try source.load(manifest)
+        defer {
+            for blob in [manifest, image.manifest.config] + image.steps.map(\.descriptor) {
+                try? layout.removeBlob(blob)
+            }
+        }
+        do {
+            let tree = try ImageTree(reading: manifest, of: source)
+            insist(refusal == nil, "only the disk refuses the layer: \(refusal.map { "\($0)" } ?? "")")
+            guard let shown else { return }
+            let lines = tree.lines { _, _ in "…" }.map(\.withoutDigest)
+            insist(
+                lines == shown.lines.map(\.withoutDigest),
+                "in memory: \(lines.joined(separator: "\n")), on the disk: \(shown.text)")
+        } catch let failure as LayerFailure {
+            insist(refusal != nil, "only the disk accepts the layer: \(failure)")
+        }
     }
 
     private static func merged(_ stack: [String]) throws -> TreeDump {

@@ -1,15 +1,14 @@
 import Archive
 import Kernel
-import Layers
-import Layout
-import OCI
+package import Layers
+package import Layout
+package import OCI
 import Streams
 import SystemPackage
-import TestSupport
 
 extension ImageTree {
     /// Reads an image's layers.
-    init(
+    package init(
         reading manifest: Descriptor, of layout: ImageLayout, digests: Bool = false,
         memory: TreeMemory = TreeMemory(), limits: Budget.Limits = Budget.Limits()
     ) throws {
@@ -19,7 +18,7 @@ extension ImageTree {
         for step in try layout.load(manifest).steps { _ = try reader.add(step, to: &self) }
     }
 
-    init(_ stack: [[TarEntry]], digests: Bool = false) throws {
+    package init(_ stack: [[TarEntry]], digests: Bool = false) throws {
         let source = try TemporaryDirectory()
         let builder = try ImageBuilder(at: source.path.appending("layout"))
         let manifest = try builder.image(stack.map { LayerBuilder($0) })
@@ -29,7 +28,7 @@ extension ImageTree {
     /// The lines that `TreeDump` prints for the real tree.
     ///
     /// - Parameter digest: returns the digest of a regular file's content.
-    func lines(digest: (FileID, File) throws -> String) rethrows -> [String] {
+    package func lines(digest: (FileID, File) throws -> String) rethrows -> [String] {
         var items = [(path: [UInt8], id: FileID)]()
         forEach { item in
             let path = Array(item.path.map { Array($0.bytes) }.joined(separator: [UInt8(ascii: "/")]))
@@ -90,5 +89,5 @@ private func padded(_ digits: String, _ width: Int) -> String {
 
 extension String {
     /// The line of a tree without the digest of the content.
-    var withoutDigest: String { replacing(#/sha256:[0-9a-f]+/#, with: "…") }
+    package var withoutDigest: String { replacing(#/sha256:[0-9a-f]+/#, with: "…") }
 }
