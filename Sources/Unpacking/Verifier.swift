@@ -76,6 +76,8 @@ package struct Verifier: Sendable {
                 onEvent(.ended(snapshot, .intact(paths: paths, detectsForgery: strength == .digest)))
             }
         }
+        // The writer of a stream can finish.
+        if let source { try attempt { try source.layout.finish() } }
     }
 
     fileprivate struct Source {

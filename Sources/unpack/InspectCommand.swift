@@ -33,7 +33,11 @@ struct InspectCommand: ParsableCommand {
         let inspection = try StoreInspection(store)
         let layout = try attempt { try ImageLayout(opening: source) }
         var description = LayoutDescription(layout, inspection, asJSON: json)
-        try attempt { try description.add(selector) }
+        try attempt {
+            try description.add(selector)
+            // The writer of a stream can finish.
+            try layout.finish()
+        }
         try description.print()
     }
 }

@@ -109,6 +109,24 @@ struct InputTests {
         #expect(try FileManager.default.contentsOfDirectory(atPath: kept.string).isEmpty)
     }
 
+    @Test("A pipe is read to its end by every command that reads an image")
+    func wholePipeEverywhere() throws {
+        let docker = try copy(to: "docker-archive:docker.tar:one:1.0")
+        try program.run("-q", docker).succeed()
+        let commands = [
+            "inspect -", "ls -", "ls -R --json -", "why - /bin", "diff - \(docker)", "diff \(docker) -",
+            "verify --repair -", "- --output tree", "- --output tree.tar",
+        ]
+        for command in commands {
+            let run = try Command.run(
+                "bash", "-c",
+                #"set -o pipefail; cd "$4"; { cat "$2"; head -c 3000000 /dev/zero; } | "$0" $3 >/dev/null; echo $?"#,
+                Program.path.string, program.root.string, docker, command, program.scratch.path.string,
+                environment: ["UNPACK_ROOT": program.root.string])
+            #expect(run.text == "0\n", "\(command): \(run.report)")
+        }
+    }
+
     @Test("Data after the end of an archive is not stored")
     func trailing() throws {
         let docker = try copy(to: "docker-archive:docker.tar:one:1.0")

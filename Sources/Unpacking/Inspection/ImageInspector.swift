@@ -34,6 +34,7 @@ package struct ImageInspector: Sendable {
         onEvent(.planned(opened.image.steps, cached: []))
         var tree = ImageTree()
         try add(opened.image.steps, of: opened, to: &tree, reader(of: opened, digests: digests))
+        try finish(opened)
         return tree
     }
 
@@ -50,6 +51,7 @@ package struct ImageInspector: Sendable {
         var other = tree
         try add(Array(old.image.steps[shared...]), of: old, to: &tree, reader)
         try add(rest, of: new, to: &other, self.reader(of: new, digests: true))
+        for image in [old, new] { try finish(image) }
         return (tree, other)
     }
 
@@ -65,7 +67,9 @@ package struct ImageInspector: Sendable {
         guard let resolved = history.tree.resolve(path).path else {
             throw UnpackError(.data, "too many symlinks on the path")
         }
-        return resolved == plain ? history : try self.history(ofResolved: resolved, in: opened)
+        let result = resolved == plain ? history : try self.history(ofResolved: resolved, in: opened)
+        try finish(opened)
+        return result
     }
 
     private func history(
@@ -87,6 +91,11 @@ package struct ImageInspector: Sendable {
     }
 
     // MARK: Reading
+
+    /// Reads the rest of a stream, so that its writer can finish.
+    private func finish(_ opened: OpenedImage) throws(UnpackError) {
+        try attempt { try opened.layout.finish() }
+    }
 
     private func reader(of opened: OpenedImage, digests: Bool) -> TreeReader {
         TreeReader(
