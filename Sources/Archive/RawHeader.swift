@@ -1,3 +1,5 @@
+internal import Kernel
+
 /// One header block of a tar (pax(1), "ustar Interchange Format"; GNU tar manual, "Basic Tar Format").
 struct RawHeader {
     enum Dialect { case v7, ustar, gnu }
@@ -166,9 +168,8 @@ struct RawHeader {
         guard hasSize || !goPrefix.isEmpty else { return nil }
         var copy = block
         func put(_ number: Int, digits: Int, at offset: Int) {
-            let text = String(number, radix: 8)
-            let padded = String(repeating: "0", count: digits - text.utf8.count) + text
-            copy.replaceSubrange(offset..<offset + digits, with: padded.utf8)
+            let text = String(number, radix: 8, minimumDigits: digits)
+            copy.replaceSubrange(offset..<offset + digits, with: text.utf8)
             copy[offset + digits] = 0
         }
         if !goPrefix.isEmpty { copy.replaceSubrange(345..<500, with: repeatElement(0, count: 155)) }

@@ -200,8 +200,7 @@ private struct HeaderFields {
             block.replaceSubrange(offset..<offset + bytes.count, with: bytes)
         }
         func put(_ number: Int64, digits: Int, at offset: Int) {
-            let text = String(number, radix: 8)
-            put((String(repeating: "0", count: digits - text.utf8.count) + text).utf8, at: offset)
+            put(String(number, radix: 8, minimumDigits: digits).utf8, at: offset)
         }
         put(name, at: 0)
         put(Int64(mode), digits: 7, at: 100)
@@ -229,8 +228,7 @@ extension Timestamp {
         let borrows = isNegative && nanoseconds > 0
         let whole = isNegative ? (seconds + (borrows ? 1 : 0)).magnitude : seconds.magnitude
         let fraction = borrows ? 1_000_000_000 - nanoseconds : nanoseconds
-        let digits = String(fraction)
-        let padded = String(repeating: "0", count: 9 - digits.count) + digits
-        return Array("\(isNegative ? "-" : "")\(whole)\(fraction == 0 ? "" : ".\(padded)")".utf8)
+        let digits = fraction == 0 ? "" : "." + String(fraction, minimumDigits: 9)
+        return Array("\(isNegative ? "-" : "")\(whole)\(digits)".utf8)
     }
 }

@@ -81,8 +81,7 @@ package func escaped(_ bytes: some Sequence<UInt8>) -> String {
             text += scalar == "\\" ? "\\\\" : String(scalar)
             rest = rest.dropFirst(length)
         } else {
-            let digits = String(first, radix: 16)
-            text += "\\x" + (digits.count < 2 ? "0" : "") + digits
+            text += "\\x" + String(first, radix: 16, minimumDigits: 2)
             rest = rest.dropFirst()
         }
     }

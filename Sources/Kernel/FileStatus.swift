@@ -113,8 +113,7 @@ package struct Timestamp: Hashable, Comparable, Sendable, CustomStringConvertibl
         let isNegative = seconds < 0 && nanoseconds > 0
         let (whole, rest) = isNegative ? (seconds + 1, 1_000_000_000 - nanoseconds) : (seconds, nanoseconds)
         let sign = isNegative && whole == 0 ? "-" : ""
-        var digits = String(rest)
-        digits = String(repeating: "0", count: 9 - digits.count) + digits
+        var digits = String(rest, minimumDigits: 9)
         while digits.last == "0" { digits.removeLast() }
         return sign + "\(whole)" + (digits.isEmpty ? "" : ".\(digits)")
     }

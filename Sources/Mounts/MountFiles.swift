@@ -64,8 +64,7 @@ package struct SystemdMountUnit: Equatable, Sendable {
                     || byte == UInt8(ascii: ":") || byte == UInt8(ascii: "_")
                     || byte == UInt8(ascii: ".") && (index > 0 || number > 0)
                 if isPlain { return String(Unicode.Scalar(byte)) }
-                let digits = String(byte, radix: 16)
-                return "\\x" + (digits.count < 2 ? "0" : "") + digits
+                return "\\x" + String(byte, radix: 16, minimumDigits: 2)
             }.joined()
         }.joined(separator: "-")
     }

@@ -20,10 +20,8 @@ package func encoded(_ value: some Encodable) throws -> String {
             result.append(scalar)
         } else {
             for unit in String(scalar).utf16 {
-                let digits = String(unit, radix: 16)
                 result.append(
-                    contentsOf: "\\u\(String(repeating: "0", count: 4 - digits.count))\(digits)"
-                        .unicodeScalars)
+                    contentsOf: "\\u\(String(unit, radix: 16, minimumDigits: 4))".unicodeScalars)
             }
         }
     }

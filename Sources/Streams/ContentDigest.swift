@@ -12,10 +12,7 @@ package struct ContentDigest: Hashable, Sendable {
 
     /// The digest as 64 hex digits.
     package var hex: String {
-        [first, second, third, fourth].map { word in
-            let digits = String(word, radix: 16)
-            return String(repeating: "0", count: 16 - digits.count) + digits
-        }.joined()
+        [first, second, third, fourth].map { String($0, radix: 16, minimumDigits: 16) }.joined()
     }
 
     fileprivate init(_ digest: Digest) {

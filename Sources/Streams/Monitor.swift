@@ -23,7 +23,7 @@ package final class Monitor: @unchecked Sendable {
     }
 
     /// Changes the guarded state and wakes all waiting threads.
-    package func change<Result>(_ body: () -> Result) -> Result {
+    package func change<Result: ~Copyable>(_ body: () -> Result) -> Result {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
         let result = body()

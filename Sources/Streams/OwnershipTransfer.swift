@@ -1,8 +1,6 @@
-internal import Synchronization
-
 /// A slot through which one thread transfers ownership of a value to another.
 package final class OwnershipTransfer<Value: ~Copyable & Sendable>: Sendable {
-    private let value = Mutex<Value?>(nil)
+    private let value = Locked<Value?>(nil)
 
     package init() {}
 

@@ -1,19 +1,18 @@
 internal import CKernel
 internal import Glibc
 package import Kernel
-internal import Synchronization
 
 /// A plain thread for blocking work, which must not run on the cooperative thread pool.
 ///
 /// The caller must either join the thread or detach it; `join` returns or throws what the body did.
 package final class WorkerThread<Value: Sendable>: Sendable {
     private let outcome: Outcome
-    private let handle: Mutex<pthread_t?>
+    private let handle: Locked<pthread_t?>
 
     private final class Outcome: Sendable {
-        private let body: Mutex<(@Sendable () throws -> Value)?>
-        let result = Mutex<Result<Value, any Error>?>(nil)
-        init(_ body: @escaping @Sendable () throws -> Value) { self.body = Mutex(body) }
+        private let body: Locked<(@Sendable () throws -> Value)?>
+        let result = Locked<Result<Value, any Error>?>(nil)
+        init(_ body: @escaping @Sendable () throws -> Value) { self.body = Locked(body) }
         /// Releases everything that the body captured before the result becomes visible.
         func run() {
             let result: Result<Value, any Error>?
@@ -42,7 +41,7 @@ package final class WorkerThread<Value: Sendable>: Sendable {
         defer { pthread_attr_destroy(&attributes) }
         pthread_attr_setstacksize(&attributes, Self.stackSize)
         let failure = pthread_create(&thread, &attributes, { Start.enter($0) }, box.toOpaque())
-        handle = Mutex(failure == 0 ? thread : nil)
+        handle = Locked(failure == 0 ? thread : nil)
         if failure != 0 {
             box.release()
             throw SyscallFailure("pthread_create", code: failure)

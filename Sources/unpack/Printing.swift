@@ -1,16 +1,4 @@
-internal import FoundationEssentials
 internal import Kernel
-
-/// Formats a time as RFC 3339 with nanoseconds, in UTC.
-///
-/// - Parameter nanoseconds: since 1970.
-func timestamp(_ nanoseconds: Int64) -> String {
-    let perSecond: Int64 = 1_000_000_000
-    let (seconds, fraction) = nanoseconds.quotientAndRemainder(dividingBy: perSecond)
-    let text = Date(timeIntervalSince1970: TimeInterval(seconds)).formatted(.iso8601)
-    let digits = String(fraction)
-    return text.dropLast() + "." + String(repeating: "0", count: 9 - digits.count) + digits + "Z"
-}
 
 /// Formats a number of bytes in units of 1024, as `ctr` and `du -h` do: `52.0 KiB`.
 func binarySize(_ bytes: Int64) -> String {

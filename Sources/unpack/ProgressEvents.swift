@@ -16,7 +16,7 @@ struct ProgressEvents: ProgressView {
 
     private struct Event: Encodable {
         let event: String
-        let time = timestamp(Process.nanosecondsSinceEpoch())
+        let time = UTC(nanoseconds: Process.nanosecondsSinceEpoch()).rfc3339
         var layer: Int?
         var digest: Digest?
         var bytes: Int64?

@@ -1,3 +1,5 @@
+internal import Kernel
+
 /// A text in man(7) macros.
 package struct Roff {
     package private(set) var text: String
@@ -65,8 +67,8 @@ package struct Roff {
                 if scalar.isASCII {
                     escaped.unicodeScalars.append(scalar)
                 } else {
-                    let hex = String(scalar.value, radix: 16, uppercase: true)
-                    escaped += "\\[u" + String(repeating: "0", count: max(0, 4 - hex.count)) + hex + "]"
+                    let hex = String(scalar.value, radix: 16, uppercase: true, minimumDigits: 4)
+                    escaped += "\\[u\(hex)]"
                 }
             }
         }

@@ -37,7 +37,7 @@ struct FileDocument: Encodable {
         mode = octal(metadata.mode)
         uid = metadata.uid
         gid = metadata.gid
-        mtime = "\(UTC(metadata.modificationTime).rfc3339)"
+        mtime = UTC(metadata.modificationTime).rfc3339
         size = if case .regular(let size) = file.content { size } else { nil }
         (target, targetBytes) =
             if case .symlink(let target) = file.content { Self.text(target) } else { (nil, nil) }
@@ -64,10 +64,7 @@ struct FileDocument: Encodable {
     }
 }
 
-func octal(_ mode: UInt32) -> String {
-    let digits = String(mode, radix: 8)
-    return String(repeating: "0", count: max(0, 4 - digits.count)) + digits
-}
+func octal(_ mode: UInt32) -> String { String(mode, radix: 8, minimumDigits: 4) }
 
 extension ImageTree.Content {
     /// The name of the file type in JSON.
@@ -134,40 +131,4 @@ extension ImageTree.Content {
         case .block(let device): "block device \(device.major):\(device.minor)"
         }
     }
-}
-
-/// A time in UTC, formatted for any year in the proleptic Gregorian calendar, independently of locale and time zone.
-struct UTC {
-    private let date: String
-    private let time: String
-    private let nanoseconds: String
-
-    init(_ timestamp: Timestamp) {
-        func padded(_ number: some BinaryInteger, _ width: Int) -> String {
-            let digits = String(number.magnitude)
-            return (number < 0 ? "-" : "") + String(repeating: "0", count: max(0, width - digits.count))
-                + digits
-        }
-        let day: Int64 = 86_400
-        let days = timestamp.seconds >= 0 ? timestamp.seconds / day : (timestamp.seconds + 1) / day - 1
-        let second = timestamp.seconds - days * day
-        // Eras of 400 years that begin in March, so that a leap day is the last day of its year
-        // (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days).
-        let shifted = days + 719_468
-        let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
-        let dayOfEra = shifted - era * 146_097
-        let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
-        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
-        let march = (5 * dayOfYear + 2) / 153
-        let month = march < 10 ? march + 3 : march - 9
-        let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
-        date = "\(padded(year, 4))-\(padded(month, 2))-\(padded(dayOfYear - (153 * march + 2) / 5 + 1, 2))"
-        time = "\(padded(second / 3600, 2)):\(padded(second / 60 % 60, 2)):\(padded(second % 60, 2))"
-        nanoseconds = padded(timestamp.nanoseconds, 9)
-    }
-
-    /// `YYYY-MM-DD HH:MM:SS`.
-    var text: String { "\(date) \(time)" }
-
-    var rfc3339: String { "\(date)T\(time).\(nanoseconds)Z" }
 }

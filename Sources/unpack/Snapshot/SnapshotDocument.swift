@@ -23,8 +23,8 @@ struct SnapshotDocument: Encodable {
         name = info.name
         parent = info.parent
         labels = info.labels.isEmpty ? nil : info.labels
-        created = timestamp(info.created)
-        updated = timestamp(info.updated)
+        created = UTC(nanoseconds: info.created).rfc3339
+        updated = UTC(nanoseconds: info.updated).rfc3339
     }
 }
 
