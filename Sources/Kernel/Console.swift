@@ -20,7 +20,8 @@ package enum Console {
     private static func write(_ text: String, to descriptor: CInt) throws(SyscallFailure) {
         var rest = Array(text.utf8)[...]
         while !rest.isEmpty {
-            let written = try syscall("write", descriptor == STDERR_FILENO ? FaultPoint.standardError : "") {
+            let subject = descriptor == STDERR_FILENO ? FaultPoint.standardError : ""
+            let written = try syscall("write", subject, skipped: rest.count) {
                 rest.withUnsafeBytes { ck_write(descriptor, $0.baseAddress, $0.count) }
             }
             rest = rest.dropFirst(written)

@@ -138,7 +138,7 @@ extension File {
         try bytes.withUnsafeBytes { memory throws(SyscallFailure) in
             var done = 0
             while done < memory.count {
-                done += try syscall("write", in: raw) {
+                done += try syscall("write", in: raw, skipped: memory.count - done) {
                     ck_write(self.raw, memory.baseAddress.map { $0 + done }, memory.count - done)
                 }
             }
@@ -150,7 +150,7 @@ extension File {
         try bytes.withUnsafeBytes { memory throws(SyscallFailure) in
             var done = 0
             while done < memory.count {
-                done += try syscall("pwrite", in: raw) {
+                done += try syscall("pwrite", in: raw, skipped: memory.count - done) {
                     ck_pwrite(
                         self.raw, memory.baseAddress.map { $0 + done }, memory.count - done,
                         offset + Int64(done))

@@ -15,10 +15,9 @@ extension Process {
     package static func run(
         _ program: String, _ arguments: [String]
     ) throws(SyscallFailure) -> (status: Int32, errors: String) {
-        var ends: [CInt] = [-1, -1]
-        try syscall("pipe2") { ck_pipe(&ends) }
-        let reading = File(adopting: ends[0])
-        let process = try spawn(program, arguments, errors: File(adopting: ends[1]))
+        let pipe = try Pipe()
+        let reading = pipe.readEnd
+        let process = try spawn(program, arguments, errors: pipe.writeEnd)
         // Everything is read, even what is not kept: a full pipe would block the program.
         var errors = [UInt8]()
         let end = Result { () throws(SyscallFailure) in

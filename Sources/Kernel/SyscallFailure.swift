@@ -91,16 +91,17 @@ package struct SyscallFailure: Error, Equatable, Sendable, CustomStringConvertib
 ///   - creates: whether the call may make a file although its name does not tell.
 ///   - descriptor: any descriptor in the file system that may be full, to find the cause of ENOSPC.
 ///   - attribute: size in bytes of the extended attribute's value, if the call sets one.
+///   - skipped: the result of a call that `FaultPoint` skips.
 @discardableResult
 func syscall<Result: FixedWidthInteger & SignedInteger>(
     _ call: String, _ path: @autoclosure () -> String = "", creates: Bool = false, in descriptor: CInt = -1,
-    attribute: Int? = nil, _ body: () -> Result
+    attribute: Int? = nil, skipped: Result = 0, _ body: () -> Result
 ) throws(SyscallFailure) -> Result {
     #if DEBUG
         if FaultPoint.isArmed, creates || FaultPoint.isChange(call, path()),
             try !FaultPoint.pass(call, path())
         {
-            return 0
+            return skipped
         }
     #endif
     while true {

@@ -75,14 +75,13 @@ package enum UserNamespace {
         _ mask: inout sigset_t
     ) throws(Failure) -> CInt {
         do {
-            var (ready, go): ([CInt], [CInt]) = ([-1, -1], [-1, -1])
-            try syscall("pipe2") { ck_pipe(&ready) }
-            try syscall("pipe2") { ck_pipe(&go) }
-            let (ends, starts) = (ready, go)
-            let reports = File(adopting: ready[0])
-            let reportEnd = File(adopting: ready[1])
-            let goEnd = File(adopting: go[0])
-            let goSignal = File(adopting: go[1])
+            let ready = try Pipe()
+            let go = try Pipe()
+            let (ends, starts) = (ready.descriptors, go.descriptors)
+            let reports = ready.readEnd
+            let reportEnd = ready.writeEnd
+            let goEnd = go.readEnd
+            let goSignal = go.writeEnd
             let words = ([program ?? "unpack"] + arguments).map { strdup($0) }
             let own = Process.environment().filter { !$0.hasPrefix("UNPACK_NAMESPACE=") }.map { strdup($0) }
             let environment = own + [strdup("\(variable)=\(kind.rawValue)")]

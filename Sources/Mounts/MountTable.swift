@@ -59,15 +59,7 @@ package struct MountTable: Sendable {
         let path = try target.resolved()
         let bytes = path.bytes
         guard let line = lines.last(where: { $0.target == bytes }) else { return 0 }
-        var count = 0
-        for option in line.options.split(separator: UInt8(ascii: ",")) {
-            if option.starts(with: Array("lowerdir+=".utf8)) {
-                count += 1
-            } else if option.starts(with: Array("lowerdir=".utf8)) {
-                count += option.split(separator: UInt8(ascii: ":")).count
-            }
-        }
-        return count
+        return line.layers.lowers.count
     }
 
     /// Returns the source of the mount that contains a path, e.g. `/dev/sda2`; nil if that mount has another type.
@@ -165,7 +157,9 @@ package struct MountTable: Sendable {
     fileprivate struct Layers {
         var uppers = [[UInt8]]()
         var lowers = [[UInt8]]()
-        var all: [[UInt8]] { uppers + lowers }
+        /// Layers that have only the content of files (kernel: overlayfs.rst, "Data-only lower layers").
+        var dataOnly = [[UInt8]]()
+        var all: [[UInt8]] { uppers + lowers + dataOnly }
     }
 }
 
@@ -219,8 +213,9 @@ extension MountTable.Line {
             guard let equals = option.firstIndex(of: UInt8(ascii: "=")) else { continue }
             let value = MountTable.unescaped(option[(equals + 1)...])
             switch String(decoding: option[..<equals], as: UTF8.self) {
-            case "lowerdir": layers.lowers += MountTable.splitAtColons(value)
-            case "lowerdir+", "datadir+": layers.lowers.append(value)
+            case "lowerdir": layers.lowers += MountTable.splitAtColons(value).filter { !$0.isEmpty }
+            case "lowerdir+": layers.lowers.append(value)
+            case "datadir+": layers.dataOnly.append(value)
             case "upperdir": layers.uppers += [value, MountTable.withoutBackslashes(value)]
             default: break
             }

@@ -81,8 +81,10 @@ extension RPCError.Code {
 }
 
 extension String {
-    /// The string, truncated to `length` bytes of UTF-8 with an ellipsis if it is longer.
-    func truncated(to length: Int) -> String {
-        utf8.count > length ? String(decoding: utf8.prefix(length), as: UTF8.self) + "…" : self
+    /// The string, truncated to at most `length` bytes of UTF-8 with an ellipsis after them if it is longer.
+    package func truncated(to length: Int) -> String {
+        guard utf8.count > length else { return self }
+        // The index of a scalar view is rounded down to a whole scalar.
+        return String(unicodeScalars[..<utf8.index(startIndex, offsetBy: length)]) + "…"
     }
 }

@@ -62,7 +62,7 @@ package struct TarOutput: Sendable {
             guard let name = path.lastName else {
                 throw UnpackError(.usage, "'\(escaped(path))' is not the name of a file")
             }
-            return try attempt {
+            return try attempt(writingTo: .output) {
                 let existing = try folder.status(of: name)
                 guard existing?.kind ?? .regular == .regular else {
                     throw UnpackError(

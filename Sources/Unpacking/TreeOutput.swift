@@ -61,7 +61,7 @@ package struct TreeOutput: Sendable {
         do throws(SyscallFailure) {
             return try folder.takeExclusiveAccess()
         } catch {
-            guard error.isPermission else { throw UnpackError(error) }
+            guard error.isPermission else { throw UnpackError(error, to: .output) }
             throw UnpackError(
                 .permission,
                 "cannot change the owner of '\(escaped(target))', which belongs to another user: \(error)",
@@ -70,7 +70,7 @@ package struct TreeOutput: Sendable {
     }
 
     private func checkEmpty(_ folder: Directory) throws(UnpackError) {
-        guard try attempt({ try folder.names(atMost: 1).isEmpty }) else {
+        guard try attempt(writingTo: .output, { try folder.names(atMost: 1).isEmpty }) else {
             throw UnpackError(
                 .usage, "'\(escaped(target))' is not empty",
                 hint: "use an empty directory, or one that does not exist yet")
@@ -83,11 +83,11 @@ package struct TreeOutput: Sendable {
         // Checked again: until now the previous owner could add entries.
         try checkEmpty(folder)
         // If two processes unpack here at the same time, one of them fails here.
-        try attempt { try folder.makeDirectory(Self.staged, mode: 0o700) }
+        try attempt(writingTo: .output) { try folder.makeDirectory(Self.staged, mode: 0o700) }
         do throws(UnpackError) {
-            let tree = try attempt { try folder.open(Self.staged) }
+            let tree = try attempt(writingTo: .output) { try folder.open(Self.staged) }
             let warnings = try apply(image, of: layout, to: tree)
-            try attempt { try move(tree, to: folder) }
+            try attempt(writingTo: .output) { try move(tree, to: folder) }
             return warnings
         } catch {
             try? folder.removeTree(Self.staged)
@@ -120,7 +120,7 @@ package struct TreeOutput: Sendable {
     private func apply(
         _ image: Image, of layout: ImageLayout, to tree: Directory
     ) throws(UnpackError) -> [String] {
-        let (form, free) = try attempt {
+        let (form, free) = try attempt(writingTo: .output) {
             // The finished tree has no whiteouts, but each layer is staged with them.
             let form = try tree.probeWhiteoutForm()
             try tree.removeContents()
@@ -133,7 +133,7 @@ package struct TreeOutput: Sendable {
         var warnings = [String]()
         for step in image.steps {
             onEvent(.started(step))
-            let applied = try attempt(in: step) { [onEvent] in
+            let applied = try attempt(in: step, writingTo: .output) { [onEvent] in
                 try pipeline.apply(step, into: tree, progress: { onEvent(.progressed(step, $0)) })
             }
             for warning in applied.warnings {
@@ -155,7 +155,7 @@ func makeDirectory(_ path: FilePath, mode: UInt32 = 0o777) throws(UnpackError) -
         let mask = Process.inheritedModeMask
         return try Directory.makingPath(path, mode: mode & ~mask, parents: 0o777 & ~mask)
     } catch {
-        let inner = UnpackError(error)
+        let inner = UnpackError(error, to: .output)
         throw UnpackError(
             inner.code, "cannot make the directory '\(escaped(path))': \(error)", hint: inner.hint)
     }

@@ -14,19 +14,27 @@ internal import SystemPackage
 package func attempt<Value: ~Copyable>(
     in step: LayerStep? = nil, _ body: () throws -> Value
 ) throws(UnpackError) -> Value {
+    try attempt(in: step, writingTo: .store, body)
+}
+
+/// As `attempt(in:_:)`, for work that writes to another destination than the store.
+func attempt<Value: ~Copyable>(
+    in step: LayerStep? = nil, writingTo destination: UnpackError.Destination, _ body: () throws -> Value
+) throws(UnpackError) -> Value {
     do {
         return try body()
     } catch {
         switch (error, step) {
         case (let error as UnpackError, _): throw error
-        case (let error as LayerFailure, let step?): throw UnpackError(error, in: step)
+        case (let error as LayerFailure, let step?):
+            throw UnpackError(error, in: step.name, writingTo: destination)
         case (let error as LayoutFailure, let step?):
             throw UnpackError(LayerFailure(missing: error), in: step)
         case (let error as LayoutFailure, nil): throw UnpackError(error)
         case (let error as StoreFailure, _): throw UnpackError(error)
         case (let error as MountLine.Failure, _): throw UnpackError(error)
         case (let error as MountPerformer.Failure, _): throw UnpackError(error)
-        case (let error as SyscallFailure, _): throw UnpackError(error)
+        case (let error as SyscallFailure, _): throw UnpackError(error, to: destination)
         case (let error as OwnershipFailure, _): throw UnpackError(error)
         case (let error as Cancelled, _): throw UnpackError(error)
         default: throw UnpackError(.internal, "\(error)", hint: UnpackError.bug)
@@ -163,6 +171,10 @@ extension UnpackError {
 
     /// - Parameter layer: name of the layer in the message.
     package init(_ failure: LayerFailure, in layer: String) {
+        self.init(failure, in: layer, writingTo: .store)
+    }
+
+    fileprivate init(_ failure: LayerFailure, in layer: String, writingTo destination: Destination) {
         let offset = failure.offset.map { ", byte \($0) of the tar" } ?? ""
         let entry = failure.entry.map { "entry '\($0)'\(offset): " } ?? ""
         let place = "\(layer): "
@@ -187,19 +199,19 @@ extension UnpackError {
                 hint: "layer and config do not belong together: report it to the publisher of the image")
         case .unsupported(let reason): self.init(.unavailable, "\(place)\(entry)\(reason)")
         case .system(let cause):
-            let inner = UnpackError(cause)
+            let inner = UnpackError(cause, to: destination)
             // These errors mean that the image is invalid: no file system would accept the entry.
             let isRefused = failure.entry != nil && cause.cause == nil && Self.refusals.contains(cause.errno)
             self.init(
                 isRefused ? .data : inner.code, "\(place)\(entry)\(inner.message)",
                 hint: isRefused ? Self.builtWrong : inner.hint)
-        case .excess(let excess): self.init(excess, place + entry)
+        case .excess(let excess): self.init(excess, place + entry, destination)
         case .cancelled(let cause): self.init(cause)
         case .bug(let reason): self.init(.internal, "\(place)\(entry)\(reason)", hint: Self.bug)
         }
     }
 
-    private init(_ excess: Budget.Excess, _ place: String) {
+    private init(_ excess: Budget.Excess, _ place: String, _ destination: Destination) {
         switch excess {
         case .bytes(let limit):
             self.init(
@@ -208,7 +220,7 @@ extension UnpackError {
         case .freeSpace(let limit):
             self.init(
                 .io, "\(place)the image has more than the \(limit) bytes that were free on the file system",
-                hint: "free some space, put the store elsewhere with --root DIR, or set --max-bytes")
+                hint: destination.spaceOrLimit)
         case .entries(let limit):
             self.init(
                 .data, "\(place)the image has more than \(limit) entries",

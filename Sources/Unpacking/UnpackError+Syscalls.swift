@@ -3,7 +3,34 @@ internal import SystemPackage
 
 /// Converts a failed system call to a code and a hint for its cause. `docs/errors.md` lists the common causes.
 extension UnpackError {
-    package init(_ failure: SyscallFailure) {
+    /// Where a command writes files, for its hints.
+    enum Destination {
+        /// The store in ROOT.
+        case store
+        /// A directory outside of the store, e.g. of `--output`.
+        case output
+
+        fileprivate var elsewhere: String {
+            switch self {
+            case .store: "put the store elsewhere with --root DIR"
+            case .output: "use a directory on another file system"
+            }
+        }
+
+        fileprivate func on(_ fileSystem: String) -> String {
+            switch self {
+            case .store: "put the store on \(fileSystem) with --root DIR"
+            case .output: "use a directory on \(fileSystem)"
+            }
+        }
+
+        var space: String { "free some space, or \(elsewhere)" }
+        var spaceOrLimit: String { "free some space, \(elsewhere), or set --max-bytes" }
+    }
+
+    package init(_ failure: SyscallFailure) { self.init(failure, to: .store) }
+
+    init(_ failure: SyscallFailure, to destination: Destination) {
         if failure.isProcessRefused {
             self.init(.unavailable, "\(failure)", hint: Self.hint(forRefusedProcess: failure))
         } else if failure.isStandardOutput {
@@ -11,23 +38,25 @@ extension UnpackError {
                 .io, "cannot write to standard output: \(failure.reason)",
                 hint: failure.isOutOfSpace ? "free some space there, or write to another file" : nil)
         } else if let cause = failure.cause {
-            self.init(failure, because: cause)
+            self.init(failure, because: cause, destination)
         } else if failure.isPermission {
             self.init(.permission, "\(failure)", hint: Self.hint(forRefused: failure))
         } else {
-            let (code, hint) = Self.meaning(of: failure.errno)
+            let (code, hint) = Self.meaning(of: failure.errno, destination)
             self.init(code, "\(failure)", hint: hint)
         }
     }
 
-    private init(_ failure: SyscallFailure, because cause: SyscallFailure.Cause) {
+    private init(
+        _ failure: SyscallFailure, because cause: SyscallFailure.Cause, _ destination: Destination
+    ) {
         switch cause {
-        case .noSpace: self.init(.io, "\(failure)", hint: Self.space)
+        case .noSpace: self.init(.io, "\(failure)", hint: destination.space)
         case .noInodes:
             self.init(
                 .io, "\(failure)",
                 hint:
-                    "remove files (df -i shows how many there are), or put the store on a file system with more inodes with --root DIR"
+                    "remove files (df -i shows how many there are), or \(destination.on("a file system with more inodes"))"
             )
         case .metadataFull:
             self.init(
@@ -39,15 +68,14 @@ extension UnpackError {
             self.init(
                 .unavailable, "\(failure)",
                 hint:
-                    "put the store on xfs or btrfs with --root DIR, or on ext4 with large attributes (mke2fs -O ea_inode)"
+                    "\(destination.on("xfs or btrfs")), or on ext4 with large attributes (mke2fs -O ea_inode)"
             )
         case .longTarget:
             self.init(
-                .unavailable, "\(failure)", hint: "put the store on ext4, btrfs or tmpfs with --root DIR")
+                .unavailable, "\(failure)", hint: destination.on("ext4, btrfs or tmpfs"))
         }
     }
 
-    private static let space = "free some space, or put the store elsewhere with --root DIR"
     static let memory = "free some memory, or raise the limit of the container or service"
 
     private static func hint(forRefusedProcess failure: SyscallFailure) -> String {
@@ -71,13 +99,13 @@ extension UnpackError {
     }
 
     /// The code and the hint for an errno of unknown cause.
-    private static func meaning(of errno: Errno) -> (Code, String?) {
+    private static func meaning(of errno: Errno, _ destination: Destination) -> (Code, String?) {
         switch errno {
-        case .noSpace: (.io, space)
+        case .noSpace: (.io, destination.space)
         case .diskQuotaExceeded:
             (
                 .io,
-                "free some of the quota (quota, xfs_quota, btrfs qgroup), or put the store elsewhere with --root DIR"
+                "free some of the quota (quota, xfs_quota, btrfs qgroup), or \(destination.elsewhere)"
             )
         case .noSuchFileOrDirectory: (.notFound, nil)
         case .readOnlyFileSystem:
@@ -111,12 +139,12 @@ extension UnpackError {
         case .tooManyLinks:
             (
                 .unavailable,
-                "put the store on xfs with --root DIR: this file system allows no more hard links to one file"
+                "\(destination.on("xfs")): this file system allows no more hard links to one file"
             )
         case .noLocks:
             (
                 .io,
-                "start the lock service of the network file system, or put the store elsewhere with --root DIR"
+                "start the lock service of the network file system, or \(destination.elsewhere)"
             )
         case .operationNotSupportedByDevice:
             (.unavailable, "load the kernel's module for this file system: modprobe")
@@ -128,7 +156,7 @@ extension UnpackError {
         case .notSupported:
             (
                 .unavailable,
-                "put the store on ext4, xfs, btrfs or tmpfs with --root DIR: this file system cannot do it"
+                "\(destination.on("ext4, xfs, btrfs or tmpfs")): this file system cannot do it"
             )
         default: (.io, nil)
         }

@@ -29,6 +29,20 @@ import Testing
         }
     }
 
+    @Test("--output on a full file system: the hint names no option of the store")
+    func fullFileSystem() throws {
+        let image = try program.image([LayerBuilder(.file("large", Bytes.noise(12 << 20)))]).path.string
+        let place = try program.scratch.makeDirectory("small")
+        try Command.run("mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "unpack", place.string).succeed()
+        defer { _ = try? Command.run("umount", place.string) }
+        let target = place.appending("tree").string
+        for limit in [[], ["--max-bytes", "100000000"]] {
+            let run = try program.run([image, "-q", "--output", target] + limit)
+            #expect(run.status == 74 && run.errorText.contains("\nhint: free some space, "), "\(run.report)")
+            #expect(!run.errorText.contains("--root"), "\(run.report)")
+        }
+    }
+
     @Test("--output leaves nothing of a damaged image, and keeps the directory that was there before")
     func damagedOutput() throws {
         let layer = LayerBuilder(.file("c", Bytes.noise(100_000)))

@@ -11,7 +11,8 @@ import Testing
             ("ro,lowerdir=/a:/b:/c", 3), ("ro,lowerdir+=/a,lowerdir+=/b,redirect_dir=on", 2),
             ("ro,lowerdir=/a", 1),
             ("rw,upperdir=/u,workdir=/w,lowerdir=/a:/b,index=off", 2), ("rw", 0),
-            ("rw,lowerdir+=/a,datadir+=/b", 1),
+            ("rw,lowerdir+=/a,datadir+=/b", 1), (#"ro,lowerdir=/a\134:b:/c"#, 2),
+            (#"ro,lowerdir=/a\134:b\134:c"#, 1), ("rw,lowerdir+=/a:b,lowerdir+=/c", 2),
         ])
     func counts(options: String, expected: Int) throws {
         let directory = try TemporaryDirectory()
