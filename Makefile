@@ -20,7 +20,7 @@ OUTPUT ?= .build
 BUILD_PACKAGES := libarchive-dev libzstd-dev libisal-dev libsqlite3-dev pkg-config
 TEST_PACKAGES := umoci zstd sqlite3 strace libcap2-bin attr acl btrfs-progs e2fsprogs xfsprogs libarchive-tools python3 \
 	skopeo jq curl systemd containerd runc crun uidmap man-db groff zsh fish bindfs binutils dpkg-dev docker-registry mmdebstrap \
-	podman squashfs-tools-ng
+	podman squashfs-tools-ng erofs-utils
 
 # Needed by `make deb` and `make deb-test`.
 DEB_PACKAGES := binutils dpkg-dev
@@ -38,7 +38,7 @@ LARGE_IMAGE ?= /var/tmp/unpack-large
 BENCH_CACHE ?= /var/tmp/unpack-bench
 
 # The fuzzers that `make fuzz` runs, and the time for each.
-FUZZERS ?= FuzzTar FuzzLayers FuzzStreams FuzzDocuments
+FUZZERS ?= FuzzTar FuzzLayers FuzzStreams FuzzDocuments FuzzErofs
 FUZZ_SECONDS ?= 60
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -61,6 +61,7 @@ build-snapshotter: build-packages ## build unpack-snapshotter, the server for co
 
 test: build-packages test-packages ## run every test (without root, many are skipped)
 	.ci/containerd-2 .build/containerd-2 || echo "a later containerd is not available: its tests are skipped" >&2
+	.ci/erofs-utils .build/erofs-utils || echo "later erofs-utils are not available: their tests may be skipped" >&2
 	.ci/go-clients .build/go & clients=$$!; \
 	$(SWIFT) build --build-tests && { wait $$clients || echo "the Go clients are not available: their tests are skipped" >&2; }
 	SWIFT="$(SWIFT)" .ci/test

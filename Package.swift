@@ -62,6 +62,7 @@ let package = Package(
         // The modules, bottom up. A module imports only modules above it; `docs/architecture.md` has the table.
         .target(name: "Kernel", dependencies: ["CKernel", system], swiftSettings: unsafe),
         .target(name: "OCI", dependencies: [crypto], swiftSettings: safe),
+        .target(name: "Erofs", swiftSettings: safe),
         .target(name: "Streams", dependencies: ["CKernel", "Kernel", "OCI", crypto], swiftSettings: unsafe),
         .target(name: "Compression", dependencies: ["CZstd", "CISAL"], swiftSettings: unsafe),
         .target(name: "Archive", dependencies: ["CArchive", "Kernel", "Streams"], swiftSettings: unsafe),
@@ -128,11 +129,14 @@ let package = Package(
         // Tests. What they share is a target of its own.
         .target(
             name: "TestSupport",
-            dependencies: ["Archive", "Kernel", "Layers", "Layout", "OCI", "Streams", system],
+            dependencies: ["Archive", "Erofs", "Kernel", "Layers", "Layout", "OCI", "Streams", system],
             path: "Tests/TestSupport",
             swiftSettings: common),
         .testTarget(
             name: "KernelTests", dependencies: ["Kernel", "TestSupport", system], swiftSettings: common),
+        .testTarget(
+            name: "ErofsTests", dependencies: ["Erofs", "Kernel", "OCI", "Streams", "TestSupport", system],
+            swiftSettings: common),
         .testTarget(name: "OCITests", dependencies: ["OCI", "TestSupport"], swiftSettings: common),
         .testTarget(
             name: "SQLiteTests", dependencies: ["SQLite", "Streams", "TestSupport", system],
@@ -212,6 +216,7 @@ if Context.environment["UNPACK_FUZZ"] != nil {
         fuzzer("FuzzLayers", ["Layers", "Layout", "Mounts", "OCI", "Streams", "Kernel", system]),
         fuzzer("FuzzStreams", ["Compression", "Kernel"]),
         fuzzer("FuzzDocuments", ["OCI"]),
+        fuzzer("FuzzErofs", ["Erofs"]),
     ]
 }
 
