@@ -102,6 +102,34 @@ struct PackagingTests {
         #expect(version.text == said)
     }
 
+    private static let release = repository.appending(".build/release/unpack")
+
+    @Test(
+        "The release program in the package has no ICU, and less than 30 MB",
+        .enabled(
+            if: FileManager.default.fileExists(atPath: release.string)
+                && TestEnvironment.has("dpkg-shlibdeps") && TestEnvironment.has("strip"),
+            "needs `make build`, dpkg-dev and binutils"))
+    func size() throws {
+        let scratch = try TemporaryDirectory()
+        let package = try Command.run(
+            Self.repository.appending("packaging/deb").string, "unpack", Self.release.string,
+            try scratch.makeDirectory("package").string,
+            environment: ["SHLIBDEPS_OPTIONS": "--ignore-missing-info", "DEB_OPTIONS": "-Znone"]
+        ).succeed().text.dropLast()
+        let root = try scratch.makeDirectory("root").string
+        try Command.run("dpkg-deb", "--extract", String(package), root).succeed()
+        let program = root + "/usr/bin/unpack"
+        let size = try FileManager.default.attributesOfItem(atPath: program)[.size] as? Int ?? .max
+        #expect(size < 30_000_000)
+        // Foundation without FoundationEssentials brings ICU: its functions and its data.
+        let names = try Command.run(
+            "sh", "-c",
+            #"{ nm "$0"; strings -a "$1"; } | grep -E '\b(uloc|ucal|ucol|udat|unorm2)_|icudt'"#,
+            Self.release.string, program)
+        #expect(names.text.isEmpty, "\(names.text.prefix(1000))")
+    }
+
     @Test("--version prints one line each for the program, the specifications and the libraries")
     func version() throws {
         let text = try Command.run(Program.path.string, "--version").succeed().text
