@@ -8,21 +8,23 @@ extension Directory {
     ///
     /// - Parameters:
     ///   - mode: permission bits of the new file.
-    ///   - shouldContinue: polled while content is copied; the call fails with ECANCELED when it returns false.
+    ///   - check: called while content is copied; an error that it throws ends the work.
     /// - Returns: the copy of a regular file, open for writing; nil for other types.
-    /// - Throws: EEXIST if the new name exists, EISDIR for a directory.
+    /// - Throws: `SyscallFailure`, EEXIST if the new name exists; `FileMismatch` if the file was replaced; errors of
+    ///   `check`.
+    /// - Precondition: the file is not a directory.
     package func copyFile(
         _ name: FileName, _ status: FileStatus, as newName: FileName, in target: Directory, mode: UInt32,
-        shouldContinue: () -> Bool = { true }
-    ) throws(SyscallFailure) -> File? {
+        check: () throws -> Void = {}
+    ) throws -> File? {
         switch status.kind {
         case .regular:
             let copy = try target.makeFile(newName, mode: mode)
-            try copy.copyContent(of: try openFile(name, expecting: status), shouldContinue: shouldContinue)
+            try copy.copyContent(of: try openFile(name, expecting: status), check: check)
             return copy
         case .symlink: try target.makeSymlink(newName, target: try readLink(name))
         case .fifo, .socket, .character, .block: try target.makeNode(newName, status.kind, mode: mode)
-        case .directory: throw SyscallFailure("openat", path: "\(name)", errno: .isDirectory)
+        case .directory: throw InternalError("a directory is copied as a file: '\(name)'")
         }
         return nil
     }
@@ -35,19 +37,18 @@ extension Directory {
     /// (`AttributeName.belongsToFile`), inode flags (chattr(1)) and birth times.
     ///
     /// The tree should not change during the copy: a new file may be missing in the copy, and a removed or moved one
-    /// may end it with ENOENT or ESTALE. Changes never make the copy leave the tree.
+    /// may end it with ENOENT or `FileMismatch`. Changes never make the copy leave the tree.
     ///
     /// It takes a constant number of descriptors, and memory for the names of pending directories and for incomplete
     /// groups of hard links. Each such group has one extra link in the target until its last link is made; the link
     /// count never exceeds the one in the source.
     ///
+    /// - Parameter check: called for each file, and while content is copied; an error that it throws ends the work.
     /// - Throws: the error of any call. The target keeps what was copied until then, with mode 0700 for incomplete
     ///   directories.
-    package func copyContents(
-        to target: Directory, shouldContinue: () -> Bool = { true }
-    ) throws(SyscallFailure) {
+    package func copyContents(to target: Directory, check: () throws -> Void = {}) throws {
         var copy = try TreeCopy(from: self, to: target)
-        try copy.run(shouldContinue)
+        try copy.run(check)
     }
 }
 
@@ -79,15 +80,15 @@ private struct TreeCopy {
         try target.file.setMode(0o700)
     }
 
-    mutating func run(_ shouldContinue: () -> Bool) throws(SyscallFailure) {
-        try copyFiles(shouldContinue)
+    mutating func run(_ check: () throws -> Void) throws {
+        try copyFiles(check)
         while let level = levels.last {
             if let name = level.pending.last {
                 levels[levels.count - 1].pending.removeLast()
                 try target.makeDirectory(name, mode: 0o700)
                 target = try target.open(name)
                 source = try source.open(name)
-                try copyFiles(shouldContinue)
+                try copyFiles(check)
                 continue
             }
             levels.removeLast()
@@ -104,21 +105,21 @@ private struct TreeCopy {
     }
 
     /// Copies the files of the current directory, and pushes a level with its subdirectories.
-    private mutating func copyFiles(_ shouldContinue: () -> Bool) throws(SyscallFailure) {
+    private mutating func copyFiles(_ check: () throws -> Void) throws {
         // The status comes before the names: listing may change the access time.
         var level = Level(
             status: try source.file.status(), copy: try target.file.status().identity, pending: [])
         var names = try NameStream(of: source)
         while let name = try names.next() {
-            guard shouldContinue() else { throw SyscallFailure("copy", path: "\(name)", errno: .canceled) }
+            try check()
             // Removed since the directory was listed.
             guard let status = try source.status(of: name) else { continue }
             if status.isDirectory {
                 level.pending.append(name)
             } else if status.linkCount < 2 {
-                try copyFile(name, status, shouldContinue)
+                try copyFile(name, status, check)
             } else if try !links.link(status, as: name, in: target) {
-                try copyFile(name, status, shouldContinue)
+                try copyFile(name, status, check)
                 try links.add(status, name, of: target)
             }
         }
@@ -126,18 +127,18 @@ private struct TreeCopy {
     }
 
     private func copyFile(
-        _ name: FileName, _ status: FileStatus, _ shouldContinue: () -> Bool
-    ) throws(SyscallFailure) {
+        _ name: FileName, _ status: FileStatus, _ check: () throws -> Void
+    ) throws {
         // The order follows from side effects of the kernel: chown clears setuid and capabilities (chown(2),
         // capabilities(7)), an ACL changes the mode, and every call changes the times.
         if let copy = try source.copyFile(
-            name, status, as: name, in: target, mode: 0o600, shouldContinue: shouldContinue)
+            name, status, as: name, in: target, mode: 0o600, check: check)
         {
             try copy.setOwner(uid: status.uid, gid: status.gid)
             for (attribute, value) in try source.fileAttributes(of: name) {
                 try copy.setExtendedAttribute(attribute, value)
             }
-            try copy.setMode(status.mode)
+            try copy.setExactMode(status.mode)
             try copy.setTimes(access: status.accessTime, modification: status.modificationTime)
             return try copy.close()
         }
@@ -145,7 +146,7 @@ private struct TreeCopy {
         for (attribute, value) in try source.fileAttributes(of: name) {
             try target.setExtendedAttribute(attribute, value, of: name)
         }
-        if status.kind != .symlink { try target.setMode(of: name, status.mode) }
+        if status.kind != .symlink { try target.setExactMode(of: name, status.mode) }
         try target.setTimes(of: name, access: status.accessTime, modification: status.modificationTime)
     }
 }
@@ -199,14 +200,14 @@ private struct LinkGroups {
 extension Directory {
     /// Opens the parent directory.
     ///
-    /// - Throws: ESTALE if it is not the expected one.
-    fileprivate func parent(_ expected: FileStatus.Identity) throws(SyscallFailure) -> Directory {
+    /// - Throws: `SyscallFailure`; `FileMismatch` if it is not the expected one.
+    fileprivate func parent(_ expected: FileStatus.Identity) throws -> Directory {
         let descriptor = try syscall("openat", "..") {
             ck_openat(file.raw, "..", O_RDONLY | O_DIRECTORY, 0)
         }
         let parent = Directory(adopting: File(adopting: descriptor))
         guard try parent.file.status().identity == expected else {
-            throw SyscallFailure("openat", path: "..", code: ESTALE)
+            throw FileMismatch.replaced(path: "..")
         }
         return parent
     }
@@ -214,12 +215,10 @@ extension Directory {
     /// Sets owner, file attributes, mode and times to those of another directory.
     ///
     /// - Precondition: this directory has no file attributes.
-    fileprivate func takeExactMetadata(
-        of other: Directory, _ status: FileStatus
-    ) throws(SyscallFailure) {
+    fileprivate func takeExactMetadata(of other: Directory, _ status: FileStatus) throws {
         try file.setOwner(uid: status.uid, gid: status.gid)
         for (name, value) in try other.file.fileAttributes() { try file.setExtendedAttribute(name, value) }
-        try file.setMode(status.mode)
+        try file.setExactMode(status.mode)
         try file.setTimes(access: status.accessTime, modification: status.modificationTime)
     }
 }

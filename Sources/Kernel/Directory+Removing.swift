@@ -5,20 +5,31 @@ internal import SystemPackage
 extension Directory {
     /// Removes a file, or a directory with its tree, without following symlinks. Entries that are missing, or that
     /// another process removes meanwhile, are no error.
+    package func removeTree(_ name: FileName) throws(SyscallFailure) {
+        if try !removeIfNotDirectory(name) { try DirectoryRemoval(name, in: self).remove() }
+    }
+
+    /// Removes a tree as `removeTree(_:)`.
     ///
-    /// - Parameter shouldContinue: polled during the work; the call fails with ECANCELED when it returns false.
-    package func removeTree(
-        _ name: FileName, shouldContinue: () -> Bool = { true }
-    ) throws(SyscallFailure) {
-        if try !removeIfNotDirectory(name) { try DirectoryRemoval(name, in: self).remove(shouldContinue) }
+    /// - Parameter check: called during the work; an error that it throws ends the work.
+    /// - Throws: `SyscallFailure`, errors of `check`.
+    package func removeTree(_ name: FileName, check: () throws -> Void) throws {
+        if try !removeIfNotDirectory(name) { try DirectoryRemoval(name, in: self).remove(check) }
+    }
+
+    /// Removes all entries of this directory.
+    package func removeContents() throws(SyscallFailure) {
+        repeat {
+            try DirectoryRemoval(contentsOf: self).remove()
+        } while try !names(atMost: 1).isEmpty
     }
 
     /// Removes all entries of this directory.
     ///
-    /// - Parameter shouldContinue: as in `removeTree`.
-    package func removeContents(shouldContinue: () -> Bool = { true }) throws(SyscallFailure) {
+    /// - Parameter check: as in `removeTree`.
+    package func removeContents(check: () throws -> Void) throws {
         repeat {
-            try DirectoryRemoval(contentsOf: self).remove(shouldContinue)
+            try DirectoryRemoval(contentsOf: self).remove(check)
         } while try !names(atMost: 1).isEmpty
     }
 

@@ -28,21 +28,16 @@ package final class Directory: Sendable {
     /// FIFO may block.
     ///
     /// - Parameter expected: the status found under the name earlier; nil accepts any regular file.
-    /// - Throws: ELOOP for a symlink, EISDIR for a directory, ENXIO for any other type, ESTALE for a file other than
-    ///   the expected one.
-    package func openFile(_ name: FileName, expecting expected: FileStatus? = nil) throws(SyscallFailure)
-        -> File
-    {
+    /// - Throws: `FileMismatch` for another type, and for a file other than the expected one; `SyscallFailure`.
+    package func openFile(_ name: FileName, expecting expected: FileStatus? = nil) throws -> File {
         let found = try openDescriptor(name, pathOnly | O_NOFOLLOW)
         let status = try found.status()
-        let refusal: CInt? =
-            switch status.kind {
-            case .regular: expected.map { $0.identity == status.identity } ?? true ? nil : ESTALE
-            case .symlink: ELOOP
-            case .directory: EISDIR
-            case .fifo, .socket, .character, .block: ENXIO
-            }
-        if let refusal { throw SyscallFailure("openat", path: name.description, code: refusal) }
+        guard status.kind == .regular else {
+            throw FileMismatch.notRegular(path: name.description, type: status.kind.noun)
+        }
+        if let expected, expected.identity != status.identity {
+            throw FileMismatch.replaced(path: name.description)
+        }
         return try found.reopened(as: name.description)
     }
 
@@ -175,8 +170,10 @@ package final class Directory: Sendable {
             case .block(let device): (Glibc.S_IFBLK, device)
             case .fifo: (Glibc.S_IFIFO, DeviceNumber(major: 0, minor: 0))
             case .socket: (Glibc.S_IFSOCK, DeviceNumber(major: 0, minor: 0))
-            case .regular, .directory, .symlink:
-                throw SyscallFailure("mknodat", path: "\(name)", errno: .invalidArgument)
+            // The kernel makes no directory and no symlink this way (mknod(2), EPERM and EINVAL).
+            case .regular: (Glibc.S_IFREG, DeviceNumber(major: 0, minor: 0))
+            case .directory: (Glibc.S_IFDIR, DeviceNumber(major: 0, minor: 0))
+            case .symlink: (Glibc.S_IFLNK, DeviceNumber(major: 0, minor: 0))
             }
         try syscall("mknodat", name.description, in: raw) {
             name.withCString { ck_mknodat(raw, $0, UInt32(type) | mode, device.major, device.minor) }
@@ -237,13 +234,14 @@ package final class Directory: Sendable {
     /// attributes. Attributes of overlayfs and of the kernel are neither copied nor removed.
     ///
     /// - Parameter status: status of `other`, which may have changed since.
-    package func takeMetadata(of other: Directory, _ status: FileStatus) throws(SyscallFailure) {
+    /// - Throws: `SyscallFailure`; `FileMismatch` as `setExactMode`.
+    package func takeMetadata(of other: Directory, _ status: FileStatus) throws {
         try file.removeFileAttributes()
         try file.setOwner(uid: status.uid, gid: status.gid)
         for (name, value) in try other.file.fileAttributes() where !name.isOverlayMark {
             try file.setExtendedAttribute(name, value)
         }
-        try file.setMode(status.mode)
+        try file.setExactMode(status.mode)
         try file.setTimes(access: status.accessTime, modification: status.modificationTime)
     }
 
@@ -261,12 +259,20 @@ package final class Directory: Sendable {
     }
 
     /// Sets the mode of an entry that is not a symlink, through a descriptor because fchmodat(2) follows symlinks.
-    ///
-    /// - Throws: also EPERM if the kernel kept fewer bits, as `File.setMode` does.
     package func setMode(of name: FileName, _ mode: UInt32) throws(SyscallFailure) {
+        _ = try changeMode(of: name, mode)
+    }
+
+    /// Sets the mode as `setMode`, and verifies it as `File.setExactMode`.
+    package func setExactMode(of name: FileName, _ mode: UInt32) throws {
+        try changeMode(of: name, mode).checkSpecialBits(mode, "chmod '\(name)'")
+    }
+
+    /// - Returns: an O_PATH descriptor of the entry.
+    private func changeMode(of name: FileName, _ mode: UInt32) throws(SyscallFailure) -> File {
         let path = try openDescriptor(name, pathOnly | O_NOFOLLOW)
         try syscall("chmod", name.description) { ck_chmod("/proc/self/fd/\(path.raw)", mode) }
-        try path.checkSpecialBits(mode, "chmod", name.description)
+        return path
     }
 
     package func setExtendedAttribute(
@@ -354,7 +360,8 @@ extension Directory {
         // Iterates over bytes, without recursion: a path may have 2,047 components, all of them missing.
         let bytes = path.bytes
         let components = bytes.split(separator: UInt8(ascii: "/"))
-        for existing in (0...components.count).reversed() {
+        var existing = components.count
+        while true {
             let end = existing > 0 ? components[existing - 1].endIndex : path.isAbsolute ? 1 : 0
             let isWhole = existing == components.count
             var directory: Directory
@@ -363,7 +370,8 @@ extension Directory {
                     adopting: try File.open(
                         end > 0 ? FilePath(bytes[..<end]) : ".",
                         isWhole ? .directoryNotFollowing : .directory))
-            } catch let error where error.isMissing {
+            } catch let error where error.isMissing && existing > 0 {
+                existing -= 1
                 continue
             }
             for index in existing..<components.count {
@@ -373,7 +381,6 @@ extension Directory {
             }
             return directory
         }
-        throw SyscallFailure("open", path: escaped(path), errno: .noSuchFileOrDirectory)
     }
 
     /// Opens a subdirectory, which is made if it is missing.

@@ -44,13 +44,18 @@ package final class DirectoryRemoval: @unchecked Sendable {
     }
 
     /// Takes all steps.
-    ///
-    /// - Throws: ECANCELED when `shouldContinue` returns false.
-    func remove(_ shouldContinue: () -> Bool) throws(SyscallFailure) {
+    func remove() throws(SyscallFailure) {
+        var rest = [self]
+        var count = 0
+        while let next = rest.popLast() { rest += try next.step(&count) }
+    }
+
+    /// Takes all steps, and calls `check` before each; an error that it throws ends the work.
+    func remove(_ check: () throws -> Void) throws {
         var rest = [self]
         var count = 0
         while let next = rest.popLast() {
-            guard shouldContinue() else { throw SyscallFailure("unlinkat", errno: .canceled) }
+            try check()
             rest += try next.step(&count)
         }
     }

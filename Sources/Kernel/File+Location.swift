@@ -3,14 +3,14 @@ internal import SystemPackage
 
 extension File {
     /// ID of the mount through which the file was opened, as in the first field of `/proc/self/mountinfo` (proc(5),
-    /// `/proc/pid/fdinfo`, `mnt_id`).
-    package func mountID() throws(SyscallFailure) -> Int {
+    /// `/proc/pid/fdinfo`, `mnt_id`); nil if the kernel does not report it.
+    package func mountID() throws(SyscallFailure) -> Int? {
         let text = try File.contents(of: FilePath("/proc/self/fdinfo/\(raw)"))
         for line in text.split(separator: UInt8(ascii: "\n")) where line.starts(with: "mnt_id:".utf8) {
             let digits = line.filter { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
             if let id = Int(String(decoding: digits, as: UTF8.self)) { return id }
         }
-        throw SyscallFailure("open", path: "fdinfo", errno: .invalidArgument)
+        return nil
     }
 
     /// Whether two files are on the same file system, regardless of the mounts and subvolumes through which they were

@@ -194,18 +194,16 @@ extension File {
     /// Copies the content of `source` to this file, which is new. Blocks are shared if the file system can
     /// (ioctl_ficlone(2)); otherwise holes are kept (copy_file_range(2), lseek(2) SEEK_DATA).
     ///
-    /// - Parameter shouldContinue: polled before each piece of 16 MiB; the call fails with ECANCELED when it returns
-    ///   false.
-    package func copyContent(
-        of source: borrowing File, shouldContinue: () -> Bool = { true }
-    ) throws(SyscallFailure) {
+    /// - Parameter check: called before each piece of 16 MiB; an error that it throws ends the work.
+    /// - Throws: `SyscallFailure`, errors of `check`.
+    package func copyContent(of source: borrowing File, check: () throws -> Void = {}) throws {
         let size = try source.status().size
         if size == 0 { return }
         if try share(source) { return }
         try truncate(to: size)
         var position: Int64 = 0
         while position < size, let data = try source.data(from: position) {
-            try copy(source, data, shouldContinue)
+            try copy(source, data, check)
             position = data.upperBound
         }
     }
@@ -227,11 +225,11 @@ extension File {
     private static let copyChunkSize: Int64 = 16 << 20
 
     private func copy(
-        _ source: borrowing File, _ range: Range<Int64>, _ shouldContinue: () -> Bool
-    ) throws(SyscallFailure) {
+        _ source: borrowing File, _ range: Range<Int64>, _ check: () throws -> Void
+    ) throws {
         var position = range.lowerBound
         while position < range.upperBound {
-            guard shouldContinue() else { throw SyscallFailure("copy_file_range", errno: .canceled) }
+            try check()
             var from = position
             var to = position
             let raw = source.raw
@@ -242,7 +240,7 @@ extension File {
             case .improperLink, .invalidArgument, .notSupported, .noFunction, .notPermitted:
                 // Fails between file systems of different types since kernel 5.19, and for special files
                 // (copy_file_range(2)).
-                return try copyBuffered(source, position..<range.upperBound, shouldContinue)
+                return try copyBuffered(source, position..<range.upperBound, check)
             case let errno where copied < 0: throw SyscallFailure("copy_file_range", errno: errno)
             default:
                 if copied == 0 { return }
@@ -252,13 +250,13 @@ extension File {
     }
 
     private func copyBuffered(
-        _ source: borrowing File, _ range: Range<Int64>, _ shouldContinue: () -> Bool
-    ) throws(SyscallFailure) {
+        _ source: borrowing File, _ range: Range<Int64>, _ check: () throws -> Void
+    ) throws {
         let raw = source.raw
         var buffer = [UInt8](repeating: 0, count: Int(min(range.upperBound - range.lowerBound, 1 << 20)))
         var position = range.lowerBound
         while position < range.upperBound {
-            guard shouldContinue() else { throw SyscallFailure("pread", errno: .canceled) }
+            try check()
             let limit = min(buffer.count, Int(range.upperBound - position))
             let count = try syscall("pread") { ck_pread(raw, &buffer, limit, position) }
             if count == 0 { return }
@@ -273,25 +271,23 @@ extension File {
         try syscall("fchown") { ck_fchown(self.raw, uid, gid) }
     }
 
-    /// - Throws: also EPERM if the kernel dropped setuid, setgid or the sticky bit without an error (chmod(2)): without
-    ///   CAP_FSETID, or on a file system that does not store them.
     package func setMode(_ mode: UInt32) throws(SyscallFailure) {
         try syscall("fchmod") { ck_fchmod(self.raw, mode) }
-        try checkSpecialBits(mode, "fchmod", "")
     }
 
-    /// Verifies, by reading it back, a mode with more than permission bits.
-    func checkSpecialBits(
-        _ mode: UInt32, _ call: String, _ name: @autoclosure () -> String
-    ) throws(SyscallFailure) {
+    /// Sets the mode, and reads it back if it has more than permission bits.
+    ///
+    /// - Throws: `SyscallFailure`; `FileMismatch` if the kernel dropped setuid, setgid or the sticky bit without an
+    ///   error (chmod(2)): without CAP_FSETID, or on a file system that does not store them.
+    package func setExactMode(_ mode: UInt32) throws {
+        try setMode(mode)
+        try checkSpecialBits(mode, "fchmod")
+    }
+
+    func checkSpecialBits(_ mode: UInt32, _ call: @autoclosure () -> String) throws {
         guard mode > 0o777 else { return }
         let found = try status().mode
-        guard found != mode else { return }
-        let (wanted, kept) = (String(mode, radix: 8), String(found, radix: 8))
-        let name = name()
-        throw SyscallFailure(
-            call, path: (name.isEmpty ? "" : "\(name): ") + "mode \(wanted) became \(kept)",
-            errno: .notPermitted)
+        if found != mode { throw FileMismatch.mode(mode, became: found, call(), isRefusal: true) }
     }
 
     package func setTimes(access: Timestamp, modification: Timestamp) throws(SyscallFailure) {

@@ -7,6 +7,18 @@ package struct FileStatus: Equatable, Sendable {
         case regular, directory, symlink, fifo, socket
         case character(DeviceNumber)
         case block(DeviceNumber)
+
+        /// A noun phrase for messages.
+        package var noun: String {
+            switch self {
+            case .regular: "a regular file"
+            case .directory: "a directory"
+            case .symlink: "a symbolic link"
+            case .fifo: "a FIFO"
+            case .socket: "a socket"
+            case .character, .block: "a device"
+            }
+        }
     }
 
     package let kind: Kind

@@ -93,16 +93,17 @@ extension File {
     /// because the quota belongs to the administrator of the host.
     ///
     /// - Returns: the previous settings.
-    /// - Throws: also EOPNOTSUPP if the file system kept a setting without an error.
+    /// - Throws: `SyscallFailure`; `FileMismatch` if the file system kept a setting without an error.
     @discardableResult
-    package func clearInheritedSettings() throws(SyscallFailure) -> InodeSettings {
+    package func clearInheritedSettings() throws -> InodeSettings {
         let settings = try settings()
         let cleared = settings.cleared(keepsProject: !Privileges.current.isInitialNamespace)
         if cleared == settings { return settings }
         try set(cleared)
         // A setting that stays would be inherited by every tree of the store.
         guard try self.settings().inherited == cleared.inherited else {
-            throw SyscallFailure("ioctl", path: "FS_IOC_FSSETXATTR", errno: .notSupported)
+            throw FileMismatch.notKept(
+                call: "ioctl 'FS_IOC_FSSETXATTR'", change: "inherited settings stayed", isRefusal: false)
         }
         return settings
     }

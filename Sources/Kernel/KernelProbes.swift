@@ -45,9 +45,9 @@ package enum KernelProbes {
 
     /// The form in which whiteouts can be made in a directory, and whether its file system records the types of
     /// entries. Probed in a temporary subdirectory.
-    package static func layers(
-        in folder: FilePath
-    ) throws(SyscallFailure) -> (form: WhiteoutForm, recordsTypes: Bool) {
+    ///
+    /// - Throws: as `probeWhiteoutForm`.
+    package static func layers(in folder: FilePath) throws -> (form: WhiteoutForm, recordsTypes: Bool) {
         let directory = try Directory(opening: folder)
         let name = FileName(literal: ".unpack-\(UInt32.random(in: .min ... .max))")
         try directory.makeDirectory(name, mode: 0o700)

@@ -14,6 +14,12 @@ package enum OwnershipFailure: Error, Equatable, Sendable, CustomStringConvertib
     /// A file with more than one hard link: it may come from a directory where its content has another purpose.
     case hardLink(path: String)
     case wrongType(path: String, expected: String)
+    /// More symbolic links lead on from the path than the kernel follows (path_resolution(7)).
+    case tooManyLinks(path: String)
+    /// The directory did not become the effective user's, although no call has failed.
+    case mismatch(FileMismatch)
+    /// A defect of this program.
+    case bug(String)
     case system(SyscallFailure)
 
     package var description: String {
@@ -25,6 +31,9 @@ package enum OwnershipFailure: Error, Equatable, Sendable, CustomStringConvertib
         case .symlink(let path): "'\(path)' is a symbolic link that another user may have made"
         case .hardLink(let path): "'\(path)' has another name (hard link), which another user may have made"
         case .wrongType(let path, let expected): "'\(path)' is not \(expected)"
+        case .tooManyLinks(let path): "'\(path)' leads to too many symbolic links"
+        case .mismatch(let mismatch): mismatch.description
+        case .bug(let reason): reason
         case .system(let failure): failure.description
         }
     }
@@ -36,19 +45,30 @@ package enum OwnershipFailure: Error, Equatable, Sendable, CustomStringConvertib
             "use another path, or remove it if nothing in it is needed"
         case .writableByOthers:
             "use another path, or run 'chmod go-w' on it if no other user has written to it"
-        case .wrongType, .system: nil
+        case .wrongType(_, let expected): "name \(expected)"
+        case .tooManyLinks: "correct the symbolic links of the path: they form a loop"
+        case .mismatch, .bug, .system: nil
         }
     }
 
-    /// The failed system call; nil if the failure concerns another user.
-    package var cause: SyscallFailure? {
+    /// Converts an error of `takeExclusiveAccess`.
+    package init(_ error: any Error) {
+        switch error {
+        case let failure as OwnershipFailure: self = failure
+        case let failure as SyscallFailure: self = .system(failure)
+        case let mismatch as FileMismatch: self = .mismatch(mismatch)
+        default: self = .bug("\(error)")
+        }
+    }
+
+    /// Whether the process may lack a privilege.
+    package var isPermission: Bool {
         switch self {
-        case .system(let failure): failure
-        case .wrongType(let path, let expected):
-            SyscallFailure(
-                "open", path: path,
-                errno: expected == Ownership.FileType.directory.description ? .notDirectory : .isDirectory)
-        default: nil
+        case .otherOwner, .writableByOthers, .symlink, .hardLink: true
+        case .wrongType, .tooManyLinks, .bug: false
+        case .mismatch(let mismatch):
+            if case .notKept(_, _, let isRefusal) = mismatch { isRefusal } else { false }
+        case .system(let failure): failure.isPermission
         }
     }
 }
@@ -120,7 +140,7 @@ package enum Ownership {
     static func check(folder path: FilePath) throws(OwnershipFailure) {
         let status = try attempting { () throws(SyscallFailure) in try File.status(of: path) }
         guard status.isDirectory else {
-            throw .system(SyscallFailure("open", path: escaped(path), errno: .notDirectory))
+            throw .wrongType(path: escaped(path), expected: FileType.directory.description)
         }
         guard isTrusted(status.uid) else { throw .otherOwner(path: escaped(path), owner: status.uid) }
         guard protectsEntries(status) else { throw .writableByOthers(path: escaped(path), mode: status.mode) }
@@ -247,10 +267,10 @@ extension Directory {
     /// were listed.
     ///
     /// - Returns: the previous state, for `restore`.
-    /// - Throws: EPERM for a directory of another user without CAP_CHOWN, or on a file system that does not store
-    ///   owners.
+    /// - Throws: `SyscallFailure`, EPERM for a directory of another user without CAP_CHOWN; `FileMismatch` on a file
+    ///   system that does not store owners, modes or settings.
     @discardableResult
-    package func takeExclusiveAccess() throws(SyscallFailure) -> Access {
+    package func takeExclusiveAccess() throws -> Access {
         let status = try file.status()
         let (uid, gid) = (Process.effectiveUserID, Process.effectiveGroupID)
         if status.uid != uid || status.gid != gid { try file.setOwner(uid: uid, gid: gid) }
@@ -263,20 +283,21 @@ extension Directory {
             try file.removeExtendedAttribute(name)
         }
         let now = try file.status()
-        guard now.uid == uid, now.gid == gid else { throw SyscallFailure("fchown", errno: .notPermitted) }
+        guard now.uid == uid, now.gid == gid else {
+            throw FileMismatch.owner((uid, gid), became: now, isRefusal: true)
+        }
         guard now.mode == 0o700 else {
-            throw SyscallFailure(
-                "fchmod", path: "mode 700 became \(String(now.mode, radix: 8))", errno: .notSupported)
+            throw FileMismatch.mode(0o700, became: now.mode, "fchmod", isRefusal: false)
         }
         return Access(status: status, lists: lists, settings: settings)
     }
 
     /// Restores the state from before `takeExclusiveAccess`.
-    package func restore(_ access: Access) throws(SyscallFailure) {
+    package func restore(_ access: Access) throws {
         // The mode comes after the ACLs: its group bits are their mask.
         for (name, value) in access.lists { try file.setExtendedAttribute(name, value) }
         try file.set(access.settings)
-        try file.setMode(access.status.mode)
+        try file.setExactMode(access.status.mode)
         try file.setOwner(uid: access.status.uid, gid: access.status.gid)
     }
 
@@ -297,7 +318,7 @@ extension FilePath {
     /// setting.
     ///
     /// - Returns: a path whose last component is not a symbolic link, or is missing.
-    /// - Throws: `.symlink`; `.system` with ELOOP after 40 links (path_resolution(7)).
+    /// - Throws: `.symlink`; `.tooManyLinks` after 40 links (path_resolution(7)); `.system`.
     package func resolvingOwnSymlinks() throws(OwnershipFailure) -> FilePath {
         var path = self
         for _ in 0..<40 {
@@ -309,7 +330,7 @@ extension FilePath {
                 try path.removingLastComponent().pushing(try path.linkTarget()).absoluteNotFollowing()
             }
         }
-        throw .system(SyscallFailure("open", path: escaped(self), errno: .tooManySymbolicLinkLevels))
+        throw .tooManyLinks(path: escaped(self))
     }
 
     private func linkTarget() throws(SyscallFailure) -> FilePath {

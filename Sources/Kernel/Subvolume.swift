@@ -14,8 +14,8 @@ extension Directory {
     /// Makes an empty subvolume, owned by root and with mode 0755, without the properties that it inherits from the
     /// surrounding subvolume (kernel: `btrfs_subvol_inherit_props`).
     ///
-    /// - Throws: EEXIST if the name exists.
-    package func makeSubvolume(_ name: FileName) throws(SyscallFailure) {
+    /// - Throws: `SyscallFailure`, EEXIST if the name exists; `FileMismatch` as `clearInheritedSettings`.
+    package func makeSubvolume(_ name: FileName) throws {
         try syscall("ioctl", "\(name): BTRFS_IOC_SUBVOL_CREATE_V2") {
             name.withCString { ck_subvolume_create(file.raw, $0) }
         }

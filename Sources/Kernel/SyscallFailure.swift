@@ -67,13 +67,6 @@ package struct SyscallFailure: Error, Equatable, Sendable, CustomStringConvertib
     }
 
     package var isMissing: Bool { errno == .noSuchFileOrDirectory }
-    /// Whether a name now leads to another file than the expected one (`Directory.openFile`).
-    package var isReplacedFile: Bool {
-        [.staleNFSFileHandle, .tooManySymbolicLinkLevels, .isDirectory, .noSuchAddressOrDevice].contains(
-            errno)
-    }
-    /// Whether the caller cancelled a long call.
-    package var isCancelled: Bool { errno == .canceled }
     package var isExistingFile: Bool { errno == .fileExists }
     /// Whether the kernel rejected an argument.
     package var isInvalid: Bool { errno == .invalidArgument }

@@ -13,8 +13,29 @@ package enum UserNamespace {
     }
 
     package struct Failure: Error, Sendable {
-        /// The call that failed.
-        package let cause: SyscallFailure
+        package enum Cause: Error, Sendable, CustomStringConvertible {
+            case system(SyscallFailure)
+            /// /etc/subuid or /etc/subgid has no range for this user.
+            case noSubordinateIDs
+            /// newuidmap(1) or newgidmap(1) ended with an error.
+            case refusedMap(program: String)
+            /// The child ended before it had reported its result.
+            case killedChild
+            /// A defect of this program.
+            case bug(String)
+
+            package var description: String {
+                switch self {
+                case .system(let failure): failure.description
+                case .noSubordinateIDs: "/etc/subuid and /etc/subgid have no IDs for this user"
+                case .refusedMap(let program): "\(program) refused to map the IDs"
+                case .killedChild: "the process in the namespace was killed"
+                case .bug(let reason): reason
+                }
+            }
+        }
+
+        package let cause: Cause
         /// Whether the program could not be started although the namespace was made.
         package let isExecFailure: Bool
     }
@@ -56,9 +77,7 @@ package enum UserNamespace {
         defer { pthread_sigmask(SIG_SETMASK, &previous, nil) }
         let ranges = SubordinateIDs.ofThisUser()
         if kind == .subordinate, ranges == nil {
-            throw Failure(
-                cause: SyscallFailure("open", path: "/etc/subuid", errno: .noSuchFileOrDirectory),
-                isExecFailure: false)
+            throw Failure(cause: .noSubordinateIDs, isExecFailure: false)
         }
         let child = try start("true", [], kind, ranges, &previous)
         _ = try wait(child, &set)
@@ -66,7 +85,9 @@ package enum UserNamespace {
 
     private static func wait(_ child: CInt, _ set: inout sigset_t) throws(Failure) -> Int32 {
         let status = ck_wait_as_parent(child, &set)
-        if status < 0 { throw Failure(cause: SyscallFailure("waitpid", code: -status), isExecFailure: true) }
+        if status < 0 {
+            throw Failure(cause: .system(SyscallFailure("waitpid", code: -status)), isExecFailure: true)
+        }
         return status
     }
 
@@ -90,7 +111,7 @@ package enum UserNamespace {
                 ck_start_in_namespace(
                     program ?? "/proc/self/exe", words + [nil], environment + [nil], &mask, ends, starts)
             }
-            do throws(SyscallFailure) {
+            do {
                 try reportEnd.close()
                 try goEnd.close()
                 try check(try readReport(reports), "unshare")
@@ -104,24 +125,26 @@ package enum UserNamespace {
             }
             if let failure = try readReport(reports) {
                 _ = ck_wait(child)
-                throw Failure(
-                    cause: SyscallFailure("execve", path: escaped((program ?? "").utf8), code: failure),
-                    isExecFailure: true)
+                let cause = SyscallFailure("execve", path: escaped((program ?? "").utf8), code: failure)
+                throw Failure(cause: .system(cause), isExecFailure: true)
             }
             return child
         } catch let failure as Failure {
             throw failure
         } catch let failure as SyscallFailure {
-            throw Failure(cause: failure, isExecFailure: false)
+            throw Failure(cause: .system(failure), isExecFailure: false)
+        } catch let cause as Failure.Cause {
+            throw Failure(cause: cause, isExecFailure: false)
         } catch {
-            throw Failure(cause: SyscallFailure("unshare", code: EINVAL), isExecFailure: false)
+            throw Failure(cause: .bug("\(error)"), isExecFailure: false)
         }
     }
 
     /// Throws an errno that the child reported; 0 is success.
-    private static func check(_ errno: CInt?, _ call: String) throws(SyscallFailure) {
+    private static func check(_ errno: CInt?, _ call: String) throws {
         // End of file: the child was killed.
-        if errno != 0 { throw SyscallFailure(call, path: "user namespace", code: errno ?? ECHILD) }
+        guard let errno else { throw Failure.Cause.killedChild }
+        if errno != 0 { throw SyscallFailure(call, path: "user namespace", code: errno) }
     }
 
     /// Reads the next int from the child; nil at end of file.
@@ -131,9 +154,7 @@ package enum UserNamespace {
         return bytes.count == 4 ? bytes.reversed().reduce(0) { $0 << 8 | CInt($1) } : nil
     }
 
-    private static func writeMaps(
-        _ kind: Kind, _ ranges: SubordinateIDs?, of child: CInt
-    ) throws(SyscallFailure) {
+    private static func writeMaps(_ kind: Kind, _ ranges: SubordinateIDs?, of child: CInt) throws {
         if kind == .subordinate, let ranges {
             for (program, own, ranges) in [
                 ("newuidmap", geteuid(), ranges.users), ("newgidmap", getegid(), ranges.groups),
@@ -145,7 +166,7 @@ package enum UserNamespace {
                     next += range.count
                 }
                 let (status, _) = try Process.run(program, words)
-                if status != 0 { throw SyscallFailure(program, errno: .notPermitted) }
+                if status != 0 { throw Failure.Cause.refusedMap(program: program) }
             }
             return
         }

@@ -92,9 +92,9 @@ extension Directory {
     /// Probes whiteouts, marks, and a file of another owner in this directory, which the caller removes afterwards.
     ///
     /// - Returns: the form in which whiteouts can be made.
-    /// - Throws: also EOPNOTSUPP if a file system reports success but keeps another owner or mode, as 9p with
-    ///   `security_model=none` and some FUSE file systems do.
-    package func probeWhiteoutForm(_ marks: OverlayMarks = .own) throws(SyscallFailure) -> WhiteoutForm {
+    /// - Throws: `SyscallFailure`; `FileMismatch` if a file system reports success but keeps another owner or mode, as
+    ///   9p with `security_model=none` and some FUSE file systems do.
+    package func probeWhiteoutForm(_ marks: OverlayMarks = .own) throws -> WhiteoutForm {
         try setOpacity(.opaque, marks)
         try tryMetadata()
         do throws(SyscallFailure) {
@@ -107,7 +107,7 @@ extension Directory {
         }
     }
 
-    private func tryMetadata() throws(SyscallFailure) {
+    private func tryMetadata() throws {
         let name = FileName(literal: "metadata")
         let file = try makeFile(name, mode: 0o600)
         let id: UInt32 = Privileges.current.canOwn(uid: 1, gid: 1) ? 1 : 0
@@ -121,12 +121,10 @@ extension Directory {
         }
         let status = try file.status()
         if status.uid != id || status.gid != id {
-            throw SyscallFailure(
-                "fchown", path: "\(id):\(id) became \(status.uid):\(status.gid)", errno: .notSupported)
+            throw FileMismatch.owner((id, id), became: status, isRefusal: false)
         }
         if status.mode != 0o711 {
-            throw SyscallFailure(
-                "fchmod", path: "mode 711 became \(String(status.mode, radix: 8))", errno: .notSupported)
+            throw FileMismatch.mode(0o711, became: status.mode, "fchmod", isRefusal: false)
         }
     }
 }

@@ -40,18 +40,19 @@ extension Metadata {
 }
 
 extension Directory {
-    /// Copies a file that is not a directory, with its metadata.
+    /// Copies a file with its metadata.
+    ///
+    /// - Precondition: the file is not a directory.
     func copy(
         _ source: FileName, _ status: FileStatus, to name: FileName, in target: Directory,
         finish writer: inout MetadataWriter, removeFrom digests: inout ContentDigests?,
-        shouldContinue: () -> Bool
+        check: () throws -> Void
     ) throws {
         let metadata = try metadata(of: source, status)
         let entry = EntryPath([name])
-        if status.isDirectory { throw SyscallFailure("linkat", path: "\(entry)", code: 1) }
         let mode = status.mode & 0o777
         if let copy = try copyFile(
-            source, status, as: name, in: target, mode: mode, shouldContinue: shouldContinue)
+            source, status, as: name, in: target, mode: mode, check: check)
         {
             try digests?.remove(copy)
             try writer.finishFile(copy, metadata, entry: entry)

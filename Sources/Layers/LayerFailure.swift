@@ -18,6 +18,7 @@ package struct LayerFailure: Error, Sendable {
         /// The media type is unknown, or only the kernel can read the tree.
         case unsupported(String)
         case system(SyscallFailure)
+        case mismatch(FileMismatch)
         /// The image exceeds a limit of its `Budget`.
         case excess(Budget.Excess)
         case cancelled(Cancelled)
@@ -47,7 +48,8 @@ package struct LayerFailure: Error, Sendable {
     var isAboutContent: Bool {
         switch cause {
         case .archive, .refused: true
-        case .blob, .compression, .wrongDiffID, .unsupported, .system, .excess, .cancelled, .bug: false
+        case .blob, .compression, .wrongDiffID, .unsupported, .system, .mismatch, .excess, .cancelled, .bug:
+            false
         }
     }
 
@@ -67,6 +69,7 @@ package struct LayerFailure: Error, Sendable {
         switch error {
         case let failure as LayerFailure: failure
         case let failure as SyscallFailure: LayerFailure(.system(failure))
+        case let mismatch as FileMismatch: LayerFailure(.mismatch(mismatch))
         case let failure as ArchiveFailure: LayerFailure(.archive(failure), entry: failure.entry)
         case let failure as LayoutFailure: LayerFailure(.blob(failure))
         case let failure as CompressionFailure: LayerFailure(.compression(failure))

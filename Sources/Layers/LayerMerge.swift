@@ -7,19 +7,21 @@ extension Directory {
     /// it has, and leaves the layer's directory empty.
     ///
     /// Precondition: both are on one file system, and no other process changes them.
-    package func merge(_ layer: Directory) throws(SyscallFailure) { try merge(layer, over: nil, .own) }
+    ///
+    /// - Throws: `SyscallFailure`; `FileMismatch` as `Directory.takeMetadata`.
+    package func merge(_ layer: Directory) throws { try merge(layer, over: nil, .own) }
 
     /// Moves a layer into the topmost of several layers, so that this one hides what both have hidden.
     ///
     /// - Parameters:
     ///   - below: the directory that the layers below this one show at this path; nil if there is none.
-    ///   - shouldContinue: polled during the work; when it returns false, the call fails with ECANCELED.
+    ///   - check: called during the work; an error that it throws ends the work.
     func merge(
         _ layer: Directory, over below: MergedDirectory?, _ marks: OverlayMarks,
-        shouldContinue: () -> Bool = { true }
-    ) throws(SyscallFailure) {
+        check: () throws -> Void = {}
+    ) throws {
         var merge = LayerMerge(own: self, layer: layer, below: below, marks)
-        try merge.run(shouldContinue)
+        try merge.run(check)
     }
 
     fileprivate func removeMark(_ marks: OverlayMarks) throws(SyscallFailure) {
@@ -55,16 +57,16 @@ private struct LayerMerge {
         hasBelow = below != nil
     }
 
-    mutating func run(_ shouldContinue: () -> Bool) throws(SyscallFailure) {
+    mutating func run(_ check: () throws -> Void) throws {
         try enter(nil, hasBelow: hasBelow)
         while let last = frames.indices.last {
             guard let name = frames[last].names.popLast() else {
                 try leave()
                 continue
             }
-            guard shouldContinue() else { throw SyscallFailure("renameat2", path: "\(name)", code: 125) }
+            try check()
             let shown = frames[last].hasBelow ? try below.deepest() : nil
-            try move(name, of: try layer.deepest(), to: try own.deepest(), over: shown, shouldContinue)
+            try move(name, of: try layer.deepest(), to: try own.deepest(), over: shown, check)
         }
     }
 
@@ -76,7 +78,7 @@ private struct LayerMerge {
                 names: try layer.names(), hasBelow: hasBelow))
     }
 
-    private mutating func leave() throws(SyscallFailure) {
+    private mutating func leave() throws {
         let frame = frames.removeLast()
         let own = try own.deepest()
         if frame.hasBelow, frame.opacity == .holdsWhiteouts, try own.opacity(marks) == nil {
@@ -92,20 +94,20 @@ private struct LayerMerge {
 
     private mutating func move(
         _ name: FileName, of layer: Directory, to own: Directory, over below: MergedDirectory?,
-        _ shouldContinue: () -> Bool
-    ) throws(SyscallFailure) {
+        _ check: () throws -> Void
+    ) throws {
         guard let status = try layer.status(of: name) else { return }
         if try layer.isWhiteout(name, status, marks) {
-            try own.removeTree(name, shouldContinue: shouldContinue)
+            try own.removeTree(name, check: check)
             if try below?.shows(name) == true {
                 try layer.rename(name, to: name, in: own)
             } else {
                 try layer.removeFile(name)
             }
         } else if status.isDirectory {
-            try moveDirectory(name, of: layer, to: own, over: try below?.directory(name), shouldContinue)
+            try moveDirectory(name, of: layer, to: own, over: try below?.directory(name), check)
         } else {
-            try own.removeTree(name, shouldContinue: shouldContinue)
+            try own.removeTree(name, check: check)
             try layer.rename(name, to: name, in: own)
         }
     }
@@ -113,8 +115,8 @@ private struct LayerMerge {
     /// - Parameter shown: the directory that the layers below show under the same name.
     private mutating func moveDirectory(
         _ name: FileName, of layer: Directory, to own: Directory, over shown: MergedDirectory?,
-        _ shouldContinue: () -> Bool
-    ) throws(SyscallFailure) {
+        _ check: () throws -> Void
+    ) throws {
         let child = try layer.open(name)
         let existing = try own.status(of: name)
         if existing?.isDirectory == true, try !child.isOpaque(marks) {
@@ -125,7 +127,7 @@ private struct LayerMerge {
             if let shown { self.below.push(name, shown) }
             return try enter(name, hasBelow: shown != nil)
         }
-        try own.removeTree(name, shouldContinue: shouldContinue)
+        try own.removeTree(name, check: check)
         // The replaced file or directory has hidden the lower directory, which must not show again.
         if shown == nil {
             try child.removeMark(marks)

@@ -54,7 +54,7 @@ extension LayerPipeline {
                 throw error
             }
         } catch {
-            throw failure(error)
+            throw LayerFailure.wrapping(error)
         }
     }
 
@@ -63,7 +63,7 @@ extension LayerPipeline {
     ) throws -> UnverifiedLayer {
         let directory = target.directory
         let below = target.lowers.isEmpty ? nil : MergedDirectory(target.lowers, marks)
-        return try directory.withStagedLayer(mergedOver: below, marks, shouldContinue: shouldContinue) {
+        return try directory.withStagedLayer(mergedOver: below, marks, check: cancellation.check) {
             layer in
             try apply(descriptor, to: layer, over: [directory] + target.lowers, progress)
         }
@@ -81,12 +81,12 @@ extension LayerPipeline {
 
 extension Directory {
     /// Undoes `makePlain`.
-    fileprivate func restore(_ metadata: Metadata) throws(SyscallFailure) {
+    fileprivate func restore(_ metadata: Metadata) throws {
         try file.setOwner(uid: metadata.uid, gid: metadata.gid)
         for attribute in metadata.extendedAttributes {
             try file.setExtendedAttribute(attribute.name, attribute.value)
         }
-        try file.setMode(metadata.mode)
+        try file.setExactMode(metadata.mode)
         try file.setTimes(access: metadata.accessTime, modification: metadata.modificationTime)
     }
 }

@@ -17,7 +17,7 @@ package struct LayerPipeline: Sendable {
     private let form: WhiteoutForm
     let marks: OverlayMarks
     private let budget: Budget
-    private let cancellation: Cancellation
+    let cancellation: Cancellation
     private let parallelLayers: Int
     private let keepsDigests: Bool
     private let earlyFinalizationInterval: Int
@@ -92,23 +92,11 @@ package struct LayerPipeline: Sendable {
         do {
             // The tree of the lowest layer is a new empty directory, whose metadata the layer must not take over.
             let lower = LowerView(step.parent == nil ? [] : [tree], marks)
-            return try tree.withStagedLayer(mergedOver: nil, marks, shouldContinue: shouldContinue) { layer in
+            return try tree.withStagedLayer(mergedOver: nil, marks, check: cancellation.check) { layer in
                 try apply(step, to: layer, over: Promise(lower), progress: progress, onRead: onRead)
             }
         } catch {
-            throw failure(error)
-        }
-    }
-
-    var shouldContinue: () -> Bool { { [cancellation] in !cancellation.isCancelled } }
-
-    /// Converts an error. For a system call that was cancelled it returns the reason of the cancellation.
-    func failure(_ error: any Error) -> LayerFailure {
-        do {
-            if (error as? SyscallFailure)?.isCancelled == true { try cancellation.check() }
-            return LayerFailure.wrapping(error)
-        } catch {
-            return LayerFailure.wrapping(error)
+            throw LayerFailure.wrapping(error)
         }
     }
 
@@ -128,7 +116,7 @@ package struct LayerPipeline: Sendable {
                 return try run(descriptor, expected, directory, lower, progress, onRead, plainRoot)
             }.join()
         } catch {
-            throw failure(error)
+            throw LayerFailure.wrapping(error)
         }
     }
 
@@ -170,7 +158,7 @@ package struct LayerPipeline: Sendable {
             guard let content else { throw InternalError("a layer was completed before it was read") }
             return UnverifiedLayer(content, by: interpreter)
         } undo: {
-            try directory.removeContents(shouldContinue: shouldContinue)
+            try directory.removeContents(check: cancellation.check)
         }
     }
 }

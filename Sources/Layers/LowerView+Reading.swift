@@ -1,11 +1,12 @@
-package import Kernel
+internal import Kernel
 
 extension LowerView {
     /// Returns the content of a file of the merged tree. Symlinks are followed and cannot lead out of the tree.
     ///
     /// - Parameter limit: bytes that are read at most.
     /// - Returns: nil if there is no such regular file.
-    package func contents(of path: String, limit: Int) throws(SyscallFailure) -> [UInt8]? {
+    /// - Throws: `SyscallFailure`; `FileMismatch` if the file was replaced meanwhile.
+    package func contents(of path: String, limit: Int) throws -> [UInt8]? {
         var rest = PathComponents(Array(path.utf8))
         var resolved = [FileName]()
         while let component = rest.next() {

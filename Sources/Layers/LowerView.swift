@@ -114,10 +114,11 @@ struct MergedDirectory: Sendable {
 }
 
 extension DirectoryStack<MergedDirectory> {
-    mutating func deepest() throws(SyscallFailure) -> MergedDirectory {
-        try deepest { (directory, name) throws(SyscallFailure) in
+    /// - Throws: `SyscallFailure`; `FileMismatch` if another process has removed or replaced a directory.
+    mutating func deepest() throws -> MergedDirectory {
+        try deepest { (directory, name) throws in
             guard let next = try directory.directory(name) else {
-                throw SyscallFailure("openat", path: "\(name)", code: 2)
+                throw FileMismatch.replaced(path: "\(name)")
             }
             return next
         }

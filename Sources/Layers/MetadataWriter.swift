@@ -23,7 +23,7 @@ struct MetadataWriter {
         for attribute in allowed(metadata.extendedAttributes, entry: entry) {
             try apply(attribute, entry: entry) { try file.setExtendedAttribute($0, $1) }
         }
-        if Self.mustSetMode(metadata) { try file.setMode(metadata.mode) }
+        if Self.mustSetMode(metadata) { try file.setExactMode(metadata.mode) }
         try setTimes(
             metadata, entry: entry, set: { try file.setTimes(access: $0, modification: $1) },
             read: { try file.status() })
@@ -40,6 +40,8 @@ struct MetadataWriter {
             try setMetadata(of: directory, metadata, opacity, marks, entry: entry)
         } catch let failure as SyscallFailure {
             throw LayerFailure(.system(failure), entry: entry.description)
+        } catch let mismatch as FileMismatch {
+            throw LayerFailure(.mismatch(mismatch), entry: entry.description)
         }
     }
 
@@ -56,7 +58,7 @@ struct MetadataWriter {
             try apply(attribute, entry: entry) { try directory.file.setExtendedAttribute($0, $1) }
         }
         if let opacity { try directory.setOpacity(opacity, marks) }
-        try directory.file.setMode(metadata.mode)
+        try directory.file.setExactMode(metadata.mode)
         try setTimes(
             metadata, entry: entry, set: { try directory.file.setTimes(access: $0, modification: $1) },
             read: { try directory.file.status() })
@@ -75,7 +77,7 @@ struct MetadataWriter {
                 try directory.setExtendedAttribute($0, $1, of: name)
             }
         }
-        if !isSymlink, Self.mustSetMode(metadata) { try directory.setMode(of: name, metadata.mode) }
+        if !isSymlink, Self.mustSetMode(metadata) { try directory.setExactMode(of: name, metadata.mode) }
         try setTimes(of: name, in: directory, metadata, entry: entry)
     }
 
@@ -105,7 +107,7 @@ struct MetadataWriter {
             }
         }
         if !isSymlink, status.mode != metadata.mode || Self.mustSetMode(metadata) {
-            try directory.setMode(of: name, metadata.mode)
+            try directory.setExactMode(of: name, metadata.mode)
         }
         if status.modificationTime != metadata.modificationTime || status.accessTime != metadata.accessTime {
             try setTimes(of: name, in: directory, metadata, entry: entry)

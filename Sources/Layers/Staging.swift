@@ -5,14 +5,14 @@ extension Directory {
     ///
     /// - Parameters:
     ///   - below: as in `merge`.
-    ///   - shouldContinue: as in `merge`.
+    ///   - check: as in `merge`.
     func withStagedLayer<Result>(
-        mergedOver below: MergedDirectory?, _ marks: OverlayMarks, shouldContinue: () -> Bool,
+        mergedOver below: MergedDirectory?, _ marks: OverlayMarks, check: () throws -> Void,
         _ apply: (Directory) throws -> Result
     ) throws -> Result {
         try withStagingDirectory { layer in
             let result = try apply(layer)
-            try merge(layer, over: below, marks, shouldContinue: shouldContinue)
+            try merge(layer, over: below, marks, check: check)
             return result
         }
     }

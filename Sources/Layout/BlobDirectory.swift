@@ -31,12 +31,8 @@ package struct BlobDirectory: BlobSource {
         do {
             let file = try directory.openFollowing(path(digest.hex, of: digest))
             let status = try file.status()
-            switch status.kind {
-            case .regular: break
-            case .directory: throw LayoutFailure.blobNotAFile(digest, what: "a directory")
-            case .fifo: throw LayoutFailure.blobNotAFile(digest, what: "a FIFO")
-            case .socket: throw LayoutFailure.blobNotAFile(digest, what: "a socket")
-            case .symlink, .character, .block: throw LayoutFailure.blobNotAFile(digest, what: "a device")
+            guard status.kind == .regular else {
+                throw LayoutFailure.blobNotAFile(digest, what: status.kind.noun)
             }
             if status.size == descriptor.size { return file }
             if let target = try openTextLink(file, status.size, descriptor) { return target }

@@ -125,12 +125,12 @@ final class ImageArchive: Sendable {
     private func keep(_ bytes: RawSpan, at position: Int64) throws(LayoutFailure) {
         // A decompression bomb must not fill the file system.
         if position + Int64(bytes.byteCount) > capacity {
-            throw .noSpace(folder, SyscallFailure("pwrite", errno: .noSpace))
+            throw .noSpace(folder, reason: "it has more than \(capacity) bytes uncompressed")
         }
         do {
             try file.write(bytes, at: position)
         } catch {
-            throw error.isOutOfSpace ? .noSpace(folder, error) : .system(error)
+            throw error.isOutOfSpace ? .noSpace(folder, reason: "\(error)") : .system(error)
         }
     }
 

@@ -15,7 +15,7 @@ package enum LayoutFailure: Error, Sendable {
     /// Decompression of the archive needs a larger window than this limit in bytes.
     case windowTooLarge(FilePath, limit: Int)
     /// No space left for the temporary file of an archive.
-    case noSpace(FilePath, SyscallFailure)
+    case noSpace(FilePath, reason: String)
     /// Standard input is a terminal.
     case inputIsTerminal
     /// A directory or archive without a valid `oci-layout` or `index.json`, or with an invalid structure.

@@ -45,7 +45,7 @@ extension Mount {
         } catch let failure as SyscallFailure {
             throw .system(failure)
         } catch {
-            throw .system(SyscallFailure("mount", path: "\(error)", code: 22))
+            throw .bug("\(error)")
         }
     }
 

@@ -13,6 +13,8 @@ package enum MountPerformer {
         case inUse(target: FilePath?)
         /// The kernel mounted another number of layers. The mount was removed again.
         case layerCountMismatch(expected: Int, found: Int)
+        /// A defect of this program.
+        case bug(String)
     }
 
     /// Performs several mounts in order on the same target, each on top of the previous one. If one fails, the previous
@@ -66,7 +68,7 @@ package enum MountPerformer {
         } catch let failure as SyscallFailure {
             throw .system(failure)
         } catch {
-            throw .system(SyscallFailure("mount", path: "\(error)", code: 22))
+            throw .bug("\(error)")
         }
     }
 

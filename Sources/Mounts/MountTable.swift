@@ -104,8 +104,9 @@ package struct MountTable: Sendable {
     ///
     /// - Returns: nil if the file was deleted, or this process does not see its mount.
     package func location(of file: borrowing File) throws(SyscallFailure) -> FileLocation? {
-        let id = try file.mountID()
-        guard let line = lines.first(where: { $0.id == id }), let path = try? file.currentPath() else {
+        guard let id = try file.mountID(), let line = lines.first(where: { $0.id == id }),
+            let path = try? file.currentPath()
+        else {
             return nil
         }
         return FileLocation(device: line.device, path: line.pathInFileSystem(of: path), visiblePath: path)

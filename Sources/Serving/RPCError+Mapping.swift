@@ -53,7 +53,7 @@ extension RPCError {
             case .notPermitted: (.permissionDenied, nil)
             case .outOfSpace: (.resourceExhausted, nil)
             case .cancelled: (.cancelled, nil)
-            case .database, .internalError: (.internalError, nil)
+            case .database, .unusableFile, .internalError: (.internalError, nil)
             }
         self.init(code: code, message: failure.description + (kind.map { ": \($0)" } ?? ""))
     }

@@ -21,6 +21,8 @@ package struct StoreFailure: Error, Sendable, CustomStringConvertible {
         case outOfSpace
         /// The caller does not want the result any more.
         case cancelled
+        /// A file or directory is not what the store needs.
+        case unusableFile
         /// A system call has failed.
         case system(SyscallFailure)
         /// SQLite has failed, or the database is damaged.
@@ -41,15 +43,39 @@ package struct StoreFailure: Error, Sendable, CustomStringConvertible {
     }
 
     init(_ failure: OwnershipFailure, _ doing: String) {
-        if let cause = failure.cause {
-            self.init(Kind.system(cause), "\(doing): \(failure)")
-        } else {
-            self.init(.notPermitted, "\(doing): \(failure)", hint: failure.hint)
+        let kind: Kind =
+            switch failure {
+            case .otherOwner, .writableByOthers, .symlink, .hardLink: .notPermitted
+            case .wrongType, .tooManyLinks: .unusableFile
+            case .mismatch(let mismatch): Kind(mismatch)
+            case .bug: .internalError
+            case .system(let cause): .system(cause)
+            }
+        self.init(kind, "\(doing): \(failure)", hint: failure.hint)
+    }
+
+    /// Converts any error of work on files.
+    init(_ error: any Error, _ doing: String) {
+        switch error {
+        case let failure as StoreFailure: self = failure
+        case let failure as SyscallFailure: self.init(failure, doing)
+        case let mismatch as FileMismatch: self.init(Kind(mismatch), "\(doing): \(mismatch)")
+        default: self.init(.internalError, "\(doing): \(error)")
         }
     }
 
     init(_ failure: SyscallFailure, _ doing: String) {
         self.init(Kind.system(failure), "\(doing): \(failure)")
+    }
+}
+
+extension StoreFailure.Kind {
+    fileprivate init(_ mismatch: FileMismatch) {
+        self =
+            switch mismatch {
+            case .notRegular, .replaced: .unusableFile
+            case .notKept(_, _, let isRefusal): isRefusal ? .notPermitted : .unavailable
+            }
     }
 }
 

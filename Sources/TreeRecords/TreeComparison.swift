@@ -111,6 +111,9 @@ private struct Join: ~Copyable {
         } catch let failure as SyscallFailure {
             try report(TreeDifference(path, .unreadable, found: "\(failure)"))
             return try reader.advance()
+        } catch let mismatch as FileMismatch {
+            try report(TreeDifference(path, .unreadable, found: "\(mismatch)"))
+            return try reader.advance()
         }
         for (name, expected, found) in expected.differences(to: found) {
             try report(difference(path, name, expected, found))

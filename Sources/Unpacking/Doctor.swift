@@ -222,7 +222,7 @@ package struct Doctor: Sendable {
 
     private func whiteouts(in place: FilePath, _ type: String) -> Finding {
         let name = "layers in the store"
-        do throws(SyscallFailure) {
+        do {
             let layers = try KernelProbes.layers(in: place)
             guard layers.recordsTypes else {
                 return Finding(

@@ -58,13 +58,16 @@ package struct TreeOutput: Sendable {
     /// Takes exclusive access to the target, so that no other user can add entries after it was found empty, or swap
     /// entries while the image is moved there.
     private func takeExclusiveAccess(to folder: Directory) throws(UnpackError) -> Directory.Access {
-        do throws(SyscallFailure) {
+        do {
             return try folder.takeExclusiveAccess()
         } catch {
-            guard error.isPermission else { throw UnpackError(error, to: .output) }
+            let failure = OwnershipFailure(error)
+            guard failure.isPermission else {
+                return try attempt(writingTo: .output) { throw error }
+            }
             throw UnpackError(
                 .permission,
-                "cannot change the owner of '\(escaped(target))', which belongs to another user: \(error)",
+                "cannot change the owner of '\(escaped(target))', which belongs to another user: \(failure)",
                 hint: "use a directory of your own, or one that does not exist yet")
         }
     }

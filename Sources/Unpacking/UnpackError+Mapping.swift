@@ -35,6 +35,7 @@ func attempt<Value: ~Copyable>(
         case (let error as MountLine.Failure, _): throw UnpackError(error)
         case (let error as MountPerformer.Failure, _): throw UnpackError(error)
         case (let error as SyscallFailure, _): throw UnpackError(error, to: destination)
+        case (let error as FileMismatch, _): throw UnpackError(error, to: destination)
         case (let error as OwnershipFailure, _): throw UnpackError(error)
         case (let error as Cancelled, _): throw UnpackError(error)
         default: throw UnpackError(.internal, "\(error)", hint: UnpackError.bug)
@@ -73,10 +74,10 @@ extension UnpackError {
             self.init(
                 .data, "\(Self.shown(path)) cannot be read as an archive of an image: \(reason)",
                 hint: "it is damaged, or was cut off: fetch or save it again")
-        case .noSpace(let folder, let cause):
+        case .noSpace(let folder, let reason):
             self.init(
                 .io,
-                "no space in '\(escaped(folder))' for a temporary copy of the archive: \(cause)",
+                "no space in '\(escaped(folder))' for a temporary copy of the archive: \(reason)",
                 hint:
                     "set TMPDIR to a directory with more space, or save the archive, uncompressed, and name the file"
             )
@@ -205,6 +206,9 @@ extension UnpackError {
             self.init(
                 isRefused ? .data : inner.code, "\(place)\(entry)\(inner.message)",
                 hint: isRefused ? Self.builtWrong : inner.hint)
+        case .mismatch(let cause):
+            let inner = UnpackError(cause, to: destination)
+            self.init(inner.code, "\(place)\(entry)\(inner.message)", hint: inner.hint)
         case .excess(let excess): self.init(excess, place + entry, destination)
         case .cancelled(let cause): self.init(cause)
         case .bug(let reason): self.init(.internal, "\(place)\(entry)\(reason)", hint: Self.bug)
@@ -261,7 +265,7 @@ extension UnpackError {
             self.init(.unavailable, failure.description, hint: failure.hint)
         case .busy: self.init(.busy, failure.description, hint: failure.hint)
         case .notPermitted: self.init(.permission, failure.description, hint: failure.hint)
-        case .database, .outOfSpace: self.init(.io, failure.description, hint: failure.hint)
+        case .database, .outOfSpace, .unusableFile: self.init(.io, failure.description, hint: failure.hint)
         case .cancelled: self.init(.internal, failure.description, hint: failure.hint)
         case .internalError:
             self.init(.internal, failure.description, hint: failure.hint ?? "this is a bug: please report it")
@@ -303,19 +307,22 @@ extension UnpackError {
                 hint: "unmount it there, or use another key")
         case .layerCountMismatch(let expected, let found):
             self.init(.internal, "the kernel mounted \(found) of \(expected) layers; the mount was removed")
+        case .bug(let reason): self.init(.internal, reason, hint: Self.bug)
         }
     }
 
     /// - Parameter doing: beginning of the message, what failed; nil if the failure describes it.
     package init(_ failure: OwnershipFailure, _ doing: String? = nil) {
-        if case .system(let cause) = failure {
-            self.init(cause)
-        } else if let cause = failure.cause {
-            let inner = UnpackError(cause)
-            self.init(inner.code, (doing.map { "\($0): " } ?? "") + failure.description, hint: inner.hint)
-        } else {
-            self.init(
-                .permission, (doing.map { "\($0): " } ?? "") + failure.description, hint: failure.hint)
+        let message = (doing.map { "\($0): " } ?? "") + failure.description
+        switch failure {
+        case .system(let cause): self.init(cause)
+        case .mismatch(let mismatch):
+            let inner = UnpackError(mismatch, to: .output)
+            self.init(inner.code, message, hint: inner.hint)
+        case .wrongType, .tooManyLinks: self.init(.io, message, hint: failure.hint)
+        case .bug: self.init(.internal, message, hint: Self.bug)
+        case .otherOwner, .writableByOthers, .symlink, .hardLink:
+            self.init(.permission, message, hint: failure.hint)
         }
     }
 

@@ -94,8 +94,23 @@ extension UnpackError {
             return
                 "root was refused: look for an immutable file (lsattr), a security module (the kernel's log) or a network file system that maps root to another user"
         }
-        return
-            "it needs \(capability), which this root does not have: docker run --cap-add \("\(capability)".dropFirst(4))"
+        return hint(forMissing: capability)
+    }
+
+    private static func hint(forMissing capability: Capability) -> String {
+        "it needs \(capability), which this root does not have: docker run --cap-add \("\(capability)".dropFirst(4))"
+    }
+
+    init(_ mismatch: FileMismatch, to destination: Destination) {
+        switch mismatch {
+        case .notRegular, .replaced:
+            self.init(.io, "\(mismatch)", hint: "stop the process that changes the files, and try again")
+        case .notKept(_, _, let isRefusal):
+            self.init(
+                isRefusal ? .permission : .unavailable, "\(mismatch)",
+                hint: mismatch.missingCapability.map { Self.hint(forMissing: $0) }
+                    ?? destination.on("ext4, xfs, btrfs or tmpfs") + ": this file system does not keep it")
+        }
     }
 
     /// The code and the hint for an errno of unknown cause.

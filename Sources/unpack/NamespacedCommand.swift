@@ -38,7 +38,7 @@ func inNamespace<Result>(_ body: () throws(UserNamespace.Failure) -> Result) thr
         if error.isExecFailure {
             throw UnpackError(.notFound, "\(error.cause)", hint: "name a program in PATH, or its path")
         }
-        if error.cause.isProcessRefused { throw UnpackError(error.cause) }
+        if case .system(let cause) = error.cause, cause.isProcessRefused { throw UnpackError(cause) }
         let restriction = UserNamespace.restriction()
         let reason = restriction.map { ": \($0.description)" } ?? ""
         throw UnpackError(

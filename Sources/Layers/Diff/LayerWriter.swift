@@ -245,10 +245,9 @@ package struct LayerWriter {
     private func open(
         _ name: FileName, _ status: FileStatus, in directory: Directory, at path: TreePath
     ) throws -> File {
-        do throws(SyscallFailure) {
+        do {
             return try directory.openFile(name, expecting: status)
-        } catch {
-            guard error.isReplacedFile else { throw error }
+        } catch is FileMismatch {
             throw LayerFailure(
                 refusing: EntryPath(path.components), "the file was replaced while the tree was read")
         }

@@ -1,5 +1,6 @@
 internal import Archive
 internal import Kernel
+internal import Streams
 
 /// Completion of a layer.
 extension DirectorySink {
@@ -12,7 +13,7 @@ extension DirectorySink {
         let lower = try lowerView()
         if try has(Whiteout.pseudoLinkDirectory, in: tree.root) {
             tree.root.children[Whiteout.pseudoLinkDirectory] = nil
-            try open(tree.root).removeTree(Whiteout.pseudoLinkDirectory, shouldContinue: shouldContinue)
+            try open(tree.root).removeTree(Whiteout.pseudoLinkDirectory, check: cancellation.check)
         }
         try completeLinkGroups(of: lower)
         var walk = NodeWalk(tree.root, over: lower.isEmpty ? nil : lower.root)

@@ -46,7 +46,7 @@ extension DirectorySink {
         try account.write(min(file.status.size, file.status.blocks * FileStatus.blockSize))
         try file.layer.copy(
             file.name, file.status, to: copy, in: directory, finish: &writer, removeFrom: &digests,
-            shouldContinue: shouldContinue)
+            check: cancellation.check)
         copiedUp[file.status.identity] = CopiedUpFile(
             copy: copy, path: path, hasMoreNames: file.status.linkCount > 1)
         return (copy, directory)
@@ -73,7 +73,7 @@ extension DirectorySink {
                 if let file = copiedUp[status.identity] { try link(file, at: path(), from: directory) }
             }
         }
-        try open(tree.root).removeTree(Whiteout.copiedUpDirectory, shouldContinue: shouldContinue)
+        try open(tree.root).removeTree(Whiteout.copiedUpDirectory, check: cancellation.check)
     }
 
     /// Links a copied-up file to a path of the layers below, unless this layer hides the path, or has a file at it or

@@ -76,8 +76,6 @@ struct DirectorySink: EntrySink {
         try account.step(1)
     }
 
-    var shouldContinue: () -> Bool { { [cancellation] in !cancellation.isCancelled } }
-
     // MARK: The layers below
 
     var seesLower: Bool { lowerLayers.view != nil }
@@ -149,7 +147,7 @@ struct DirectorySink: EntrySink {
     mutating func removeTree(_ node: Node, _ nodes: [Node], existed: Bool) throws {
         for node in nodes { node.storage.handle.clear() }
         guard existed, let parent = node.parent, let name = node.name else { return }
-        try open(parent).removeTree(name, shouldContinue: shouldContinue)
+        try open(parent).removeTree(name, check: cancellation.check)
     }
 
     /// Runs `make`. If a file of the name exists, removes it and runs `make` again.

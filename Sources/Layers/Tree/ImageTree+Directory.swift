@@ -85,7 +85,7 @@ private struct DirectoryWalk {
         case .socket: content = .socket
         case .character(let device): content = .character(device)
         case .block(let device): content = .block(device)
-        case .directory: throw SyscallFailure("fstatat", path: name.description, code: 21)
+        case .directory: throw InternalError("a directory is added as a file: '\(name)'")
         }
         let metadata = try directory.metadata(of: name, status)
         try memory.reserveMemory(metadata.attributesSize)

@@ -13,7 +13,11 @@ struct BackendFolder: Sendable {
     init(opening name: String, in rootDirectory: Directory, at root: FilePath) throws(OwnershipFailure) {
         path = root.appending(name)
         let directory = try rootDirectory.ensureOwnDirectory(name, in: root)
-        try Ownership.attempting { () throws(SyscallFailure) in _ = try directory.takeExclusiveAccess() }
+        do {
+            try directory.takeExclusiveAccess()
+        } catch {
+            throw OwnershipFailure(error)
+        }
         self.directory = directory
     }
 
@@ -32,7 +36,7 @@ struct BackendFolder: Sendable {
     /// Makes all kinds of files that layers consist of, in a directory that is removed again.
     ///
     /// - Returns: the form in which whiteouts can be made, and whether the file system records the types of entries.
-    func tryLayers() throws(SyscallFailure) -> (form: WhiteoutForm, recordsTypes: Bool) {
+    func tryLayers() throws -> (form: WhiteoutForm, recordsTypes: Bool) {
         let name = FileName(literal: ".probe-\(UInt32.random(in: .min ... .max))")
         defer { try? directory.removeTree(name) }
         try directory.makeDirectory(name, mode: 0o700)
@@ -43,12 +47,13 @@ struct BackendFolder: Sendable {
 
 extension StoreFailure {
     /// The reason why a snapshotter cannot work.
-    init(unable cause: SyscallFailure, _ backend: any SnapshotBackend.Type, at path: FilePath, hint: String) {
-        if cause.isDiskFault {
-            self.init(cause, "cannot write to the store")
-        } else if cause.isPermission, cause.call.hasSuffix("setxattr") {
+    init(unable cause: any Error, _ backend: any SnapshotBackend.Type, at path: FilePath, hint: String) {
+        let failure = cause as? SyscallFailure
+        if let failure, failure.isDiskFault {
+            self.init(failure, "cannot write to the store")
+        } else if let failure, failure.isPermission, failure.call.hasSuffix("setxattr") {
             self.init(
-                .system(cause), "layers cannot be written: \(cause)",
+                .system(failure), "layers cannot be written: \(cause)",
                 hint: "overlay's own attributes need root with CAP_SYS_ADMIN, as in a privileged container")
         } else {
             self.init(

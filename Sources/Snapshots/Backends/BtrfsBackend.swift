@@ -11,9 +11,7 @@ struct BtrfsBackend: SnapshotBackend {
 
     let folder: BackendFolder
 
-    func make(
-        _ id: Int64, isView: Bool, on parent: Int64?, shouldContinue: () -> Bool
-    ) throws(SyscallFailure) {
+    func make(_ id: Int64, isView: Bool, on parent: Int64?, check: () throws -> Void) throws {
         if isView, parent != nil { return }
         let snapshot = try folder.open(id)
         guard let parent else { return try snapshot.makeSubvolume(Self.tree) }
@@ -71,7 +69,7 @@ struct BtrfsBackend: SnapshotBackend {
                 hint: hint)
         }
         let probe = FileName(literal: ".probe-\(UInt32.random(in: .min ... .max))")
-        do throws(SyscallFailure) {
+        do {
             defer { try? folder.directory.removeSubvolume(probe) }
             try folder.directory.makeSubvolume(probe)
             return try folder.directory.open(probe).probeWhiteoutForm()

@@ -18,14 +18,12 @@ struct LoopBackend: SnapshotBackend {
 
     let folder: BackendFolder
 
-    func make(
-        _ id: Int64, isView: Bool, on parent: Int64?, shouldContinue: () -> Bool
-    ) throws(SyscallFailure) {
+    func make(_ id: Int64, isView: Bool, on parent: Int64?, check: () throws -> Void) throws {
         if isView, parent != nil { return }
         let directory = try folder.open(id)
         if let parent {
             try directory.copyImage(
-                try folder.open(parent).openFile(Self.tree), as: Self.tree, shouldContinue: shouldContinue)
+                try folder.open(parent).openFile(Self.tree), as: Self.tree, check: check)
         } else {
             try directory.copyImage(try folder.directory.openFile(Self.scratch), as: Self.tree)
         }
@@ -69,7 +67,7 @@ struct LoopBackend: SnapshotBackend {
         let path = folder.path(of: id).appending(Self.tree.description)
         guard try LoopTable.read().devices(of: path, onlyWriters: true).isEmpty else { return false }
         let needsRecovery: UInt8 = 0x4
-        let file = try folder.open(id).openFile(Self.tree)
+        let file = try File.open(path, .read)
         var start = [UInt8]()
         try file.read(into: &start, limit: 2048)
         let incompatible = 1024 + 0x60
@@ -84,7 +82,7 @@ struct LoopBackend: SnapshotBackend {
     func usage(of id: Int64, on parent: Int64?, tree: SnapshotUsage?) throws(SyscallFailure) -> SnapshotUsage
     {
         func bytes(_ id: Int64) throws(SyscallFailure) -> Int64 {
-            try folder.open(id).openFile(Self.tree).status().blocks * 512
+            (try folder.open(id).status(of: Self.tree)?.blocks ?? 0) * FileStatus.blockSize
         }
         let below = try parent.map(bytes) ?? 0
         return SnapshotUsage(size: max(0, try bytes(id) - below), inodes: 1)
@@ -100,7 +98,7 @@ struct LoopBackend: SnapshotBackend {
 
     func probe() throws(StoreFailure) -> WhiteoutForm {
         try makeScratch()
-        do throws(SyscallFailure) {
+        do {
             let probe = FileName(literal: ".probe-\(UInt32.random(in: .min ... .max))")
             defer { try? folder.directory.removeTree(probe) }
             try folder.directory.copyImage(try folder.directory.openFile(Self.scratch), as: probe)
@@ -168,11 +166,11 @@ extension Directory {
     /// Makes a file with the content of another one, with its holes and with shared extents where the file system has
     /// them.
     fileprivate func copyImage(
-        _ source: borrowing File, as name: FileName, shouldContinue: () -> Bool = { true }
-    ) throws(SyscallFailure) {
+        _ source: borrowing File, as name: FileName, check: () throws -> Void = {}
+    ) throws {
         let copy = try openOrCreateFile(name, mode: 0o600)
         try copy.truncate(to: 0)
-        try copy.copyContent(of: source, shouldContinue: shouldContinue)
+        try copy.copyContent(of: source, check: check)
         try copy.close()
     }
 }

@@ -11,13 +11,11 @@ struct NativeBackend: SnapshotBackend {
 
     let folder: BackendFolder
 
-    func make(
-        _ id: Int64, isView: Bool, on parent: Int64?, shouldContinue: () -> Bool
-    ) throws(SyscallFailure) {
+    func make(_ id: Int64, isView: Bool, on parent: Int64?, check: () throws -> Void) throws {
         if isView, parent != nil { return }
         let tree = try folder.makeTree(Self.tree, in: try folder.open(id))
         guard let parent else { return }
-        try folder.open(parent).open(Self.tree).copyContents(to: tree, shouldContinue: shouldContinue)
+        try folder.open(parent).open(Self.tree).copyContents(to: tree, check: check)
     }
 
     func open(_ id: Int64, isWritable: Bool) throws(SyscallFailure) -> SnapshotTree {
@@ -44,7 +42,7 @@ struct NativeBackend: SnapshotBackend {
     }
 
     func probe() throws(StoreFailure) -> WhiteoutForm {
-        do throws(SyscallFailure) {
+        do {
             return try folder.tryLayers().form
         } catch {
             throw StoreFailure(

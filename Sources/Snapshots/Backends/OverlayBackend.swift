@@ -14,9 +14,7 @@ struct OverlayBackend: SnapshotBackend {
 
     /// The root of the tree gets the metadata of its parent's root: overlay shows the topmost root, so a new one would
     /// change the metadata of `/`.
-    func make(
-        _ id: Int64, isView: Bool, on parent: Int64?, shouldContinue: () -> Bool
-    ) throws(SyscallFailure) {
+    func make(_ id: Int64, isView: Bool, on parent: Int64?, check: () throws -> Void) throws {
         if isView, parent != nil { return }
         let snapshot = try folder.open(id)
         let tree = try folder.makeTree(Self.tree, in: snapshot)
@@ -94,7 +92,7 @@ struct OverlayBackend: SnapshotBackend {
     func probe() throws(StoreFailure) -> WhiteoutForm {
         let form: WhiteoutForm
         let recordsTypes: Bool
-        do throws(SyscallFailure) {
+        do {
             (form, recordsTypes) = try folder.tryLayers()
         } catch {
             throw StoreFailure(unable: error, Self.self, at: folder.path, hint: Self.hint)

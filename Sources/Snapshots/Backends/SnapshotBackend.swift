@@ -27,10 +27,9 @@ protocol SnapshotBackend: Sendable {
     ///
     /// - Parameters:
     ///   - isView: whether the snapshot is read-only; a view with a parent has no tree of its own.
-    ///   - shouldContinue: polled during the work; if it returns false, the call fails with ECANCELED.
-    func make(
-        _ id: Int64, isView: Bool, on parent: Int64?, shouldContinue: () -> Bool
-    ) throws(SyscallFailure)
+    ///   - check: called during the work; an error that it throws ends the work.
+    /// - Throws: `SyscallFailure`, `FileMismatch`, errors of `check`.
+    func make(_ id: Int64, isView: Bool, on parent: Int64?, check: () throws -> Void) throws
 
     /// Opens a snapshot's tree for the lifetime of the result.
     ///

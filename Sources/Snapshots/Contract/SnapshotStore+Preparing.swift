@@ -41,7 +41,7 @@ extension SnapshotStore {
     ///     false, no snapshot is made.
     /// - Returns: its mounts.
     /// - Throws: `.notFound` and `.invalidArgument` for the parent, `.alreadyExists`, `.invalidArgument` for a label,
-    ///   `.unavailable`, `.system`; `.cancelled`, or ECANCELED from a copy, if it is not wanted.
+    ///   `.unavailable`, `.system`; `.cancelled` if it is not wanted.
     @discardableResult
     package func prepare(
         _ key: String, parent: String? = nil, labels: [String: String] = [:], owner: Owner = .user,
@@ -107,10 +107,7 @@ extension SnapshotStore {
             try attempting("cannot write the snapshot '\(made.key)' to disk") { () throws(SyscallFailure) in
                 try backend.persist(made.id)
             }
-            if !shouldContinue() {
-                throw StoreFailure(
-                    .cancelled, "cannot make the snapshot '\(made.key)': it is not wanted any more")
-            }
+            if !shouldContinue() { throw Self.unwanted(made.key) }
             try database.write(.durable) { try $0.publish(made.id) }
         } catch {
             discard(made.id)
@@ -119,16 +116,20 @@ extension SnapshotStore {
         return try backend.mounts(SnapshotStack(of: made.kind, id: made.id, parents: made.parents))
     }
 
+    private static func unwanted(_ key: String) -> StoreFailure {
+        StoreFailure(.cancelled, "cannot make the snapshot '\(key)': it is not wanted any more")
+    }
+
     /// Makes a snapshot that belongs to a run.
     private func make(
         _ new: NewSnapshot, in run: Run, shouldContinue: () -> Bool
     ) throws(StoreFailure) -> MadeSnapshot {
         switch try insert(new, in: run) {
         case .inserted(let made):
-            do throws(SyscallFailure) {
-                try backend.make(
-                    made.id, isView: new.kind == .view, on: made.parents.first, shouldContinue: shouldContinue
-                )
+            do {
+                try backend.make(made.id, isView: new.kind == .view, on: made.parents.first) {
+                    if !shouldContinue() { throw Self.unwanted(made.key) }
+                }
             } catch {
                 discard(made.id)
                 throw StoreFailure(error, "cannot make the snapshot '\(new.key)'")

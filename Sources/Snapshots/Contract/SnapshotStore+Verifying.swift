@@ -80,6 +80,8 @@ extension SnapshotStore {
                 of: try backend.open(id, isWritable: false), id, known: known, check: check)
         } catch let failure as SyscallFailure {
             throw StoreFailure(failure, "cannot record the tree of '\(key)'")
+        } catch let mismatch as FileMismatch {
+            throw StoreFailure(mismatch, "cannot record the tree of '\(key)'")
         } catch let failure as TreeRecordFailure {
             throw StoreFailure(.failedPrecondition, "cannot record the tree of '\(key)': \(failure)")
         }
