@@ -37,11 +37,11 @@ package enum ErofsError: Error, Equatable, Sendable, CustomStringConvertible {
 
     case notErofs
     /// A valid feature of EROFS that this reader does not support.
-    case unsupported(StaticFeature)
+    case unsupported(Feature)
     /// A contradiction in the image, and the number of the node that has it; nil for the superblock.
-    case corrupt(StaticReason, node: UInt64?)
+    case corrupt(Reason, node: UInt64?)
 
-    package enum StaticFeature: String, Sendable {
+    package enum Feature: String, Sendable {
         case blockSize = "block size"
         case directoryBlocks = "directory blocks of a size of their own"
         case features = "incompatible features"
@@ -52,7 +52,7 @@ package enum ErofsError: Error, Equatable, Sendable, CustomStringConvertible {
         case attributePrefixes = "long prefixes of extended attributes"
     }
 
-    package enum StaticReason: String, Sendable {
+    package enum Reason: String, Sendable {
         case checksum = "the checksum of the superblock is wrong"
         case truncated = "the image is shorter than its superblock says"
         case tarLength = "the tar is longer than the image"

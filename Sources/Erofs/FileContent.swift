@@ -73,7 +73,8 @@ struct FileContent {
                 extents.append(Extent(start: segment.offset, end: end, location: location))
             }
         }
-        if extents.count > 1 || self.end < size, size > 0 {
+        let isContiguous = extents.count == 1 && extents[0].start == 0 && extents[0].end == size
+        if size > 0, !isContiguous {
             guard Chunks(extents, size: size, blockSize: blockSize) != nil else { return nil }
         }
     }

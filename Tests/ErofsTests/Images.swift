@@ -81,22 +81,12 @@ extension ErofsModel {
 
     /// cap_net_raw+ep (linux/capability.h: vfs_cap_data, revision 2).
     static let capability: [UInt8] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
-
-    /// user::rwx, user:1000:r-x, group::r-x, mask::r-x, other::--- (linux/posix_acl_xattr.h).
-    static let accessList: [UInt8] =
-        [2, 0, 0, 0]
-        + [
-            (1, 7, UInt32.max), (2, 5, 1000), (4, 5, UInt32.max), (16, 5, UInt32.max), (32, 0, UInt32.max),
-        ]
-        .flatMap { (tag: UInt8, permissions: UInt8, id: UInt32) -> [UInt8] in
-            [tag, 0, permissions, 0] + (0..<4).map { UInt8(truncatingIfNeeded: id >> UInt32(8 * $0)) }
-        }
 }
 
 /// Expects two lists of paths to be equal, and reports only the lines that differ.
 func expectSame(_ actual: [String], _ expected: [String], _ location: SourceLocation = #_sourceLocation) {
-    let missing = Set(expected).subtracting(actual).sorted().prefix(5).map { "- \($0.prefix(400))" }
-    let unexpected = Set(actual).subtracting(expected).sorted().prefix(5).map { "+ \($0.prefix(400))" }
+    let missing = Set(expected).subtracting(actual).sorted().prefix(3).map { "- \($0.prefix(300))" }
+    let unexpected = Set(actual).subtracting(expected).sorted().prefix(3).map { "+ \($0.prefix(300))" }
     let differences = (missing + unexpected).joined(separator: "\n")
     #expect(differences.isEmpty, "\(differences)", sourceLocation: location)
     #expect(actual.count == expected.count, sourceLocation: location)

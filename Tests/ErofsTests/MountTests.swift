@@ -63,18 +63,43 @@ import Testing
         try compare(&model, .device)
     }
 
+    @Test("Random trees look the same to our reader, to the kernel and to fsck.erofs", arguments: forms)
+    func random(form: ErofsWriter.Form) throws {
+        for seed in 1...10 as ClosedRange<UInt64> {
+            var model = try ErofsModel(form, choices: noise(1500, seed: seed)[...])
+            let (image, summary) = try model.finish()
+            let expected = model.lines
+            expectSame(try ErofsLines.of(ErofsImage(image, length: summary.length)), expected)
+            if let fsck = ErofsTool.fsck.path {
+                let (temporary, path) = try temporaryImage(image, summary)
+                let result = try Command.run(fsck, "--extract", path.string)
+                #expect(result.status == 0, "\(result.report)")
+                withExtendedLifetime(temporary) {}
+            }
+            for way in Way.allCases where Self.isPossible(way) {
+                let mounted = try MountedErofs(image, length: summary.length, onLoop: way == .device)
+                expectSame(try ErofsLines.of(mounted.root), expected)
+            }
+        }
+    }
+
+    private func temporaryImage(
+        _ image: any ByteStore, _ summary: ErofsSummary
+    ) throws -> (TemporaryDirectory, FilePath) {
+        let temporary = try TemporaryDirectory()
+        var bytes = [UInt8]()
+        try image.read(Int(summary.length), at: 0, into: &bytes)
+        return (temporary, try temporary.write("image", bytes))
+    }
+
     @Test(
         "fsck.erofs finds no error", .enabled(if: ErofsTool.fsck.path != nil, "no erofs-utils"),
         arguments: forms)
     func check(form: ErofsWriter.Form) throws {
         var model = try ErofsModel.everything(form)
         let (image, summary) = try model.finish()
-        let temporary = try TemporaryDirectory()
-        let path = temporary.path.appending("image")
-        let file = try FileStore(path)
-        var bytes = [UInt8]()
-        try image.read(Int(summary.length), at: 0, into: &bytes)
-        try file.write(bytes, at: 0)
+        let (temporary, path) = try temporaryImage(image, summary)
+        defer { withExtendedLifetime(temporary) {} }
         let result = try Command.run(try #require(ErofsTool.fsck.path), "--extract", path.string)
         #expect(result.status == 0, "\(result.report)")
         let dump = try Command.run(try #require(ErofsTool.dump.path), "--path=/", path.string).succeed()

@@ -116,6 +116,8 @@ import Testing
             ([TarSegment(offset: 0, tarOffset: 512, length: 511)], 5000),
             ([aligned, TarSegment(offset: 512, tarOffset: 1024, length: 512)], 5000),
             ([aligned], 1500),
+            // Needs too many chunks.
+            ([TarSegment(offset: 512, tarOffset: 512, length: 512 << 23)], 512 + 512 << 23),
         ] as [([TarSegment], UInt64)] {
             let isUsed4 = writer.useTar(segments, size: size)
             #expect(!isUsed4)

@@ -98,7 +98,7 @@ package enum ErofsLines {
                 let names = try directory.extendedAttributeNames(of: name)
                 let attributes = try names.map { attribute in
                     InodeAttribute(
-                        name: Array("\(attribute)".utf8),
+                        name: Array(attribute.bytes),
                         value: try directory.extendedAttribute(attribute, of: name) ?? [])
                 }
                 let detail: String
@@ -143,7 +143,7 @@ package enum ErofsLines {
         var attributes = [InodeAttribute]()
         for name in try file.extendedAttributeNames() {
             attributes.append(
-                InodeAttribute(name: Array("\(name)".utf8), value: try file.extendedAttribute(name) ?? []))
+                InodeAttribute(name: Array(name.bytes), value: try file.extendedAttribute(name) ?? []))
         }
         return attributes
     }
