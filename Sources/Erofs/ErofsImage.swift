@@ -128,9 +128,6 @@ package struct ErofsImage: Sendable {
 
     /// Reads all metadata of a file.
     package func metadata(of node: Node) throws -> InodeMetadata {
-        InodeMetadata(
-            mode: node.mode, uid: node.uid, gid: node.gid, seconds: node.seconds,
-            nanoseconds: node.nanoseconds,
-            attributes: try attributes(of: node))
+        node.inode.metadata(try attributes(of: node))
     }
 }

@@ -47,15 +47,33 @@ extension ErofsWriter {
     /// Returns the metadata of a file.
     package mutating func metadata(of node: NodeID) throws -> InodeMetadata {
         let inode = try inode(of: node)
-        var metadata = InodeMetadata(
-            mode: inode.mode, uid: inode.uid, gid: inode.gid, seconds: inode.seconds,
-            nanoseconds: inode.nanoseconds)
+        var bytes = [UInt8]()
         if inode.attributeCount > 0 {
-            var bytes = [UInt8]()
             try readInode(node, from: Format.extendedInodeSize, inode.attributesSize, into: &bytes)
-            metadata.attributes = try AttributeCoding.parse(bytes, node: node.slot).own
         }
-        return metadata
+        return inode.metadata(try bytes.isEmpty ? [] : AttributeCoding.parse(bytes, node: node.slot).own)
+    }
+
+    /// Returns the metadata of a directory; nil if it has none yet, or was removed.
+    package mutating func metadata(of directory: DirectoryID) throws -> InodeMetadata? {
+        let description = descriptions[Int(directory.index)]
+        guard let offset = description.offset, !description.isRemoved else { return nil }
+        var bytes = [UInt8]()
+        try directories.read(Format.extendedInodeSize, at: offset, into: &bytes)
+        let inode = try Inode(parsing: bytes, node: 0)
+        var list = [InodeAttribute]()
+        if directory == Self.root, !sharedAttributes.isEmpty {
+            var position = 0
+            while position < sharedAttributes.count {
+                let attribute = try AttributeCoding.parse(sharedAttributes, at: &position, node: 0)
+                if let attribute { list.append(attribute) }
+            }
+        } else if inode.attributeCount > 0 {
+            let start = offset + UInt64(Format.extendedInodeSize)
+            try directories.read(inode.attributesSize, at: start, into: &bytes)
+            list = try AttributeCoding.parse(bytes, node: 0).own
+        }
+        return inode.metadata(list)
     }
 
     /// Returns the target of a symlink.

@@ -44,6 +44,13 @@ struct Inode: Equatable, Sendable {
         size == 0 ? 0 : UInt16(1 + (size - Format.attributeHeaderSize) / 4)
     }
 
+    /// The metadata with the attributes that follow the inode.
+    func metadata(_ attributes: [InodeAttribute]) -> InodeMetadata {
+        InodeMetadata(
+            mode: mode, uid: uid, gid: gid, seconds: seconds, nanoseconds: nanoseconds, attributes: attributes
+        )
+    }
+
     /// Appends the 64 bytes of an extended inode.
     @inline(__always) func append(to record: inout [UInt8]) {
         record.append(addingCapacity: Format.extendedInodeSize) { out in

@@ -85,6 +85,7 @@ import Testing
         }
         for directory in model.directories.indices {
             try model.describe(directory, long)
+            #expect(try model.metadataInWriter(ofDirectory: directory) == long)
             if directory % 2 == 0 { try model.describe(directory, short) }
         }
         expectSame(try ErofsLines.of(try model.opened()), model.lines)
@@ -96,6 +97,7 @@ import Testing
         root.attributes = (0..<4).map { attribute("user.\($0)", noise(size / 4, seed: UInt64($0 + 1))) }
         root.attributes.append(attribute("trusted.overlay.opaque", [0x79]))
         var model = try ErofsModel(form, root: root)
+        #expect(try model.metadataInWriter(ofDirectory: 0).map { Set($0.attributes) } == Set(root.attributes))
         try model.addRegular("file", noise(100))
         expectSame(try ErofsLines.of(try model.opened()), model.lines)
     }

@@ -163,6 +163,10 @@ package struct ErofsModel {
         try writer.metadata(of: nodeIDs[file])
     }
 
+    package mutating func metadataInWriter(ofDirectory directory: Int) throws -> InodeMetadata? {
+        try writer.metadata(of: directoryIDs[directory])
+    }
+
     package mutating func targetInWriter(of file: Int) throws -> [UInt8] {
         try writer.target(of: nodeIDs[file])
     }
