@@ -121,6 +121,7 @@ extension ErofsWriter {
         self.content = nil
         var inode = try prepare(.regular, metadata, as: name, in: directory)
         inode.size = content.size
+        if content.isInTar { tarEnd = max(tarEnd, content.locationEnd) }
         let slot = content.isInTar ? try place(&inode, inTar: content) : try place(&inode, appended: content)
         return try finish(slot, .regular, as: name, in: directory)
     }

@@ -18,12 +18,14 @@ extension ErofsWriter {
     ///
     /// - Parameter tarLength: of the tar that the caller writes from `tarOffset` on, before or after this call; 0 for a
     ///   packed image.
+    /// - Throws: `ErofsError.invalidContent` if a file uses data after the end of the tar.
     package mutating func finish(tarLength: UInt64 = 0) throws -> ErofsSummary {
         precondition(form == .tarBacked || tarLength == 0)
         guard tarLength <= UInt64(Int64.max) / 2 else { throw ErofsError.imageTooLarge }
         names.releaseIndex()
         var tree = try sortedTree()
         let tar = Format.headerSize..<Format.headerSize + tarLength
+        guard tarEnd <= tar.upperBound else { throw ErofsError.invalidContent }
         let dataStart = tar.upperBound.aligned(to: blockSize)
         // Offset of the unit that slots count from, and the first offset for directories' inodes.
         var base: UInt64 = 0

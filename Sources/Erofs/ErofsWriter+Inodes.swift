@@ -116,7 +116,7 @@ extension ErofsWriter {
 
     /// Stores an inode with attributes of another size at a new place.
     ///
-    /// - Parameter offset: of what followed the old attributes.
+    /// - Parameter offset: where the data or the index after the old attributes begins, from the inode on.
     private mutating func storeAgain(_ inode: inout Inode, _ node: NodeID, from offset: Int) throws -> UInt64
     {
         let oldSlot = present(node)

@@ -52,6 +52,8 @@ package struct ErofsWriter {
     var descriptions = PagedArray<Description>()
 
     var content: FileContent?
+    /// End of the part of the tar that files use, as an offset in the image.
+    var tarEnd = Format.headerSize
     /// The incomplete last block of the data of `content`.
     var tail = [UInt8]()
     /// Free part of the block of a packed image that takes the next inodes.

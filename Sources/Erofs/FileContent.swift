@@ -36,6 +36,12 @@ struct FileContent {
     /// End of the data so far.
     var end: UInt64 { open?.end ?? extents.last?.end ?? 0 }
 
+    /// Largest end of a part in the data area.
+    var locationEnd: UInt64 {
+        let ends = extents.lazy.map { $0.location + ($0.end - $0.start) }
+        return max(open.map { $0.location + ($0.end - $0.start) } ?? 0, ends.max() ?? 0)
+    }
+
     /// Size to which the parts of a file with holes are padded.
     ///
     /// A file with holes is divided into chunks of one size, and its inode contains an address for each. Small chunks

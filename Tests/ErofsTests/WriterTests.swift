@@ -141,6 +141,8 @@ import Testing
         var other = try ErofsWriter(.tarBacked, uuid: ErofsModel.uuid, image: MemoryStore())
         try other.describe(ErofsWriter.root, Self.metadata)
         #expect(throws: ErofsError.imageTooLarge) { try other.finish(tarLength: 512 << 32) }
+        try writer.describe(ErofsWriter.root, Self.metadata)
+        #expect(throws: ErofsError.invalidContent) { try writer.finish(tarLength: 8192) }
     }
 
     @Test("A file with holes that needs too many chunks")
