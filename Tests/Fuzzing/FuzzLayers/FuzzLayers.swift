@@ -231,6 +231,7 @@ private final class Stage: Sendable {
         switch failure.cause {
         case .archive, .refused, .compression, .excess: break
         case .bug(let reason): insist(false, reason)
+        case .mismatch(let mismatch): insist(false, "\(mismatch)")
         case .system(let failure): insist(!contradictions.contains(failure.errno), "\(failure)")
         // No tar can cause these; libFuzzer detects the finding by the trap.
         case .blob, .wrongDiffID, .unsupported, .cancelled: fatalError("\(failure)")
