@@ -138,8 +138,8 @@ struct HostileArgumentTests: HostileTextSuite {
                 #expect(refused.status == 64, "\(refused.report)")
                 let hint = try #require(
                     refused.errorText.split(separator: "\n").last { $0.hasPrefix("hint: ") })
-                let stubs = "skopeo() { printf '%s\\n' \"$@\"; }; unpack() { :; }; gzip() { :; }; "
-                let shell = try Command.run("sh", "-ec", stubs + hint.dropFirst(6), in: folder).succeed()
+                let functions = "skopeo() { printf '%s\\n' \"$@\"; }; unpack() { :; }; gzip() { :; }; "
+                let shell = try Command.run("sh", "-ec", functions + hint.dropFirst(6), in: folder).succeed()
                 if arguments.count == 1 {
                     #expect(shell.text == "copy\ndocker://\(text)\noci:image:latest\n")
                 }
