@@ -60,16 +60,13 @@ build-snapshotter: build-packages ## build unpack-snapshotter, the server for co
 	$(SWIFT) build $(RELEASE) --product unpack-snapshotter
 
 test: build-packages test-packages ## run every test (without root, many are skipped)
-	.ci/containerd-2 .build/containerd-2 || echo "a later containerd is not available: its tests are skipped" >&2
-	.ci/erofs-utils .build/erofs-utils || echo "later erofs-utils are not available: their tests may be skipped" >&2
-	.ci/go-clients .build/go & clients=$$!; \
-	$(SWIFT) build --build-tests && { wait $$clients || echo "the Go clients are not available: their tests are skipped" >&2; }
+	.ci/peers & peers=$$!; SWIFT="$(SWIFT)" .ci/test build && wait $$peers
 	SWIFT="$(SWIFT)" .ci/test
 
 test-large: build-packages test-packages ## build a large image outside the repository, compare its tree, kill unpacks of it
 	Fixtures/make-large.sh $(LARGE_IMAGE)
-	$(SWIFT) build -c release --build-tests -Xswiftc -enable-testing
-	UNPACK_LARGE_IMAGE=$(LARGE_IMAGE) $(SWIFT) test -c release --skip-build --filter LargeImageTests
+	SWIFT="$(SWIFT)" .ci/test build
+	UNPACK_LARGE_IMAGE=$(LARGE_IMAGE) SWIFT="$(SWIFT)" .ci/test --filter LargeImageTests
 
 bench: build bench-packages ## compare the large image with other programs and the budgets (as root; half an hour)
 	$(SUDO) Fixtures/make-large.sh --zstd $(LARGE_IMAGE)-zstd $(LARGE_IMAGE)
@@ -84,11 +81,11 @@ bench-micro: build-packages bench-packages ## measure single stages: inflating, 
 		$(SWIFT) package --scratch-path .build/benchmarks --allow-writing-to-package-directory benchmark $(BENCHMARK)
 
 crash: build-packages test-packages ## kill, fail and power off at every step that reaches the disk; report each
-	$(SWIFT) build --build-tests
+	SWIFT="$(SWIFT)" .ci/test build
 	SWIFT="$(SWIFT)" .ci/crash
 
 mutants: build-packages test-packages ## break the order of writes in several ways, each of which must be caught
-	$(SWIFT) build --build-tests
+	SWIFT="$(SWIFT)" .ci/test build
 	SWIFT="$(SWIFT)" .ci/mutants $(MUTANTS)
 
 sanitize: build-packages test-packages ## run every test with AddressSanitizer, then with ThreadSanitizer (minutes)

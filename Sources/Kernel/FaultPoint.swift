@@ -4,8 +4,8 @@ internal import Synchronization
 internal import SystemPackage
 
 /// A point before each step that changes a disk: a system call that changes a file system, or a transaction of the
-/// database. In a debug build, tests make the process crash or fail at a chosen point and check what is left
-/// (`docs/testing.md`). In a release build this does nothing.
+/// database. In the builds that the tests use, tests make the process crash or fail at a chosen point and check what is
+/// left (`docs/testing.md`). In the program that users get this does nothing.
 ///
 /// Environment variables select the fault:
 ///
@@ -26,7 +26,7 @@ package enum FaultPoint {
     package static func pass(
         _ step: String, _ subject: @autoclosure () -> String = "", canFail: Bool = true
     ) throws(SyscallFailure) -> Bool {
-        #if DEBUG
+        #if FAULT_POINTS
             guard let plan else { return true }
             return try plan.pass(step, subject(), canFail: canFail)
         #else
@@ -37,7 +37,7 @@ package enum FaultPoint {
     /// Subject of writes to stderr, which are not counted as steps.
     static let standardError = "stderr"
 
-    #if DEBUG
+    #if FAULT_POINTS
         static var isArmed: Bool { plan != nil }
         private static let plan = FaultPlan()
 
@@ -60,7 +60,7 @@ package enum FaultPoint {
     #endif
 }
 
-#if DEBUG
+#if FAULT_POINTS
     /// The fault that the environment selects, and the number of points passed.
     private final class FaultPlan: Sendable {
         private enum Fault {
@@ -81,7 +81,7 @@ package enum FaultPoint {
         init?() {
             guard let text = getenv("UNPACK_FAULT").map({ String(cString: $0) }) else { return nil }
             guard let fault = Self.fault(text) else {
-                // Debug builds only: a mistyped fault would inject nothing, and every test would pass.
+                // Builds for tests only: a mistyped fault would inject nothing, and every test would pass.
                 fatalError("UNPACK_FAULT=\(text): see FaultPoint.swift")
             }
             self.fault = fault

@@ -90,7 +90,7 @@ func syscall<Result: FixedWidthInteger & SignedInteger>(
     _ call: String, _ path: @autoclosure () -> String = "", creates: Bool = false, in descriptor: CInt = -1,
     attribute: Int? = nil, skipped: Result = 0, _ body: () -> Result
 ) throws(SyscallFailure) -> Result {
-    #if DEBUG
+    #if FAULT_POINTS
         if FaultPoint.isArmed, creates || FaultPoint.isChange(call, path()),
             try !FaultPoint.pass(call, path())
         {

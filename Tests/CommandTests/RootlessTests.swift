@@ -172,6 +172,27 @@ struct RootlessTests {
         #expect(refused.errorText.contains("hint: sudo sysctl -w user.max_user_namespaces="))
     }
 
+    @Test(
+        "A start that fails for want of descriptors leaves none open",
+        .enabled(if: TestEnvironment.has("strace"), "needs strace"))
+    func descriptors() throws {
+        let user = try OrdinaryUser(.subordinate)
+        // A start creates two pipes, and the second one of each fails: with subordinate IDs, then with the own one.
+        let run = try user.run(
+            "strace", "-o", "trace", "-e", "trace=pipe2,close", "-e", "inject=pipe2:error=EMFILE:when=2+2",
+            "unpack", "run-in-namespace", "--", "true")
+        #expect(run.status == 77 && run.errorText.contains("pipe2: too many open files"), "\(run.report)")
+        let trace = try String(contentsOfFile: user.home.appending("trace").string, encoding: .utf8)
+        let calls = trace.split(separator: "\n").drop { !$0.hasPrefix("pipe2([") }
+        for (index, call) in zip(calls.indices, calls) where call.hasPrefix("pipe2([") {
+            let ends = call.dropFirst(7).prefix { $0 != "]" }.split(separator: ", ")
+            #expect(ends.count == 2 && calls[index + 1].contains("(INJECTED)"), "\(trace)")
+            let closed = calls[(index + 2)...].prefix(2).map { $0.prefix { $0 != " " } }
+            #expect(Set(closed) == Set(ends.map { "close(\($0))" }), "\(trace)")
+        }
+        #expect(calls.count { $0.contains("(INJECTED)") } == 2, "\(trace)")
+    }
+
     @Test("A program runs in the namespace with its arguments, its input and its status")
     func program() throws {
         let user = try OrdinaryUser(.single)
