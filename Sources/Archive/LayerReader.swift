@@ -119,6 +119,8 @@ package struct LayerReader: ~Copyable {
     /// Returns the next entry; nil after the last one.
     package mutating func next() throws(ArchiveFailure) -> Entry? {
         var pointer: OpaquePointer?
+        // libarchive takes an ENOMEM that is left from before for the reason why a name is not UTF-8, and gives up.
+        errno = 0
         let result = archive_read_next_header(archive, &pointer)
         let header = source.walk.next()
         current = header

@@ -1,4 +1,5 @@
 import Archive
+import Glibc
 import Kernel
 import Streams
 import TestSupport
@@ -46,6 +47,8 @@ func read(_ tar: [UInt8], blockSize: Int = 1 << 20, keepsData: Bool = true) thro
     ring.finish()
     var reader = try LayerReader(ring, reader: 0)
     var entries = [ReadEntry]()
+    // An error that the thread met before must not be taken for one of the archive.
+    errno = ENOMEM
     while let entry = try reader.next() {
         var data = [UInt8]()
         var pieces = [Range<Int64>]()
@@ -59,6 +62,7 @@ func read(_ tar: [UInt8], blockSize: Int = 1 << 20, keepsData: Bool = true) thro
             data += [UInt8](repeating: 0, count: Int(size) - data.count)
         }
         entries.append(ReadEntry(entry: entry, data: data, pieces: pieces))
+        errno = ENOMEM
     }
     try reader.finish()
     return entries
