@@ -109,8 +109,7 @@ let package = Package(
         .executableTarget(
             name: "unpack",
             dependencies: [
-                "Programs", "Unpacking", "Snapshots", "Mounts", "Layers", "Layout", "Archive", "Streams",
-                "OCI", "Kernel", argumentParser, system,
+                "Programs", "Unpacking", "Snapshots", "Mounts", "OCI", "Kernel", argumentParser, system,
             ],
             swiftSettings: safe),
 
@@ -121,8 +120,7 @@ let package = Package(
         .target(
             name: "Serving",
             dependencies: [
-                "ContainerdAPI", "Unpacking", "Snapshots", "Mounts", "Layers", "Layout", "Streams", "OCI",
-                "Kernel",
+                "ContainerdAPI", "Unpacking", "Snapshots", "Mounts", "Layout", "Streams", "OCI", "Kernel",
                 grpc, grpcTransport, protobuf, nioCore, nioPosix, http2, system,
             ],
             swiftSettings: safe),

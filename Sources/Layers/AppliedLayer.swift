@@ -40,12 +40,7 @@ package struct AppliedLayer: Sendable {
     }
 }
 
-/// Diff ID and size of a tar that was read.
-package struct LayerContent: Sendable {
-    package let diffID: DiffID
-    /// Bytes of the tar.
-    package let size: Int64
-
+extension LayerContent {
     /// - Throws: `.wrongDiffID` if the diff ID differs.
     func check(_ expected: DiffID) throws(LayerFailure) {
         if diffID != expected { throw LayerFailure(.wrongDiffID(expected: expected, found: diffID)) }

@@ -3,7 +3,6 @@ package import Compression
 package import Kernel
 package import Layout
 package import OCI
-package import Streams
 
 /// Why a layer could not be applied, and at which entry.
 package struct LayerFailure: Error, Sendable {

@@ -1,3 +1,4 @@
+package import Kernel
 package import Streams
 
 /// The outcome of the layers below the one that is applied; they may be applied at the same time.

@@ -1,7 +1,6 @@
 internal import Compression
-internal import Kernel
+package import Kernel
 package import OCI
-package import Streams
 package import SystemPackage
 
 /// An OCI image layout in a directory or an archive (OCI image spec, image-layout.md). Its content is untrusted until
@@ -227,14 +226,4 @@ package struct ImageLayout: Sendable {
             throw .document(name: "\(kind) \(descriptor.digest)", reason: error.description)
         }
     }
-}
-
-/// One image for one platform, with verified documents.
-package struct Image: Sendable {
-    /// Descriptor of the manifest.
-    package let descriptor: Descriptor
-    package let manifest: ImageManifest
-    package let config: ImageConfig
-    /// Steps, lowest layer first; at least one: an image without layers has the step of the empty layer.
-    package let steps: [LayerStep]
 }

@@ -1,6 +1,5 @@
 package import Kernel
 package import OCI
-package import Streams
 package import SystemPackage
 
 /// A failure to open or read an image: it is missing, incomplete, damaged or invalid, or no image matches the

@@ -1,7 +1,6 @@
 package import ArgumentParser
 internal import Kernel
 package import Logging
-internal import Streams
 package import Unpacking
 
 /// The format of the lines on stderr.

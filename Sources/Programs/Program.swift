@@ -1,6 +1,5 @@
 package import ArgumentParser
 internal import Kernel
-internal import Streams
 internal import SystemPackage
 internal import Unpacking
 

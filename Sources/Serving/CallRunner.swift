@@ -1,7 +1,7 @@
 internal import GRPCCore
+internal import Kernel
 internal import NIOCore
 internal import NIOPosix
-internal import Streams
 
 /// Runs the blocking work of calls on threads of its own, and logs each call. The event loops and Swift's cooperative
 /// pool must not block.

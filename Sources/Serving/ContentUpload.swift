@@ -2,9 +2,7 @@ internal import ContainerdAPI
 internal import FoundationEssentials
 internal import GRPCCore
 internal import Kernel
-internal import Layers
 internal import OCI
-internal import Streams
 internal import SwiftProtobuf
 
 /// The upload of a blob to containerd's content store. A thread makes the blob, and a task sends it.

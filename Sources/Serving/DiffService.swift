@@ -1,11 +1,9 @@
 package import ContainerdAPI
 package import GRPCCore
 internal import Kernel
-internal import Layers
 internal import Mounts
 internal import OCI
 package import Snapshots
-internal import Streams
 internal import SwiftProtobuf
 internal import Unpacking
 
@@ -51,8 +49,8 @@ package struct DiffService: Containerd_Services_Diff_V1_Diff.ServiceProtocol {
         return ServerResponse(
             message: .with {
                 $0.applied.mediaType = MediaType.ociLayer.rawValue
-                $0.applied.digest = applied.content.diffID.description
-                $0.applied.size = applied.content.size
+                $0.applied.digest = applied.diffID.description
+                $0.applied.size = applied.size
             })
     }
 

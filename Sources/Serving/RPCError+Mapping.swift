@@ -1,7 +1,6 @@
 internal import GRPCCore
 internal import Kernel
 internal import Snapshots
-internal import Streams
 internal import Unpacking
 
 /// Conversion of errors to gRPC status codes. containerd acts on the code (containerd `errdefs`, `errgrpc`); the

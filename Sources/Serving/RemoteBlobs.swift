@@ -1,5 +1,6 @@
 internal import ContainerdAPI
 internal import GRPCCore
+internal import Kernel
 internal import Layout
 internal import OCI
 internal import Streams

@@ -1,3 +1,4 @@
+internal import Kernel
 internal import Streams
 
 /// Passes items from a thread, which may block, to a task, which must not. The sender waits until each item is

@@ -2,7 +2,6 @@ internal import ContainerdAPI
 internal import GRPCCore
 internal import GRPCNIOTransportHTTP2
 package import Kernel
-internal import Streams
 
 /// Serves containerd's services on one socket until it is asked to stop.
 package final class Server: Sendable {

@@ -2,7 +2,6 @@ package import ContainerdAPI
 package import GRPCCore
 internal import Kernel
 package import Snapshots
-internal import Streams
 package import SwiftProtobuf
 
 private typealias API = Containerd_Services_Snapshots_V1_Snapshots

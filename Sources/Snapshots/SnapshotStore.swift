@@ -1,6 +1,5 @@
 package import Kernel
 internal import SQLite
-internal import Streams
 package import SystemPackage
 
 /// The snapshots of one snapshotter in a ROOT: containerd's contract over a directory and a database.

@@ -1,3 +1,5 @@
+internal import Kernel
+
 /// A slot through which one thread transfers ownership of a value to another.
 package final class OwnershipTransfer<Value: ~Copyable & Sendable>: Sendable {
     private let value = Locked<Value?>(nil)

@@ -1,3 +1,5 @@
+internal import Kernel
+
 /// A value that one thread sets once and other threads wait for.
 package final class Promise<Value: Sendable>: @unchecked Sendable {
     private let monitor = Monitor()

@@ -1,3 +1,4 @@
+internal import Kernel
 internal import Synchronization
 
 /// A semaphore that limits how many pieces of work run at the same time.

@@ -1,3 +1,5 @@
+package import Kernel
+
 /// State that threads change and wait for.
 package final class WaitableState<State>: @unchecked Sendable {
     private let monitor = Monitor()

@@ -1,6 +1,5 @@
-internal import Kernel
+package import Kernel
 internal import Layout
-package import Streams
 package import SystemPackage
 
 /// Writes the merged tree of an image as one tar, to a file or to standard output, without a store or snapshots.

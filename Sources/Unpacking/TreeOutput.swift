@@ -1,9 +1,8 @@
-internal import Kernel
+package import Kernel
 internal import Layers
 internal import Layout
 package import Logging
 internal import OCI
-package import Streams
 package import SystemPackage
 
 /// Unpacks an image into one plain directory, without a store or snapshots: the layers one after the other into the
@@ -140,7 +139,7 @@ package struct TreeOutput: Sendable {
                 try pipeline.apply(step, into: tree, progress: { onEvent(.progressed(step, $0)) })
             }
             for warning in applied.warnings {
-                onEvent(.warned(step, warning))
+                onEvent(.warned(step, message: warning.description))
                 warnings.append("\(step.name): \(warning.description)")
             }
             onEvent(.committed(step))

@@ -5,7 +5,6 @@ package import Layout
 package import Mounts
 package import OCI
 package import Snapshots
-package import Streams
 internal import SystemPackage
 
 /// Runs a function and converts the errors of the lower modules to `UnpackError`.

@@ -1,8 +1,8 @@
-package import Layers
+internal import Kernel
+internal import Layers
 package import Layout
 package import Mounts
 package import OCI
-internal import Streams
 package import SystemPackage
 
 /// What to unpack, where to, and with which limits.
@@ -102,7 +102,8 @@ package enum UnpackEvent: Sendable {
     case started(LayerStep)
     /// Bytes of the layer's blob that have been read.
     case progressed(LayerStep, Int64)
-    case warned(LayerStep, LayerWarning)
+    /// Something in the layer was not applied, by a documented exception.
+    case warned(LayerStep, message: String)
     case committed(LayerStep)
     /// The layer was read and verified, by an inspection or for a tar.
     case read(LayerStep)

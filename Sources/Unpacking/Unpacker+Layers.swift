@@ -219,7 +219,7 @@ struct LayerUnpacking: Sendable {
             abandon(active)
             throw error
         }
-        for warning in applied.warnings { onEvent(.warned(step, warning)) }
+        for warning in applied.warnings { onEvent(.warned(step, message: warning.description)) }
         let view = try attempt {
             guard store.content == .layer else { return LowerView([]) }
             return try layer.below.wait().view().adding(topLayer: active.directory)

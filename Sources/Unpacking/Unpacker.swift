@@ -1,11 +1,10 @@
-internal import Kernel
+package import Kernel
 internal import Layers
 internal import Layout
 package import Logging
 internal import Mounts
 internal import OCI
 package import Snapshots
-package import Streams
 package import SystemPackage
 
 /// Unpacks an image on disk to verified snapshots and their mounts: all stages of `docs/architecture.md`, in order.

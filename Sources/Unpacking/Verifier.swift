@@ -1,9 +1,9 @@
-internal import Kernel
+package import Kernel
 internal import Layers
 package import Layout
 package import OCI
 package import Snapshots
-package import Streams
+internal import Streams
 package import SystemPackage
 internal import TreeRecords
 

@@ -1,7 +1,6 @@
 internal import ArgumentParser
 internal import FoundationEssentials
 internal import Kernel
-internal import Layout
 internal import OCI
 internal import Programs
 internal import SystemPackage
@@ -29,85 +28,57 @@ struct InspectCommand: ParsableCommand {
     var json = false
 
     func run() throws {
-        let (source, selector) = try selection.resolve(image)
-        let inspection = try StoreInspection(store)
-        let layout = try attempt { try ImageLayout(opening: source) }
-        var description = LayoutDescription(layout, inspection, asJSON: json)
-        try attempt {
-            try description.add(selector)
-            // The writer of a stream can finish.
-            try layout.finish()
-        }
+        let choice = try selection.choice(image)
+        let store = try StoreInspection(store)
+        let layout = try LayoutInspection(choice)
+        var description = LayoutDescription(layout, store, asJSON: json)
+        try attempt { try description.addImages() }
+        try layout.finish()
         try description.print()
     }
 }
 
-/// The images of a layout that match a selector. Each is converted to text at once: only one config is in memory at a
-/// time.
+/// The images of a layout. Each is converted to text at once: only one config is in memory at a time.
 private struct LayoutDescription {
-    private let layout: ImageLayout
-    private let inspection: StoreInspection
+    private let layout: LayoutInspection
+    private let store: StoreInspection
     private let isJSON: Bool
     private var images = [String]()
     private var trees = [Descriptor: TextTree]()
-    private var outline = [LayoutOutline]()
-    private var isChosen = false
-    private var total: Int64 = 0
 
     /// Limit of the documents read and the text made of them, in bytes. It is enough for thousands of usual images.
     private static let maximumTotal: Int64 = 32 << 20
 
-    init(_ layout: ImageLayout, _ inspection: StoreInspection, asJSON isJSON: Bool) {
+    init(_ layout: LayoutInspection, _ store: StoreInspection, asJSON isJSON: Bool) {
         self.layout = layout
-        self.inspection = inspection
+        self.store = store
         self.isJSON = isJSON
     }
 
-    mutating func add(_ selector: Selector) throws {
-        isChosen = selector.selectsAnything
-        let candidates = try isChosen ? layout.matches(for: selector) : layout.candidates()
-        outline = try layout.outline()
-        if candidates.isEmpty { throw outline.firstFailure ?? .noImage(layout.path) }
-        var failures = [LayoutFailure]()
-        for candidate in candidates {
-            if let failure = try add(candidate, of: candidates.count) { failures.append(failure) }
+    mutating func addImages() throws {
+        var total: Int64 = 0
+        try layout.forEachImage(isUnpacked: store.holds) { descriptor, document, size in
+            if isJSON {
+                images.append(try encoded(document))
+                total += size + Int64(images[images.count - 1].utf8.count)
+            } else {
+                let tree = document.tree
+                trees[descriptor] = tree
+                total += size + Int64(tree.size)
+            }
+            if total > Self.maximumTotal, layout.count > 1 {
+                throw UnpackError(
+                    .usage, "the layout has \(layout.count) images, too much to show at once",
+                    hint:
+                        "choose with --ref NAME (or DIR:NAME), --digest DIGEST or --platform OS/ARCH[/VARIANT]"
+                )
+            }
         }
-        // The command fails only if no image can be read; otherwise the output has the error of each.
-        if let failure = failures.first, failures.count == candidates.count { throw failure }
-    }
-
-    /// - Returns: why the image cannot be read; nil if it can be, or if it is missing from a sparse layout.
-    private mutating func add(_ candidate: Candidate, of count: Int) throws -> LayoutFailure? {
-        var image: Image?
-        var failure: LayoutFailure?
-        do throws(LayoutFailure) {
-            image = try layout.loadIfPresent(candidate.descriptor)
-        } catch {
-            failure = try layout.failureOfOneDocument(error)
-        }
-        let document = ImageDocument(candidate, image, failure, in: layout, inspection)
-        total += image?.documentSize ?? 0
-        if isJSON {
-            images.append(try encoded(document))
-            total += Int64(images[images.count - 1].utf8.count)
-        } else {
-            let tree = document.tree
-            trees[candidate.descriptor] = tree
-            total += Int64(tree.size)
-        }
-        if total > Self.maximumTotal, count > 1 {
-            throw UnpackError(
-                .usage, "the layout has \(count) images, too much to show at once",
-                hint: "choose with --ref NAME (or DIR:NAME), --digest DIGEST or --platform OS/ARCH[/VARIANT]"
-            )
-        }
-        return failure
     }
 
     func print() throws {
         if isJSON { return try printJSON() }
-        let root = TextTree(
-            "\(escaped(layout.path))  (\(inspection.text))", outline.compactMap(tree))
+        let root = TextTree("\(escaped(layout.path))  (\(store.text))", layout.items.compactMap(tree))
         let width = Console.outputWidth
         let hasColours = width != nil && environment("NO_COLOR") == nil
         var writer = LineWriter()
@@ -117,36 +88,21 @@ private struct LayoutDescription {
         try writer.flush()
     }
 
-    /// The tree of an item; nil if the selector does not choose it.
-    private func tree(_ item: LayoutOutline) -> TextTree? {
+    private func tree(_ item: LayoutInspection.Item) -> TextTree? {
         let descriptor = item.descriptor
         let names = descriptor.referenceNames.map { escaped($0.utf8) + "  " }.joined()
-        func other(_ what: String) -> TextTree? {
-            isChosen ? nil : TextTree("\(names)\(what)  \(descriptor.digest)", isFaint: true)
-        }
-        switch item.kind {
+        switch item.content {
         case .image: return trees[descriptor]
-        case .attestation: return other("attestation")
-        case .artifact(let type): return other("artifact \(escaped(type.utf8))")
-        case .absent: return other("manifest, not in this layout")
-        case .unreadable(let failure):
-            let kind = descriptor.mediaType.isIndex ? "index" : "manifest"
-            return other("\(kind), cannot be read (\(UnpackError(failure).message))")
-        case .repeated: return other("index, as above")
-        case .index(nil): return other("index, not in this layout")
-        case .index(let items?):
-            let children = items.compactMap(tree)
-            if children.isEmpty, isChosen { return nil }
-            return TextTree("\(names)index  \(descriptor.digest)", children)
+        case .index(let items):
+            return TextTree("\(names)index  \(descriptor.digest)", items.compactMap(tree))
+        case .other(let what): return TextTree("\(names)\(what)  \(descriptor.digest)", isFaint: true)
         }
     }
 
     private func printJSON() throws {
         let (path, others, store) = try attempt {
             (
-                try encoded(layout.path.string),
-                try encoded(isChosen ? [] : outline.flatMap(OtherDocument.all)),
-                try encoded(inspection.document)
+                try encoded(layout.path.string), try encoded(layout.others), try encoded(self.store.document)
             )
         }
         try attempt {
@@ -157,128 +113,8 @@ private struct LayoutDescription {
     }
 }
 
-/// A document of a layout that is not an image.
-private struct OtherDocument: Encodable {
-    let kind: String
-    let references: [String]
-    let digest: Digest
-    let mediaType: MediaType
-    let size: Int64
-    let artifactType: String?
-    let annotations: [String: String]?
-    /// Why the document cannot be read.
-    let error: String?
-
-    static func all(_ item: LayoutOutline) -> [OtherDocument] {
-        switch item.kind {
-        case .image, .repeated: []
-        case .index(nil): [OtherDocument("index", item.descriptor)]
-        case .index(let items?): items.flatMap(all)
-        case .attestation: [OtherDocument("attestation", item.descriptor)]
-        case .artifact(let type): [OtherDocument("artifact", item.descriptor, type: type)]
-        case .absent: [OtherDocument("manifest", item.descriptor)]
-        case .unreadable(let failure):
-            [
-                OtherDocument(
-                    item.descriptor.mediaType.isIndex ? "index" : "manifest", item.descriptor,
-                    error: UnpackError(failure).message)
-            ]
-        }
-    }
-
-    private init(_ kind: String, _ descriptor: Descriptor, type: String? = nil, error: String? = nil) {
-        self.kind = kind
-        references = descriptor.referenceNames
-        digest = descriptor.digest
-        mediaType = descriptor.mediaType
-        size = descriptor.size
-        artifactType = type
-        annotations = descriptor.annotations
-        self.error = error
-    }
-}
-
-private struct ImageDocument: Encodable {
-    let references: [String]
-    let digest: Digest
-    let mediaType: MediaType
-    let size: Int64
-    let platform: String
-    /// Whether the layout has its manifest and config.
-    let present: Bool
-    let created: String?
-    let configDigest: Digest?
-    let chainID: ChainID?
-    /// Whether the store has all its layers; nil if the store cannot be read.
-    let unpacked: Bool?
-    let layers: [LayerDocument]
-    /// The history, if its steps cannot be attributed to layers: their number is not that of the layers.
-    let history: [HistoryDocument]?
-    let config: JSONValue?
-    /// Why the image cannot be read.
-    let error: String?
-}
-
-private struct LayerDocument: Encodable {
-    let digest: Digest
-    let mediaType: MediaType
-    let size: Int64
-    let diffID: DiffID
-    let chainID: ChainID
-    /// Whether the layout has the blob, with the size of its descriptor.
-    let present: Bool
-    let createdBy: String?
-    /// According to the media type: `gzip`, `zstd` or `none`. Unpacking detects the format from the blob itself.
-    let compression: String
-    /// Whether the store has the chain up to this layer; nil if the store cannot be read.
-    let unpacked: Bool?
-}
-
 extension ImageDocument {
-    /// - Parameters:
-    ///   - image: nil if it is missing from the layout or cannot be read.
-    ///   - failure: why it cannot be read.
-    init(
-        _ candidate: Candidate, _ image: Image?, _ failure: LayoutFailure?, in layout: ImageLayout,
-        _ inspection: StoreInspection
-    ) {
-        references = candidate.references
-        digest = candidate.descriptor.digest
-        mediaType = candidate.descriptor.mediaType
-        size = candidate.descriptor.size
-        platform = candidate.platform.description
-        error = failure.map { UnpackError($0).message }
-        guard let image else {
-            present = false
-            created = nil
-            configDigest = nil
-            chainID = nil
-            unpacked = nil
-            layers = []
-            history = nil
-            config = nil
-            return
-        }
-        present = true
-        created = image.config.created
-        configDigest = image.manifest.config.digest
-        chainID = image.steps.last?.chainID
-        unpacked = chainID.flatMap(inspection.holds)
-        config = image.config.runtimeSettings
-        history = HistoryDocument.list(of: image.config)
-        let steps = image.manifest.layers.isEmpty ? [] : image.steps
-        layers = steps.map { step in
-            LayerDocument(
-                digest: step.descriptor.digest, mediaType: step.descriptor.mediaType,
-                size: step.descriptor.size,
-                diffID: step.diffID, chainID: step.chainID,
-                present: (try? layout.check(step.descriptor)) != nil,
-                createdBy: image.config.command(ofLayer: step.number),
-                compression: step.descriptor.mediaType.compression, unpacked: inspection.holds(step.chainID))
-        }
-    }
-
-    var tree: TextTree {
+    fileprivate var tree: TextTree {
         let names =
             references.isEmpty ? "(no name)" : references.map { escaped($0.utf8) }.joined(separator: ", ")
         var lines = [TextTree("manifest  \(digest)")]
@@ -308,7 +144,7 @@ extension ImageDocument {
 }
 
 extension LayerDocument {
-    func tree(number: Int) -> TextTree {
+    fileprivate func tree(number: Int) -> TextTree {
         let state = (present ? "" : "  MISSING") + (unpacked == true ? "  unpacked" : "")
         var lines = [TextTree("diff ID   \(diffID)"), TextTree("chain ID  \(chainID)")]
         if let createdBy { lines.append(TextTree("made by   \(escaped(createdBy.utf8))")) }
@@ -320,14 +156,4 @@ extension LayerDocument {
 extension TextTree {
     /// Bytes of text in the tree.
     fileprivate var size: Int { children.reduce(text.utf8.count) { $0 + $1.size } }
-}
-
-extension MediaType {
-    fileprivate var compression: String {
-        ["gzip", "zstd"].first { rawValue.hasSuffix($0) } ?? "none"
-    }
-}
-
-extension Image {
-    fileprivate var documentSize: Int64 { descriptor.size + manifest.config.size }
 }

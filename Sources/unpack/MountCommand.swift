@@ -1,6 +1,5 @@
 internal import ArgumentParser
 internal import Kernel
-internal import Layout
 internal import Mounts
 internal import OCI
 internal import Programs

@@ -1,7 +1,6 @@
 internal import ArgumentParser
 internal import FoundationEssentials
 internal import Kernel
-internal import Layout
 internal import Mounts
 internal import OCI
 internal import Programs
@@ -32,51 +31,15 @@ struct SelectionOptions: ParsableArguments {
             valueName: "os/arch[/variant]"))
     var platform: String?
 
-    /// Combines IMAGE and the options to one source and one selector.
+    /// Combines IMAGE and the options.
     ///
-    /// - Parameter image: in the syntax of `ImageArgument`.
     /// - Throws: `.usage`.
-    func resolve(_ image: String) throws -> (source: ImageSource, selector: Selector) {
-        if image.isEmpty { throw UnpackError(.usage, "IMAGE is empty", hint: "name a directory") }
-        let argument = try parse(image)
-        let digest = try digest.map { text in try usage { try Digest(parsing: text) } }
-        if argument.reference != nil, ref != nil {
-            throw UnpackError(.usage, "the reference is given twice", hint: "use either IMAGE:REF or --ref")
-        }
-        if argument.digest != nil, digest != nil {
-            throw UnpackError(
-                .usage, "the digest is given twice", hint: "use either IMAGE@DIGEST or --digest")
-        }
-        let selector = Selector(
-            reference: argument.reference ?? ref, digest: argument.digest ?? digest,
-            position: argument.position,
-            platform: try platform.map { text in try usage { try Platform(parsing: text) } })
-        return (argument.source, selector)
+    func choice(_ image: String) throws -> ImageChoice {
+        try ImageChoice(image, reference: ref, digest: digest, platform: platform)
     }
 
-    private func parse(_ image: String) throws -> ImageArgument {
-        do {
-            return try ImageArgument(parsing: image) { (try? $0.resolved()) != nil }
-        } catch let foreign as UnsupportedTransport {
-            let copy: [ShellWord] = [
-                "skopeo", "copy", ShellWord(quoting: foreign.text, orElse: "IMAGE"), "oci:image:latest",
-            ]
-            throw UnpackError(
-                .usage,
-                "'\(foreign.name):' is not a transport that unpack reads: it reads images on the local disk",
-                hint: "\(copy.command) && unpack image")
-        } catch {
-            throw UnpackError(.usage, "\(error)")
-        }
-    }
-
-    private func usage<Value>(_ body: () throws -> Value) throws -> Value {
-        do {
-            return try body()
-        } catch {
-            throw UnpackError(.usage, "\(error)")
-        }
-    }
+    /// Opens the image that IMAGE and the options select.
+    func open(_ image: String) throws -> OpenedImage { try OpenedImage(try choice(image)) }
 }
 
 /// The options that select a store and its snapshotter.

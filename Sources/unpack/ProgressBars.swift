@@ -1,5 +1,4 @@
 internal import Kernel
-internal import Layers
 internal import OCI
 internal import Programs
 internal import Unpacking
@@ -41,7 +40,7 @@ struct ProgressBars: ProgressView {
             guard let index = layers.firstIndex(where: { $0.step == step }) else { return }
             layers[index].bytes = bytes
             draw()
-        case .warned(let step, let warning): logWarning(warning, of: step)
+        case .warned(let step, let message): logWarning(message, of: step)
         case .committed(let step):
             layers.removeAll { $0.step == step }
             committed.count += 1

@@ -1,5 +1,4 @@
 internal import Kernel
-internal import Layers
 internal import OCI
 internal import Programs
 internal import Unpacking
@@ -66,9 +65,9 @@ struct ProgressEvents: ProgressView {
             line.size = step.descriptor.size
             write(line)
         case .progressed(let step, let bytes): progress(step, bytes)
-        case .warned(let step, let warning):
+        case .warned(let step, let message):
             var line = Event("warned", step)
-            line.message = warning.description
+            line.message = message
             write(line)
         case .committed(let step): finish("committed", step)
         case .read(let step): finish("read", step)

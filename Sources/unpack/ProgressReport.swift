@@ -1,9 +1,7 @@
 internal import ArgumentParser
 internal import Kernel
-internal import Layers
 internal import OCI
 internal import Programs
-internal import Streams
 internal import Unpacking
 
 /// The options for progress and messages on stderr.
@@ -81,7 +79,7 @@ struct NoProgress: ProgressView {
     let showsWarnings: Bool
 
     func take(_ event: UnpackEvent) {
-        if showsWarnings, case .warned(let step, let warning) = event { logWarning(warning, of: step) }
+        if showsWarnings, case .warned(let step, let message) = event { logWarning(message, of: step) }
     }
 
     func end(_ outcome: Result<ChainID?, UnpackError>) {}
@@ -103,7 +101,7 @@ struct ProgressLines: ProgressView {
             }
         case .waiting(let step): logWait(for: step)
         case .started(let step): starts[step.chainID] = .now
-        case .warned(let step, let warning): logWarning(warning, of: step)
+        case .warned(let step, let message): logWarning(message, of: step)
         case .committed(let step):
             let elapsed = starts.removeValue(forKey: step.chainID).map { ContinuousClock.now - $0 }
             let seconds = tenths((elapsed ?? .zero) / .seconds(1))
@@ -115,8 +113,8 @@ struct ProgressLines: ProgressView {
     func end(_ outcome: Result<ChainID?, UnpackError>) {}
 }
 
-func logWarning(_ warning: LayerWarning, of step: LayerStep) {
-    let text = "\(step.name): \(warning.description)"
+func logWarning(_ message: String, of step: LayerStep) {
+    let text = "\(step.name): \(message)"
     Log.print(LogLine(level: .warning, message: text), lines: ["unpack: warning: \(text)"])
 }
 

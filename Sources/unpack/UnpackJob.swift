@@ -1,6 +1,5 @@
 internal import Kernel
 internal import Programs
-internal import Streams
 internal import Unpacking
 
 /// An unpack with the options of the command line. It shows progress, and SIGINT and SIGTERM cancel it.
@@ -43,9 +42,9 @@ struct UnpackJob {
     private func watched<Value>(
         _ body: (UnpackRequest, Cancellation, ProgressReport) throws -> Value
     ) throws -> Value {
-        let (source, selector) = try selection.resolve(image)
+        let choice = try selection.choice(image)
         let request = UnpackRequest(
-            image: source, selector: selector, root: try store.rootPath(),
+            image: choice.source, selector: choice.selector, root: try store.rootPath(),
             snapshotter: try store.snapshotterName,
             durability: try durability.sync, writableKey: writableKey, limits: try limits.limits(),
             jobs: try limits.jobCount())

@@ -3,7 +3,6 @@ internal import Kernel
 internal import OCI
 internal import Programs
 internal import Snapshots
-internal import Streams
 internal import Unpacking
 
 /// Compares committed snapshots with their records, and repairs damaged ones from an image.
@@ -68,8 +67,8 @@ struct VerifyCommand: NamespacedCommand {
 
     private func verify(_ report: inout VerificationReport) throws {
         let source = try repair.map { image in
-            let (source, selector) = try selection.resolve(image)
-            return Verifier.Repair(image: source, selector: selector)
+            let choice = try selection.choice(image)
+            return Verifier.Repair(image: choice.source, selector: choice.selector)
         }
         if source == nil, selection.ref != nil || selection.digest != nil || selection.platform != nil {
             throw UnpackError(.usage, "--ref, --digest and --platform go with --repair IMAGE")

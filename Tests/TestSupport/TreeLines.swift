@@ -3,7 +3,6 @@ import Kernel
 package import Layers
 package import Layout
 package import OCI
-import Streams
 import SystemPackage
 
 extension ImageTree {

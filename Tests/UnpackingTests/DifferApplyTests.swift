@@ -6,7 +6,6 @@ import Logging
 import Mounts
 import OCI
 import Snapshots
-import Streams
 import SystemPackage
 import TestSupport
 import Testing
@@ -56,8 +55,8 @@ struct DifferApplyTests: DifferApplySuite {
             let mounts = try paths.isEmpty ? bind(path) : overlay(path, over: paths.reversed(), more)
             let found = try Differ().apply(
                 try builder.layer(layer), from: blobs, onto: mounts, isSynced: isSynced)
-            #expect(found.content.diffID == layer.diffID)
-            #expect(found.content.size == Int64(layer.tar.count))
+            #expect(found.diffID == layer.diffID)
+            #expect(found.size == Int64(layer.tar.count))
             paths.append(path)
         }
         return paths
@@ -261,7 +260,7 @@ struct DifferApplyTests: DifferApplySuite {
                 mediaType: MediaType(rawValue: "application/vnd.docker.image." + type), digest: blob.digest,
                 size: blob.size)
             let found = try Differ().apply(descriptor, from: blobs, onto: bind(path), isSynced: false)
-            #expect(found.content.diffID == Self.layers[0].diffID)
+            #expect(found.diffID == Self.layers[0].diffID)
         }
     }
 

@@ -95,8 +95,8 @@ struct DifferMakingTests {
         try builder.blob(blob, layer.descriptor.mediaType)
         let blobs = BlobDirectory(try Directory(opening: builder.path.appending("blobs")))
         let found = try Differ().apply(layer.descriptor, from: blobs, onto: mounts, isSynced: false)
-        #expect(found.content.diffID == layer.content.diffID)
-        #expect(found.content.size == layer.content.size)
+        #expect(found.diffID == layer.content.diffID)
+        #expect(found.size == layer.content.size)
     }
 
     /// A lower tree, the upper directory with a container's changes, written by the kernel, and the merged tree.

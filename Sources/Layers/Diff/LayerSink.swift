@@ -1,14 +1,6 @@
 internal import Compression
-package import OCI
+internal import OCI
 internal import Streams
-
-/// A layer that was written.
-package struct WrittenLayer: Sendable {
-    /// Descriptor of the blob.
-    package let descriptor: Descriptor
-    /// Diff ID and size of the tar.
-    package let content: LayerContent
-}
 
 /// Compresses a tar, and computes the digests of the tar and of the blob.
 final class LayerSink {

@@ -2,7 +2,6 @@ internal import Archive
 internal import Compression
 package import Kernel
 package import OCI
-package import Streams
 
 /// Writes the layer between two trees: the same bytes for the same trees (OCI image spec, layer.md, "Creating layers").
 ///

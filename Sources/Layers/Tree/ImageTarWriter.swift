@@ -2,7 +2,6 @@ internal import Archive
 package import Kernel
 package import Layout
 package import OCI
-package import Streams
 
 /// Writes the tree of an image as one tar, without a file system: the same bytes for the same image and time.
 ///

@@ -2,7 +2,6 @@ internal import Archive
 package import Kernel
 package import Layout
 package import OCI
-package import Streams
 
 /// Reads and verifies the layers of an image and merges them into a tree. It writes nothing.
 package struct TreeReader: Sendable {

@@ -1,8 +1,7 @@
 package import Kernel
-package import Layers
+internal import Layers
 package import Mounts
 package import OCI
-package import Streams
 
 extension Differ {
     /// Writes the layer with the difference between two trees, which mounts describe. The same trees give the same

@@ -1,10 +1,9 @@
-internal import Kernel
+package import Kernel
 package import Layers
 package import Layout
 package import Mounts
 package import OCI
 package import Snapshots
-package import Streams
 
 /// Applies layers to directories outside of the unpacker's control, and makes layers from them: containerd's diff
 /// service.
@@ -35,7 +34,7 @@ package struct Differ: Sendable {
         _ descriptor: Descriptor, from blobs: any BlobSource, onto mounts: [ContainerdMount], isSynced: Bool,
         cancellation: Cancellation = Cancellation(),
         progress: @escaping LayerPipeline.Progress = { _ in }
-    ) throws(DifferFailure) -> UnverifiedLayer {
+    ) throws(DifferFailure) -> LayerContent {
         do {
             guard descriptor.mediaType.isLayer else {
                 throw DifferFailure.unsupported(
@@ -46,7 +45,7 @@ package struct Differ: Sendable {
                 let pipeline = LayerPipeline(
                     blobs, form: try target.probeWhiteoutForm(marks), marks: marks,
                     budget: try budget(for: descriptor, in: target.directory), cancellation: cancellation)
-                return try pipeline.apply(descriptor, onto: target, progress: progress)
+                return try pipeline.apply(descriptor, onto: target, progress: progress).content
             }
         } catch {
             throw DifferFailure.wrapping(error, "layer \(descriptor.digest.short)")

@@ -1,23 +1,11 @@
-internal import Kernel
+package import Kernel
 package import Layers
-package import Layout
+internal import Layout
 internal import OCI
-package import Streams
-
-/// A layout, and the verified documents of one of its images.
-package struct OpenedImage: Sendable {
-    package let layout: ImageLayout
-    package let image: Image
-
-    package init(layout: ImageLayout, image: Image) {
-        self.layout = layout
-        self.image = image
-    }
-}
 
 /// Inspects images without unpacking them: reads and verifies all layers, and writes nothing.
 package struct ImageInspector: Sendable {
-    private let cancellation: Cancellation
+    let cancellation: Cancellation
     private let onEvent: @Sendable (UnpackEvent) -> Void
     /// The memory limit that all trees share.
     private let memory = TreeMemory()

@@ -2,7 +2,6 @@ package import Kernel
 internal import Layers
 internal import Layout
 internal import OCI
-package import Streams
 
 /// Writes the merged tree of an image as one tar, in two verified passes over its layers.
 package struct ImageTarJob: Sendable {
@@ -61,7 +60,7 @@ package struct ImageTarJob: Sendable {
         for step in steps {
             try work(on: step) { () throws(LayerFailure) in
                 let added = try reader.add(step, to: &tree) { [onEvent] in onEvent(.progressed(step, $0)) }
-                for warning in added.warnings { onEvent(.warned(step, warning)) }
+                for warning in added.warnings { onEvent(.warned(step, message: warning.description)) }
                 warnings += added.warnings.map { "\(step.name): \($0.description)" }
             }
         }

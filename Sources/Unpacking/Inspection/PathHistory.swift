@@ -77,4 +77,13 @@ package struct PathHistory: Sendable {
 
     /// The file at the path in the merged tree; nil if it does not exist there.
     package var result: State? { State(of: path, in: tree) }
+
+    /// Whether the path is not in the image and no layer has an entry for it.
+    package var isEmpty: Bool { layers.isEmpty && result == nil }
+
+    /// The path, escaped for output.
+    package var absolutePath: String { Unpacking.absolutePath(path) }
 }
+
+/// An absolute path, escaped for output.
+func absolutePath(_ path: [FileName]) -> String { "/" + path.map(\.description).joined(separator: "/") }

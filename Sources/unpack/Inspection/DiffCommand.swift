@@ -1,12 +1,8 @@
-internal import Archive
 internal import ArgumentParser
 internal import Kernel
-internal import Layers
-internal import Mounts
 internal import OCI
 internal import Programs
 internal import Snapshots
-internal import Streams
 internal import SystemPackage
 internal import Unpacking
 
@@ -53,61 +49,34 @@ struct DiffCommand: NamespacedCommand {
 
     func run() throws {
         let (old, new) = (try open(old), try open(new))
-        let (oldTree, newTree, cancellation) = try inspect(verbosity) { inspector, cancellation in
-            if case .image(let old) = old, case .image(let new) = new {
-                let trees = try inspector.trees(of: old, new)
-                return (trees.0, trees.1, cancellation)
-            }
-            return (
-                try tree(of: old, inspector, cancellation), try tree(of: new, inspector, cancellation),
-                cancellation
-            )
+        let (differences, cancellation) = try inspect(verbosity) { inspector, cancellation in
+            (try inspector.differences(old, new, comparesTimes: times), cancellation)
         }
-        let check = { try attempt { try cancellation.check() } }
         var writer = LineWriter()
         var count = 0
-        let links = (old: oldTree.linkCounts(), new: newTree.linkCounts())
-        try TreeChanges.compare(oldTree, newTree, comparesTimes: times, check: check) { change in
+        try differences.forEach(
+            describesFiles: json, check: { try attempt { try cancellation.check() } }
+        ) { change in
             count += 1
-            guard json else { return try writer.add(Self.line(change)) }
-            let document = ChangeDocument(
-                change: change.kind.letter, path: shown(change.path), what: change.properties.map(\.rawValue),
-                old: change.old.map { FileDocument(oldTree[$0], at: change.path, links: links.old[$0]) },
-                new: change.new.map { FileDocument(newTree[$0], at: change.path, links: links.new[$0]) })
-            try writer.add(try attempt { try encoded(document) })
+            try writer.add(json ? try attempt { try encoded(change) } : Self.line(change))
         }
         try writer.flush()
         if exitCode, count > 0 { throw ExitCode(1) }
     }
 
-    private static func line(_ change: TreeChange) -> String {
-        let what = change.properties.map(\.rawValue).joined(separator: ", ")
-        return "\(change.kind.letter) \(shown(change.path))" + (what.isEmpty ? "" : "  (\(what))")
-    }
-
-    private struct ChangeDocument: Encodable {
-        let change: String
-        let path: String
-        let what: [String]
-        let old: FileDocument?
-        let new: FileDocument?
-    }
-
-    // MARK: Sides
-
-    private enum Side {
-        case image(OpenedImage)
-        case snapshot(key: String, SnapshotStore)
+    private static func line(_ change: ChangeDocument) -> String {
+        let what = change.what.joined(separator: ", ")
+        return "\(change.change) \(change.path)" + (what.isEmpty ? "" : "  (\(what))")
     }
 
     /// Opens an image or a snapshot. As for `unpack mount`, a snapshot of the store takes precedence over a path.
-    private func open(_ text: String) throws -> Side {
+    private func open(_ text: String) throws -> ComparedTree {
         if !text.contains("/"), let (store, name) = try find(text) { return .snapshot(key: name, store) }
         var selection = SelectionOptions()
         selection.ref = nil
         selection.digest = nil
         selection.platform = platform
-        return .image(try openImage(text, selection))
+        return .image(try selection.open(text))
     }
 
     /// The snapshot with a chain ID or a key; nil if there is none, or if the store is not readable for this user.
@@ -119,37 +88,6 @@ struct DiffCommand: NamespacedCommand {
             return found.map { (store, $0.name) }
         } catch let error as UnpackError where error.code == .permission {
             return nil
-        }
-    }
-
-    private func tree(of side: Side, _ inspector: ImageInspector, _ cancellation: Cancellation) throws
-        -> ImageTree
-    {
-        switch side {
-        case .image(let opened): return try inspector.tree(of: opened, digests: true)
-        case .snapshot(let key, let store):
-            return try attempt {
-                let isCommitted = try store.stat(key).kind == .committed
-                let mounts = try isCommitted ? store.readOnlyMounts(of: key) : store.mounts(of: key)
-                guard let mount = mounts.last, mounts.count == 1 else {
-                    throw UnpackError(
-                        .internal, "the snapshot '\(escaped(key.utf8))' has \(mounts.count) mounts")
-                }
-                let tree = try mount.openTree()
-                return try withExtendedLifetime(tree) {
-                    try ImageTree(walking: tree.root) { try cancellation.check() }
-                }
-            }
-        }
-    }
-}
-
-extension TreeChange.Kind {
-    fileprivate var letter: String {
-        switch self {
-        case .added: "A"
-        case .deleted: "D"
-        case .modified: "M"
         }
     }
 }

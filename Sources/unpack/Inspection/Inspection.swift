@@ -1,8 +1,5 @@
 internal import Kernel
-internal import Layout
 internal import Programs
-internal import Streams
-internal import SystemPackage
 internal import Unpacking
 
 /// How PATH is resolved, for `--help`.
@@ -10,16 +7,6 @@ let pathDiscussion = """
     PATH is resolved from the image's root. Symlinks are followed inside the image; one in the last component is followed \
     only if PATH ends with '/'. Names are typed as they are printed: '\\xNN' is a byte, '\\\\' a backslash.
     """
-
-/// Opens the one image of a layout that the argument and the options select.
-func openImage(_ text: String, _ selection: SelectionOptions) throws -> OpenedImage {
-    let (source, selector) = try selection.resolve(text)
-    return try attempt {
-        let layout = try ImageLayout(opening: source)
-        let image = try layout.load(try layout.select(selector).descriptor)
-        return OpenedImage(layout: layout, image: image)
-    }
-}
 
 /// Runs an inspection of images, with progress on a terminal. SIGINT and SIGTERM cancel it.
 func inspect<Value>(_ verbosity: LogOptions, _ body: (ImageInspector, Cancellation) throws -> Value) throws
@@ -53,9 +40,6 @@ func unescaped(_ text: String) -> [UInt8] {
     }
     return bytes
 }
-
-/// An absolute path, escaped for output.
-func shown(_ path: [FileName]) -> String { "/" + path.map(\.description).joined(separator: "/") }
 
 /// Buffered output of lines to stdout. Like `say`, it escapes what would control a terminal.
 struct LineWriter {

@@ -1,9 +1,6 @@
-internal import Archive
 internal import ArgumentParser
 internal import Kernel
-internal import Layers
 internal import Programs
-internal import Streams
 internal import Unpacking
 
 /// Lists files of an image without unpacking it.
@@ -34,74 +31,36 @@ struct LsCommand: ParsableCommand {
     @OptionGroup var verbosity: LogOptions
 
     func run() throws {
-        let opened = try openImage(image, selection)
+        let opened = try selection.open(image)
         let (tree, cancellation) = try inspect(verbosity) { inspector, cancellation in
             (try inspector.tree(of: opened), cancellation)
         }
-        let start = try resolve(in: tree)
-        try print(of: tree) { body in
-            // A table walks the tree twice, first for the column widths: all paths of a hostile image do not fit in
-            // memory.
-            func take(_ item: ImageTree.Item, _ name: String) throws {
-                try attempt { try cancellation.check() }
-                try body(item, name)
-            }
-            if recursive {
-                try tree.forEach(from: start) { try take($0, shown($0.path)) }
-            } else if tree[start.id].isDirectory {
-                for (name, id) in tree.children(of: start.id) {
-                    try take(ImageTree.Item(start.treePath.appending(name), id: id), name.description)
-                }
-            } else {
-                try take(start, shown(start.path))
-            }
-        }
-    }
-
-    private func resolve(in tree: ImageTree) throws -> ImageTree.Item {
-        switch tree.resolve(unescaped(path)) {
-        case .found(let item): return item
-        case .missing(let place):
-            throw UnpackError(
-                .notFound, "the image has no '\(shown(place))'",
-                hint: "`unpack why IMAGE PATH` shows whether a layer had it")
-        case .tooManyLinks:
-            throw UnpackError(.data, "too many symlinks on the path '\(escaped(path.utf8))'")
-        }
-    }
-
-    /// - Parameter forEach: calls its argument for each file and the name to print, in the same order on every call.
-    private func print(
-        of tree: ImageTree, _ forEach: ((ImageTree.Item, _ name: String) throws -> Void) throws -> Void
-    ) throws {
+        let listing = try FileListing(of: unescaped(path), typed: path, in: tree, isRecursive: recursive)
+        func check() throws { try attempt { try cancellation.check() } }
         var writer = LineWriter()
         if json {
-            let links = tree.linkCounts()
-            try forEach { item, _ in
-                let document = FileDocument(tree[item.id], at: item.path, links: links[item.id])
+            try listing.forEachDocument { document in
+                try check()
                 try writer.add(try attempt { try encoded(document) })
             }
             return try writer.flush()
         }
-        func owner(of file: ImageTree.File) -> String { "\(file.metadata.uid):\(file.metadata.gid)" }
         var hasAttributes = false
         var (ownerWidth, sizeWidth) = (0, 0)
-        try forEach { item, _ in
-            let file = tree[item.id]
-            hasAttributes = hasAttributes || !file.metadata.extendedAttributes.isEmpty
-            ownerWidth = max(ownerWidth, owner(of: file).utf8.count)
-            sizeWidth = max(sizeWidth, file.content.sizeColumn.utf8.count)
+        // The tree is walked twice, first for the widths of the columns.
+        try listing.forEachRow { row in
+            try check()
+            hasAttributes = hasAttributes || row.hasAttributes
+            ownerWidth = max(ownerWidth, row.owner.utf8.count)
+            sizeWidth = max(sizeWidth, row.size.utf8.count)
         }
-        try forEach { item, name in
-            let file = tree[item.id]
-            let permissions = file.content.permissions(file.metadata)
-            let owner = owner(of: file)
-            let size = file.content.sizeColumn
-            var line = permissions + spaces((hasAttributes ? 11 : 10) - permissions.count)
-            line += " " + owner + spaces(ownerWidth - owner.utf8.count)
-            line += " " + spaces(sizeWidth - size.utf8.count) + size
-            line += " \(UTC(file.metadata.modificationTime).text) \(name)"
-            if case .symlink(let target) = file.content { line += " -> \(escaped(target))" }
+        try listing.forEachRow { row in
+            try check()
+            var line = row.permissions + spaces((hasAttributes ? 11 : 10) - row.permissions.count)
+            line += " " + row.owner + spaces(ownerWidth - row.owner.utf8.count)
+            line += " " + spaces(sizeWidth - row.size.utf8.count) + row.size
+            line += " \(row.time.text) \(row.name)"
+            if let target = row.target { line += " -> \(target)" }
             try writer.add(line)
         }
         try writer.flush()

@@ -1,3 +1,4 @@
+internal import Kernel
 internal import Snapshots
 
 /// A snapshot in JSON, in the form of `ctr snapshots info`.

@@ -4,7 +4,6 @@ import Kernel
 import Layers
 import Layout
 import OCI
-import Streams
 import SystemPackage
 import TestSupport
 import Testing

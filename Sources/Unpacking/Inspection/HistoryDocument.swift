@@ -1,7 +1,7 @@
 internal import OCI
 
 /// A step of an image's history, as JSON and as text.
-struct HistoryDocument: Encodable {
+package struct HistoryDocument: Encodable {
     let created: String?
     let createdBy: String?
     let comment: String?
@@ -20,7 +20,7 @@ struct HistoryDocument: Encodable {
     }
 
     /// One line of text.
-    var text: String {
+    package var text: String {
         let what = createdBy ?? comment ?? "(no command)"
         return emptyLayer ? "\(what)  (no layer)" : what
     }

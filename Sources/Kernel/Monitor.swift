@@ -1,3 +1,4 @@
+internal import CKernel
 internal import Glibc
 
 /// A mutex with condition variables that protects state which threads change and wait for.
@@ -32,14 +33,14 @@ package final class Monitor: @unchecked Sendable {
     }
 
     /// Changes the guarded state without waking any thread; `body` calls `wake` itself.
-    func changeWithoutWaking<Result>(_ body: () -> Result) -> Result {
+    package func changeWithoutWaking<Result>(_ body: () -> Result) -> Result {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
         return body()
     }
 
     /// Wakes the threads of a group. Call it only from a body that runs inside the monitor.
-    func wake(_ group: Int) { pthread_cond_broadcast(conditions + group) }
+    package func wake(_ group: Int) { pthread_cond_broadcast(conditions + group) }
 
     /// Waits until `body` returns a value for the guarded state. `body` runs at least once, and again whenever the
     /// group is woken.
@@ -53,7 +54,7 @@ package final class Monitor: @unchecked Sendable {
     }
 
     /// Waits in group 0 until `body` returns a value, at most for the given time.
-    func wait<Result>(atMost milliseconds: Int, _ body: () -> Result?) -> Result? {
+    package func wait<Result>(atMost milliseconds: Int, _ body: () -> Result?) -> Result? {
         var end = timespec()
         clock_gettime(CLOCK_REALTIME, &end)
         end.tv_sec += milliseconds / 1000

@@ -4,7 +4,7 @@ internal import Kernel
 internal import Layers
 
 /// One path of an image or a snapshot, as JSON.
-struct FileDocument: Encodable {
+package struct FileDocument: Encodable {
     /// Absolute. If it is not UTF-8, it is escaped as for a terminal, and `pathBytes` has its bytes.
     let path: String
     let pathBytes: Data?
@@ -64,6 +64,7 @@ struct FileDocument: Encodable {
     }
 }
 
+/// A mode in the form of chmod(1).
 func octal(_ mode: UInt32) -> String { String(mode, radix: 8, minimumDigits: 4) }
 
 extension ImageTree.Content {

@@ -1,5 +1,3 @@
-package import OCI
-
 /// The user's selection of an image; nil properties select nothing.
 package struct Selector: Sendable {
     package let reference: String?
@@ -20,7 +18,7 @@ package struct Selector: Sendable {
     }
 
     /// Whether the selector names an image, not only a platform.
-    var namesImage: Bool { reference != nil || digest != nil || position != nil }
+    package var namesImage: Bool { reference != nil || digest != nil || position != nil }
 
     /// Whether anything was selected.
     package var selectsAnything: Bool { namesImage || platform != nil }

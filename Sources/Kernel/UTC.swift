@@ -1,14 +1,12 @@
-internal import Kernel
-
 /// A time in UTC, formatted for any year in the proleptic Gregorian calendar, independently of locale and time zone.
 ///
 /// The years of a tar's entries exceed what `Date` formats.
-struct UTC {
+package struct UTC {
     private let date: String
     private let time: String
     private let nanoseconds: String
 
-    init(_ timestamp: Timestamp) {
+    package init(_ timestamp: Timestamp) {
         let day: Int64 = 86_400
         let days = timestamp.seconds >= 0 ? timestamp.seconds / day : (timestamp.seconds + 1) / day - 1
         let second = timestamp.seconds - days * day
@@ -31,15 +29,15 @@ struct UTC {
     }
 
     /// - Parameter nanoseconds: since 1970.
-    init(nanoseconds: Int64) {
+    package init(nanoseconds: Int64) {
         let perSecond: Int64 = 1_000_000_000
         let seconds = nanoseconds >= 0 ? nanoseconds / perSecond : (nanoseconds + 1) / perSecond - 1
         self.init(Timestamp(seconds: seconds, nanoseconds: UInt32(nanoseconds - seconds * perSecond)))
     }
 
     /// `YYYY-MM-DD HH:MM:SS`.
-    var text: String { "\(date) \(time)" }
+    package var text: String { "\(date) \(time)" }
 
     /// RFC 3339 with nanoseconds.
-    var rfc3339: String { "\(date)T\(time).\(nanoseconds)Z" }
+    package var rfc3339: String { "\(date)T\(time).\(nanoseconds)Z" }
 }
