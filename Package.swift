@@ -17,7 +17,7 @@ let unsafe = common
 let safe = common + [.strictMemorySafety()]
 
 /// Test targets. In the optimized build of `make test` they are the only ones that are not optimized: that would take a
-/// third of the time of the build.
+/// quarter of the time of the build.
 let tests = common + [.unsafeFlags(["-Onone"], .when(configuration: .release))]
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")

@@ -18,7 +18,8 @@ package struct ImageChoice: Sendable {
     ) throws(UnpackError) {
         if argument.isEmpty { throw UnpackError(.usage, "IMAGE is empty", hint: "name a directory") }
         let parsed = try Self.parse(argument)
-        let digest = try digest.map { text throws(UnpackError) in try Self.usage { try Digest(parsing: text) }
+        let digest = try digest.map { text throws(UnpackError) in
+            try Self.usage { try Digest(parsing: text) }
         }
         if parsed.reference != nil, reference != nil {
             throw UnpackError(.usage, "the reference is given twice", hint: "use either IMAGE:REF or --ref")
