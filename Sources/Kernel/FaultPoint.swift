@@ -34,6 +34,15 @@ package enum FaultPoint {
         #endif
     }
 
+    /// Whether a variable of the environment, `NAME=VALUE`, selects a fault, which concerns this process only.
+    static func isSetting(_ variable: [CChar]) -> Bool {
+        #if FAULT_POINTS
+            return variable.hasPrefix("UNPACK_FAULT")
+        #else
+            return false
+        #endif
+    }
+
     /// Subject of writes to stderr, which are not counted as steps.
     static let standardError = "stderr"
 

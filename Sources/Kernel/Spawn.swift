@@ -48,8 +48,7 @@ extension Process {
     /// - Throws: EAGAIN, ENOMEM and the like if the system starts no process (posix_spawn(3)).
     package static func startDetached(_ arguments: [String]) throws(SyscallFailure) {
         let words = (["unpack"] + arguments).map { strdup($0) }
-        // Injected faults concern this process only.
-        let environment = environment().filter { !$0.hasPrefix("UNPACK_FAULT") }.map { strdup($0) }
+        let environment = environment().filter { !FaultPoint.isSetting($0) }.map { strdup($0) }
         defer { (words + environment).forEach { free($0) } }
         // The executable of this process, even if its path leads to another file by now.
         try syscall("posix_spawn", "/proc/self/exe") {
