@@ -78,7 +78,7 @@ let package = Package(
             swiftSettings: safe),
         .target(
             name: "Layers",
-            dependencies: ["OCI", "Layout", "Archive", "Compression", "Streams", "Kernel"],
+            dependencies: ["OCI", "Layout", "Archive", "Compression", "Erofs", "Streams", "Kernel"],
             swiftSettings: safe),
         .target(name: "SQLite", dependencies: ["CSQLite", system], swiftSettings: unsafe),
         .target(name: "Mounts", dependencies: ["Kernel", system], swiftSettings: safe),

@@ -17,6 +17,8 @@ struct HeaderWalk {
         let data: Int64
         /// Whether the content is stored without a sparse map, directly after the header.
         let isPlain: Bool
+        /// Offset of the first byte after the headers, where a plain content begins.
+        fileprivate(set) var end: Int64 = 0
     }
 
     private enum State {
@@ -300,6 +302,8 @@ struct HeaderWalk {
     }
 
     private mutating func add(_ header: Header, skipping body: Int64, after taken: Int64 = 0) {
+        var header = header
+        header.end = offset
         found.append(header)
         let rest = Self.padded(body) - taken
         state = rest > 0 ? .skip(rest, padding: Self.padded(body) - body) : .header

@@ -141,6 +141,13 @@ package struct LayerReader: ~Copyable {
         return try addingAttributes(of: pointer, to: header)
     }
 
+    /// Offset in the tar of the current entry's data if it is stored in one piece; nil for a sparse file, whose data is
+    /// stored without its holes.
+    package var dataOffset: Int64? {
+        guard let current, current.isPlain else { return nil }
+        return current.end
+    }
+
     /// Adds the attributes in `LIBARCHIVE.xattr.*` and `RHT.security.selinux` records, which libarchive decodes; it
     /// lists the last record first.
     private func addingAttributes(

@@ -52,6 +52,8 @@ int ck_close(int descriptor) { CK_RETURN(close(descriptor)); }
 
 int ck_duplicate(int descriptor) { CK_RETURN(fcntl(descriptor, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)); }
 
+int ck_temporary_at(int d) { CK_RETURN(openat(d, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)); }
+
 int ck_temporary(const char *folder) {
     int descriptor = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (descriptor >= 0 || (errno != EOPNOTSUPP && errno != EISDIR)) return descriptor < 0 ? -errno : descriptor;

@@ -1,6 +1,7 @@
 internal import Glibc
 
 extension [UInt8] {
+
     /// Calls `body` with the array's bytes, without copying them. Modules with strict memory safety call this instead
     /// of `Span.bytes`, which is unsafe.
     package func withRawSpan<Result, Failure: Error>(

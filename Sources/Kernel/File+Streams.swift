@@ -16,6 +16,11 @@ extension File {
             adopting: try syscall("open", escaped(folder)) { folder.withPlatformString { ck_temporary($0) } })
     }
 
+    /// An unnamed empty file for reading and writing in an open directory (open(2), O_TMPFILE).
+    package static func temporary(in directory: Directory) throws(SyscallFailure) -> File {
+        File(adopting: try syscall("openat", "O_TMPFILE") { ck_temporary_at(directory.file.raw) })
+    }
+
     /// A duplicate of the descriptor; both share one position.
     package func duplicated() throws(SyscallFailure) -> File {
         File(adopting: try syscall("fcntl") { ck_duplicate(raw) })

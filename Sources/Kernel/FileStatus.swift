@@ -40,6 +40,11 @@ package struct FileStatus: Equatable, Sendable {
     package struct Identity: Hashable, Sendable {
         package let device: UInt64
         package let inode: UInt64
+
+        package init(device: UInt64, inode: UInt64) {
+            self.device = device
+            self.inode = inode
+        }
     }
 
     /// Inode number and change time: a snapshot of the file system keeps both, and every change of the file renews the
@@ -63,6 +68,24 @@ package struct FileStatus: Equatable, Sendable {
     /// Whether this is a whiteout of overlayfs: a character device 0:0, which hides the name in lower layers (kernel:
     /// overlayfs.rst, "whiteouts").
     package var isWhiteout: Bool { kind == .character(DeviceNumber(major: 0, minor: 0)) }
+
+    /// The status of a file that is not on a mounted file system. All three times are the modification time.
+    package init(
+        kind: Kind, mode: UInt32, uid: UInt32, gid: UInt32, size: Int64, modificationTime: Timestamp,
+        linkCount: UInt64, identity: Identity
+    ) {
+        self.kind = kind
+        self.mode = mode
+        self.uid = uid
+        self.gid = gid
+        self.size = size
+        blocks = (size + Self.blockSize - 1) / Self.blockSize
+        accessTime = modificationTime
+        self.modificationTime = modificationTime
+        changeTime = modificationTime
+        self.linkCount = linkCount
+        self.identity = identity
+    }
 
     init(_ raw: stat) {
         let device = DeviceNumber(major: ck_major(raw.st_rdev), minor: ck_minor(raw.st_rdev))

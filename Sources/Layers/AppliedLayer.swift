@@ -10,11 +10,13 @@ package struct UnverifiedLayer: Sendable {
     /// Digests of the files that the layer's entries wrote; empty unless the pipeline keeps digests.
     package let digests: ContentDigests
 
-    init(_ content: LayerContent, by interpreter: LayerInterpreter<DirectorySink>) {
+    init(
+        _ content: LayerContent, by interpreter: LayerInterpreter<some EntrySink>, digests: ContentDigests?
+    ) {
         self.content = content
         warnings = interpreter.sink.warnings
         entries = interpreter.entries
-        digests = interpreter.sink.digests ?? ContentDigests()
+        self.digests = digests ?? ContentDigests()
     }
 }
 

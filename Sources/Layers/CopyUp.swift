@@ -3,7 +3,7 @@ internal import Kernel
 
 extension MergedDirectory {
     /// Metadata of the directory in the merged tree: that of its topmost layer. Nil if there are no layers.
-    func metadata() throws(SyscallFailure) -> Metadata? {
+    func metadata() throws -> Metadata? {
         try layers.first?.metadata()
     }
 }
@@ -36,31 +36,6 @@ extension Metadata {
             uid: owner.uid, gid: owner.gid, mode: status.mode, modificationTime: status.modificationTime,
             accessTime: status.accessTime,
             extendedAttributes: attributes.sorted { $0.name < $1.name })
-    }
-}
-
-extension Directory {
-    /// Copies a file with its metadata.
-    ///
-    /// - Precondition: the file is not a directory.
-    func copy(
-        _ source: FileName, _ status: FileStatus, to name: FileName, in target: Directory,
-        finish writer: inout MetadataWriter, removeFrom digests: inout ContentDigests?,
-        check: () throws -> Void
-    ) throws {
-        let metadata = try metadata(of: source, status)
-        let entry = EntryPath([name])
-        let mode = status.mode & 0o777
-        if let copy = try copyFile(
-            source, status, as: name, in: target, mode: mode, check: check)
-        {
-            try digests?.remove(copy)
-            try writer.finishFile(copy, metadata, entry: entry)
-            try copy.close()
-        } else {
-            let isSymlink = status.kind == .symlink
-            try writer.finishSpecial(name, in: target, metadata, isSymlink: isSymlink, entry: entry)
-        }
     }
 }
 

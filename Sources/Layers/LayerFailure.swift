@@ -1,5 +1,6 @@
 package import Archive
 package import Compression
+internal import Erofs
 package import Kernel
 package import Layout
 package import OCI
@@ -74,7 +75,20 @@ package struct LayerFailure: Error, Sendable {
         case let failure as CompressionFailure: LayerFailure(.compression(failure))
         case let failure as Budget.Excess: LayerFailure(.excess(failure))
         case let failure as Cancelled: LayerFailure(.cancelled(failure))
+        case let failure as ErofsError where failure.isLimit: LayerFailure(.refused("\(failure)"))
         default: LayerFailure(.bug("\(error)"))
+        }
+    }
+}
+
+extension ErofsError {
+    /// Whether an image cannot hold what the layer has.
+    fileprivate var isLimit: Bool {
+        switch self {
+        case .invalidName, .invalidTime, .invalidTarget, .invalidDevice, .unsupportedAttribute,
+            .duplicateAttribute, .attributesTooLarge, .fileTooLarge, .imageTooLarge, .tooManyLinks:
+            true
+        default: false
         }
     }
 }

@@ -139,7 +139,7 @@ private struct LayerMerge {
 }
 
 extension MergedDirectory {
-    fileprivate func shows(_ name: FileName) throws(SyscallFailure) -> Bool {
+    fileprivate func shows(_ name: FileName) throws -> Bool {
         if case .missing = try lookUp(name) { return false }
         return true
     }

@@ -62,7 +62,8 @@ extension LayerPipeline {
         _ descriptor: Descriptor, onto target: LayerTarget, _ progress: @escaping Progress
     ) throws -> UnverifiedLayer {
         let directory = target.directory
-        let below = target.lowers.isEmpty ? nil : MergedDirectory(target.lowers, marks)
+        let below =
+            target.lowers.isEmpty ? nil : MergedDirectory(target.lowers.map(LayerDirectory.disk), marks)
         return try directory.withStagedLayer(mergedOver: below, marks, check: cancellation.check) {
             layer in
             try apply(descriptor, to: layer, over: [directory] + target.lowers, progress)

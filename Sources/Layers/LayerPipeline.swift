@@ -16,7 +16,7 @@ package struct LayerPipeline: Sendable {
     private let blobs: any BlobSource
     private let form: WhiteoutForm
     let marks: OverlayMarks
-    private let budget: Budget
+    let budget: Budget
     let cancellation: Cancellation
     private let parallelLayers: Int
     private let keepsDigests: Bool
@@ -60,7 +60,7 @@ package struct LayerPipeline: Sendable {
     private static let windowMemory = 32 << 20
 
     /// Largest window of a layer that does not have to wait until it is the lowest unfinished one.
-    private var sharedWindow: Int {
+    var sharedWindow: Int {
         parallelLayers == 1
             ? Decompressor.defaultMaximumWindow : max(1 << 20, Self.windowMemory / parallelLayers)
     }
@@ -129,36 +129,54 @@ package struct LayerPipeline: Sendable {
         var content: LayerContent?
         let format = DirectorySink.Format(whiteouts: form, marks: marks, plainRoot: plainRoot)
         var passes = LayerPasses(budget)
-        return try passes.run { pass in
+        return try passes.run { pass -> LayerInterpreter<DirectorySink>? in
             let sink = DirectorySink(
                 directory, over: lower, format, account: pass.account, cancellation: cancellation,
                 digests: keepsDigests ? ContentDigests() : nil,
                 earlyFinalizationInterval: earlyFinalizationInterval)
             var interpreter = LayerInterpreter(pass, into: sink)
-            do {
-                let stream = LayerStream(
-                    descriptor, expecting: expected, from: blobs, pass.account, cancellation: cancellation,
-                    window: window, blockSize: blockSize
-                ) { () throws(Cancelled) in
-                    // The layer is useless if a layer below has failed.
-                    if case .failed = lower.value { throw Cancelled(.failure) }
-                }
-                content = try stream.read(into: &interpreter, progress)
-                onRead()
-                return interpreter
-            } catch CompressionFailure.windowTooLarge where window < Decompressor.defaultMaximumWindow {
-                _ = try lower.wait().view()
-                window = Decompressor.defaultMaximumWindow
-                return nil
-            }
+            content = try read(
+                descriptor, expecting: expected, into: &interpreter, pass.account, over: lower,
+                window: &window, progress)
+            if content == nil { return nil }
+            onRead()
+            return interpreter
         } readAccounts: { interpreter in
             try interpreter.sink.readAccounts()
         } finish: { interpreter in
             try interpreter.sink.finish()
             guard let content else { throw InternalError("a layer was completed before it was read") }
-            return UnverifiedLayer(content, by: interpreter)
+            return UnverifiedLayer(content, by: interpreter, digests: interpreter.sink.digests)
         } undo: {
             try directory.removeContents(check: cancellation.check)
+        }
+    }
+
+    /// Reads a layer's blob once, into an interpreter.
+    ///
+    /// - Parameters:
+    ///   - window: largest window of the decompressor. It is raised if the layer needs a larger one.
+    ///   - copy: receives the tar; nil if it is only hashed.
+    /// - Returns: nil if the layer has to be read again with the larger window: then the layers below are complete.
+    func read(
+        _ descriptor: Descriptor, expecting expected: DiffID?,
+        into interpreter: inout LayerInterpreter<some EntrySink>, _ account: Budget.Account,
+        over lower: Promise<LowerOutcome>, window: inout Int, copy: LayerStream.TarCopy? = nil,
+        _ progress: @escaping Progress
+    ) throws -> LayerContent? {
+        let stream = LayerStream(
+            descriptor, expecting: expected, from: blobs, account, cancellation: cancellation, window: window,
+            blockSize: blockSize, copy: copy,
+            check: { () throws(Cancelled) in
+                // The layer is useless if a layer below has failed.
+                if case .failed = lower.value { throw Cancelled(.failure) }
+            })
+        do {
+            return try stream.read(into: &interpreter, progress)
+        } catch CompressionFailure.windowTooLarge where window < Decompressor.defaultMaximumWindow {
+            _ = try lower.wait().view()
+            window = Decompressor.defaultMaximumWindow
+            return nil
         }
     }
 }

@@ -27,16 +27,22 @@ struct LayerStream {
     private let window: Int
     private let blockSize: Int
     private let cancellation: Cancellation
+    private let copy: TarCopy?
     private let check: @Sendable () throws(Cancelled) -> Void
+
+    /// Receives the tar in order, each piece with its offset, on the thread that hashes it.
+    typealias TarCopy = @Sendable (RawSpan, _ offset: Int64) throws -> Void
 
     /// - Parameters:
     ///   - expected: the diff ID that the tar must have; nil if it is unknown.
+    ///   - copy: receives the tar; nil if it is only hashed. An error that it throws ends the pass.
     ///   - check: called between two blocks; throws if the layer is no longer needed.
     init(
         _ descriptor: Descriptor, expecting expected: DiffID?, from blobs: any BlobSource,
         _ account: Budget.Account,
         cancellation: Cancellation, window: Int = Decompressor.defaultMaximumWindow,
         blockSize: Int = BlockRing.defaultBlockSize,
+        copy: TarCopy? = nil,
         check: @escaping @Sendable () throws(Cancelled) -> Void = {}
     ) {
         self.descriptor = descriptor
@@ -46,6 +52,7 @@ struct LayerStream {
         self.window = window
         self.blockSize = blockSize
         self.cancellation = cancellation
+        self.copy = copy
         self.check = check
     }
 
@@ -65,10 +72,23 @@ struct LayerStream {
             try cancellation.check()
             try check()
         }
-        let hashing = try WorkerThread { [expected] in
+        let hashing = try WorkerThread { [expected, copy] in
             var digester = Digester(expected?.digest.algorithm ?? .sha256)
-            ring.consume(reader: Reader.digest) { digester.update($0) }
-            return LayerContent(diffID: DiffID(digester.finish()), size: digester.count)
+            // Its errors explain all others: it cancels the ring.
+            var failure: (any Error)?
+            do {
+                try ring.consume(reader: Reader.digest) { block in
+                    try copy?(block, digester.count)
+                    digester.update(block)
+                }
+            } catch {
+                failure = error
+                ring.cancel()
+            }
+            return Result {
+                if let failure { throw failure }
+                return LayerContent(diffID: DiffID(digester.finish()), size: digester.count)
+            }
         }
         let reading: WorkerThread<Void>
         do {
@@ -89,7 +109,8 @@ struct LayerStream {
         // Both are joined in any case, because they use the ring and the blob. An error of the reading thread
         // explains that of the visitor, so that it is thrown first.
         let read = Result { try reading.join() }
-        let content = try hashing.join()
+        let hashed = try hashing.join()
+        let content = try hashed.get()
         try read.get()
         try visited.get()
         if let expected { try content.check(expected) }

@@ -30,15 +30,3 @@ extension LowerView {
         return nil
     }
 }
-
-extension File {
-    fileprivate func contents(first limit: Int) throws(SyscallFailure) -> [UInt8] {
-        var bytes = [UInt8]()
-        var chunk = [UInt8]()
-        repeat {
-            try read(into: &chunk, limit: min(1 << 16, limit - bytes.count))
-            bytes += chunk
-        } while !chunk.isEmpty && bytes.count < limit
-        return bytes
-    }
-}

@@ -8,18 +8,30 @@ package struct LowerView: Sendable {
 
     /// - Parameter layers: their directories, topmost first; none for the lowest layer.
     package init(_ layers: [Directory], _ marks: OverlayMarks = .own) {
-        root = MergedDirectory(layers, marks)
+        root = MergedDirectory(layers.map(LayerDirectory.disk), marks)
     }
+
+    /// - Parameter images: of the layers, topmost first; none for the lowest layer.
+    package init(images: [LayerImage]) throws {
+        root = MergedDirectory(try images.map { .image(try $0.root()) }, .trusted)
+    }
+
+    private init(root: MergedDirectory) { self.root = root }
 
     /// Returns the view with one more layer on top.
     package func adding(topLayer layer: Directory) -> LowerView {
-        LowerView([layer] + root.layers, root.marks)
+        LowerView(root: MergedDirectory([.disk(layer)] + root.layers, root.marks))
+    }
+
+    /// Returns the view with one more layer on top.
+    package func adding(topLayer layer: LayerImage) throws -> LowerView {
+        LowerView(root: MergedDirectory([.image(try layer.root())] + root.layers, root.marks))
     }
 
     var isEmpty: Bool { root.layers.isEmpty }
 
     /// Looks up a path in the merged tree. Symlinks are not followed.
-    func lookUp(_ components: some Collection<FileName>) throws(SyscallFailure) -> LowerFile {
+    func lookUp(_ components: some Collection<FileName>) throws -> LowerFile {
         var directory = root
         var found = LowerFile.directory(root)
         for name in components {
@@ -30,7 +42,7 @@ package struct LowerView: Sendable {
         return found
     }
 
-    func directory(_ components: some Collection<FileName>) throws(SyscallFailure) -> MergedDirectory? {
+    func directory(_ components: some Collection<FileName>) throws -> MergedDirectory? {
         if case .directory(let directory) = try lookUp(components), !directory.layers.isEmpty {
             return directory
         }
@@ -43,7 +55,7 @@ enum LowerFile {
     case missing
     case directory(MergedDirectory)
     /// Any other file; the directory of the layer that contains it, and its status.
-    case file(Directory, FileStatus)
+    case file(LayerDirectory, FileStatus)
 
     var isSymlink: Bool {
         if case .file(_, let status) = self { return status.kind == .symlink }
@@ -53,16 +65,16 @@ enum LowerFile {
 
 /// A directory of the merged tree: the same directory in all layers that contribute to it, topmost first.
 struct MergedDirectory: Sendable {
-    let layers: [Directory]
+    let layers: [LayerDirectory]
     let marks: OverlayMarks
 
-    init(_ layers: [Directory], _ marks: OverlayMarks) {
+    init(_ layers: [LayerDirectory], _ marks: OverlayMarks) {
         self.layers = layers
         self.marks = marks
     }
 
-    func lookUp(_ name: FileName) throws(SyscallFailure) -> LowerFile {
-        var merged = [Directory]()
+    func lookUp(_ name: FileName) throws -> LowerFile {
+        var merged = [LayerDirectory]()
         for layer in layers {
             guard let status = try layer.status(of: name) else { continue }
             guard status.isDirectory else {
@@ -78,13 +90,13 @@ struct MergedDirectory: Sendable {
     }
 
     /// Returns the directory of that name; nil if there is none.
-    func directory(_ name: FileName) throws(SyscallFailure) -> MergedDirectory? {
+    func directory(_ name: FileName) throws -> MergedDirectory? {
         guard case .directory(let directory) = try lookUp(name) else { return nil }
         return directory
     }
 
     /// Names of all entries.
-    func names() throws(SyscallFailure) -> Set<FileName> {
+    func names() throws -> Set<FileName> {
         var shown = Set<FileName>()
         for (name, layers) in try layersByName() {
             if case .missing = try MergedDirectory(layers, marks).lookUp(name) { continue }
@@ -102,8 +114,8 @@ struct MergedDirectory: Sendable {
     }
 
     /// Maps each name to the layers that have it, so that it is not looked up in the others.
-    private func layersByName() throws(SyscallFailure) -> [FileName: [Directory]] {
-        var layersByName = [FileName: [Directory]]()
+    private func layersByName() throws -> [FileName: [LayerDirectory]] {
+        var layersByName = [FileName: [LayerDirectory]]()
         for layer in layers {
             for name in try layer.names() { layersByName[name, default: []].append(layer) }
         }

@@ -19,6 +19,8 @@ struct Variant: Sendable, CaseIterable, CustomStringConvertible {
         /// Overlay with one directory for the lowest layer and one for all others, and whiteouts as devices or as
         /// attributes.
         case collected, collectedAttributes
+        /// Overlay with an EROFS image for each layer.
+        case images
     }
 
     let backend: Backend
@@ -38,8 +40,11 @@ struct Variant: Sendable, CaseIterable, CustomStringConvertible {
 
     static var supported: [Variant] {
         allCases.filter {
-            ![.attributes, .collectedAttributes].contains($0.backend)
-                || TestEnvironment.canMountAttributeWhiteouts
+            switch $0.backend {
+            case .attributes, .collectedAttributes: TestEnvironment.canMountAttributeWhiteouts
+            case .images: TestEnvironment.canMountErofsDevice
+            case .devices, .merged, .collected: true
+            }
         }
     }
 
@@ -49,7 +54,7 @@ struct Variant: Sendable, CaseIterable, CustomStringConvertible {
 
     var form: WhiteoutForm {
         switch backend {
-        case .devices, .collected: .device
+        case .devices, .collected, .images: .device
         case .attributes, .collectedAttributes, .merged: .attribute
         }
     }
@@ -64,6 +69,8 @@ final class Stack {
     private(set) var warnings = [LayerWarning]()
     /// One for each layer; empty for `merged`.
     private var digests = [ContentDigests]()
+    /// Mount points of images.
+    private var mounted = [FilePath]()
     /// Number of file names for which a layer reported a digest; all digests are checked.
     private(set) var knownDigests = 0
 
@@ -91,6 +98,8 @@ final class Stack {
         let steps = try layout.load(manifest).steps
         if variant.backend == .merged {
             try merge(steps, pipeline)
+        } else if variant.backend == .images {
+            try write(steps, pipeline)
         } else if [.collected, .collectedAttributes].contains(variant.backend) {
             try collect(steps, pipeline)
         } else if variant.isParallel {
@@ -138,6 +147,27 @@ final class Stack {
             digests.append(applied.digests)
         }
     }
+
+    private func write(_ steps: [LayerStep], _ pipeline: LayerPipeline) throws {
+        var images = [LayerImage]()
+        for step in steps {
+            let path = temporary.path.appending("\(step.number).erofs")
+            let written = try pipeline.write(
+                step, to: try File.open(path, .readWriteCreate, mode: 0o600),
+                scratch: try Directory(opening: temporary.path),
+                over: Promise(try LowerView(images: images)))
+            images.insert(written.image, at: 0)
+            warnings += written.layer.warnings
+            let target = try temporary.makeDirectory("\(step.number)")
+            try MountPerformer.perform(
+                .image(file: path, type: "erofs", readOnly: true, options: []), form: .joined,
+                folder: temporary.path, on: target)
+            layers.append(target)
+            mounted.append(target)
+        }
+    }
+
+    deinit { for target in mounted { try? MountPerformer.unmount(target) } }
 
     private func merge(_ steps: [LayerStep], _ pipeline: LayerPipeline) throws {
         let path = try temporary.makeDirectory("tree")

@@ -25,6 +25,7 @@ int ck_duplicate(int descriptor);
 /// Opens an unnamed file for reading and writing (open(2), O_TMPFILE); on a file system without O_TMPFILE, a named one
 /// that is unlinked at once.
 int ck_temporary(const char *folder);
+int ck_temporary_at(int d);
 
 // Names in a directory ----------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ struct DirectoryPair {
     /// - Parameter walksOnlyAddedLayers: whether to list only the layers that the new tree adds to the old one.
     ///   Precondition: the new tree consists of all layers of the old tree and further ones above them. Overlayfs then
     ///   has all differences in the upper directories, and also all names of a file that has got another name.
-    func names(walksOnlyAddedLayers: Bool) throws(SyscallFailure) -> [FileName] {
+    func names(walksOnlyAddedLayers: Bool) throws -> [FileName] {
         var names = Set<FileName>()
         if walksOnlyAddedLayers, let added = try addedLayers() {
             for layer in added { names.formUnion(try layer.names()) }
@@ -25,13 +25,13 @@ struct DirectoryPair {
     }
 
     /// The layers of the new directory above those of the old one; nil if the old ones are not its lowest layers.
-    func addedLayers() throws(SyscallFailure) -> [Directory]? {
+    func addedLayers() throws -> [LayerDirectory]? {
         guard let old, !old.layers.isEmpty, old.layers.count <= new.layers.count, old.marks == new.marks
         else {
             return nil
         }
         for (a, b) in zip(old.layers.reversed(), new.layers.reversed()) {
-            if try a.file.status().identity != b.file.status().identity { return nil }
+            if try a.identity() != b.identity() { return nil }
         }
         return Array(new.layers.dropLast(old.layers.count))
     }
@@ -39,7 +39,7 @@ struct DirectoryPair {
     /// - Throws: `.unsupported` if overlayfs has redirected the directory to another path in the layers below.
     func check(at path: [FileName]) throws {
         for directory in [old, new].compactMap(\.self) {
-            for layer in directory.layers
+            for case .disk(let layer) in directory.layers
             where try layer.file.extendedAttribute(directory.marks.redirect) != nil {
                 throw LayerFailure(
                     .unsupported("overlayfs has redirected this directory (redirect_dir)"),
@@ -51,29 +51,13 @@ struct DirectoryPair {
 
 extension MergedDirectory {
     /// The metadata that a layer can contain.
-    func layerMetadata() throws(SyscallFailure) -> Metadata? { try metadata()?.forLayer }
+    func layerMetadata() throws -> Metadata? { try metadata()?.forLayer }
 }
 
-extension Directory {
+extension LayerDirectory {
     /// The metadata that a layer can contain of a file that is not a directory.
-    func layerMetadata(of name: FileName, _ status: FileStatus) throws(SyscallFailure) -> Metadata {
+    func layerMetadata(of name: FileName, _ status: FileStatus) throws -> Metadata {
         try metadata(of: name, status).forLayer
-    }
-}
-
-extension File {
-    /// - Parameter check: called for each block of 256 KiB.
-    func hasSameContent(as other: borrowing File, check: () throws -> Void) throws -> Bool {
-        var (bytes, otherBytes) = ([UInt8](), [UInt8]())
-        var position: Int64 = 0
-        repeat {
-            try check()
-            try read(into: &bytes, limit: 1 << 18, at: position)
-            try other.read(into: &otherBytes, limit: 1 << 18, at: position)
-            if bytes != otherBytes { return false }
-            position += Int64(bytes.count)
-        } while !bytes.isEmpty
-        return true
     }
 }
 

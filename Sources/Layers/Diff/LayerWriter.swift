@@ -17,7 +17,7 @@ package struct LayerWriter {
 
     private var writer: TarWriter
     private let sink: LayerSink
-    private let buffer = ReadBuffer(size: 1 << 18)
+    private var buffer = [UInt8]()
     /// Directories on the path of the walk, from the root down.
     private var frames = [Frame]()
     /// Directories that have an entry in the layer.
@@ -165,7 +165,7 @@ package struct LayerWriter {
     /// Compares as containerd does, and also the numbers of links. Content is compared only if the time is in whole
     /// seconds, as that of files from an archive is.
     private func isUnchanged(
-        _ path: TreePath, _ layer: Directory, _ status: FileStatus, _ metadata: Metadata,
+        _ path: TreePath, _ layer: LayerDirectory, _ status: FileStatus, _ metadata: Metadata,
         since before: LowerFile
     ) throws -> Bool {
         guard case .file(let oldLayer, let old) = before, old.kind == status.kind, let name = path.last else {
@@ -192,7 +192,7 @@ package struct LayerWriter {
     /// A file of the new tree that is not a directory.
     private struct NewFile {
         let path: TreePath
-        let layer: Directory
+        let layer: LayerDirectory
         let status: FileStatus
         let metadata: Metadata
     }
@@ -226,7 +226,9 @@ package struct LayerWriter {
         case .character(let device): try write(file.path, .character(device), file.metadata)
         case .block(let device): try write(file.path, .block(device), file.metadata)
         case .regular:
-            if try file.layer.extendedAttribute(new.root.marks.metacopy, of: name) != nil {
+            if case .disk(let layer) = file.layer,
+                try layer.extendedAttribute(new.root.marks.metacopy, of: name) != nil
+            {
                 throw LayerFailure(
                     .unsupported("overlayfs has copied up only the metadata of this file (metacopy)"),
                     entry: EntryPath(file.path.components).description)
@@ -242,8 +244,8 @@ package struct LayerWriter {
     /// Opens the file that was found before. Another process may have replaced it meanwhile, for example by a device,
     /// which is neither opened nor read.
     private func open(
-        _ name: FileName, _ status: FileStatus, in directory: Directory, at path: TreePath
-    ) throws -> File {
+        _ name: FileName, _ status: FileStatus, in directory: LayerDirectory, at path: TreePath
+    ) throws -> LayerFile {
         do {
             return try directory.openFile(name, expecting: status)
         } catch is FileMismatch {
@@ -253,20 +255,17 @@ package struct LayerWriter {
     }
 
     /// Writes holes as zeros, because the file system decides where holes are.
-    private mutating func writeContent(of file: consuming File, size: Int64, _ path: EntryPath) throws {
+    private mutating func writeContent(of file: consuming LayerFile, size: Int64, _ path: EntryPath) throws {
         let file = file
         var position: Int64 = 0
         while position < size {
             try cancellation.check()
-            let count = try file.read(at: position, with: buffer) { bytes in
-                let piece = bytes.extracting(first: Int(min(size - position, Int64(bytes.byteCount))))
-                _ = try writer.write(piece, at: position)
-                return piece.byteCount
-            }
-            guard count > 0 else {
+            try file.read(into: &buffer, limit: Int(min(size - position, 1 << 18)), at: position)
+            guard !buffer.isEmpty else {
                 throw LayerFailure(refusing: path, "the file was truncated while it was read")
             }
-            position += Int64(count)
+            _ = try buffer.withRawSpan { try writer.write($0, at: position) }
+            position += Int64(buffer.count)
         }
         _ = writer.end()
     }
@@ -304,7 +303,7 @@ package struct LayerWriter {
         }
     }
 
-    private func metadata(at path: TreePath) throws(SyscallFailure) -> Metadata? {
+    private func metadata(at path: TreePath) throws -> Metadata? {
         // The directory is almost always on the path of the walk.
         if frames.count > path.count, frames[path.count].path == path { return frames[path.count].metadata }
         return try new.directory(path.components)?.layerMetadata()

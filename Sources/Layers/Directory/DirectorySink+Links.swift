@@ -4,15 +4,6 @@ internal import Streams
 
 /// Hard links, and the files of the layers below that they copy up.
 extension DirectorySink {
-    /// A file of the layers below that a hard link has copied into this layer.
-    struct CopiedUpFile {
-        /// Its name in `copiedUpDirectory`.
-        let copy: FileName
-        /// One of its paths in the layers below.
-        let path: [FileName]
-        let hasMoreNames: Bool
-    }
-
     mutating func link(
         _ source: LinkSource<Storage, LowerSource>, as name: FileName, in node: Node, _ entry: Entry
     ) throws -> Bool {
@@ -61,41 +52,13 @@ extension DirectorySink {
         return directory
     }
 
-    /// Gives each copied-up file all names under which the layers below show it: overlay copies a file up under one
-    /// name only, which would split a hard-link group.
-    mutating func completeLinkGroups(of lower: LowerView) throws {
-        guard let directory = copiedUpDirectory else { return }
-        for file in copiedUp.values { try link(file, at: file.path, from: directory) }
-        if copiedUp.values.contains(where: \.hasMoreNames) {
-            let copiedUp = copiedUp
-            try lower.forEachFile { status, path in
-                try poll()
-                if let file = copiedUp[status.identity] { try link(file, at: path(), from: directory) }
-            }
-        }
-        try open(tree.root).removeTree(Whiteout.copiedUpDirectory, check: cancellation.check)
+    mutating func link(_ copy: FileName, as name: FileName, in node: Node) throws {
+        try open(node).link(copy, of: try openCopiedUpDirectory(), as: name)
     }
 
-    /// Links a copied-up file to a path of the layers below, unless this layer hides the path, or has a file at it or
-    /// in place of a directory above it.
-    private mutating func link(
-        _ file: CopiedUpFile, at path: [FileName], from directory: Directory
-    ) throws {
-        guard let name = path.last else { return }
-        try cancellation.check()
-        try account.step(Int64(path.count))
-        var node = tree.root
-        for component in path.dropLast() {
-            if node.hides(component) { return }
-            if let own = try ownNode(component, of: node), own.exists {
-                node = own
-                continue
-            }
-            if try has(component, in: node) { return }
-            node = try self.node(component, of: node)
-        }
-        if node.hides(name) { return }
-        if try has(name, in: node) { return }
-        try open(node).link(file.copy, of: directory, as: name)
+    mutating func removeCopiedUpDirectory() throws {
+        guard copiedUpDirectory != nil else { return }
+        copiedUpDirectory = nil
+        try open(tree.root).removeTree(Whiteout.copiedUpDirectory, check: cancellation.check)
     }
 }

@@ -6,7 +6,7 @@ internal import Streams
 ///
 /// Directories have the mode 0700 and the owner of this process until they are finalized. Until then nothing in them
 /// can inherit a group, a setgid bit or a default access control list, and afterwards their times do not change.
-struct DirectorySink: EntrySink {
+struct DirectorySink: OverlaySink {
     struct Storage: LowerCaching {
         var handle = Cached<Directory>()
         var lower = LowerCache()
@@ -21,6 +21,7 @@ struct DirectorySink: EntrySink {
     }
 
     var tree: LayerTree<Storage>
+    var plainRoot: Metadata { format.plainRoot }
     var writer = MetadataWriter()
     /// Nil if the caller does not ask for digests.
     var digests: ContentDigests?
@@ -41,7 +42,7 @@ struct DirectorySink: EntrySink {
     var holdsWhiteouts = false
 
     /// Files of the layers below that hard links have copied up.
-    var copiedUp = [FileStatus.Identity: CopiedUpFile]()
+    var copiedUp = [FileStatus.Identity: CopiedUpFile<FileName>]()
     /// The directory that contains them until all their names in the layer are known.
     var copiedUpDirectory: Directory?
 
@@ -69,41 +70,6 @@ struct DirectorySink: EntrySink {
         try finalizeEarly()
         return true
     }
-
-    /// Polls for cancellation, and counts a step.
-    func poll() throws {
-        try cancellation.check()
-        try account.step(1)
-    }
-
-    // MARK: The layers below
-
-    var seesLower: Bool { lowerLayers.view != nil }
-
-    mutating func waitForLower() throws { _ = try lowerView() }
-
-    /// Returns the layers below, and waits for them if they are not known yet.
-    ///
-    /// - Throws: errors of `LowerLayers.wait`.
-    mutating func lowerView() throws -> LowerView { try lowerLayers.wait(for: tree.root) }
-
-    struct LowerSource {
-        let layer: Directory
-        let name: FileName
-        let status: FileStatus
-    }
-
-    mutating func lookUpLower(_ name: FileName, in node: Node) throws -> LowerName<LowerSource> {
-        switch try lowerLayers.lookUp(name, in: node) {
-        case .missing: return .missing
-        case .directory: return .directory
-        case .file(let layer, let status):
-            let source = LowerSource(layer: layer, name: name, status: status)
-            return status.kind == .symlink ? .symlink(source) : .file(source)
-        }
-    }
-
-    func target(of symlink: LowerSource) throws -> [UInt8] { try symlink.layer.readLink(symlink.name) }
 
     // MARK: The layer's own names
 
