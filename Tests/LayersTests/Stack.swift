@@ -36,6 +36,7 @@ struct Variant: Sendable, CaseIterable, CustomStringConvertible {
             Variant(backend: .devices, isParallel: true), Variant(backend: .attributes, isParallel: true),
             Variant(backend: .devices, finalizesEarly: true),
             Variant(backend: .devices, isParallel: true, finalizesEarly: true),
+            Variant(backend: .images, isParallel: true),
         ]
 
     static var supported: [Variant] {
@@ -149,22 +150,42 @@ final class Stack {
     }
 
     private func write(_ steps: [LayerStep], _ pipeline: LayerPipeline) throws {
-        var images = [LayerImage]()
+        let folder = temporary.path
+        let images: [WrittenImage]
+        if variant.isParallel {
+            images = try inParallel(steps) { step, below in
+                try Self.write(step, over: below, in: folder, pipeline)
+            } adding: { _, written, below in
+                try below.adding(topLayer: written.image)
+            }
+        } else {
+            images = try steps.reduce(into: []) { images, step in
+                let below = try LowerView(images: images.reversed().map(\.image))
+                images.append(try Self.write(step, over: Promise(below), in: folder, pipeline))
+            }
+        }
+        warnings = images.flatMap(\.layer.warnings)
         for step in steps {
-            let path = temporary.path.appending("\(step.number).erofs")
-            let written = try pipeline.write(
-                step, to: try File.open(path, .readWriteCreate, mode: 0o600),
-                scratch: try Directory(opening: temporary.path),
-                over: Promise(try LowerView(images: images)))
-            images.insert(written.image, at: 0)
-            warnings += written.layer.warnings
             let target = try temporary.makeDirectory("\(step.number)")
             try MountPerformer.perform(
-                .image(file: path, type: "erofs", readOnly: true, options: []), form: .joined,
-                folder: temporary.path, on: target)
+                .image(
+                    file: Self.image(of: step, in: folder), type: "erofs", readOnly: true, options: []),
+                form: .joined, folder: folder, on: target)
             layers.append(target)
             mounted.append(target)
         }
+    }
+
+    private static func image(of step: LayerStep, in folder: FilePath) -> FilePath {
+        folder.appending("\(step.number).erofs")
+    }
+
+    private static func write(
+        _ step: LayerStep, over below: Promise<LowerOutcome>, in folder: FilePath, _ pipeline: LayerPipeline
+    ) throws -> WrittenImage {
+        try pipeline.write(
+            step, to: try File.open(image(of: step, in: folder), .readWriteCreate, mode: 0o600),
+            scratch: try Directory(opening: folder), over: below)
     }
 
     deinit { for target in mounted { try? MountPerformer.unmount(target) } }
@@ -200,24 +221,40 @@ final class Stack {
         }
     }
 
-    /// Applies all layers in parallel. None is completed before each one above it waits for its lower view.
     private func applyInParallel(_ steps: [LayerStep], _ pipeline: LayerPipeline) throws {
-        let paths = try steps.map { try temporary.makeDirectory("\($0.number)") }
+        layers = try steps.map { try temporary.makeDirectory("\($0.number)") }
+        let directories = try layers.map { try Directory(opening: $0) }
+        let applied = try inParallel(steps) { step, below in
+            try pipeline.apply(step, to: directories[step.number - 1], over: below)
+        } adding: { step, _, below in
+            below.adding(topLayer: directories[step.number - 1])
+        }
+        warnings = applied.flatMap(\.warnings)
+        digests = applied.map(\.digests)
+    }
+
+    /// Runs `apply` for all layers in parallel. None is completed before each one above it waits for its lower view.
+    ///
+    /// - Parameter adding: adds a completed layer to its lower view.
+    private func inParallel<Layer: Sendable>(
+        _ steps: [LayerStep],
+        _ apply: @escaping @Sendable (LayerStep, Promise<LowerOutcome>) throws -> Layer,
+        adding: @escaping @Sendable (LayerStep, Layer, LowerView) throws -> LowerView
+    ) throws -> [Layer] {
         let promises = steps.map { _ in Promise<LowerOutcome>() }
         let ends = steps.map { _ in Promise<Bool>() }
-        let threads = try zip(steps, paths).map { step, path in
-            let directory = try Directory(opening: path)
-            return try WorkerThread {
+        let threads = try steps.map { step in
+            try WorkerThread {
                 defer {
                     ends[step.number - 1].fulfil(true)
                     if step.number < steps.count { promises[step.number].fulfil(.failed) }
                 }
-                let applied = try pipeline.apply(step, to: directory, over: promises[step.number - 1])
+                let layer = try apply(step, promises[step.number - 1])
                 if step.number < steps.count {
-                    promises[step.number].fulfil(
-                        try promises[step.number - 1].wait().view().adding(topLayer: directory))
+                    let below = try promises[step.number - 1].wait().view()
+                    promises[step.number].fulfil(try adding(step, layer, below))
                 }
-                return applied
+                return layer
             }
         }
         for (promise, end) in zip(promises, ends) {
@@ -225,10 +262,7 @@ final class Stack {
         }
         promises[0].fulfil(LowerView([]))
         let results = threads.map { thread in Result { try thread.join() } }
-        let applied = try results.map { try $0.get() }
-        warnings = applied.flatMap(\.warnings)
-        digests = applied.map(\.digests)
-        layers = paths
+        return try results.map { try $0.get() }
     }
 
     /// Calls `body` with the merged tree of the layers.

@@ -1,0 +1,76 @@
+import Kernel
+import Layers
+import Layout
+import OCI
+import Streams
+import SystemPackage
+import TestSupport
+import Testing
+
+@Suite("Layers as EROFS images", .enabled(if: TestEnvironment.scratch != nil, "no directory for layers"))
+struct ImageTests {
+    /// Writes an image with one layer, as a file of the given name.
+    private func write(
+        _ entries: [TarEntry], to name: String, in temporary: TemporaryDirectory, _ limits: Budget.Limits
+    ) throws -> WrittenImage {
+        let builder = try ImageBuilder(at: temporary.path.appending("layout"))
+        let layout = try ImageLayout(opening: builder.path)
+        let step = try #require(try layout.load(try builder.image([LayerBuilder(entries)])).steps.first)
+        let pipeline = LayerPipeline(
+            layout, form: .device, budget: Budget(limits), cancellation: Cancellation())
+        return try pipeline.write(
+            step, to: try File.open(temporary.path.appending(name), .readWriteCreate, mode: 0o600),
+            scratch: try Directory(opening: temporary.path), over: Promise(LowerView([])))
+    }
+
+    @Test(
+        "An image whose metadata does not fit into the memory for it is complete",
+        .enabled(if: TestEnvironment.canMountErofsDevice, "cannot mount EROFS images"))
+    func spilled() throws {
+        let files = (1...12_000).map { number in
+            TarEntry.file("d\(number % 7)/a rather long name of a file, number \(number)", "\(number)").mode(
+                Int64(number % 0o1000))
+        }
+        #expect(try Stack([files], variant: Variant(backend: .images)).tree == Stack([files]).tree)
+    }
+
+    @Test("The memory for the names of an image has a limit, and its scratch files have no names")
+    func memory() throws {
+        let temporary = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
+        let files = (1...30_000).map { TarEntry.file("a rather long name of a file, number \($0)", "") }
+        let small = Budget.Limits(memory: 500_000)
+        let failure = #expect(throws: LayerFailure.self) {
+            try write(files, to: "many", in: temporary, small)
+        }
+        guard case .excess(.memory(limit: 500_000)) = failure?.cause else {
+            Issue.record("\(String(describing: failure))")
+            return
+        }
+        _ = try write(Array(files.prefix(1000)), to: "few", in: temporary, small)
+        let names = try Directory(opening: temporary.path).names().map(\.description).sorted()
+        #expect(names == ["few", "layout", "many"])
+    }
+
+    @Test("The same layer gives the same image, with its tar as it is")
+    func canonical() throws {
+        let temporary = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
+        let entries: [TarEntry] = [
+            .directory("d", mode: 0o711).at(-1, 5), .file("d/f", "content").xattr("user.name", "value"),
+            .hardLink("h", to: "d/f"), .symlink("s", to: "d"), .fifo("p"), .file("d/f", "replaced"),
+        ]
+        let written = try ["a", "b"].map { try write(entries, to: $0, in: temporary, Budget.Limits()) }
+        let images = try ["a", "b"].map { try contents(of: temporary.path.appending($0)) }
+        #expect(images[0] == images[1])
+        #expect(written.map(\.size) == images.map { Int64($0.count) })
+        let tar = LayerBuilder(entries).tar
+        #expect(images[0][4096...].starts(with: tar))
+    }
+
+    private func contents(of path: FilePath) throws -> [UInt8] {
+        var bytes = [UInt8]()
+        let file = try File.open(path, .read)
+        let size = try file.status().size
+        try file.read(into: &bytes, limit: Int(size) + 1)
+        return bytes
+    }
+}
