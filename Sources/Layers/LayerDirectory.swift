@@ -42,7 +42,7 @@ enum LayerDirectory: Sendable {
     func isWhiteout(_ name: FileName, _ status: FileStatus, _ marks: OverlayMarks) throws -> Bool {
         switch self {
         case .disk(let directory): try directory.isWhiteout(name, status, marks)
-        // `LayerImageSink` writes no other form.
+        // `ImageSink` writes no other form.
         case .image: status.isWhiteout
         }
     }

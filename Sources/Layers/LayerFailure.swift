@@ -19,6 +19,8 @@ package struct LayerFailure: Error, Sendable {
         case unsupported(String)
         case system(SyscallFailure)
         case mismatch(FileMismatch)
+        /// The EROFS image of a layer below cannot be read.
+        case damagedImage(String)
         /// The image exceeds a limit of its `Budget`.
         case excess(Budget.Excess)
         case cancelled(Cancelled)
@@ -48,7 +50,8 @@ package struct LayerFailure: Error, Sendable {
     var isAboutContent: Bool {
         switch cause {
         case .archive, .refused: true
-        case .blob, .compression, .wrongDiffID, .unsupported, .system, .mismatch, .excess, .cancelled, .bug:
+        case .blob, .compression, .wrongDiffID, .unsupported, .system, .mismatch, .damagedImage, .excess,
+            .cancelled, .bug:
             false
         }
     }
@@ -75,20 +78,22 @@ package struct LayerFailure: Error, Sendable {
         case let failure as CompressionFailure: LayerFailure(.compression(failure))
         case let failure as Budget.Excess: LayerFailure(.excess(failure))
         case let failure as Cancelled: LayerFailure(.cancelled(failure))
-        case let failure as ErofsError where failure.isLimit: LayerFailure(.refused("\(failure)"))
+        case let failure as ErofsError: LayerFailure(failure)
         default: LayerFailure(.bug("\(error)"))
         }
     }
 }
 
-extension ErofsError {
-    /// Whether an image cannot hold what the layer has.
-    fileprivate var isLimit: Bool {
-        switch self {
+extension LayerFailure {
+    fileprivate init(_ failure: ErofsError) {
+        switch failure {
+        // An image cannot hold what the layer has.
         case .invalidName, .invalidTime, .invalidTarget, .invalidDevice, .unsupportedAttribute,
             .duplicateAttribute, .attributesTooLarge, .fileTooLarge, .imageTooLarge, .tooManyLinks:
-            true
-        default: false
+            self.init(.refused("\(failure)"))
+        case .notErofs, .unsupported, .corrupt: self.init(.damagedImage("\(failure)"))
+        case .nameIsDirectory, .missing, .invalidContent, .undescribedDirectory:
+            self.init(.bug("\(failure)"))
         }
     }
 }

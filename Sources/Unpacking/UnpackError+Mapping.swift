@@ -208,6 +208,10 @@ extension UnpackError {
         case .mismatch(let cause):
             let inner = UnpackError(cause, to: destination)
             self.init(inner.code, "\(place)\(entry)\(inner.message)", hint: inner.hint)
+        case .damagedImage(let reason):
+            self.init(
+                .io, "\(place)a layer below it is damaged in the store: \(reason)",
+                hint: "'unpack verify --repair IMAGE' unpacks it again")
         case .excess(let excess): self.init(excess, place + entry, destination)
         case .cancelled(let cause): self.init(cause)
         case .bug(let reason): self.init(.internal, "\(place)\(entry)\(reason)", hint: Self.bug)

@@ -11,7 +11,8 @@ import Testing
 struct ImageTests {
     /// Writes an image with one layer, as a file of the given name.
     private func write(
-        _ entries: [TarEntry], to name: String, in temporary: TemporaryDirectory, _ limits: Budget.Limits
+        _ entries: [TarEntry], to name: String, in temporary: TemporaryDirectory,
+        _ limits: Budget.Limits = Budget.Limits(), over lower: [LayerImage] = []
     ) throws -> WrittenImage {
         let builder = try ImageBuilder(at: temporary.path.appending("layout"))
         let layout = try ImageLayout(opening: builder.path)
@@ -20,7 +21,7 @@ struct ImageTests {
             layout, form: .device, budget: Budget(limits), cancellation: Cancellation())
         return try pipeline.write(
             step, to: try File.open(temporary.path.appending(name), .readWriteCreate, mode: 0o600),
-            scratch: try Directory(opening: temporary.path), over: Promise(LowerView([])))
+            scratch: try Directory(opening: temporary.path), over: Promise(try LowerView(images: lower)))
     }
 
     @Test(
@@ -58,12 +59,31 @@ struct ImageTests {
             .directory("d", mode: 0o711).at(-1, 5), .file("d/f", "content").xattr("user.name", "value"),
             .hardLink("h", to: "d/f"), .symlink("s", to: "d"), .fifo("p"), .file("d/f", "replaced"),
         ]
-        let written = try ["a", "b"].map { try write(entries, to: $0, in: temporary, Budget.Limits()) }
+        let written = try ["a", "b"].map { try write(entries, to: $0, in: temporary) }
         let images = try ["a", "b"].map { try contents(of: temporary.path.appending($0)) }
         #expect(images[0] == images[1])
         #expect(written.map(\.size) == images.map { Int64($0.count) })
         let tar = LayerBuilder(entries).tar
         #expect(images[0][4096...].starts(with: tar))
+    }
+
+    @Test("Damage to the image of a layer below is reported as such")
+    func damaged() throws {
+        let temporary = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
+        let entries: [TarEntry] = [.directory("d", mode: 0o711), .file("d/f", "content")]
+        let lower = try write(entries, to: "lower", in: temporary)
+        // All metadata is behind the tar.
+        let metadata = 4096 + Int64(LayerBuilder(entries).tar.count)
+        let garbage = [UInt8](repeating: 0xFF, count: Int(lower.size - metadata))
+        let file = try File.open(temporary.path.appending("lower"), .readWriteCreate, mode: 0o600)
+        try garbage.withRawSpan { try file.write($0, at: metadata) }
+        let failure = #expect(throws: LayerFailure.self) {
+            try write([.file("d/g", "other")], to: "upper", in: temporary, over: [lower.image])
+        }
+        guard case .damagedImage = failure?.cause else {
+            Issue.record("\(String(describing: failure))")
+            return
+        }
     }
 
     private func contents(of path: FilePath) throws -> [UInt8] {

@@ -234,7 +234,7 @@ private final class Stage: Sendable {
         case .mismatch(let mismatch): insist(false, "\(mismatch)")
         case .system(let failure): insist(!contradictions.contains(failure.errno), "\(failure)")
         // No tar can cause these; libFuzzer detects the finding by the trap.
-        case .blob, .wrongDiffID, .unsupported, .cancelled: fatalError("\(failure)")
+        case .blob, .wrongDiffID, .unsupported, .damagedImage, .cancelled: fatalError("\(failure)")
         }
     }
 
