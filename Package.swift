@@ -165,7 +165,7 @@ let package = Package(
             ],
             swiftSettings: tests),
         .testTarget(
-            name: "MountsTests", dependencies: ["Mounts", "Streams", "Kernel", "TestSupport", system],
+            name: "MountsTests", dependencies: ["Erofs", "Mounts", "Streams", "Kernel", "TestSupport", system],
             swiftSettings: tests),
         .testTarget(
             name: "RegularExpressionsTests", dependencies: ["RegularExpressions"], swiftSettings: tests),

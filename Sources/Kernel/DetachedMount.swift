@@ -39,6 +39,11 @@ package final class DetachedMount: Sendable {
         root = Directory(adopting: File(adopting: opened))
     }
 
+    /// Attaches the mount to a directory.
+    package func attach(to target: FilePath) throws(SyscallFailure) {
+        try MountCalls.attach(mount, to: target)
+    }
+
     /// Makes the file system durable, including the backing file of a loop device as far as the kernel controls it
     /// (syncfs(2)).
     package func sync() throws(SyscallFailure) { try root.file.syncFileSystem() }

@@ -72,22 +72,26 @@ package enum MountCalls {
         try attach(tree, to: target)
     }
 
-    private static func attach(_ mount: borrowing File, to target: FilePath) throws(SyscallFailure) {
+    static func attach(_ mount: borrowing File, to target: FilePath) throws(SyscallFailure) {
         let raw = mount.raw
         try syscall("move_mount", escaped(target)) { target.withPlatformString { ck_move_mount(raw, $0) } }
     }
 
     /// Mounts an overlay with mount(2); relative paths in the options start at `directory`.
     ///
+    /// - Parameter source: shown in the mount table; the kernel does not use it.
     /// - Precondition: at most 4095 bytes of options, because the kernel silently truncates the rest.
     package static func overlay(
-        options: String, from directory: Directory, on target: FilePath, readOnly: Bool
+        options: String, source: FilePath = "overlay", from directory: Directory, on target: FilePath,
+        readOnly: Bool
     ) throws(SyscallFailure) {
         precondition(options.utf8.count <= 4095, "mount(2) would truncate these options")
         let flags = readOnly ? UInt(readOnlyFlag) : 0
         try syscall("mount", escaped(target)) {
-            target.withPlatformString {
-                ck_mount_from(directory.file.raw, "overlay", $0, "overlay", flags, options)
+            target.withPlatformString { target in
+                source.withPlatformString {
+                    ck_mount_from(directory.file.raw, $0, target, "overlay", flags, options)
+                }
             }
         }
     }

@@ -29,6 +29,15 @@ extension Mount {
                 // Overlay reads an upper directory like any other layer.
                 let layers = (writable.map { [$0.upper] } ?? []) + lowers
                 return MountedTree(try Self.overlay(layers, userAttributes, noIndex: noIndex).root)
+            case .imageStack(let images, let writable, let noIndex):
+                let layers = try images.map { image throws(SyscallFailure) in try DetachedMount.erofs(image) }
+                return try withExtendedLifetime(layers) {
+                    let all = (writable.map { [$0.upper] } ?? []) + layers.map(\.path)
+                    return MountedTree(try Self.overlay(all, false, noIndex: noIndex).root)
+                }
+            case .image(let file, "erofs", _, _):
+                let mount = try DetachedMount.erofs(file)
+                return MountedTree(mount.root, mount)
             case .subvolume(let device, let id, _):
                 let mount = try DetachedMount(
                     type: type, source: device, readOnly: true, options: [("subvolid", "\(id)")])

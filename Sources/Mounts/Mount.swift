@@ -16,6 +16,10 @@ package enum Mount: Hashable, Sendable {
     /// An image file that contains a file system, mounted through a loop device. `options` belong to the file system.
     case image(file: FilePath, type: String, readOnly: Bool, options: [String])
 
+    /// EROFS images, merged by an overlay, topmost first: at least two, or one under a writable directory. A single
+    /// image without one is an `image`.
+    case imageStack([FilePath], writable: Writable?, noIndex: Bool)
+
     package struct Writable: Hashable, Sendable {
         package let upper: FilePath
         /// An empty directory on the file system of `upper`, for the kernel's own use.
@@ -31,7 +35,7 @@ package enum Mount: Hashable, Sendable {
     package var type: String {
         switch self {
         case .bind: "bind"
-        case .overlay: "overlay"
+        case .overlay, .imageStack: "overlay"
         case .subvolume: "btrfs"
         case .image(_, let type, _, _): type
         }
@@ -41,6 +45,7 @@ package enum Mount: Hashable, Sendable {
         switch self {
         case .bind(let source, _): source.string
         case .overlay: "overlay"
+        case .imageStack(let images, _, _): images.first?.string ?? "overlay"
         case .subvolume(let device, _, _): device.string
         case .image(let file, _, _, _): file.string
         }
@@ -49,7 +54,7 @@ package enum Mount: Hashable, Sendable {
     package var isReadOnly: Bool {
         switch self {
         case .bind(_, let readOnly), .subvolume(_, _, let readOnly), .image(_, _, let readOnly, _): readOnly
-        case .overlay(_, let writable, _, _): writable == nil
+        case .overlay(_, let writable, _, _), .imageStack(_, let writable, _): writable == nil
         }
     }
 
@@ -81,7 +86,28 @@ package enum Mount: Hashable, Sendable {
             if userAttributes { options.append("userxattr") }
             if noIndex { options.append("index=off") }
             return options
+        case .imageStack: return overlay.options(form)
         }
+    }
+
+    /// The mounts that this mount consists of, in order, each with its mount point; nil for the target. Only an
+    /// `imageStack` has several: each image on the directory `fs` beside it, and the overlay of these.
+    package var parts: [(mount: Mount, target: FilePath?)] {
+        guard case .imageStack(let images, _, _) = self else { return [(self, nil)] }
+        return images.map {
+            (.image(file: $0, type: "erofs", readOnly: true, options: []), Self.mountPoint(of: $0))
+        } + [(overlay, nil)]
+    }
+
+    /// The overlay of an `imageStack`, whose images are mounted; any other mount itself.
+    private var overlay: Mount {
+        guard case .imageStack(let images, let writable, let noIndex) = self else { return self }
+        return .overlay(
+            lowers: images.map(Self.mountPoint), writable: writable, userAttributes: false, noIndex: noIndex)
+    }
+
+    private static func mountPoint(of image: FilePath) -> FilePath {
+        image.removingLastComponent().appending("fs")
     }
 
     /// The options that containerd's snapshotters return for such a mount, in their order. They mean the same, but are
@@ -100,6 +126,7 @@ package enum Mount: Hashable, Sendable {
             if userAttributes { options.append("userxattr") }
             if noIndex { options.append("index=off") }
             return options
+        case .imageStack: return overlay.containerdOptions
         }
     }
 
@@ -109,6 +136,8 @@ package enum Mount: Hashable, Sendable {
         case .overlay(let lowers, let writable, _, _): lowers + (writable.map { [$0.upper, $0.work] } ?? [])
         case .subvolume(let device, _, _): [device]
         case .image(let file, _, _, _): [file]
+        case .imageStack(let images, let writable, _):
+            images + (writable.map { [$0.upper, $0.work] } ?? [])
         }
     }
 }

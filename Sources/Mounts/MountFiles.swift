@@ -85,7 +85,7 @@ package struct MstackScript: Equatable, Sendable {
         case .bind(let source, true): layers = [source]
         case .overlay, .bind:
             throw .unsupported("an mstack has a writable layer of its own, in its directory rw")
-        case .subvolume, .image:
+        case .subvolume, .image, .imageStack:
             throw .unsupported("an mstack consists of directories, and this snapshotter has none")
         }
         func link(_ number: Int) throws(MountLine.Failure) -> ShellWord {
@@ -111,6 +111,9 @@ private struct MountFields {
     init(_ mount: Mount, _ form: Mount.LowerForm, _ target: FilePath) throws(MountLine.Failure) {
         try MountLine.check(mount)
         try MountLine.check([target])
+        if case .imageStack = mount {
+            throw .unsupported("a line cannot have several mounts, and each layer is one")
+        }
         let list = mount.options(form)
         guard MountLine.fits(list) else {
             throw .tooLong(bytes: list.reduce(0) { $0 + $1.utf8.count + 1 } - 1)

@@ -30,7 +30,7 @@ package struct MountLine: Equatable, Sendable {
         let target = try Self.words(target)
         try Self.check(mount)
         let options = mount.options(form)
-        guard Self.fits(options) else {
+        guard mount.parts.count == 1, Self.fits(options) else {
             words = try performed() + target
             return
         }
@@ -39,7 +39,7 @@ package struct MountLine: Equatable, Sendable {
         let source = try ShellWord(plain: mount.source)
         switch mount {
         case .bind: words = ["mount", "-o", list, source] + target
-        case .overlay: words = ["mount", "-t", type, source, "-o", list] + target
+        case .overlay, .imageStack: words = ["mount", "-t", type, source, "-o", list] + target
         case .subvolume, .image: words = ["mount", "-t", type, "-o", list, source] + target
         }
     }

@@ -60,6 +60,10 @@ package enum MountPerformer {
                 // Read-only is a property of this mount: the file system is shared with every other mount of the
                 // device.
                 try context.mount(on: target, readOnly: readOnly)
+            case .imageStack(let images, let writable, let noIndex):
+                try mountStack(images, writable, noIndex: noIndex, form, on: target)
+            case .image(let file, "erofs", readOnly: true, _):
+                try DetachedMount.erofs(file).attach(to: target)
             case .image(let file, let type, let readOnly, let options):
                 try mountImage(file, type, readOnly: readOnly, options, on: target)
             }
@@ -108,11 +112,40 @@ package enum MountPerformer {
         try context.mount(on: target, readOnly: readOnly)
     }
 
+    /// Mounts each image as a `DetachedMount` and their overlay on `target`. The overlay keeps the images mounted and
+    /// ends with its own mount, so nothing else has to be unmounted, and nothing is left if this fails.
+    ///
+    /// The mount table shows the topmost image as the source of the overlay, and nothing of the detached mounts.
+    private static func mountStack(
+        _ images: [FilePath], _ writable: Mount.Writable?, noIndex: Bool, _ form: Mount.LowerForm,
+        on target: FilePath
+    ) throws {
+        if let writable, let other = try MountTable.read().target(ofUpper: writable.upper) {
+            throw Failure.inUse(target: other)
+        }
+        let layers = try images.map { image throws(SyscallFailure) in try DetachedMount.erofs(image) }
+        try withExtendedLifetime(layers) {
+            let lowers = layers.map(\.path)
+            switch form {
+            case .appended:
+                let flags = (userAttributes: false, noIndex: noIndex)
+                try mountAppended(lowers, writable, flags, source: images.first, on: target)
+            case .joined:
+                let mount = Mount.overlay(
+                    lowers: lowers, writable: writable, userAttributes: false, noIndex: noIndex)
+                try mountJoined(mount, folder: "/", source: images.first ?? "overlay", on: target)
+            }
+            try verifyLayerCount(lowers, on: target)
+        }
+    }
+
+    /// - Parameter source: for the mount table; left out if it is too long for fsconfig(2).
     private static func mountAppended(
         _ lowers: [FilePath], _ writable: Mount.Writable?, _ flags: (userAttributes: Bool, noIndex: Bool),
-        on target: FilePath
+        source: FilePath? = nil, on target: FilePath
     ) throws(SyscallFailure) {
         let context = try MountCalls.Context(type: "overlay")
+        if let source, source.bytes.count <= MountCalls.longestValue { try context.set("source", source) }
         for lower in lowers { try context.set("lowerdir+", lower) }
         if let writable {
             try context.set("upperdir", writable.upper)
@@ -126,7 +159,9 @@ package enum MountPerformer {
     /// Mounts with mount(2). If the options are too long, lower layers are passed relative to `folder`:
     /// `lowerdir=12/fs:11/fs`. The upper directory is always absolute, because the mount table shows it as it was
     /// passed.
-    private static func mountJoined(_ mount: Mount, folder: FilePath, on target: FilePath) throws {
+    private static func mountJoined(
+        _ mount: Mount, folder: FilePath, source: FilePath = "overlay", on target: FilePath
+    ) throws {
         guard case .overlay(let lowers, let writable, let userAttributes, let noIndex) = mount else { return }
         func short(_ path: FilePath) -> FilePath {
             var path = path
@@ -148,7 +183,8 @@ package enum MountPerformer {
         }
         let absolute = target.isAbsolute ? target : try FilePath.workingDirectory().pushing(target)
         try MountCalls.overlay(
-            options: options, from: try Directory(opening: folder), on: absolute, readOnly: mount.isReadOnly)
+            options: options, source: source, from: try Directory(opening: folder), on: absolute,
+            readOnly: mount.isReadOnly)
     }
 
     /// Verifies the number of layers of a new mount in the mount table, and unmounts it if the number is wrong.

@@ -74,7 +74,7 @@ package struct MountTable: Sendable {
 
     /// Returns the mounts that use a directory or anything below it, in the order of the mount table.
     ///
-    /// These are overlays with a layer there, mounts whose root is there (bind mounts, btrfs subvolumes), and mounts of
+    /// These are overlays with a layer or their source there, EROFS images there that are mounted without a loop device, mounts whose root is there (bind mounts, btrfs subvolumes), and mounts of
     /// loop devices whose backing file is there. Not included are mounts that this process does not see (other mount
     /// namespaces, detached mounts), overlays mounted with relative paths, and overlays whose options are too long for
     /// the kernel to show.
@@ -90,6 +90,7 @@ package struct MountTable: Sendable {
             let line = lines[index]
             var used = line.layers.all.filter { Self.isBelow($0, path) }.map(Self.path)
             if let file = loops[Self.path(line.source)] { used.append(file) }
+            if line.hasFileAsSource, Self.isBelow(line.source, path) { used.append(Self.path(line.source)) }
             if let holder, let inside, index != holder, line.device == lines[holder].device,
                 Self.isBelow(line.root, inside)
             {
@@ -202,6 +203,11 @@ extension MountTable.Line {
     fileprivate func pathInFileSystem(of path: [UInt8]) -> [UInt8] {
         let rest = path.dropFirst(target == [MountTable.slash] ? 0 : target.count)
         return root == [MountTable.slash] ? Array(rest) : root + rest
+    }
+
+    /// Whether the source may be a file: of EROFS the image, of an overlay of images the topmost one.
+    fileprivate var hasFileAsSource: Bool {
+        type == Array("erofs".utf8) || type == Array("overlay".utf8)
     }
 
     /// The directories of an overlay. The kernel shows `lowerdir=` and `upperdir=` as they were passed, with `\` before

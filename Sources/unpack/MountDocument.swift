@@ -9,7 +9,12 @@ struct MountDocument: Encodable {
     let target: String
     let options: [String]
 
-    init(_ mount: Mount, target: FilePath? = nil) {
+    /// The mounts in order. A mount that consists of several is shown as these.
+    static func all(_ mounts: [Mount], target: FilePath? = nil) -> [MountDocument] {
+        mounts.flatMap(\.parts).map { MountDocument($0.mount, target: $0.target ?? target) }
+    }
+
+    private init(_ mount: Mount, target: FilePath?) {
         type = mount.type
         source = mount.source
         self.target = target?.string ?? ""
@@ -23,13 +28,13 @@ struct ContainerdMounts {
     let text: String
 
     init(_ mounts: [Mount], target: FilePath?) throws {
-        let documents = try mounts.map { mount in
+        let documents = try mounts.flatMap(\.parts).map { mount, own in
             let options = try mount.containerdOptions.map { "            " + (try Self.quoted($0)) }
             return """
                     {
                         "Type": \(try Self.quoted(mount.type)),
                         "Source": \(try Self.quoted(mount.source)),
-                        "Target": \(try Self.quoted(target?.string ?? "")),
+                        "Target": \(try Self.quoted((own ?? target)?.string ?? "")),
                         "Options": [
                 \(options.joined(separator: ",\n"))
                         ]

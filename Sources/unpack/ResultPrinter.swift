@@ -45,14 +45,20 @@ struct ResultPrinter {
         let performed = try performedMount()
         // If mount(8) cannot perform one of the mounts, `unpack mount` performs all of them.
         let calls = try attempt {
-            let lines = try result.mounts.map {
-                try MountLine($0, form: .ofThisKernel, target: nil, performed: []).words
+            let lines = try result.mounts.flatMap(\.parts).map { mount, own in
+                (
+                    words: try MountLine(mount, form: .ofThisKernel, target: nil, performed: []).words,
+                    target: try own.map { try ShellWord(plain: $0.string).text }
+                )
             }
-            return lines.contains([]) ? [try performed.words] : lines
+            if lines.contains(where: \.words.isEmpty) {
+                return [try performed.words.command + #" "$target""#]
+            }
+            return lines.map { $0.words.command + " " + ($0.target ?? #""$target""#) }
         }
         return
             (["#!/bin/sh", "# \(title)", "set -e", "target=" + (place ?? "${1:?usage: sh SCRIPT DIR}")]
-            + calls.map { $0.command + #" "$target""# }).joined(separator: "\n")
+            + calls).joined(separator: "\n")
     }
 
     private func performedMount() throws -> PerformedMount {
@@ -122,7 +128,7 @@ struct ResultPrinter {
             platform: result.platform.description, snapshotter: try store.snapshotterName,
             chainID: result.chainID,
             readonly: result.mounts.allSatisfy(\.isReadOnly),
-            mounts: result.mounts.map { MountDocument($0, target: target) },
+            mounts: MountDocument.all(result.mounts, target: target),
             layers: result.layers.map { layer in
                 .init(
                     digest: layer.step.descriptor.digest, diffID: layer.step.diffID,
