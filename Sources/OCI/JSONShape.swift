@@ -1,10 +1,16 @@
 /// How a value of a document is decoded by Go programs. Keys of a struct that differ only in case are the same key
 /// (encoding/json); keys of a map are different keys.
-indirect enum JSONShape: Sendable {
+struct JSONShape: Sendable {
+    /// The shape of the elements of a list: at most one, in an array because a struct cannot contain itself. An indirect
+    /// enum would keep tag bits in its pointers, which LeakSanitizer does not follow.
+    private let elements: [JSONShape]
+    /// The keys of a struct; nil for any other value.
+    let fields: Fields?
+
     /// A map, or a value without keys: every key is kept as written.
-    case free
-    case list(JSONShape)
-    case object(Fields)
+    static let free = JSONShape(elements: [], fields: nil)
+
+    static func list(_ element: JSONShape) -> JSONShape { JSONShape(elements: [element], fields: nil) }
 
     /// The known keys of a struct.
     struct Fields: Sendable {
@@ -23,11 +29,11 @@ indirect enum JSONShape: Sendable {
     ///   - names: keys whose values have no known keys of their own.
     ///   - others: keys whose values have known keys.
     static func object(_ names: [String], _ others: [String: JSONShape] = [:]) -> JSONShape {
-        .object(Fields(others.merging(names.map { ($0, .free) }) { $1 }))
+        JSONShape(elements: [], fields: Fields(others.merging(names.map { ($0, .free) }) { $1 }))
     }
 
-    var element: JSONShape { if case .list(let element) = self { element } else { .free } }
-    var fields: Fields? { if case .object(let fields) = self { fields } else { nil } }
+    /// The shape of the elements of a list.
+    var element: JSONShape { elements.first ?? .free }
 }
 
 extension String {
