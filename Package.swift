@@ -77,19 +77,26 @@ let package = Package(
             name: "Layout", dependencies: ["OCI", "Kernel", "Streams", "Compression", "Archive", system],
             swiftSettings: safe),
         .target(
+            name: "TreeRecords", dependencies: ["Compression", "OCI", "Streams", "Kernel"],
+            swiftSettings: safe),
+        .target(
+            name: "ErofsFiles", dependencies: ["Erofs", "TreeRecords", "OCI", "Streams", "Kernel"],
+            swiftSettings: safe),
+        .target(
             name: "Layers",
-            dependencies: ["OCI", "Layout", "Archive", "Compression", "Erofs", "Streams", "Kernel"],
+            dependencies: [
+                "OCI", "Layout", "Archive", "Compression", "Erofs", "ErofsFiles", "Streams", "Kernel",
+            ],
             swiftSettings: safe),
         .target(name: "SQLite", dependencies: ["CSQLite", system], swiftSettings: unsafe),
         .target(name: "Mounts", dependencies: ["Kernel", system], swiftSettings: safe),
         .target(name: "RegularExpressions", swiftSettings: safe),
         .target(
-            name: "TreeRecords", dependencies: ["Compression", "OCI", "Streams", "Kernel"],
-            swiftSettings: safe),
-        .target(
             name: "Snapshots",
             dependencies: [
-                "RegularExpressions", "TreeRecords", "OCI", "Mounts", "Streams", "Kernel", "SQLite", system,
+                "RegularExpressions", "TreeRecords", "Erofs", "ErofsFiles", "OCI", "Mounts", "Streams",
+                "Kernel",
+                "SQLite", system,
             ],
             swiftSettings: safe),
         .target(
@@ -134,13 +141,16 @@ let package = Package(
         // Tests. What they share is a target of its own.
         .target(
             name: "TestSupport",
-            dependencies: ["Archive", "Erofs", "Kernel", "Layers", "Layout", "OCI", "Streams", system],
+            dependencies: [
+                "Archive", "Erofs", "ErofsFiles", "Kernel", "Layers", "Layout", "OCI", "Streams", system,
+            ],
             path: "Tests/TestSupport",
             swiftSettings: common),
         .testTarget(
             name: "KernelTests", dependencies: ["Kernel", "TestSupport", system], swiftSettings: tests),
         .testTarget(
-            name: "ErofsTests", dependencies: ["Erofs", "Kernel", "OCI", "Streams", "TestSupport", system],
+            name: "ErofsTests",
+            dependencies: ["Erofs", "ErofsFiles", "Kernel", "OCI", "Streams", "TestSupport", system],
             swiftSettings: tests),
         .testTarget(name: "OCITests", dependencies: ["OCI", "TestSupport"], swiftSettings: tests),
         .testTarget(
@@ -165,7 +175,8 @@ let package = Package(
             ],
             swiftSettings: tests),
         .testTarget(
-            name: "MountsTests", dependencies: ["Erofs", "Mounts", "Streams", "Kernel", "TestSupport", system],
+            name: "MountsTests",
+            dependencies: ["Erofs", "Mounts", "Streams", "Kernel", "TestSupport", system],
             swiftSettings: tests),
         .testTarget(
             name: "RegularExpressionsTests", dependencies: ["RegularExpressions"], swiftSettings: tests),

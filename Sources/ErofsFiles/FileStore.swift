@@ -1,19 +1,19 @@
 internal import Erofs
-internal import Kernel
+package import Kernel
 
 /// An open file that an image is written to, from several threads at different offsets.
-final class FileStore: ByteStore {
+package final class FileStore: ByteStore {
     private let file: File
 
-    init(_ file: consuming File) { self.file = file }
+    package init(_ file: consuming File) { self.file = file }
 
-    func write(_ bytes: [UInt8], at offset: UInt64) throws {
+    package func write(_ bytes: [UInt8], at offset: UInt64) throws {
         try bytes.withRawSpan { bytes throws(SyscallFailure) in try file.write(bytes, at: Int64(offset)) }
     }
 
-    func write(_ bytes: RawSpan, at offset: Int64) throws { try file.write(bytes, at: offset) }
+    package func write(_ bytes: RawSpan, at offset: Int64) throws { try file.write(bytes, at: offset) }
 
-    func read(_ count: Int, at offset: UInt64, into buffer: inout [UInt8]) throws {
+    package func read(_ count: Int, at offset: UInt64, into buffer: inout [UInt8]) throws {
         try file.read(into: &buffer, limit: count, at: Int64(offset))
         var piece = [UInt8]()
         // A signal may end a read early (pread(2)).
@@ -24,13 +24,13 @@ final class FileStore: ByteStore {
         }
     }
 
-    func reopened() throws(SyscallFailure) -> File { try file.duplicated() }
+    package func reopened() throws(SyscallFailure) -> File { try file.duplicated() }
 
-    func truncate() throws { try file.truncate(to: 0) }
+    package func truncate() throws { try file.truncate(to: 0) }
 }
 
 /// Scratch space in memory, and in an unnamed file above a size. One thread uses it at a time.
-final class SpillingStore: ByteStore, @unchecked Sendable {
+package final class SpillingStore: ByteStore, @unchecked Sendable {
     /// Bytes in memory at most: those of a layer of some thousand files.
     private static let maximumMemory: UInt64 = 1 << 20
 
@@ -39,9 +39,9 @@ final class SpillingStore: ByteStore, @unchecked Sendable {
     private var file: FileStore?
 
     /// - Parameter directory: on whose file system the unnamed file is created.
-    init(in directory: Directory) { self.directory = directory }
+    package init(in directory: Directory) { self.directory = directory }
 
-    func write(_ bytes: [UInt8], at offset: UInt64) throws {
+    package func write(_ bytes: [UInt8], at offset: UInt64) throws {
         if file == nil, offset + UInt64(bytes.count) > Self.maximumMemory {
             let store = FileStore(try File.temporary(in: directory))
             try store.write(memory.bytes, at: 0)
@@ -51,7 +51,7 @@ final class SpillingStore: ByteStore, @unchecked Sendable {
         if let file { try file.write(bytes, at: offset) } else { memory.write(bytes, at: offset) }
     }
 
-    func read(_ count: Int, at offset: UInt64, into buffer: inout [UInt8]) throws {
+    package func read(_ count: Int, at offset: UInt64, into buffer: inout [UInt8]) throws {
         if let file {
             try file.read(count, at: offset, into: &buffer)
         } else {

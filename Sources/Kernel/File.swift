@@ -133,6 +133,23 @@ extension File {
         return start..<Int64(try syscall("lseek") { ck_seek_hole(raw, start) })
     }
 
+    /// Calls `body` with the data of a regular file in order, each piece of up to 256 KiB with its offset. Holes are left
+    /// out.
+    package func forEachPiece(_ body: ([UInt8], _ offset: Int64) throws -> Void) throws {
+        var buffer = [UInt8]()
+        var position: Int64 = 0
+        while let range = try data(from: position) {
+            position = range.lowerBound
+            while position < range.upperBound {
+                let limit = Int(min(1 << 18, range.upperBound - position))
+                try read(into: &buffer, limit: limit, at: position)
+                if buffer.isEmpty { return }
+                try body(buffer, position)
+                position += Int64(buffer.count)
+            }
+        }
+    }
+
     /// Writes all bytes at the position of the file.
     package func write(_ bytes: RawSpan) throws(SyscallFailure) {
         try bytes.withUnsafeBytes { memory throws(SyscallFailure) in

@@ -100,20 +100,7 @@ enum LayerDirectory: Sendable {
         _ name: FileName, _ status: FileStatus, _ body: ([UInt8], _ offset: Int64) throws -> Void
     ) throws {
         switch self {
-        case .disk(let directory):
-            let file = try directory.openFile(name, expecting: status)
-            var buffer = [UInt8]()
-            var position: Int64 = 0
-            while let range = try file.data(from: position) {
-                position = range.lowerBound
-                while position < range.upperBound {
-                    let limit = Int(min(1 << 18, range.upperBound - position))
-                    try file.read(into: &buffer, limit: limit, at: position)
-                    if buffer.isEmpty { return }
-                    try body(buffer, position)
-                    position += Int64(buffer.count)
-                }
-            }
+        case .disk(let directory): try directory.openFile(name, expecting: status).forEachPiece(body)
         case .image(let directory): try directory.openFile(name).read(body)
         }
     }

@@ -35,7 +35,7 @@ extension Mount {
                     let all = (writable.map { [$0.upper] } ?? []) + layers.map(\.path)
                     return MountedTree(try Self.overlay(all, false, noIndex: noIndex).root)
                 }
-            case .image(let file, "erofs", _, _):
+            case .image(let file, Mount.erofs, _, _):
                 let mount = try DetachedMount.erofs(file)
                 return MountedTree(mount.root, mount)
             case .subvolume(let device, let id, _):

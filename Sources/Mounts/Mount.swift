@@ -20,6 +20,9 @@ package enum Mount: Hashable, Sendable {
     /// image without one is an `image`.
     case imageStack([FilePath], writable: Writable?, noIndex: Bool)
 
+    /// The type of an `image` that has a layer.
+    package static let erofs = "erofs"
+
     package struct Writable: Hashable, Sendable {
         package let upper: FilePath
         /// An empty directory on the file system of `upper`, for the kernel's own use.
@@ -71,7 +74,9 @@ package enum Mount: Hashable, Sendable {
         switch self {
         case .bind(_, let readOnly): return readOnly ? ["bind", "ro"] : ["bind"]
         case .subvolume(_, let id, let readOnly): return (readOnly ? ["ro"] : []) + ["subvolid=\(id)"]
-        case .image(_, _, let readOnly, let options): return ["loop"] + (readOnly ? ["ro"] : []) + options
+        case .image(_, let type, let readOnly, let options):
+            // mount(8) attaches a loop device by itself; from util-linux 2.41 on only if the kernel refuses the file.
+            return (type == Self.erofs ? [] : ["loop"]) + (readOnly ? ["ro"] : []) + options
         case .overlay(let lowers, let writable, let userAttributes, let noIndex):
             var options = [String]()
             if let writable {
@@ -95,7 +100,7 @@ package enum Mount: Hashable, Sendable {
     package var parts: [(mount: Mount, target: FilePath?)] {
         guard case .imageStack(let images, _, _) = self else { return [(self, nil)] }
         return images.map {
-            (.image(file: $0, type: "erofs", readOnly: true, options: []), Self.mountPoint(of: $0))
+            (.image(file: $0, type: Self.erofs, readOnly: true, options: []), Self.mountPoint(of: $0))
         } + [(overlay, nil)]
     }
 
@@ -116,6 +121,8 @@ package enum Mount: Hashable, Sendable {
         switch self {
         case .bind(_, let readOnly): return [readOnly ? "ro" : "rw", "rbind"]
         case .subvolume(_, let id, let readOnly): return ["subvolid=\(id)"] + (readOnly ? ["ro"] : [])
+        // As containerd's own snapshotter for EROFS; `loop` permits a loop device.
+        case .image(_, Self.erofs, _, _): return ["ro", "loop"]
         case .image(_, _, let readOnly, let options): return ["loop"] + options + [readOnly ? "ro" : "rw"]
         case .overlay(let lowers, let writable, let userAttributes, let noIndex):
             var options = [String]()

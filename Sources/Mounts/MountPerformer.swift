@@ -62,7 +62,7 @@ package enum MountPerformer {
                 try context.mount(on: target, readOnly: readOnly)
             case .imageStack(let images, let writable, let noIndex):
                 try mountStack(images, writable, noIndex: noIndex, form, on: target)
-            case .image(let file, "erofs", readOnly: true, _):
+            case .image(let file, Mount.erofs, readOnly: true, _):
                 try DetachedMount.erofs(file).attach(to: target)
             case .image(let file, let type, let readOnly, let options):
                 try mountImage(file, type, readOnly: readOnly, options, on: target)

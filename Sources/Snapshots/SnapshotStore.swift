@@ -69,7 +69,7 @@ package final class SnapshotStore: Sendable {
     }
 
     private static let backends: [any SnapshotBackend.Type] = [
-        OverlayBackend.self, NativeBackend.self, BtrfsBackend.self, LoopBackend.self,
+        OverlayBackend.self, NativeBackend.self, BtrfsBackend.self, LoopBackend.self, ErofsBackend.self,
     ]
 
     /// The version of SQLite, e.g. `3.40.1`.

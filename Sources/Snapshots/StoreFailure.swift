@@ -1,5 +1,7 @@
+internal import Erofs
 package import Kernel
 internal import SystemPackage
+internal import TreeRecords
 
 /// A failure of the store: the kinds of the contract (containerd `errdefs`), and those of disks and databases. The
 /// texts are escaped for a terminal and have no line breaks.
@@ -56,11 +58,20 @@ package struct StoreFailure: Error, Sendable, CustomStringConvertible {
 
     /// Converts any error of work on files.
     init(_ error: any Error, _ doing: String) {
+        self =
+            (error as? StoreFailure) ?? StoreFailure(ofFiles: error, doing)
+            ?? StoreFailure(.internalError, "\(doing): \(error)")
+    }
+
+    /// Converts the errors of modules that work on trees; nil for any other error, as of a caller's closure.
+    init?(ofFiles error: any Error, _ doing: String) {
         switch error {
-        case let failure as StoreFailure: self = failure
         case let failure as SyscallFailure: self.init(failure, doing)
         case let mismatch as FileMismatch: self.init(Kind(mismatch), "\(doing): \(mismatch)")
-        default: self.init(.internalError, "\(doing): \(error)")
+        case let failure as TreeRecordFailure: self.init(.failedPrecondition, "\(doing): \(failure)")
+        case let error as ErofsError:
+            self.init(.failedPrecondition, "\(doing): an EROFS image cannot have this tree: \(error)")
+        default: return nil
         }
     }
 

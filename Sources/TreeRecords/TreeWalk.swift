@@ -1,22 +1,24 @@
-internal import Kernel
+package import Kernel
 
 /// A walk through all paths below a directory, each directory before its content and names in the order of their
 /// bytes: the order does not depend on the file system.
 ///
 /// Anchored at descriptors: no symlink is followed. The walk keeps a list of names for each level and a bounded number
 /// of descriptors, whatever the depth of the tree.
-struct TreeWalk {
+package struct TreeWalk {
     /// One path of the tree.
-    struct Entry {
-        let parent: Directory
+    package struct Entry {
+        package let parent: Directory
         /// Nil for the root.
-        let name: FileName?
-        let status: FileStatus
+        package let name: FileName?
+        /// Number of names from the root; 0 for the root itself.
+        package let depth: Int
+        package let status: FileStatus
         /// The opened directory; nil for other types.
-        let directory: Directory?
+        package let directory: Directory?
     }
 
-    enum Step {
+    package enum Step {
         case entry(Entry)
         /// A path that was removed after its directory was read.
         case vanished
@@ -37,24 +39,24 @@ struct TreeWalk {
     private var levels = [Level]()
     private var isBegun = false
     /// The path of the last step, `.` or `./a/b`, unescaped; `escapedPath` is as in mtree(5).
-    private(set) var path = [UInt8(ascii: ".")]
+    package private(set) var path = [UInt8(ascii: ".")]
     private(set) var escapedPath = [UInt8(ascii: ".")]
 
     /// - Parameter isOrdered: whether names are sorted by their bytes; otherwise they have the file system's order.
-    init(_ root: Directory, isOrdered: Bool = true) {
+    package init(_ root: Directory, isOrdered: Bool = true) {
         self.root = root
         way = DirectoryStack(root)
         self.isOrdered = isOrdered
     }
 
     /// - Returns: nil at the end.
-    mutating func next() -> Step? {
+    package mutating func next() -> Step? {
         do {
             guard isBegun else {
                 isBegun = true
                 let status = try root.file.status()
                 try descend(root, nil)
-                return .entry(Entry(parent: root, name: nil, status: status, directory: root))
+                return .entry(Entry(parent: root, name: nil, depth: 0, status: status, directory: root))
             }
             while let last = levels.indices.last {
                 path.removeLast(path.count - levels[last].pathLength)
@@ -86,16 +88,19 @@ struct TreeWalk {
     /// - Returns: nil if the name was removed after its directory was read.
     private mutating func visit(_ name: FileName) throws(SyscallFailure) -> Entry? {
         let parent = try way.deepest()
+        let depth = levels.count
         guard let status = try parent.status(of: name) else {
             return nil
         }
         guard status.isDirectory else {
-            return Entry(parent: parent, name: name, status: status, directory: nil)
+            return Entry(parent: parent, name: name, depth: depth, status: status, directory: nil)
         }
         let directory = try parent.open(name)
         try descend(directory, name)
         // The status of the opened directory: another process may have replaced the name.
-        return Entry(parent: parent, name: name, status: try directory.file.status(), directory: directory)
+        return Entry(
+            parent: parent, name: name, depth: depth, status: try directory.file.status(),
+            directory: directory)
     }
 
     private mutating func descend(_ directory: Directory, _ name: FileName?) throws(SyscallFailure) {

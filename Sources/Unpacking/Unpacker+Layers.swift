@@ -36,12 +36,12 @@ struct LayerUnpacking: Sendable {
         let work = try lock(missing)
         guard let lowest = work.first else { return [] }
         // A full copy starts as a copy of the snapshot below, which must be complete.
-        let jobs = store.content == .layer ? min(request.jobs, work.count) : 1
+        let jobs = store.content.isLayer ? min(request.jobs, work.count) : 1
         let pipeline = LayerPipeline(
             layout, form: form, budget: budget, cancellation: cancellation, parallelLayers: jobs,
             keepsDigests: isRecorded)
-        let lower = try layers(below: lowest.step)
-        lowest.below.fulfil(LowerView(lower.map(\.directory)))
+        let lower = try attempt { try store.lowerLayers(of: parent(of: lowest.step)) }
+        lowest.below.fulfil(lower.view)
         let writeback = request.durability == .fs ? EarlyWriteback(of: budget, to: store) : nil
         let results = runAll(work, jobs: jobs, through: pipeline)
         writeback?.end()
@@ -80,7 +80,7 @@ struct LayerUnpacking: Sendable {
             }
             do {
                 // Created in the order of the layers, so that the same image gets the same IDs.
-                while store.content == .layer, prepared <= index {
+                while store.content.isLayer, prepared <= index {
                     work[prepared].active.give(try prepare(work[prepared]))
                     prepared += 1
                 }
@@ -131,13 +131,6 @@ struct LayerUnpacking: Sendable {
             self.lock.give(lock)
             self.below = below?.above ?? Promise()
         }
-    }
-
-    /// The directories of the layers below the lowest missing one, topmost first.
-    private func layers(below step: LayerStep) throws(UnpackError) -> [SnapshotTree] {
-        // A full copy contains the layers below.
-        guard store.content == .layer else { return [] }
-        return try attempt { try parent(of: step).map(store.layers) ?? [] }
     }
 
     /// The free bytes for the layers. If they may be too few, the trash is deleted first.
@@ -199,18 +192,13 @@ struct LayerUnpacking: Sendable {
         let step = layer.step
         let active = if let ready = layer.active.take() { ready } else { try prepare(layer) }
         onEvent(.started(step))
-        let applied: AppliedLayer
+        let written: LayerInSnapshot
         let parent: String?
         do throws(UnpackError) {
-            applied = try attempt(in: step) { [onEvent] in
-                let progress: LayerPipeline.Progress = { onEvent(.progressed(step, $0)) }
-                return switch store.content {
-                case .layer:
-                    try pipeline.apply(
-                        step, to: active.directory, over: layer.below, progress: progress, onRead: onRead)
-                case .mergedTree:
-                    try pipeline.apply(step, into: active.directory, progress: progress, onRead: onRead)
-                }
+            written = try attempt(in: step) { [onEvent] in
+                try pipeline.write(
+                    step, into: active, of: store.content, over: layer.below,
+                    progress: { onEvent(.progressed(step, $0)) }, onRead: onRead)
             }
             try check()
             parent = try attempt { try self.parent(of: step) }
@@ -219,11 +207,9 @@ struct LayerUnpacking: Sendable {
             abandon(active)
             throw error
         }
+        let applied = written.applied
         for warning in applied.warnings { onEvent(.warned(step, message: warning.description)) }
-        let view = try attempt {
-            guard store.content == .layer else { return LowerView([]) }
-            return try layer.below.wait().view().adding(topLayer: active.directory)
-        }
+        let view = try attempt { try written.viewFromAbove(over: layer.below) }
         try commit(applied, active, onto: parent)
         onEvent(.committed(step))
         logger.debug("\(step.name): \(applied.entries) entries, committed as \(step.chainID)")
@@ -266,7 +252,8 @@ struct LayerUnpacking: Sendable {
         do {
             try store.commit(
                 active, as: applied.step.chainID, onto: parent, isRecorded: isRecorded, in: run,
-                knownDigests: { applied.digests[$0] }, check: cancellation.check)
+                knownDigests: KnownDigests(tar: applied.step.diffID.digest) { applied.digests[$0] },
+                check: cancellation.check)
         } catch {
             // Not inside `attempt`, because a closure cannot consume `active`.
             try attempt { throw error }

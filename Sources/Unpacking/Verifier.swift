@@ -205,15 +205,9 @@ extension Verifier.Pass {
                 in: run)
         }
         do throws(UnpackError) {
-            switch store.content {
-            case .layer:
-                let lower = try attempt { try parent.map(store.layers) ?? [] }
-                _ = try attempt(in: step) {
-                    try pipeline.apply(
-                        step, to: active.directory, over: Promise(LowerView(lower.map(\.directory))))
-                }
-            case .mergedTree:
-                _ = try attempt(in: step) { try pipeline.apply(step, into: active.directory) }
+            let lower = try attempt { try store.lowerLayers(of: parent) }
+            _ = try attempt(in: step) {
+                try pipeline.write(step, into: active, of: store.content, over: Promise(lower.view))
             }
         } catch {
             try? store.abandon(active)

@@ -43,23 +43,34 @@ struct ResultPrinter {
     private func shellScript() throws -> String {
         let place = try target.map { target in try attempt { try ShellWord(plain: target.string).text } }
         let performed = try performedMount()
-        // If mount(8) cannot perform one of the mounts, `unpack mount` performs all of them.
+        let parts = result.mounts.flatMap(\.parts)
         let calls = try attempt {
-            let lines = try result.mounts.flatMap(\.parts).map { mount, own in
+            let lines = try parts.map { mount, own in
                 (
                     words: try MountLine(mount, form: .ofThisKernel, target: nil, performed: []).words,
-                    target: try own.map { try ShellWord(plain: $0.string).text }
+                    place: try own.map { try ShellWord(plain: $0.string).text }
                 )
             }
+            // If mount(8) cannot perform one of the mounts, `unpack mount` performs all of them.
             if lines.contains(where: \.words.isEmpty) {
                 return [try performed.words.command + #" "$target""#]
             }
-            return lines.map { $0.words.command + " " + ($0.target ?? #""$target""#) }
+            return lines.flatMap { words, place in
+                guard let place else { return [words.command + #" "$target""#] }
+                return ["\(words.command) \(place)", #"mounted="\#(place) $mounted""#]
+            }
         }
+        let hasOwnPlaces = calls.count > parts.count
         return
             (["#!/bin/sh", "# \(title)", "set -e", "target=" + (place ?? "${1:?usage: sh SCRIPT DIR}")]
-            + calls).joined(separator: "\n")
+            + (hasOwnPlaces ? Self.unmounting : []) + calls).joined(separator: "\n")
     }
+
+    /// Unmounts what is not mounted on the target, at the end of a script: an overlay keeps its layers mounted by itself.
+    private static let unmounting = [
+        "# The overlay keeps its layers mounted: 'umount DIR' ends all of it.",
+        "mounted=", #"trap 'for place in $mounted; do umount "$place"; done' EXIT"#,
+    ]
 
     private func performedMount() throws -> PerformedMount {
         try store.performedMount(of: writableKey ?? result.chainID.description)

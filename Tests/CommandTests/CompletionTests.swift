@@ -29,7 +29,10 @@ struct CompletionTests {
         (["im"], ["images", "images-of-mine"], ["inspect", "archive.tar"]),
         (["--r"], ["--ref", "--root", "--rw"], ["--json", "inspect"]),
         (["archive.tar", "--s"], ["--snapshotter", "--sync"], ["--root"]),
-        (["archive.tar", "--snapshotter", ""], ["overlayfs", "native", "btrfs", "loop"], ["inspect"]),
+        (
+            ["archive.tar", "--snapshotter", ""], ["overlayfs", "native", "btrfs", "loop", "erofs"],
+            ["inspect"]
+        ),
         (["archive.tar", "--progress", "p"], ["plain"], ["json", "prune"]),
         (["--root", "/", "--format", "j"], ["json"], ["mount"]),
         (["snapshot", ""], ["prepare", "tree"], ["inspect", "images-of-mine"]),

@@ -7,7 +7,7 @@ import Testing
 
 /// The values of `--snapshotter`.
 enum Snapshotter: String, CaseIterable, CustomTestStringConvertible {
-    case overlayfs, native, btrfs, loop
+    case overlayfs, native, btrfs, loop, erofs
 
     var testDescription: String { rawValue }
 
@@ -22,6 +22,7 @@ enum Snapshotter: String, CaseIterable, CustomTestStringConvertible {
         case .native: TestEnvironment.canMountOverlay
         case .btrfs: TestEnvironment.canMountOverlay && TestEnvironment.canMountBtrfs
         case .loop: TestEnvironment.canMountOverlay && TestEnvironment.canMountExt4
+        case .erofs: TestEnvironment.canMountOverlay && TestEnvironment.canMountErofs
         }
     }
 }

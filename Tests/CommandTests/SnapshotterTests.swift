@@ -76,7 +76,9 @@ struct SnapshotterTests {
             #expect(tree == expected, "\(tree.difference(from: expected))")
             // Holes are kept, and hard links are one file.
             let sparse = try #require(try directory.status(of: FileName(literal: "sparse")))
-            #expect(sparse.size == 8_000_000 && sparse.blocks * 512 < 100_000)
+            #expect(sparse.size == 8_000_000)
+            // EROFS does not report how much of a file it has.
+            #expect(snapshotter == .erofs || sparse.blocks * 512 < 100_000)
             let usr = try directory.open(FileName(literal: "usr"))
             let names = try ["linked", "third"].map { try usr.status(of: FileName(literal: $0))?.identity }
             #expect(names[0] == names[1] && names[0] != nil)
@@ -222,7 +224,7 @@ struct SnapshotterTests {
             #expect(result.status == 64, "\(result.report)")
             #expect(
                 result.errorText
-                    == "unpack: there is no snapshotter 'zfs'\nhint: there is: overlayfs, native, btrfs, loop\n"
+                    == "unpack: there is no snapshotter 'zfs'\nhint: there is: overlayfs, native, btrfs, loop, erofs\n"
             )
         }
         #expect(!FileManager.default.fileExists(atPath: program.root.string))
@@ -230,14 +232,21 @@ struct SnapshotterTests {
 }
 
 extension Program {
-    /// The mount(8) command for a mount in JSON.
+    /// A command that performs mounts in JSON in order, the last one on its argument. It unmounts the others again,
+    /// which an overlay keeps.
     fileprivate func mountLine(of mounts: Any?) throws -> String {
         let all = try #require(mounts as? [[String: Any]])
-        #expect(all.count == 1)
-        let type = try #require(all[0]["type"] as? String)
-        let source = try #require(all[0]["source"] as? String)
-        let options = try #require(all[0]["options"] as? [String]).joined(separator: ",")
-        let words = type == "bind" ? "" : "-t \(type)"
-        return "mount \(words) -o \(options) \(source)"
+        var commands = [String]()
+        var unmounts = [String]()
+        for mount in all {
+            let type = try #require(mount["type"] as? String)
+            let source = try #require(mount["source"] as? String)
+            let options = try #require(mount["options"] as? [String]).joined(separator: ",")
+            let target = try #require(mount["target"] as? String)
+            let words = type == "bind" ? "" : "-t \(type)"
+            commands.append("mount \(words) -o \(options) \(source) \(target.isEmpty ? "$1" : target)")
+            if !target.isEmpty { unmounts.append("umount \(target)") }
+        }
+        return "perform() { \((commands + unmounts).joined(separator: "; ")); }; perform"
     }
 }

@@ -1,4 +1,5 @@
 import Erofs
+import ErofsFiles
 import Foundation
 import Kernel
 import SystemPackage

@@ -1,27 +1,12 @@
 package import Erofs
+package import ErofsFiles
 package import Kernel
 package import SystemPackage
 
-/// A file as the store of an image or of scratch space.
-package final class FileStore: ByteStore {
-    private let file: File
-
-    package init(_ path: FilePath) throws {
-        file = try File.open(path, .readWriteCreate, mode: 0o600)
-    }
-
-    package func write(_ bytes: [UInt8], at offset: UInt64) throws {
-        try bytes.withRawSpan { try file.write($0, at: Int64(offset)) }
-    }
-
-    package func read(_ count: Int, at offset: UInt64, into buffer: inout [UInt8]) throws {
-        buffer.removeAll(keepingCapacity: true)
-        var piece = [UInt8]()
-        while buffer.count < count {
-            try file.read(into: &piece, limit: count - buffer.count, at: Int64(offset) + Int64(buffer.count))
-            if piece.isEmpty { return }
-            buffer += piece
-        }
+extension FileStore {
+    /// A file as the store of an image or of scratch space.
+    package convenience init(_ path: FilePath) throws {
+        self.init(try File.open(path, .readWriteCreate, mode: 0o600))
     }
 }
 
@@ -51,11 +36,14 @@ package enum ErofsTool: String {
 
 extension TestEnvironment {
     /// Whether the kernel mounts an EROFS image of a file with blocks of 512 bytes (Linux 6.12).
-    package static let canMountErofsFile = canMountErofs(onLoop: false)
+    package static let canMountErofsFile = mountsErofs(onLoop: false)
     /// Whether the kernel mounts an EROFS image on a loop device with blocks of 512 bytes (Linux 6.4).
-    package static let canMountErofsDevice = canMountErofs(onLoop: true)
+    package static let canMountErofsDevice = mountsErofs(onLoop: true)
 
-    private static func canMountErofs(onLoop: Bool) -> Bool {
+    /// Whether the kernel mounts an EROFS image with blocks of 512 bytes in any way.
+    package static let canMountErofs = canMountErofsFile || canMountErofsDevice
+
+    private static func mountsErofs(onLoop: Bool) -> Bool {
         guard var model = try? ErofsModel(.tarBacked), let (image, summary) = try? model.finish() else {
             return false
         }

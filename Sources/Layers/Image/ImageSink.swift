@@ -1,5 +1,6 @@
 internal import Archive
 internal import Erofs
+internal import ErofsFiles
 internal import Kernel
 internal import Streams
 
@@ -291,8 +292,4 @@ struct ImageSink: OverlaySink {
             countedMemory = memory
         }
     }
-}
-
-extension ImageDevice {
-    fileprivate init(_ device: DeviceNumber) { self.init(major: device.major, minor: device.minor) }
 }

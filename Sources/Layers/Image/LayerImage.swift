@@ -1,5 +1,6 @@
 internal import Archive
 internal import Erofs
+internal import ErofsFiles
 package import Kernel
 
 /// The EROFS image of a layer, open for reading.

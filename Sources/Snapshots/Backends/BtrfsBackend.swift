@@ -11,8 +11,8 @@ struct BtrfsBackend: SnapshotBackend {
 
     let folder: BackendFolder
 
-    func make(_ id: Int64, isView: Bool, on parent: Int64?, check: () throws -> Void) throws {
-        if isView, parent != nil { return }
+    func make(_ id: Int64, for purpose: SnapshotPurpose, on parent: Int64?, check: () throws -> Void) throws {
+        if purpose == .view, parent != nil { return }
         let snapshot = try folder.open(id)
         guard let parent else { return try snapshot.makeSubvolume(Self.tree) }
         try snapshot.snapshotSubvolume(
@@ -23,7 +23,7 @@ struct BtrfsBackend: SnapshotBackend {
         SnapshotTree(try folder.open(id).open(Self.tree))
     }
 
-    func finish(_ id: Int64) throws(StoreFailure) {}
+    func finish(_ id: Int64, for purpose: SnapshotPurpose, check: () throws -> Void) throws {}
 
     func seal(_ id: Int64) throws(SyscallFailure) {
         try folder.open(id).open(Self.tree).setSubvolumeReadOnly(true)
@@ -33,8 +33,9 @@ struct BtrfsBackend: SnapshotBackend {
 
     /// Counts the files that differ from the parent's: a subvolume snapshot keeps the inode number and the change time
     /// of each file, and every change sets a new change time.
-    func usage(of id: Int64, on parent: Int64?, tree: SnapshotUsage?) throws(SyscallFailure) -> SnapshotUsage
-    {
+    func usage(
+        of id: Int64, isCommitted: Bool, on parent: Int64?, tree: SnapshotUsage?
+    ) throws(SyscallFailure) -> SnapshotUsage {
         let tree = try folder.open(id).open(Self.tree)
         guard let parent else { return try SnapshotUsage(of: tree) }
         return try SnapshotUsage(of: tree, notIn: try folder.open(parent).open(Self.tree))

@@ -18,8 +18,8 @@ struct LoopBackend: SnapshotBackend {
 
     let folder: BackendFolder
 
-    func make(_ id: Int64, isView: Bool, on parent: Int64?, check: () throws -> Void) throws {
-        if isView, parent != nil { return }
+    func make(_ id: Int64, for purpose: SnapshotPurpose, on parent: Int64?, check: () throws -> Void) throws {
+        if purpose == .view, parent != nil { return }
         let directory = try folder.open(id)
         if let parent {
             try directory.copyImage(
@@ -43,7 +43,7 @@ struct LoopBackend: SnapshotBackend {
 
     /// Waits until no writable mount is left: an image is complete only without one, and the end of a mount may take a
     /// moment.
-    func finish(_ id: Int64) throws(StoreFailure) {
+    func finish(_ id: Int64, for purpose: SnapshotPurpose, check: () throws -> Void) throws {
         let isClean = try attempting("cannot look at a snapshot's image") { () throws(SyscallFailure) in
             for _ in 0..<Self.attempts {
                 if try isUnmounted(id) { return true }
@@ -79,8 +79,9 @@ struct LoopBackend: SnapshotBackend {
     func persist(_ id: Int64) throws(SyscallFailure) { try folder.directory.file.syncFileSystem() }
 
     /// The image's blocks without its parent's, and one inode.
-    func usage(of id: Int64, on parent: Int64?, tree: SnapshotUsage?) throws(SyscallFailure) -> SnapshotUsage
-    {
+    func usage(
+        of id: Int64, isCommitted: Bool, on parent: Int64?, tree: SnapshotUsage?
+    ) throws(SyscallFailure) -> SnapshotUsage {
         func bytes(_ id: Int64) throws(SyscallFailure) -> Int64 {
             (try folder.open(id).status(of: Self.tree)?.blocks ?? 0) * FileStatus.blockSize
         }

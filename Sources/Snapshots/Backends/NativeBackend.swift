@@ -11,8 +11,8 @@ struct NativeBackend: SnapshotBackend {
 
     let folder: BackendFolder
 
-    func make(_ id: Int64, isView: Bool, on parent: Int64?, check: () throws -> Void) throws {
-        if isView, parent != nil { return }
+    func make(_ id: Int64, for purpose: SnapshotPurpose, on parent: Int64?, check: () throws -> Void) throws {
+        if purpose == .view, parent != nil { return }
         let tree = try folder.makeTree(Self.tree, in: try folder.open(id))
         guard let parent else { return }
         try folder.open(parent).open(Self.tree).copyContents(to: tree, check: check)
@@ -22,15 +22,16 @@ struct NativeBackend: SnapshotBackend {
         SnapshotTree(try folder.open(id).open(Self.tree))
     }
 
-    func finish(_ id: Int64) throws(StoreFailure) {}
+    func finish(_ id: Int64, for purpose: SnapshotPurpose, check: () throws -> Void) throws {}
 
     func seal(_ id: Int64) throws(SyscallFailure) {}
 
     func persist(_ id: Int64) throws(SyscallFailure) { try folder.directory.file.syncFileSystem() }
 
     /// The space of the whole copy: no file system reports which extents it shares with the parent.
-    func usage(of id: Int64, on parent: Int64?, tree: SnapshotUsage?) throws(SyscallFailure) -> SnapshotUsage
-    {
+    func usage(
+        of id: Int64, isCommitted: Bool, on parent: Int64?, tree: SnapshotUsage?
+    ) throws(SyscallFailure) -> SnapshotUsage {
         if let tree { return tree }
         return try SnapshotUsage(of: try folder.open(id).open(Self.tree))
     }

@@ -10,8 +10,10 @@ internal import Mounts
 protocol SnapshotBackend: Sendable {
     /// The value of `--snapshotter`, and the name of the folder in ROOT.
     static var name: String { get }
-    /// The name of the tree in a snapshot's directory.
+    /// The name of the tree in the directory of an active snapshot or a view.
     static var tree: FileName { get }
+    /// The name of the tree in the directory of a committed snapshot.
+    static var committedTree: FileName { get }
     static var content: SnapshotContent { get }
 
     var folder: BackendFolder { get }
@@ -26,20 +28,25 @@ protocol SnapshotBackend: Sendable {
     /// Fills the empty directory of a new snapshot. May take as long as a copy of the parent.
     ///
     /// - Parameters:
-    ///   - isView: whether the snapshot is read-only; a view with a parent has no tree of its own.
+    ///   - purpose: a view with a parent has no tree of its own.
     ///   - check: called during the work; an error that it throws ends the work.
     /// - Throws: `SyscallFailure`, `FileMismatch`, errors of `check`.
-    func make(_ id: Int64, isView: Bool, on parent: Int64?, check: () throws -> Void) throws
+    func make(_ id: Int64, for purpose: SnapshotPurpose, on parent: Int64?, check: () throws -> Void) throws
 
     /// Opens a snapshot's tree for the lifetime of the result.
     ///
-    /// - Parameter isWritable: true only for active snapshots.
+    /// - Parameter isWritable: true for an active snapshot that a layer is written to, false for a committed one. If
+    ///   `content` is `.image`, the directory of a writable one is that of the snapshot, to which the image is written.
     func open(_ id: Int64, isWritable: Bool) throws(SyscallFailure) -> SnapshotTree
 
-    /// Checks before the commit of an active snapshot that no mount keeps its content from being complete.
+    /// Completes the content of an active snapshot before its commit, or checks that no mount keeps it from being
+    /// complete. The snapshot stays active if the commit fails.
     ///
-    /// - Throws: `.failedPrecondition` with the reason.
-    func finish(_ id: Int64) throws(StoreFailure)
+    /// - Parameters:
+    ///   - purpose: as in `make`, `.layer` or `.changes`.
+    ///   - check: called during the work; an error that it throws ends the work.
+    /// - Throws: `StoreFailure` (`.failedPrecondition` with the reason), errors of `check`.
+    func finish(_ id: Int64, for purpose: SnapshotPurpose, check: () throws -> Void) throws
 
     /// Removes, after the commit, what only an active snapshot needs. If a crash comes before, it stays and does no
     /// harm.
@@ -50,8 +57,12 @@ protocol SnapshotBackend: Sendable {
 
     /// The space of a snapshot without its parent.
     ///
-    /// - Parameter tree: the space of its whole tree if the caller has measured it already.
-    func usage(of id: Int64, on parent: Int64?, tree: SnapshotUsage?) throws(SyscallFailure) -> SnapshotUsage
+    /// - Parameters:
+    ///   - isCommitted: also true for a snapshot that is complete and about to be committed.
+    ///   - tree: the space of its whole tree if the caller has measured it already.
+    func usage(
+        of id: Int64, isCommitted: Bool, on parent: Int64?, tree: SnapshotUsage?
+    ) throws(SyscallFailure) -> SnapshotUsage
 
     /// The mounts of a stack of snapshots.
     ///
@@ -67,6 +78,8 @@ protocol SnapshotBackend: Sendable {
 }
 
 extension SnapshotBackend {
+    static var committedTree: FileName { tree }
+
     func delete(
         _ names: [FileName], _ deletion: Deletion, shouldContinue: @escaping @Sendable () -> Bool = { true }
     ) throws(SyscallFailure) {
@@ -74,12 +87,26 @@ extension SnapshotBackend {
     }
 }
 
+/// What a new snapshot is made for.
+enum SnapshotPurpose: Sendable {
+    /// The unpacker writes a layer into it.
+    case layer
+    /// A user or a client changes it through its mounts.
+    case changes
+    case view
+}
+
 /// The content of a snapshot's tree.
 package enum SnapshotContent: Sendable {
     /// Its own layer, which can be written before the layers below are complete.
     case layer
+    /// The same as an EROFS image in a file.
+    case image
     /// The merged tree, which begins as a copy of the parent's (full-copy backend).
     case mergedTree
+
+    /// Whether a snapshot has only its own layer, and its mounts merge it with those below.
+    package var isLayer: Bool { self != .mergedTree }
 }
 
 /// An open tree of a snapshot. Its mount, if it has one, ends with it.

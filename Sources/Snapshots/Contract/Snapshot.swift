@@ -75,8 +75,16 @@ package struct ActiveSnapshot: ~Copyable, Sendable {
         self.tree = tree
     }
 
-    /// The root of its tree. The writer closes it, and all that it has opened below, before the commit.
+    /// The root of its tree, or the directory for its image. The writer closes it, and all that it has opened below,
+    /// before the commit.
     package var directory: Directory { tree.directory }
+
+    /// Makes the empty file for the image of its layer, open for reading and writing.
+    ///
+    /// - Precondition: the snapshotter's content is `.image`.
+    package func makeImage() throws(SyscallFailure) -> File {
+        try directory.openOrCreateFile(ErofsBackend.committedTree, mode: 0o600)
+    }
 
     func flush() throws(SyscallFailure) { try tree.flush() }
 }

@@ -1,6 +1,5 @@
-package import Kernel
+internal import Kernel
 package import OCI
-package import Streams
 
 /// Commits: of users' snapshots under any name, and of the unpacker's layers as the chains that they hold.
 extension SnapshotStore {
@@ -37,26 +36,37 @@ extension SnapshotStore {
     ///
     /// - Parameters:
     ///   - isRecorded: whether to record its tree, so that `verify` can find later changes.
-    ///   - knownDigests: digests of the tree's regular files that the caller has already: the record needs no second
-    ///     reading of those.
+    ///   - knownDigests: digests that the caller has already: the record needs no second reading of that content.
     ///   - check: called while the tree is recorded; an error that it throws ends the work.
     /// - Throws: as `commit(_:as:onto:labels:isSynced:)`, and errors of `check`.
     package func commit(
         _ active: consuming ActiveSnapshot, as chain: ChainID, onto parent: String?, isRecorded: Bool,
-        in run: Run, knownDigests known: (FileStatus) -> ContentDigest? = { _ in nil },
-        check: () throws -> Void = {}
+        in run: Run, knownDigests known: KnownDigests = KnownDigests(), check: () throws -> Void = {}
     ) throws {
         let commit = Commit(
             id: active.id, base: active.parent, key: active.key, name: chain.description, parent: parent,
             labels: [:], origin: .layer(chain, run),
-            // A layer that is to stay for this boot only is measured on demand.
-            isRecorded: isRecorded, isMeasured: isRecorded)
+            // A layer that is to stay for this boot only is measured on demand. For an image that takes no time.
+            isRecorded: isRecorded || content == .image, isMeasured: isRecorded || content == .image)
         do {
             try close(active)
             try perform(commit, known, check)
         } catch {
             discard(commit.id)
             throw error
+        }
+    }
+
+    /// Completes the content of a snapshot before its commit.
+    ///
+    /// - Throws: `StoreFailure`, errors of `check`.
+    func finish(
+        _ id: Int64, for purpose: SnapshotPurpose, _ key: String, _ check: () throws -> Void = {}
+    ) throws {
+        do {
+            try backend.finish(id, for: purpose, check: check)
+        } catch {
+            throw StoreFailure(ofFiles: error, "cannot commit '\(key)'") ?? error
         }
     }
 
@@ -70,6 +80,13 @@ extension SnapshotStore {
             /// A user or a client of a service.
             case client(isSynced: Bool)
             case layer(ChainID, Run)
+
+            var purpose: SnapshotPurpose {
+                switch self {
+                case .client: .changes
+                case .layer: .layer
+                }
+            }
         }
 
         let id: Int64
@@ -86,13 +103,12 @@ extension SnapshotStore {
     }
 
     private func perform(
-        _ commit: Commit, _ known: (FileStatus) -> ContentDigest? = { _ in nil },
-        _ check: () throws -> Void = {}
+        _ commit: Commit, _ known: KnownDigests = KnownDigests(), _ check: () throws -> Void = {}
     ) throws {
         let labels = try SnapshotLabels.stored(of: commit.labels)
-        try backend.finish(commit.id)
+        try finish(commit.id, for: commit.origin.purpose, commit.key, check)
         let record =
-            commit.isRecorded ? try recordTree(of: commit.id, commit.key, known: known, check: check) : nil
+            commit.isRecorded ? try self.record(commit.id, commit.key, known: known, check: check) : nil
         let isSynced: Bool
         let promise: StoreDatabase.Promise
         switch commit.origin {
@@ -106,7 +122,8 @@ extension SnapshotStore {
         }
         let usage =
             commit.isMeasured
-            ? try measure(commit.id, on: commit.base, commit.key, tree: record?.usage) : nil
+            ? try measure(commit.id, isCommitted: true, on: commit.base, commit.key, tree: record?.usage)
+            : nil
         let synced = isSynced ? try syncWithParents(commit) : []
         try database.write(promise, caller: "commit") { transaction in
             let row = try transaction.existing(commit.key)

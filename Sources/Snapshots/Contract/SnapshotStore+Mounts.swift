@@ -43,15 +43,17 @@ extension SnapshotStore {
 enum SnapshotStack: Sendable, Equatable {
     /// An active snapshot on committed ones, nearest first.
     case writable(Int64, parents: [Int64])
-    /// At least one snapshot, topmost first.
+    /// At least one committed snapshot, topmost first.
     case readOnly([Int64])
+    /// A view without a parent.
+    case empty(Int64)
 
     /// - Parameter parents: nearest first.
     init(of kind: SnapshotInfo.Kind, id: Int64, parents: [Int64]) {
         switch kind {
         case .active: self = .writable(id, parents: parents)
         // A view with a parent has no tree of its own.
-        case .view: self = .readOnly(parents.isEmpty ? [id] : parents)
+        case .view: self = parents.isEmpty ? .empty(id) : .readOnly(parents)
         case .committed: self = .readOnly([id] + parents)
         }
     }
@@ -59,7 +61,7 @@ enum SnapshotStack: Sendable, Equatable {
     /// The topmost snapshot, whose tree holds everything with a full-copy backend.
     var top: Int64? {
         switch self {
-        case .writable(let id, _): id
+        case .writable(let id, _), .empty(let id): id
         case .readOnly(let ids): ids.first
         }
     }
@@ -67,7 +69,7 @@ enum SnapshotStack: Sendable, Equatable {
     var isReadOnly: Bool {
         switch self {
         case .writable: false
-        case .readOnly: true
+        case .readOnly, .empty: true
         }
     }
 }

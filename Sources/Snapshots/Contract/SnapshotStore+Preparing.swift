@@ -14,8 +14,10 @@ struct NewSnapshot {
     /// A chain whose verified snapshot the owner, a service, adopts if it exists; nothing is made then.
     var adoptableChain: ChainID?
 
-    /// Whether the unpacker makes it, to write a layer into it.
-    var isLayer: Bool { owner == .images }
+    var purpose: SnapshotPurpose {
+        if kind == .view { return .view }
+        return owner == .images ? .layer : .changes
+    }
 }
 
 /// A snapshot that was made, with what its mounts need.
@@ -66,7 +68,7 @@ extension SnapshotStore {
     /// Refuses a store whose layers have whiteouts in the form of attributes: such layers can be lower layers of an
     /// overlay mount, and not its upper layer (kernel: overlayfs.rst, "Nesting overlayfs mounts").
     private func refuseReadOnlyStore(_ form: WhiteoutForm) throws(StoreFailure) {
-        guard content == .layer, form == .attribute else { return }
+        guard content.isLayer, form == .attribute else { return }
         throw StoreFailure(
             .unavailable,
             "the store \(escaped(root)) lies on an overlay file system: nothing in it can be mounted writable",
@@ -76,7 +78,7 @@ extension SnapshotStore {
     /// Makes a snapshot that the unpacker writes a layer into. It belongs to the run until it is committed.
     ///
     /// - Parameters:
-    ///   - parent: nil for the lowest layer; may also be nil if `content` is `.layer`, and be given to the commit.
+    ///   - parent: nil for the lowest layer; may also be nil if `content.isLayer`, and be given to the commit.
     ///   - shouldContinue: polled while the parent is copied.
     package func prepareLayer(
         _ key: String, parent: String?, in run: Run, shouldContinue: () -> Bool = { true }
@@ -127,7 +129,7 @@ extension SnapshotStore {
         switch try insert(new, in: run) {
         case .inserted(let made):
             do {
-                try backend.make(made.id, isView: new.kind == .view, on: made.parents.first) {
+                try backend.make(made.id, for: new.purpose, on: made.parents.first) {
                     if !shouldContinue() { throw Self.unwanted(made.key) }
                 }
             } catch {
@@ -163,7 +165,7 @@ extension SnapshotStore {
             {
                 return .adoptable(layer)
             }
-            if new.kind == .active, !new.isLayer, parent != nil { try self.refuseReadOnlyStore(form) }
+            if new.purpose == .changes, parent != nil { try self.refuseReadOnlyStore(form) }
             try transaction.refuseTaken(new.key, noun: "key")
             let id = try transaction.insert(new, on: parent?.id, in: run, created: self.clock())
             try transaction.setLabels(labels, of: id)

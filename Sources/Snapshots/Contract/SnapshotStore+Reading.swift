@@ -46,7 +46,7 @@ extension SnapshotStore {
         if let usage = row.usage { return usage }
         let usage: SnapshotUsage
         do throws(StoreFailure) {
-            usage = try measure(row.id, on: row.parent?.id, name)
+            usage = try measure(row.id, isCommitted: row.kind == .committed, on: row.parent?.id, name)
         } catch {
             // Another process may have removed the snapshot and its directory meanwhile.
             _ = try database.read { try $0.existing(name) }
@@ -76,10 +76,10 @@ extension SnapshotStore {
 
     /// - Parameter tree: as in `SnapshotBackend.usage`.
     func measure(
-        _ id: Int64, on parent: Int64?, _ name: String, tree: SnapshotUsage? = nil
+        _ id: Int64, isCommitted: Bool, on parent: Int64?, _ name: String, tree: SnapshotUsage? = nil
     ) throws(StoreFailure) -> SnapshotUsage {
         try attempting("cannot measure '\(name)'") { () throws(SyscallFailure) in
-            try backend.usage(of: id, on: parent, tree: tree)
+            try backend.usage(of: id, isCommitted: isCommitted, on: parent, tree: tree)
         }
     }
 
@@ -87,7 +87,9 @@ extension SnapshotStore {
 
     /// The tree of a snapshot without the layers below: a directory, or an image of a file system.
     package func path(of snapshot: SnapshotInfo) -> FilePath {
-        backend.folder.path(of: snapshot.id).appending(type(of: backend).tree.description)
+        let backend = type(of: backend)
+        let tree = snapshot.kind == .committed ? backend.committedTree : backend.tree
+        return self.backend.folder.path(of: snapshot.id).appending(tree.description)
     }
 
     /// The trees of a committed snapshot and of all below it, topmost first; of a full-copy backend only the
@@ -101,6 +103,16 @@ extension SnapshotStore {
             var layers = [SnapshotTree]()
             for id in ids { layers.append(try backend.open(id, isWritable: false)) }
             return layers
+        }
+    }
+
+    /// The images of a committed snapshot and of all below it, topmost first.
+    ///
+    /// - Precondition: `content` is `.image`.
+    /// - Throws: `.notFound`.
+    package func images(of name: String) throws(StoreFailure) -> [FilePath] {
+        try database.read { try $0.ancestry(of: $0.existing(name).id) }.map {
+            backend.folder.path(of: $0).appending(type(of: backend).committedTree.description)
         }
     }
 }

@@ -1,12 +1,27 @@
+internal import Erofs
+internal import ErofsFiles
 package import Kernel
 package import OCI
-internal import Streams
+package import Streams
 package import TreeRecords
 
+/// Digests of the content of a tree that a caller has already.
+package struct KnownDigests {
+    /// Of the layer's tar, which an image contains.
+    package let tar: Digest?
+    /// Of a regular file; nil if it is unknown.
+    package let ofFile: (FileStatus) -> ContentDigest?
+
+    package init(tar: Digest? = nil, ofFile: @escaping (FileStatus) -> ContentDigest? = { _ in nil }) {
+        self.tar = tar
+        self.ofFile = ofFile
+    }
+}
+
 /// Verification of committed snapshots. `<id>/mtree` beside a snapshot's tree records it (`TreeRecord`); the row has
-/// the digest of the record.
+/// the digest of the record. An image has no record; the row has its digest (`ImageDigest`).
 extension SnapshotStore {
-    static let record = FileName(literal: "mtree")
+    static let recordFile = FileName(literal: "mtree")
 
     /// A difference between a snapshot and its record.
     package enum Finding: Sendable, CustomStringConvertible {
@@ -15,12 +30,15 @@ extension SnapshotStore {
         case record(TreeRecordFailure)
         /// The tree cannot be opened.
         case tree(SyscallFailure)
+        /// The image differs from what was recorded; the text says in which way.
+        case image(String)
 
         package var description: String {
             switch self {
             case .difference(let difference): difference.description
             case .record(let failure): failure.description
             case .tree(let failure): "the tree cannot be opened: \(failure)"
+            case .image(let reason): reason
             }
         }
     }
@@ -41,21 +59,28 @@ extension SnapshotStore {
     package func verify(
         _ name: String, in run: Run, check: () throws -> Void, report: (Finding) throws -> Void
     ) throws -> Verification {
-        let (id, digest) = try database.write { transaction in
+        let (row, base) = try database.write { transaction in
             let row = try transaction.existing(name)
             try row.refuseUncommitted()
             try transaction.pin(row.id, in: run)
-            return (row.id, row.treeDigest)
+            return (row, try row.parent.flatMap { try transaction.snapshot(named: $0.name)?.verifiedChain })
         }
+        let id = row.id
         do {
-            let tree = try backend.open(id, isWritable: false)
-            guard let digest else {
-                let digest = try writeRecord(of: tree, id, check: check).digest
+            guard let digest = row.treeDigest else {
+                let digest = try recordOpened(id, check: check).digest
                 try database.write { try $0.setTreeDigest(digest, of: id) }
                 return .recorded
             }
+            if content == .image {
+                let chain = row.verifiedChain.map { ImageVerification.Chain(id: $0, base: base) }
+                let verification = ImageVerification(digest: digest, chain: chain)
+                let paths = try verification.run(try openImage(id), check: check) { try report(.image($0)) }
+                return .compared(paths: paths, .digest)
+            }
+            let tree = try backend.open(id, isWritable: false)
             let (paths, strength) = try TreeComparison.compare(
-                tree: tree.directory, with: Self.record, in: try backend.folder.open(id), digest: digest,
+                tree: tree.directory, with: Self.recordFile, in: try backend.folder.open(id), digest: digest,
                 check: check,
                 report: { try report(.difference($0)) })
             return .compared(paths: paths, strength)
@@ -63,37 +88,41 @@ extension SnapshotStore {
             try report(.record(failure))
         } catch let failure as SyscallFailure {
             try report(.tree(failure))
+        } catch let error as ErofsError {
+            try report(.image("the image is damaged: \(error)"))
         }
         return .compared(paths: 0, .digest)
     }
 
-    /// Opens and records the tree of a snapshot that is not written to any more.
+    private func openImage(_ id: Int64) throws -> File {
+        try backend.folder.open(id).openFile(type(of: backend).committedTree)
+    }
+
+    /// Records the tree of a snapshot that is not written to any more.
     ///
-    /// - Returns: the digest of the record, and the space of the tree.
+    /// - Returns: the digest of the record, and the space of the tree if it is known.
     /// - Throws: `StoreFailure`, errors of `check`.
-    func recordTree(
-        of id: Int64, _ key: String, known: (FileStatus) -> ContentDigest? = { _ in nil },
-        check: () throws -> Void = {}
-    ) throws -> (digest: Digest, usage: SnapshotUsage) {
+    func record(
+        _ id: Int64, _ key: String, known: KnownDigests = KnownDigests(), check: () throws -> Void = {}
+    ) throws -> (digest: Digest, usage: SnapshotUsage?) {
         do {
-            return try writeRecord(
-                of: try backend.open(id, isWritable: false), id, known: known, check: check)
-        } catch let failure as SyscallFailure {
-            throw StoreFailure(failure, "cannot record the tree of '\(key)'")
-        } catch let mismatch as FileMismatch {
-            throw StoreFailure(mismatch, "cannot record the tree of '\(key)'")
-        } catch let failure as TreeRecordFailure {
-            throw StoreFailure(.failedPrecondition, "cannot record the tree of '\(key)': \(failure)")
+            return try recordOpened(id, known: known, check: check)
+        } catch {
+            throw StoreFailure(ofFiles: error, "cannot record the tree of '\(key)'") ?? error
         }
     }
 
-    private func writeRecord(
-        of tree: SnapshotTree, _ id: Int64, known: (FileStatus) -> ContentDigest? = { _ in nil },
-        check: () throws -> Void = {}
-    ) throws -> (digest: Digest, usage: SnapshotUsage) {
-        let file = try backend.folder.open(id).openOrCreateFile(Self.record, mode: 0o600)
+    private func recordOpened(
+        _ id: Int64, known: KnownDigests = KnownDigests(), check: () throws -> Void = {}
+    ) throws -> (digest: Digest, usage: SnapshotUsage?) {
+        if content == .image {
+            return (try ImageDigest(of: try openImage(id), knownTar: known.tar, check: check).all, nil)
+        }
+        let tree = try backend.open(id, isWritable: false)
+        let file = try backend.folder.open(id).openOrCreateFile(Self.recordFile, mode: 0o600)
         try file.truncate(to: 0)
-        let record = try TreeRecord.write(tree: tree.directory, to: file, known: known, check: check)
+        let record = try TreeRecord.write(
+            tree: tree.directory, to: file, known: known.ofFile, check: check)
         try file.close()
         return (record.digest, SnapshotUsage(record.usage))
     }
@@ -110,11 +139,13 @@ extension SnapshotStore {
         let (own, key, base) = (active.id, active.key, active.parent)
         do {
             try close(active)
-            try backend.finish(own)
-            let record = try failing("cannot replace the chain \(chain)") { try recordTree(of: own, key) }
+            let record = try failing("cannot replace the chain \(chain)") {
+                try finish(own, for: .layer, key)
+                return try self.record(own, key)
+            }
             try? backend.seal(own)
             try syncFileSystem()
-            let usage = try measure(own, on: base, key, tree: record.usage)
+            let usage = try measure(own, isCommitted: true, on: base, key, tree: record.usage)
             try database.write(.durable) { transaction in
                 guard let row = try transaction.snapshot(holding: chain) else { throw Self.missing(chain) }
                 try self.refuseMounted(row.id, "cannot replace the chain \(chain)")

@@ -69,7 +69,10 @@ extension SnapshotStore {
     /// Measures a removal whose snapshot was not measured when it was committed.
     private func measured(_ removal: Removal) -> Removal {
         let snapshot = removal.snapshot
-        let usage = removal.usage ?? (try? measure(snapshot.id, on: removal.parent, snapshot.name))
+        let usage =
+            removal.usage
+            ?? (try? measure(
+                snapshot.id, isCommitted: snapshot.kind == .committed, on: removal.parent, snapshot.name))
         return Removal(snapshot: snapshot, usage: usage, reason: removal.reason, parent: removal.parent)
     }
 

@@ -30,7 +30,9 @@ extension SnapshotStore {
         let row = layer.row
         var usage: SnapshotUsage?
         if !layer.pending.isEmpty {
-            if row.usage == nil { usage = try? measure(row.id, on: row.parent?.id, row.name) }
+            if row.usage == nil {
+                usage = try? measure(row.id, isCommitted: true, on: row.parent?.id, row.name)
+            }
             try syncFileSystem()
         }
         return try database.write(.durable, caller: "adopt") { transaction in

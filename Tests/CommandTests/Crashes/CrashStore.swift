@@ -62,6 +62,7 @@ final class CrashStore: Sendable {
         return switch snapshotter {
         case "btrfs": TestEnvironment.canMountCopiesOfBtrfs
         case "loop": TestEnvironment.canMountExt4
+        case "erofs": TestEnvironment.canMountErofs
         default: true
         }
     }()
@@ -137,10 +138,14 @@ final class CrashStore: Sendable {
             switch snapshotter {
             case "btrfs":
                 #"btrfs property set "$0" ro false; \#(write("$0")); btrfs property set "$0" ro true"#
+            // The large file is most of the image.
+            case "erofs":
+                #"seek=$(($(stat -c %s "$0") / 2)); printf other | dd of="$0" bs=1 seek=$seek conv=notrunc status=none"#
             case "loop": #"m=$(mktemp -d); mount "$0" "$m"; \#(write("$m")); umount "$m"; rmdir "$m""#
             default: write("$0")
             }
-        let tree = folder.appending("1").appending(snapshotter == "loop" ? "image" : "fs")
+        let trees = ["loop": "image", "erofs": "layer.erofs"]
+        let tree = folder.appending("1").appending(trees[snapshotter] ?? "fs")
         try Command.run("sh", "-ec", change, tree.string).succeed()
         let missing = folder.appending("2")
         if snapshotter == "btrfs" {

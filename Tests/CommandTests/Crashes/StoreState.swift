@@ -72,6 +72,10 @@ struct StoreState {
             let disk = try LoopFileSystem(type: "ext4", cutFrom: path.appending("image"))
             return try TreeDump(of: try Directory(opening: disk.path)).text
         }
+        if row.kind == "committed", store.snapshotter == "erofs" {
+            let mount = try DetachedMount.erofs(path.appending("layer.erofs"))
+            return try withExtendedLifetime(mount) { try TreeDump(of: mount.root, showsMarks: true).text }
+        }
         // A view with a parent has no files of its own.
         if row.kind == "view", row.parent != nil { return "" }
         return try TreeDump(of: try Directory(opening: path.appending("fs")), showsMarks: true).text

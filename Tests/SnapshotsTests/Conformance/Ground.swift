@@ -11,6 +11,8 @@ import Testing
 struct Site: Sendable, CustomTestStringConvertible {
     let snapshotter: String
     var testDescription: String { snapshotter }
+    /// Whether overlay merges the layers: it does not rename directories of lower layers.
+    var usesOverlay: Bool { ["overlayfs", "erofs"].contains(snapshotter) }
 
     static let all = SnapshotStore.supported.compactMap { try? attempts[$0]?.get() }
 

@@ -210,9 +210,12 @@ struct MetadataStoreTests {
             }
         }
         #expect(try ground.shows("3") { try $0.read("top") } == "3")
-        if site.snapshotter == "overlayfs" {
-            let mounts = try ground.store.readOnlyMounts(of: "3")
-            guard case .overlay(let lowers, nil, false, _)? = mounts.first else {
+        if site.usesOverlay {
+            let lowers: [FilePath]
+            switch try ground.store.readOnlyMounts(of: "3").first {
+            case .overlay(let directories, nil, false, _): lowers = directories
+            case .imageStack(let images, nil, _): lowers = images
+            default:
                 Issue.record("no overlay")
                 return
             }
@@ -235,7 +238,7 @@ struct MetadataStoreTests {
             if failure != nil { try store.remove(key) }
             return failure
         }
-        if store.content == .layer {
+        if store.content.isLayer {
             #expect(try commit(preparedOn: nil, onto: "committed-1", as: "a") == nil)
             #expect(try store.stat("a").parent == "committed-1")
         } else {
