@@ -80,7 +80,7 @@ let package = Package(
             name: "TreeRecords", dependencies: ["Compression", "OCI", "Streams", "Kernel"],
             swiftSettings: safe),
         .target(
-            name: "ErofsFiles", dependencies: ["Erofs", "TreeRecords", "OCI", "Streams", "Kernel"],
+            name: "ErofsFiles", dependencies: ["Erofs", "TreeRecords", "OCI", "Streams", "Kernel", system],
             swiftSettings: safe),
         .target(
             name: "Layers",
@@ -102,7 +102,8 @@ let package = Package(
         .target(
             name: "Unpacking",
             dependencies: [
-                "OCI", "Kernel", "Archive", "Compression", "Streams", "Layout", "Layers", "Mounts",
+                "OCI", "Kernel", "Archive", "Compression", "Streams", "ErofsFiles", "Layout", "Layers",
+                "Mounts",
                 "TreeRecords", "Snapshots", logging, system,
             ],
             swiftSettings: safe),
@@ -204,8 +205,8 @@ let package = Package(
         .testTarget(
             name: "ServingTests",
             dependencies: [
-                "unpack-snapshotter", "unpack", "Serving", "ContainerdAPI", "Streams", "Kernel",
-                "TestSupport",
+                "unpack-snapshotter", "unpack", "Serving", "ContainerdAPI", "Erofs", "ErofsFiles", "Streams",
+                "Kernel", "TestSupport",
                 grpc, grpcTransport, protobuf, nioCore, nioEmbedded, system,
             ],
             swiftSettings: tests),

@@ -325,7 +325,9 @@ int ck_mount_from(int directory, const char *source, const char *target, const c
     pthread_join(thread, NULL);
     return call.result;
 }
-int ck_umount(const char *target) { CK_RETURN(umount2(target, UMOUNT_NOFOLLOW)); }
+int ck_umount(const char *target, int lazily) {
+    CK_RETURN(umount2(target, UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0)));
+}
 
 // Process -----------------------------------------------------------------------------------------------------
 

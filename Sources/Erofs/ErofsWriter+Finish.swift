@@ -21,6 +21,7 @@ extension ErofsWriter {
     /// - Throws: `ErofsError.invalidContent` if a file uses data after the end of the tar.
     package mutating func finish(tarLength: UInt64 = 0) throws -> ErofsSummary {
         precondition(form == .tarBacked || tarLength == 0)
+        precondition(uuid.count == 16)
         guard tarLength <= UInt64(Int64.max) / 2 else { throw ErofsError.imageTooLarge }
         names.releaseIndex()
         var tree = try sortedTree()

@@ -36,7 +36,8 @@ package struct ErofsWriter {
     package static let tarOffset = Format.headerSize
 
     package let form: Form
-    let uuid: [UInt8]
+    /// 16 bytes, derived from the layer. May be set until `finish`.
+    package var uuid: [UInt8]
 
     var image: BufferedStore
     /// Inodes of a tar-backed image. A packed image has them between the data.
@@ -77,13 +78,13 @@ package struct ErofsWriter {
     var blockSize: UInt64 { 1 << UInt64(blockBits) }
 
     /// - Parameters:
-    ///   - uuid: 16 bytes, derived from the layer.
+    ///   - uuid: as the property.
     ///   - image: an empty store. The caller reads it after `finish` from `storage`, unless it is a reference.
     ///   - makeScratch: creates an empty store. A tar-backed image takes three: for inodes of files (64 bytes each and
     ///     their attributes), for data after the tar, and for inodes of directories. A packed image takes the last one
     ///     only.
     package init(
-        _ form: Form, uuid: [UInt8], image: any ByteStore,
+        _ form: Form, uuid: [UInt8] = [UInt8](repeating: 0, count: 16), image: any ByteStore,
         makeScratch: () throws -> any ByteStore = { MemoryStore() }
     ) throws {
         precondition(uuid.count == 16)

@@ -37,8 +37,7 @@ package enum DirectoryImage {
 
         init(into store: FileStore, scratch: Directory) throws {
             writer = try ErofsWriter(
-                .packed, uuid: [UInt8](repeating: 0, count: 16), image: store,
-                makeScratch: { SpillingStore(in: scratch) })
+                .packed, image: store, makeScratch: { SpillingStore(in: scratch) })
         }
 
         mutating func finish() throws { _ = try writer.finish() }

@@ -13,10 +13,12 @@ package final class DetachedMount: Sendable {
     package let root: Directory
     /// Closing it detaches the mount (fsmount(2)).
     private let mount: File
+    /// Whether its source is a block device.
+    package let usesDevice: Bool
 
     /// - Parameters:
     ///   - type: e.g. `ext4`.
-    ///   - source: a block device.
+    ///   - source: a block device, or a file if the type permits one.
     ///   - readOnly: makes the mount and, except on btrfs, the file system read-only, so that it writes nothing by
     ///     itself. A btrfs may be mounted writable elsewhere, and all mounts of a device are one file system.
     ///   - options: options of the file system with their values; nil for a flag.
@@ -36,6 +38,7 @@ package final class DetachedMount: Sendable {
             ck_openat(raw, ".", O_RDONLY | O_DIRECTORY, 0)
         }
         self.mount = mount
+        usesDevice = (try? File.status(of: source))?.isBlockDevice ?? false
         root = Directory(adopting: File(adopting: opened))
     }
 

@@ -345,7 +345,7 @@ extension File {
             0xEF53: "ext4", 0x5846_5342: "xfs", 0x9123_683E: "btrfs", 0x0102_1994: "tmpfs",
             0x794C_7630: "overlay",
             0x6969: "nfs", 0xFF53_4D42: "cifs", 0x6573_5546: "fuse", 0xF2F5_2010: "f2fs", 0x2FC1_2FC1: "zfs",
-            0x0BD0_0BD0: "lustre", 0x01021997: "9p", 0xCA45_1A4E: "bcachefs",
+            0x0BD0_0BD0: "lustre", 0x01021997: "9p", 0xCA45_1A4E: "bcachefs", 0xE0F5_E1E2: "erofs",
         ]
         return known[magic] ?? "0x" + String(magic, radix: 16)
     }

@@ -64,6 +64,7 @@ package struct FileStatus: Equatable, Sendable {
     package var isSticky: Bool { mode & 0o1000 != 0 }
 
     package var isDirectory: Bool { kind == .directory }
+    package var isBlockDevice: Bool { if case .block = kind { true } else { false } }
 
     /// Whether this is a whiteout of overlayfs: a character device 0:0, which hides the name in lower layers (kernel:
     /// overlayfs.rst, "whiteouts").

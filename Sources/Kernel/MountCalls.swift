@@ -96,8 +96,11 @@ package enum MountCalls {
         }
     }
 
-    package static func unmount(_ target: FilePath) throws(SyscallFailure) {
-        try syscall("umount2", escaped(target)) { target.withPlatformString { ck_umount($0) } }
+    /// - Parameter lazily: whether the mount leaves the directory at once even if files of it are open (umount2(2),
+    ///   MNT_DETACH).
+    package static func unmount(_ target: FilePath, lazily: Bool = false) throws(SyscallFailure) {
+        let flag: CInt = lazily ? 1 : 0
+        try syscall("umount2", escaped(target)) { target.withPlatformString { ck_umount($0, flag) } }
     }
 }
 

@@ -111,7 +111,8 @@ package enum Mount: Hashable, Sendable {
             lowers: images.map(Self.mountPoint), writable: writable, userAttributes: false, noIndex: noIndex)
     }
 
-    private static func mountPoint(of image: FilePath) -> FilePath {
+    /// The directory beside an image that other programs than this one mount it on.
+    package static func mountPoint(of image: FilePath) -> FilePath {
         image.removingLastComponent().appending("fs")
     }
 

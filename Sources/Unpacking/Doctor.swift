@@ -1,3 +1,4 @@
+internal import ErofsFiles
 internal import Kernel
 internal import Mounts
 package import SystemPackage
@@ -185,7 +186,9 @@ package struct Doctor: Sendable {
                 detail: "\(shown), on \(type), \(free >> 20) MiB free",
                 remedy: free < Self.littleSpace
                     ? "free some space, or put the store elsewhere with --root DIR" : nil)
-            return [space, ownership, whiteouts(in: place, type), reflink(in: place)]
+            return [
+                space, ownership, whiteouts(in: place, type), erofs(in: directory, place), reflink(in: place),
+            ]
         } catch {
             return [
                 Finding(
@@ -245,6 +248,22 @@ package struct Doctor: Sendable {
             return Finding(
                 name: name, state: .missing, detail: "\(error)",
                 remedy: "put the store on a file system that supports extended attributes, with --root DIR")
+        }
+    }
+
+    private func erofs(in directory: Directory, _ place: FilePath) -> Finding {
+        let name = "EROFS in the store"
+        do {
+            switch try ErofsSupport(probing: directory, at: place) {
+            case .file: return Finding(name: name, state: .ok, detail: "mounts files", remedy: nil)
+            case .loopDevice:
+                return Finding(
+                    name: name, state: .ok, detail: "mounts files through loop devices", remedy: nil)
+            }
+        } catch {
+            return Finding(
+                name: name, state: .limited, detail: "\(error): no --snapshotter erofs",
+                remedy: "use Linux 6.4 or later with CONFIG_EROFS_FS, as root of the initial user namespace")
         }
     }
 

@@ -8,7 +8,8 @@ import Testing
     "Deep images",
     .enabled(
         if: TestEnvironment.canMountOverlay && TestEnvironment.has("strace"),
-        "no overlay mounts to test with, or no strace"))
+        "no overlay mounts to test with, or no strace"),
+    .disabled(if: TestEnvironment.isSanitized, "a sanitizer makes system calls of its own"))
 struct DepthTests {
     /// Two layers, each with a file at the same depth. `isListed`: whether entries list the directories.
     private func image(_ program: Program, depth: Int, isListed: Bool) throws -> String {

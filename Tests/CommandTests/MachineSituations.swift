@@ -11,9 +11,7 @@ extension ErrorTableTests {
     static func makeMachine(_ situation: String, with program: Program) throws -> Command? {
         let root = program.root.string
         switch situation {
-        case "no /proc":
-            // LeakSanitizer needs /proc.
-            return try unshared("umount -l /proc; export ASAN_OPTIONS=detect_leaks=0", program)
+        case "no /proc": return try unshared("umount -l /proc", program)
         case "a /proc without /proc/sys":
             return try unshared("mount -t proc -o subset=pid proc /proc", program)
         case "a limit on threads":

@@ -9,7 +9,8 @@ import Testing
 /// result, or exits with a status other than 0 and prints nothing to stdout.
 @Suite(
     "A machine without /proc, /dev, /tmp or HOME",
-    .enabled(if: TestEnvironment.canMountOverlay, "needs root and mounts"))
+    .enabled(if: TestEnvironment.canMountOverlay, "needs root and mounts"),
+    .disabled(if: TestEnvironment.isSanitized, "a sanitizer needs /proc"))
 struct MissingPlaceTests {
     enum Place: String, CaseIterable {
         case proc = "umount -l /proc"

@@ -7,7 +7,8 @@ import Testing
 /// Every command exits within a limited time if the system allows it few threads and processes, or none.
 @Suite(
     "Threads and processes are refused",
-    .enabled(if: TestEnvironment.canMountOverlay, "needs root and overlay mounts"))
+    .enabled(if: TestEnvironment.canMountOverlay, "needs root and overlay mounts"),
+    .disabled(if: TestEnvironment.isSanitized, "a sanitizer needs threads"))
 struct RefusedThreadTests {
     /// In seconds, with a margin for a loaded machine. The defect was a wait without end.
     private static let patience = 30.0

@@ -59,7 +59,7 @@ struct ContainerdTests {
     /// Removes what containerd's differ does not define: the metadata of the root, which it never takes from a layer;
     /// the times of directories to which a later layer adds something, which are those of the unpacking; and times
     /// before 1970, which it does not support.
-    private static func comparable(_ tree: TreeDump) -> [String] {
+    static func comparable(_ tree: TreeDump) -> [String] {
         tree.text.split(separator: "\n").compactMap { line in
             let fields = line.split(separator: " ")
             if fields[0] == "." || line.contains("before-epoch") { return nil }

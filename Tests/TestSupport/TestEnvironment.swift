@@ -14,6 +14,9 @@ package enum TestEnvironment {
 
     package static let canApplyLayers = scratch != nil
 
+    /// Whether `make sanitize` runs the tests. A sanitizer needs /proc, and threads, memory and system calls of its own.
+    package static let isSanitized = ProcessInfo.processInfo.environment["LSAN_OPTIONS"] != nil
+
     /// Whether overlay mounts work on `scratch`.
     package static let canMountOverlay: Bool = {
         guard let scratch, let directory = try? TemporaryDirectory(in: scratch) else { return false }

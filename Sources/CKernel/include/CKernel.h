@@ -159,7 +159,7 @@ int ck_mount_set_owners(int d, int namespace_);
 /// the process stays.
 int ck_mount_from(int directory, const char *source, const char *target, const char *type, unsigned long flags,
                   const char *data);
-int ck_umount(const char *target);
+int ck_umount(const char *target, int lazily);
 
 // Process -----------------------------------------------------------------------------------------------------
 

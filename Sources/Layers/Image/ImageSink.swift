@@ -2,6 +2,7 @@ internal import Archive
 internal import Erofs
 internal import ErofsFiles
 internal import Kernel
+internal import OCI
 internal import Streams
 
 /// Writes a layer into an EROFS image with the layer's tar as its data area. `LayerPipeline` writes the tar itself.
@@ -60,10 +61,9 @@ struct ImageSink: OverlaySink {
     }
 
     /// Completes the image. Nothing can be added afterwards.
-    ///
-    /// - Returns: its size in bytes.
-    func complete(tarLength: Int64) throws -> Int64 {
-        Int64(try output.writer.finish(tarLength: UInt64(tarLength)).length)
+    func complete(of layer: LayerContent) throws {
+        output.writer.uuid = layer.diffID.imageID
+        _ = try output.writer.finish(tarLength: UInt64(layer.size))
     }
 
     // MARK: The layer's own names
@@ -290,6 +290,16 @@ struct ImageSink: OverlaySink {
         if memory > countedMemory {
             try account.reserveMemory(memory - countedMemory)
             countedMemory = memory
+        }
+    }
+}
+
+extension DiffID {
+    /// The UUID of the image of a layer: the first 16 bytes of the digest.
+    fileprivate var imageID: [UInt8] {
+        let digits = Array(digest.hex.utf8.prefix(32))
+        return stride(from: 0, to: digits.count, by: 2).compactMap {
+            UInt8(String(decoding: digits[$0...$0 + 1], as: UTF8.self), radix: 16)
         }
     }
 }

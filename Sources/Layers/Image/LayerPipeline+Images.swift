@@ -10,8 +10,6 @@ package struct WrittenImage: Sendable {
     package let layer: AppliedLayer
     /// The image, open for reading.
     package let image: LayerImage
-    /// Bytes of the image.
-    package let size: Int64
 }
 
 extension LayerPipeline {
@@ -30,22 +28,47 @@ extension LayerPipeline {
     ) throws(LayerFailure) -> WrittenImage {
         let store = FileStore(file)
         do {
-            let (found, length) = try WorkerThread {
-                try Landlock.confine(to: directory)
-                return try write(step, to: store, directory, lower, progress, onRead)
-            }.join()
+            let found = try writeConfined(
+                step.descriptor, expecting: step.diffID, to: store, directory, lower, progress, onRead)
             return WrittenImage(
-                layer: try AppliedLayer(step: step, found), image: try LayerImage(store.reopened()),
-                size: length)
+                layer: try AppliedLayer(step: step, found), image: try LayerImage(store.reopened()))
         } catch {
             throw LayerFailure.wrapping(error)
         }
     }
 
+    /// Writes a layer whose diff ID is unknown into an empty file, which becomes its image.
+    ///
+    /// - Parameters: as in `write(_:to:scratch:over:)`.
+    package func write(
+        _ descriptor: Descriptor, to file: consuming File, scratch directory: Directory,
+        over lower: LowerView, progress: @escaping Progress = { _ in }
+    ) throws(LayerFailure) -> UnverifiedLayer {
+        let store = FileStore(file)
+        do {
+            return try writeConfined(
+                descriptor, expecting: nil, to: store, directory, Promise(lower), progress)
+        } catch {
+            throw LayerFailure.wrapping(error)
+        }
+    }
+
+    /// As `applyConfined`.
+    private func writeConfined(
+        _ descriptor: Descriptor, expecting expected: DiffID?, to store: FileStore, _ directory: Directory,
+        _ lower: Promise<LowerOutcome>, _ progress: @escaping Progress,
+        _ onRead: @escaping @Sendable () -> Void = {}
+    ) throws -> UnverifiedLayer {
+        try WorkerThread {
+            try Landlock.confine(to: directory)
+            return try write(descriptor, expected, to: store, directory, lower, progress, onRead)
+        }.join()
+    }
+
     private func write(
-        _ step: LayerStep, to store: FileStore, _ directory: Directory, _ lower: Promise<LowerOutcome>,
-        _ progress: @escaping Progress, _ onRead: () -> Void
-    ) throws -> (UnverifiedLayer, size: Int64) {
+        _ descriptor: Descriptor, _ expected: DiffID?, to store: FileStore, _ directory: Directory,
+        _ lower: Promise<LowerOutcome>, _ progress: @escaping Progress, _ onRead: () -> Void
+    ) throws -> UnverifiedLayer {
         var window = sharedWindow
         var content: LayerContent?
         var passes = LayerPasses(budget)
@@ -55,39 +78,33 @@ extension LayerPipeline {
         return try passes.run { pass -> LayerInterpreter<ImageSink>? in
             let output = ImageSink.Output(
                 try ErofsWriter(
-                    .tarBacked, uuid: step.diffID.imageID, image: store,
-                    makeScratch: { SpillingStore(in: directory) }))
+                    .tarBacked, image: store, makeScratch: { SpillingStore(in: directory) }))
             let sink = ImageSink(output, over: lower, account: pass.account, cancellation: cancellation)
             var interpreter = LayerInterpreter(pass, into: sink)
             content = try read(
-                step.descriptor, expecting: step.diffID, into: &interpreter, pass.account, over: lower,
+                descriptor, expecting: expected, into: &interpreter, pass.account, over: lower,
                 window: &window, copy: copy, progress)
             if content == nil { return nil }
             onRead()
             return interpreter
         } readAccounts: { interpreter in
-            try interpreter.sink.finish()
-            guard let content else { throw InternalError("a layer was completed before it was read") }
-            _ = try interpreter.sink.complete(tarLength: content.size)
+            _ = try complete(&interpreter, content)
             let image = try LayerImage(store.reopened())
             return try ImageAccounts(of: try interpreter.sink.lowerView().adding(topLayer: image))
         } finish: { interpreter in
-            try interpreter.sink.finish()
-            guard let content else { throw InternalError("a layer was completed before it was read") }
-            let size = try interpreter.sink.complete(tarLength: content.size)
-            return (UnverifiedLayer(content, by: interpreter, digests: nil), size)
+            UnverifiedLayer(try complete(&interpreter, content), by: interpreter, digests: nil)
         } undo: {
             try store.truncate()
         }
     }
-}
 
-extension DiffID {
-    /// The UUID of the image of a layer: the first 16 bytes of the digest.
-    fileprivate var imageID: [UInt8] {
-        let digits = Array(digest.hex.utf8.prefix(32))
-        return stride(from: 0, to: digits.count, by: 2).compactMap {
-            UInt8(String(decoding: digits[$0...$0 + 1], as: UTF8.self), radix: 16)
-        }
+    /// Completes the image of a layer that was read.
+    private func complete(
+        _ interpreter: inout LayerInterpreter<ImageSink>, _ content: LayerContent?
+    ) throws -> LayerContent {
+        try interpreter.sink.finish()
+        guard let content else { throw InternalError("a layer was completed before it was read") }
+        try interpreter.sink.complete(of: content)
+        return content
     }
 }

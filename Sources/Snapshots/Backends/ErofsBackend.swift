@@ -1,4 +1,3 @@
-internal import Erofs
 internal import ErofsFiles
 internal import Kernel
 internal import Mounts
@@ -40,10 +39,22 @@ struct ErofsBackend: SnapshotBackend {
         return SnapshotTree(try DetachedMount.erofs(image(of: id)))
     }
 
-    /// Writes the image of a snapshot that was changed through its mounts.
+    /// Writes the image of a snapshot that was changed through its mounts, or takes that of a layer that was applied to
+    /// it.
     func finish(_ id: Int64, for purpose: SnapshotPurpose, check: () throws -> Void) throws {
         let snapshot = try folder.open(id)
-        if purpose == .changes {
+        if purpose == .changes, try snapshot.status(of: AppliedImage.name) != nil {
+            guard try snapshot.open(Self.tree).names(atMost: 1).isEmpty else {
+                throw StoreFailure(
+                    .failedPrecondition, "the snapshot has changes beside the layer that was applied to it",
+                    hint: "apply the layer to a snapshot of its own, and change a snapshot on top of it")
+            }
+            // Of an earlier commit that has failed.
+            if try snapshot.status(of: Self.committedTree) != nil {
+                try snapshot.removeFile(Self.committedTree)
+            }
+            try snapshot.link(AppliedImage.name, of: snapshot, as: Self.committedTree)
+        } else if purpose == .changes {
             try refuseMounted(id)
             let image = try snapshot.openOrCreateFile(Self.unfinished, mode: 0o600)
             try image.truncate(to: 0)
@@ -67,12 +78,13 @@ struct ErofsBackend: SnapshotBackend {
         }
     }
 
-    /// Empties the upper directory, which stays as the mount point of the image.
+    /// Removes all but the image and the empty upper directory, which stays as the mount point of the image.
     func seal(_ id: Int64) throws(SyscallFailure) {
         let snapshot = try folder.open(id)
-        guard try snapshot.status(of: Self.tree) != nil else { return }
         try snapshot.open(Self.tree).removeContents()
-        try directories.removeWork(id)
+        for name in try snapshot.names() where ![Self.tree, Self.committedTree].contains(name) {
+            try snapshot.removeTree(name)
+        }
     }
 
     func persist(_ id: Int64) throws(SyscallFailure) { try directories.persist(id) }
@@ -80,8 +92,11 @@ struct ErofsBackend: SnapshotBackend {
     func usage(
         of id: Int64, isCommitted: Bool, on parent: Int64?, tree: SnapshotUsage?
     ) throws(SyscallFailure) -> SnapshotUsage {
-        guard isCommitted else { return try SnapshotUsage(of: try directories.open(id)) }
-        return SnapshotUsage(size: try File.status(of: image(of: id)).size, inodes: 1)
+        if isCommitted { return SnapshotUsage(size: try File.status(of: image(of: id)).size, inodes: 1) }
+        let applied = try folder.open(id).status(of: AppliedImage.name)
+        let tree = try SnapshotUsage(of: try directories.open(id))
+        return SnapshotUsage(
+            size: tree.size + (applied?.size ?? 0), inodes: tree.inodes + (applied == nil ? 0 : 1))
     }
 
     func mounts(_ stack: SnapshotStack) throws(StoreFailure) -> [Mount] {
@@ -114,16 +129,8 @@ struct ErofsBackend: SnapshotBackend {
                 hint: "use --snapshotter overlayfs")
         }
         let form = try directories.probe(for: Self.self)
-        let name = FileName(literal: ".probe-\(UInt32.random(in: .min ... .max))")
-        defer { try? folder.directory.removeTree(name) }
         do {
-            let file = try folder.directory.openOrCreateFile(name, mode: 0o600)
-            var writer = try ErofsWriter(
-                .tarBacked, uuid: [UInt8](repeating: 0, count: 16), image: FileStore(file))
-            let root = InodeMetadata(mode: 0o755, uid: 0, gid: 0, seconds: 0, nanoseconds: 0)
-            try writer.describe(ErofsWriter.root, root)
-            _ = try writer.finish()
-            _ = try DetachedMount.erofs(folder.path.appending(name.description))
+            _ = try ErofsSupport(probing: folder.directory, at: folder.path)
         } catch {
             throw StoreFailure(
                 unable: error, Self.self, at: folder.path,

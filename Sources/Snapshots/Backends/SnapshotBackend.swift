@@ -69,6 +69,11 @@ protocol SnapshotBackend: Sendable {
     /// - Throws: `.unavailable`, `.system`.
     func mounts(_ stack: SnapshotStack) throws(StoreFailure) -> [Mount]
 
+    /// Converts mounts for a client that calls mount(2) once for each of them, as containerd does.
+    ///
+    /// - Throws: `.system`.
+    func mountsForClient(_ mounts: [Mount]) throws(StoreFailure) -> [Mount]
+
     /// Deletes directories in the trash, or a part of their content. Only `Trash` calls this.
     ///
     /// - Parameter shouldContinue: polled during the work; when it returns false, the rest stays and this returns.
@@ -80,10 +85,16 @@ protocol SnapshotBackend: Sendable {
 extension SnapshotBackend {
     static var committedTree: FileName { tree }
 
+    func mountsForClient(_ mounts: [Mount]) throws(StoreFailure) -> [Mount] { mounts }
+
     func delete(
-        _ names: [FileName], _ deletion: Deletion, shouldContinue: @escaping @Sendable () -> Bool = { true }
+        _ names: [FileName], _ deletion: Deletion, shouldContinue: @escaping @Sendable () -> Bool
     ) throws(SyscallFailure) {
         try TreeRemoval(of: names, in: folder.directory).run(deletion, shouldContinue: shouldContinue)
+    }
+
+    func delete(_ names: [FileName], _ deletion: Deletion) throws(SyscallFailure) {
+        try delete(names, deletion, shouldContinue: { true })
     }
 }
 

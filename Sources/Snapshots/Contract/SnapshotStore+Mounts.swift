@@ -17,6 +17,11 @@ extension SnapshotStore {
         }
     }
 
+    /// As `mounts`, for a client that calls mount(2) once for each of them.
+    func mountsForClient(of key: String) throws(StoreFailure) -> [Mount] {
+        try backend.mountsForClient(try mounts(of: key))
+    }
+
     /// The read-only mounts of a committed snapshot, as a view of it has them. They never change.
     ///
     /// - Throws: `.notFound`, `.failedPrecondition` for a snapshot that is not committed.

@@ -11,6 +11,8 @@ struct NewSnapshot {
     var labels: [String: String] = [:]
     /// The owner once it is made; until then it belongs to a run.
     var owner: Owner = .user
+    /// Whether its mounts are for a client that calls mount(2) once for each of them.
+    var isForClient = false
     /// A chain whose verified snapshot the owner, a service, adopts if it exists; nothing is made then.
     var adoptableChain: ChainID?
 
@@ -109,13 +111,16 @@ extension SnapshotStore {
             try attempting("cannot write the snapshot '\(made.key)' to disk") { () throws(SyscallFailure) in
                 try backend.persist(made.id)
             }
+            var mounts = try backend.mounts(
+                SnapshotStack(of: made.kind, id: made.id, parents: made.parents))
+            if new.isForClient { mounts = try backend.mountsForClient(mounts) }
             if !shouldContinue() { throw Self.unwanted(made.key) }
             try database.write(.durable) { try $0.publish(made.id) }
+            return mounts
         } catch {
             discard(made.id)
             throw error
         }
-        return try backend.mounts(SnapshotStack(of: made.kind, id: made.id, parents: made.parents))
     }
 
     private static func unwanted(_ key: String) -> StoreFailure {

@@ -87,9 +87,9 @@ extension SnapshotStore {
 
     /// The tree of a snapshot without the layers below: a directory, or an image of a file system.
     package func path(of snapshot: SnapshotInfo) -> FilePath {
-        let backend = type(of: backend)
-        let tree = snapshot.kind == .committed ? backend.committedTree : backend.tree
-        return self.backend.folder.path(of: snapshot.id).appending(tree.description)
+        let type = type(of: backend)
+        let tree = snapshot.kind == .committed ? type.committedTree : type.tree
+        return backend.folder.path(of: snapshot.id).appending(tree.description)
     }
 
     /// The trees of a committed snapshot and of all below it, topmost first; of a full-copy backend only the
@@ -111,8 +111,10 @@ extension SnapshotStore {
     /// - Precondition: `content` is `.image`.
     /// - Throws: `.notFound`.
     package func images(of name: String) throws(StoreFailure) -> [FilePath] {
-        try database.read { try $0.ancestry(of: $0.existing(name).id) }.map {
-            backend.folder.path(of: $0).appending(type(of: backend).committedTree.description)
-        }
+        try database.read { try $0.ancestry(of: $0.existing(name).id) }.map(imagePath)
+    }
+
+    func imagePath(of id: Int64) -> FilePath {
+        backend.folder.path(of: id).appending(type(of: backend).committedTree.description)
     }
 }

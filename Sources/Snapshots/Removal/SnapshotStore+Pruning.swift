@@ -107,6 +107,8 @@ extension SnapshotStore {
     private func mounted() throws(SyscallFailure) -> [Int64: FilePath] {
         var mounted = [Int64: FilePath]()
         for (used, target) in try MountTable.read().users(below: backend.folder.path) {
+            // A mount of an image beside it, which the deletion ends.
+            if target.starts(with: backend.folder.path) { continue }
             var rest = used
             guard rest.removePrefix(backend.folder.path), let name = rest.components.first?.string,
                 let id = Int64(name)

@@ -121,9 +121,9 @@ package struct ServiceSnapshots: Sendable {
         try store.usage(of: try get(key).name)
     }
 
-    /// As `SnapshotStore.mounts`.
+    /// As `SnapshotStore.mounts`, for a client that calls mount(2) once for each of them.
     package func mounts(of key: String) throws(StoreFailure) -> [Mount] {
-        try store.mounts(of: try get(key).name)
+        try store.mountsForClient(of: try get(key).name)
     }
 
     /// As `SnapshotStore.prepare`. If the label `containerd.io/snapshot.ref` names a chain that the unpacker has
@@ -145,6 +145,7 @@ package struct ServiceSnapshots: Sendable {
         _ kind: SnapshotInfo.Kind, _ key: String, parent: String?, labels: [String: String]
     ) throws(StoreFailure) -> NewSnapshot {
         var new = NewSnapshot(kind: kind, key: try newName(of: key), labels: settable(labels), owner: owner)
+        new.isForClient = true
         if let parent { new.parent = .key(try ServiceKey(parent, of: owner)) }
         return new
     }

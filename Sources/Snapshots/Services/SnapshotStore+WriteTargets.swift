@@ -13,11 +13,30 @@ extension SnapshotStore {
     ///
     /// - Throws: `.failedPrecondition`; `.system` if the location cannot be found.
     package func checkClientMayWrite(to place: borrowing File) throws(StoreFailure) {
+        _ = try clientSnapshot(at: place)
+    }
+
+    /// An active snapshot of a client.
+    struct ClientSnapshot {
+        let snapshotter: String
+        let id: Int64
+        /// Whether the place is the root of its tree, and not below it.
+        let isRoot: Bool
+    }
+
+    /// As `checkClientMayWrite`.
+    ///
+    /// - Returns: the snapshot whose tree has the place; nil for a place outside of the store, and for a mount of a
+    ///   snapshot alone.
+    func clientSnapshot(at place: borrowing File) throws(StoreFailure) -> ClientSnapshot? {
         let (mounts, status) = try attempting(Self.doing) { () throws(SyscallFailure) in
             (try MountTable.read(), try place.status())
         }
         let found = try location(of: place, mounts)
-        guard let found else { return try refuseDetached(place) }
+        guard let found else {
+            try refuseDetached(place)
+            return nil
+        }
         // The names from ROOT to the place; a snapshotter's folder may be a mount of its own below ROOT.
         var names: [String]?
         for (prefix, directory) in [([], rootDirectory)] + folders.map({ ([$0.name], $0.directory) }) {
@@ -31,12 +50,12 @@ extension SnapshotStore {
         if status.kind == .regular, status.linkCount > 1 {
             throw StoreFailure(.failedPrecondition, "nothing is written to a file that has several names")
         }
-        guard let names else { return }
+        guard let names else { return nil }
         // Only into the tree itself: the files beside the tree belong to the store.
         if names.count > 2, let id = Int64(names[1]), let tree = Self.tree(of: names[0]),
             names[2] == tree, try activeSnapshots(in: names[0]).contains(id)
         {
-            return
+            return ClientSnapshot(snapshotter: names[0], id: id, isRoot: names.count == 3)
         }
         throw StoreFailure(
             .failedPrecondition,

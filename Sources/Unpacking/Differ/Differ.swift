@@ -4,6 +4,7 @@ package import Layout
 package import Mounts
 package import OCI
 package import Snapshots
+internal import SystemPackage
 
 /// Applies layers to directories outside of the unpacker's control, and makes layers from them: containerd's diff
 /// service.
@@ -41,6 +42,10 @@ package struct Differ: Sendable {
                     "the media type '\(descriptor.mediaType)' is not a layer tar")
             }
             let tree = try ContainerdTree(mounts)
+            if let image = try appliedImage(for: tree) {
+                return try write(
+                    descriptor, from: blobs, to: image, isSynced: isSynced, cancellation, progress)
+            }
             return try OpenTree.writing(to: tree, isSynced: isSynced, check: check) { target, marks in
                 let pipeline = LayerPipeline(
                     blobs, form: try target.probeWhiteoutForm(marks), marks: marks,
@@ -49,6 +54,46 @@ package struct Differ: Sendable {
             }
         } catch {
             throw DifferFailure.wrapping(error, "layer \(descriptor.digest.short)")
+        }
+    }
+
+    /// The place for the image of a layer; nil if the layer is applied to a directory.
+    private func appliedImage(for tree: ContainerdTree) throws -> AppliedImage? {
+        let path: FilePath
+        switch tree {
+        case .directory(let directory, isReadOnly: false): path = directory
+        case .overlay(_, let upper?, userAttributes: false): path = upper
+        default: return nil
+        }
+        let imageStores = stores.filter { $0.content == .image }
+        if imageStores.isEmpty { return nil }
+        let place = try Directory(opening: path)
+        for store in imageStores {
+            if let image = try store.appliedImage(for: place) { return image }
+        }
+        return nil
+    }
+
+    private func write(
+        _ descriptor: Descriptor, from blobs: any BlobSource, to image: AppliedImage, isSynced: Bool,
+        _ cancellation: Cancellation, _ progress: @escaping LayerPipeline.Progress
+    ) throws -> LayerContent {
+        let pipeline = LayerPipeline(
+            blobs, form: .device, budget: try budget(for: descriptor, in: image.directory),
+            cancellation: cancellation)
+        do {
+            let lower = try LowerView(
+                images: try image.lowers.map { try LayerImage(try File.open($0, .read)) })
+            let found = try pipeline.write(
+                descriptor, to: try image.make(), scratch: image.directory, over: lower,
+                progress: progress)
+            if isSynced { try image.directory.file.syncFileSystem() }
+            try image.publish()
+            if isSynced { try image.directory.file.sync() }
+            return found.content
+        } catch {
+            image.discard()
+            throw error
         }
     }
 
