@@ -172,7 +172,8 @@ struct ConfigurationTests {
     @Test("An error in the environment is reported with the variable")
     func wrongEnvironment() throws {
         for (variable, message) in [
-            ("UNPACK_SNAPSHOTTER", "one of overlayfs, native, btrfs, loop"), ("UNPACK_SYNC", "fs or none"),
+            ("UNPACK_SNAPSHOTTER", "one of overlayfs, native, btrfs, loop, erofs"),
+            ("UNPACK_SYNC", "fs or none"),
             ("UNPACK_MAX_RATIO", "a number from 0 on"), ("UNPACK_LOG_FORMAT", "text or json"),
         ] {
             let result = try run("config", environment: [variable: "wrong", "UNPACK_CONFIG": ""])
