@@ -12,8 +12,13 @@ package struct LowerView: Sendable {
     }
 
     /// - Parameter images: of the layers, topmost first; none for the lowest layer.
-    package init(images: [LayerImage]) throws {
-        root = MergedDirectory(try images.map { .image(try $0.root()) }, .trusted)
+    /// - Throws: `.damagedImage`, `.system`.
+    package init(images: [LayerImage]) throws(LayerFailure) {
+        do {
+            root = MergedDirectory(try images.map { .image(try $0.root()) }, .trusted)
+        } catch {
+            throw LayerFailure.wrapping(error)
+        }
     }
 
     private init(root: MergedDirectory) { self.root = root }

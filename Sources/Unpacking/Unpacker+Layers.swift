@@ -40,7 +40,7 @@ struct LayerUnpacking: Sendable {
         let pipeline = LayerPipeline(
             layout, form: form, budget: budget, cancellation: cancellation, parallelLayers: jobs,
             keepsDigests: isRecorded)
-        let lower = try attempt { try store.lowerLayers(of: parent(of: lowest.step)) }
+        let lower = try attempt(in: lowest.step) { try store.lowerLayers(of: parent(of: lowest.step)) }
         lowest.below.fulfil(lower.view)
         let writeback = request.durability == .fs ? EarlyWriteback(of: budget, to: store) : nil
         let results = runAll(work, jobs: jobs, through: pipeline)

@@ -39,7 +39,7 @@ struct ErrorTableTests {
 
     @Test(
         "Each situation gives the status, the message and the hint of its row",
-        arguments: rows.filter { !(TestEnvironment.isSanitized && $0.situation == "no /proc") })
+        arguments: rows.filter(isPossible))
     func row(row: Row) throws {
         let program = try Program()
         let run = try #require(try Self.make(row.situation, with: program))
@@ -54,6 +54,11 @@ struct ErrorTableTests {
         #expect(fits(message, "unpack: " + row.message), "\(run.errorText)")
         let hint = lines.last { $0.hasPrefix("hint: ") } ?? "hint: "
         #expect(fits(hint, "hint: " + row.hint), "\(run.errorText)")
+    }
+
+    private static func isPossible(_ row: Row) -> Bool {
+        if row.situation == "no /proc" { return !TestEnvironment.isSanitized }
+        return TestEnvironment.canMountErofs || !row.situation.lowercased().contains("erofs")
     }
 
     // MARK: Situations
@@ -215,6 +220,20 @@ struct ErrorTableTests {
             return try user.run("unpack", "busybox")
         case "`unpack mount` as an ordinary user":
             return try OrdinaryUser(.single).run("unpack", "mount", "busybox", "/mnt")
+        case "`--snapshotter erofs` as an ordinary user":
+            return try OrdinaryUser(.single).run("unpack", "busybox", "--snapshotter", "erofs")
+        case "a layer whose EROFS image in the store is damaged, below a new one":
+            let layers = ["a", "b"].map { LayerBuilder(.file(Bytes($0), "content")) }
+            let lower = try program.image([layers[0]]).path.string
+            try program.run("-q", lower, "--snapshotter", "erofs").succeed()
+            let file = try File.open(program.root.appending("erofs/1/layer.erofs"), .readWrite)
+            try [UInt8](repeating: 0x61, count: 4096).withRawSpan { try file.write($0, at: 0) }
+            return try program.run(try program.image(layers).path.string, "--snapshotter", "erofs")
+        case "`unpack snapshot commit` of a mounted snapshot, with erofs":
+            let line = try program.line(busybox, "-q", "--rw", "job", "--snapshotter", "erofs")
+            return try program.mounted(line) { _ in
+                try program.run("snapshot", "commit", "name", "job", "--snapshotter", "erofs")
+            }
         case "a store that was created in another mode":
             try program.run("-q", busybox).succeed()
             return try Command.run(

@@ -9,12 +9,16 @@ package struct LayerImage: Sendable {
     /// Takes the place of a device number in the status of files: unique among the images of one file system.
     fileprivate let device: UInt64
 
-    /// - Throws: `ErofsError`, `SyscallFailure`.
-    package init(_ file: consuming File) throws {
-        let status = try file.status()
-        // No device number has the highest bit (makedev(3)).
-        device = 1 << 63 | status.identity.inode
-        image = try ErofsImage(FileStore(file), length: UInt64(status.size))
+    /// - Throws: `.damagedImage`, `.system`.
+    package init(_ file: consuming File) throws(LayerFailure) {
+        do {
+            let status = try file.status()
+            // No device number has the highest bit (makedev(3)).
+            device = 1 << 63 | status.identity.inode
+            image = try ErofsImage(FileStore(file), length: UInt64(status.size))
+        } catch {
+            throw LayerFailure.wrapping(error)
+        }
     }
 
     func root() throws -> ImageDirectory { ImageDirectory(layer: self, node: try image.root()) }

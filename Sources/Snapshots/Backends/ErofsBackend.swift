@@ -73,7 +73,7 @@ struct ErofsBackend: SnapshotBackend {
         }
         if let target {
             throw StoreFailure(
-                .failedPrecondition, "the snapshot is mounted on \(escaped(target))",
+                .failedPrecondition, "the snapshot is mounted on '\(escaped(target))'",
                 hint: "unmount it first")
         }
     }
