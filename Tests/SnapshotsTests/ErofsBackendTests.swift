@@ -193,6 +193,16 @@ struct ErofsBackendTests {
         #expect(try findings("base", ground)?.first?.hasPrefix("the tree cannot be opened: ") == true)
     }
 
+    @Test("The image of a probe that was killed is removed by the next run")
+    func killedProbe() throws {
+        let ground = try ground()
+        defer { ground.end() }
+        let folder = try Directory(opening: ground.store.root.appending("erofs"))
+        try folder.put(".probe-1", "incomplete")
+        _ = try ground.store.startRun()
+        #expect(try folder.names().isEmpty)
+    }
+
     /// - Returns: nil if the snapshot was recorded.
     private func findings(_ name: String, _ ground: Ground) throws -> [String]? {
         var found = [String]()

@@ -49,8 +49,8 @@ extension ErofsBackend {
             do throws(SyscallFailure) {
                 while try isMounted(place) { try MountCalls.unmount(place, lazily: true) }
             } catch {
-                // Deleted in part already.
-                if !error.isMissing { throw error }
+                // Deleted in part already, or no snapshot: the file of a probe that was killed.
+                if !error.isMissing, error.errno != .notDirectory { throw error }
             }
         }
         try TreeRemoval(of: names, in: folder.directory).run(deletion, shouldContinue: shouldContinue)
