@@ -37,6 +37,13 @@ struct GoClientTests {
         let name = kind == "erofs" ? "overlayfs" : kind
         let snapshotters = (1...30).flatMap { ["--snapshotter", "\(name)-\($0)=\(kind)"] }
         let server = try RunningServer(snapshotters, storeIn: disk?.path)
+        // The suite leaves its snapshots, whose layers the server has mounted.
+        defer {
+            let folder = server.root.appending("erofs")
+            for name in (try? FileManager.default.contentsOfDirectory(atPath: folder.string)) ?? [] {
+                _ = try? Command.run("umount", "-l", folder.appending(name).appending("fs").string)
+            }
+        }
         // This case commits a snapshot while it is mounted. loop and erofs refuse that, because the image would not be
         // complete.
         let isImage = ["loop", "erofs"].contains(kind)
