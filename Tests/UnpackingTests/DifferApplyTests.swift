@@ -21,17 +21,6 @@ struct DifferApplyTests: DifferApplySuite {
 
     init() throws { (scratch, builder, blobs) = try Self.makeScratch() }
 
-    /// The lowest first; only the lowest has an entry for `d/`, whose metadata apply in the others too.
-    private static let layers = [
-        LayerBuilder(
-            .directory("./", mode: 0o751), .directory("d", mode: 0o1777).at(7), .file("d/f", "1").at(7),
-            .file("a", "1").xattr("user.k", "v"), .symlink("l", to: "d"), .directory("gone"),
-            .file("gone/x")),
-        LayerBuilder(.file("d/b", "2"), .whiteout("a"), .file("l/through", "2").owned(7, 8)),
-        LayerBuilder(.file("d/c", "3"), .hardLink("h", to: "d/b"), .whiteout("gone"), .fifo("p")),
-        LayerBuilder(.file("d/e", "4"), .opaque("d"), .directory("gone"), .file("gone/y")),
-    ]
-
     // MARK: Mounts of containerd's snapshotters
 
     private func overlay(

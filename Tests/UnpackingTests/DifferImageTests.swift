@@ -21,16 +21,6 @@ struct DifferImageTests: DifferApplySuite {
 
     init() throws { (scratch, builder, blobs) = try Self.makeScratch() }
 
-    /// The lowest first.
-    private static let layers = [
-        LayerBuilder(
-            .directory("./", mode: 0o751), .directory("d", mode: 0o1777).at(7), .file("d/f", "1").at(7),
-            .file("a", "1").xattr("user.k", "v"), .symlink("l", to: "d"), .directory("gone"), .file("gone/x")),
-        LayerBuilder(.file("d/b", "2"), .whiteout("a"), .file("l/through", "2").owned(7, 8)),
-        LayerBuilder(.file("d/c", "3"), .hardLink("h", to: "d/b"), .whiteout("gone"), .fifo("p")),
-        LayerBuilder(.file("d/e", "4"), .opaque("d"), .directory("gone"), .file("gone/y")),
-    ]
-
     /// A store with a client. The mounts of its layers end with it.
     private final class Store {
         let store: SnapshotStore
@@ -105,6 +95,13 @@ struct DifferImageTests: DifferApplySuite {
             try store.service.commit("active", as: "layer", onto: nil, labels: [:])
         }
         try upper.removeFile(FileName(literal: "change"))
+        // Changes through a mount that exists would be lost.
+        let bound = try scratch.makeDirectory("bound")
+        try Command.run("mount", "--bind", store.folder.appending("1/fs").string, bound.string).succeed()
+        #expect(throws: StoreFailure.self) {
+            try store.service.commit("active", as: "layer", onto: nil, labels: [:])
+        }
+        try unmountWhenFree(bound)
         try store.service.commit("active", as: "layer", onto: nil, labels: [:])
         #expect(try store.names(in: 1) == ["fs", "layer.erofs"])
         // The snapshot of a layer that was changed first gets the layer among its files.

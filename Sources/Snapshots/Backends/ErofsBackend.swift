@@ -43,26 +43,33 @@ struct ErofsBackend: SnapshotBackend {
     /// it.
     func finish(_ id: Int64, for purpose: SnapshotPurpose, check: () throws -> Void) throws {
         let snapshot = try folder.open(id)
-        if purpose == .changes, try snapshot.status(of: AppliedImage.name) != nil {
-            guard try snapshot.open(Self.tree).names(atMost: 1).isEmpty else {
-                throw StoreFailure(
-                    .failedPrecondition, "the snapshot has changes beside the layer that was applied to it",
-                    hint: "apply the layer to a snapshot of its own, and change a snapshot on top of it")
-            }
-            // Of an earlier commit that has failed.
-            if try snapshot.status(of: Self.committedTree) != nil {
-                try snapshot.removeFile(Self.committedTree)
-            }
-            try snapshot.link(AppliedImage.name, of: snapshot, as: Self.committedTree)
-        } else if purpose == .changes {
+        if purpose == .changes {
             try refuseMounted(id)
-            let image = try snapshot.openOrCreateFile(Self.unfinished, mode: 0o600)
-            try image.truncate(to: 0)
-            try DirectoryImage.write(
-                try snapshot.open(Self.tree), to: image, scratch: snapshot, check: check)
-            try snapshot.rename(Self.unfinished, to: Self.committedTree)
+            if try snapshot.status(of: AppliedImage.name) != nil {
+                try takeAppliedImage(in: snapshot)
+            } else {
+                try writeImage(in: snapshot, check)
+            }
         }
         try snapshot.setMode(of: Self.committedTree, 0o400)
+    }
+
+    private func takeAppliedImage(in snapshot: Directory) throws {
+        guard try snapshot.open(Self.tree).names(atMost: 1).isEmpty else {
+            throw StoreFailure(
+                .failedPrecondition, "the snapshot has changes beside the layer that was applied to it",
+                hint: "apply the layer to a snapshot of its own, and change a snapshot on top of it")
+        }
+        // Of an earlier commit that has failed.
+        if try snapshot.status(of: Self.committedTree) != nil { try snapshot.removeFile(Self.committedTree) }
+        try snapshot.link(AppliedImage.name, of: snapshot, as: Self.committedTree)
+    }
+
+    private func writeImage(in snapshot: Directory, _ check: () throws -> Void) throws {
+        let image = try snapshot.openOrCreateFile(Self.unfinished, mode: 0o600)
+        try image.truncate(to: 0)
+        try DirectoryImage.write(try snapshot.open(Self.tree), to: image, scratch: snapshot, check: check)
+        try snapshot.rename(Self.unfinished, to: Self.committedTree)
     }
 
     /// Later changes through the mount would not be in the image.

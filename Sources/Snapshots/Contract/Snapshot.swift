@@ -67,8 +67,11 @@ package struct ActiveSnapshot: ~Copyable, Sendable {
     /// The ID of the parent that it was prepared on.
     let parent: Int64?
     private let tree: SnapshotTree
+    /// The name of the committed tree.
+    private let committedTree: FileName
 
-    init(_ made: MadeSnapshot, tree: SnapshotTree) {
+    init(_ made: MadeSnapshot, tree: SnapshotTree, committedTree: FileName) {
+        self.committedTree = committedTree
         id = made.id
         key = made.key
         parent = made.parents.first
@@ -83,7 +86,7 @@ package struct ActiveSnapshot: ~Copyable, Sendable {
     ///
     /// - Precondition: the snapshotter's content is `.image`.
     package func makeImage() throws(SyscallFailure) -> File {
-        try directory.openOrCreateFile(ErofsBackend.committedTree, mode: 0o600)
+        try directory.openOrCreateFile(committedTree, mode: 0o600)
     }
 
     func flush() throws(SyscallFailure) { try tree.flush() }

@@ -89,7 +89,9 @@ extension SnapshotStore {
         let new = NewSnapshot(kind: .active, key: key, parent: parent, owner: .images)
         let made = try make(new, in: run, shouldContinue: shouldContinue)
         do throws(SyscallFailure) {
-            return ActiveSnapshot(made, tree: try backend.open(made.id, isWritable: true))
+            return ActiveSnapshot(
+                made, tree: try backend.open(made.id, isWritable: true),
+                committedTree: type(of: backend).committedTree)
         } catch {
             discard(made.id)
             throw StoreFailure(error, "cannot open the snapshot '\(key)'")
