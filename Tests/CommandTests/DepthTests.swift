@@ -9,7 +9,7 @@ import Testing
     .enabled(
         if: TestEnvironment.canMountOverlay && TestEnvironment.has("strace"),
         "no overlay mounts to test with, or no strace"),
-    .disabled(if: TestEnvironment.isSanitized, "a sanitizer makes system calls of its own"))
+    .disabled(if: TestEnvironment.isSanitized, "a sanitizer's own mmap(2) calls would be counted"))
 struct DepthTests {
     /// Two layers, each with a file at the same depth. `isListed`: whether entries list the directories.
     private func image(_ program: Program, depth: Int, isListed: Bool) throws -> String {

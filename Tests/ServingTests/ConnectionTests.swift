@@ -202,7 +202,7 @@ struct ConnectionTests {
 
     @Test(
         "A client that cancels calls in a loop is slowed down, and does not use up memory",
-        .disabled(if: TestEnvironment.isSanitized, "a sanitizer keeps freed memory"), .timeLimit(.minutes(1))
+        .timeLimit(.minutes(1))
     )
     func resetFlood() async throws {
         let server = try RunningServer()
@@ -228,7 +228,8 @@ struct ConnectionTests {
             frame = try peer.next()
         }
         #expect(.now - start > .seconds(1))
-        #expect(try server.residentPeak() < before + 50_000)
+        // A sanitizer keeps freed memory.
+        if !TestEnvironment.isSanitized { #expect(try server.residentPeak() < before + 50_000) }
         // Another connection is not slowed down.
         try await server.connected { _ = try await $0.stat("a") }
     }
