@@ -8,6 +8,7 @@
 #include <linux/btrfs.h>
 #include <linux/btrfs_tree.h>
 #include <linux/fs.h>
+#include <linux/fsverity.h>
 #include <linux/loop.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
@@ -159,6 +160,28 @@ int ck_set_inode_settings(int d, const struct ck_inode_settings *wanted) {
     CK_RETURN(ioctl(d, FS_IOC_FSSETXATTR, &extended));
 }
 
+int ck_enable_verity(int d) {
+    struct fsverity_enable_arg arguments = {
+        .version = 1, .hash_algorithm = FS_VERITY_HASH_ALG_SHA256, .block_size = 4096};
+    if (ioctl(d, FS_IOC_ENABLE_VERITY, &arguments) == 0 || errno == EEXIST) return 1;
+    // Before Linux 6.3 the block size must be that of a page (EINVAL). A required signature is missing (EPERM).
+    int is_missing = errno == ENOTTY || errno == EOPNOTSUPP || errno == EINVAL || errno == EPERM;
+    return is_missing ? 0 : -errno;
+}
+
+int ck_verity_digest(int d, uint8_t digest[32]) {
+    union {
+        struct fsverity_digest header;
+        uint8_t bytes[sizeof(struct fsverity_digest) + 32];
+    } measured = {.header = {.digest_size = 32}};
+    if (ioctl(d, FS_IOC_MEASURE_VERITY, &measured) < 0) {
+        int is_missing = errno == ENOTTY || errno == EOPNOTSUPP || errno == ENODATA;
+        return is_missing ? 0 : -errno;
+    }
+    memcpy(digest, measured.bytes + sizeof measured.header, 32);
+    return 1;
+}
+
 int ck_fsync(int d) { CK_RETURN(fsync(d)); }
 int ck_syncfs(int d) { CK_RETURN(syncfs(d)); }
 
@@ -292,6 +315,8 @@ int ck_move_mount(int d, const char *target) {
 int ck_open_tree(const char *path) {
     CK_RETURN((int)syscall(SYS_open_tree, AT_FDCWD, path, 1 /* OPEN_TREE_CLONE */ | O_CLOEXEC));
 }
+int ck_unshare_mounts(void) { CK_RETURN(unshare(CLONE_NEWNS)); }
+int ck_make_mounts_private(void) { CK_RETURN(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL)); }
 int ck_mount_set_owners(int d, int namespace_) {
     struct { uint64_t set, clear, propagation, userns; } attributes = {
         .set = 0x00100000 /* MOUNT_ATTR_IDMAP */, .userns = (uint64_t)namespace_};

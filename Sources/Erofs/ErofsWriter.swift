@@ -8,7 +8,7 @@
 package struct ErofsWriter {
     package enum Form: Sendable {
         /// Blocks of 512 bytes, and the layer's tar, which the caller writes itself from `tarOffset` on, as the data area.
-        /// Needs Linux 6.4.
+        /// Needs Linux 6.4, or an earlier one that has the change from there, such as 6.1.115.
         case tarBacked
         /// Blocks of 4096 bytes, the ends of files beside their inodes, no tar. Needs Linux 5.15 for files with holes.
         case packed

@@ -12,7 +12,7 @@ package enum ErofsSupport: Sendable {
     /// Finds out by mounting an empty image, which is attached to no mount point.
     ///
     /// - Parameter path: of the directory.
-    /// - Throws: `SyscallFailure`: EINVAL before Linux 6.4, ENODEV without EROFS, EPERM in a user namespace.
+    /// - Throws: `SyscallFailure`: EINVAL before Linux 6.4 (6.1.115), ENODEV without EROFS, EPERM in a user namespace.
     package init(probing directory: Directory, at path: FilePath) throws {
         let name = FileName(literal: ".probe-\(UInt32.random(in: .min ... .max))")
         defer { try? directory.removeFile(name) }

@@ -55,7 +55,7 @@ package enum FaultPoint {
         static func isChange(_ call: String, _ subject: String) -> Bool {
             // These ioctls query subvolumes and inodes or set up loop devices: no disk changes.
             if call == "ioctl" {
-                return !["LOOKUP", "LOOP_", "GETXATTR"].contains { subject.contains($0) }
+                return !["LOOKUP", "LOOP_", "GETXATTR", "MEASURE"].contains { subject.contains($0) }
             }
             return changes.contains(call) && subject != standardError
         }

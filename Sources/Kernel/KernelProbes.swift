@@ -43,6 +43,18 @@ package enum KernelProbes {
         }
     }
 
+    /// Whether the file system of a directory has fs-verity.
+    package static func hasVerity(in folder: FilePath) -> Bool? {
+        do throws(SyscallFailure) {
+            let writable = try File.temporary(in: folder)
+            let file = try writable.reopened(writable: false)
+            try writable.close()
+            return try file.enableVerity() != nil
+        } catch {
+            return error.isPermission ? nil : false
+        }
+    }
+
     /// The form in which whiteouts can be made in a directory, and whether its file system records the types of
     /// entries. Probed in a temporary subdirectory.
     ///

@@ -187,7 +187,8 @@ package struct Doctor: Sendable {
                 remedy: free < Self.littleSpace
                     ? "free some space, or put the store elsewhere with --root DIR" : nil)
             return [
-                space, ownership, whiteouts(in: place, type), erofs(in: directory, place), reflink(in: place),
+                space, ownership, whiteouts(in: place, type), erofs(in: directory, place), verity(in: place),
+                reflink(in: place),
             ]
         } catch {
             return [
@@ -263,8 +264,17 @@ package struct Doctor: Sendable {
         } catch {
             return Finding(
                 name: name, state: .limited, detail: "\(error): no --snapshotter erofs",
-                remedy: "use Linux 6.4 or later with CONFIG_EROFS_FS, as root of the initial user namespace")
+                remedy:
+                    "use Linux 6.4 or later (Debian's 6.1 too) with CONFIG_EROFS_FS, as root of the initial user namespace"
+            )
         }
+    }
+
+    private func verity(in place: FilePath) -> Finding {
+        capability(
+            "fs-verity in the store", KernelProbes.hasVerity(in: place), "the kernel protects EROFS images",
+            "the kernel does not protect EROFS images; 'unpack verify' finds changes",
+            "with --snapshotter erofs, put the store on ext4 with the feature verity, or on btrfs")
     }
 
     private func reflink(in place: FilePath) -> Finding {

@@ -48,10 +48,10 @@ extension LayerPipeline {
             let applied = try apply(step, into: directory, progress: progress, onRead: onRead)
             return LayerInSnapshot(applied: applied, content: .mergedTree)
         case .image:
-            let written = try write(
+            let applied = try write(
                 step, to: try active.makeImage(), scratch: directory, over: lower, progress: progress,
                 onRead: onRead)
-            return LayerInSnapshot(applied: written.layer, content: .image(written.image))
+            return LayerInSnapshot(applied: applied, content: .image(try LayerImage(active.openImage())))
         }
     }
 }

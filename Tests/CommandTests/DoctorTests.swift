@@ -35,6 +35,8 @@ import Testing
         let appended = KernelRelease.current >= KernelRelease(major: 6, minor: 7)
         #expect(found.state("lowerdir+") == (appended ? "ok" : "limited"))
         #expect(found.state("EROFS in the store") == (TestEnvironment.canMountErofs ? "ok" : "limited"))
+        let hasVerity = KernelProbes.hasVerity(in: program.scratch.path) == true
+        #expect(found.state("fs-verity in the store") == (hasVerity ? "ok" : "limited"))
         let version = try program.run("--version").succeed().text.split(separator: "\n").last
         #expect(found.checks.first { $0.name == "libraries" }?.detail == version.map(String.init))
         // The check did not create the store.

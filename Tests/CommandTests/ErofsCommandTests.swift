@@ -129,6 +129,30 @@ struct ErofsCommandTests {
         #expect(try File.status(of: file).mode == 0o400)
     }
 
+    @Test("fs-verity that cannot be enabled fails the run, and the next run completes the image")
+    func verity() throws {
+        let program = try Program(.erofs)
+        let image = try program.image([Self.layers[0]]).path.string
+        let log = program.scratch.path.appending("log").string
+        func run(_ fault: String, _ root: FilePath) throws -> Command {
+            try Command.run(
+                Program.path.string, image, "-q", "--snapshotter", "erofs", "--root", root.string,
+                environment: ["UNPACK_FAULT": fault, "UNPACK_FAULT_LOG": log])
+        }
+        _ = try run("list", program.scratch.path.appending("other")).succeed()
+        let steps = String(decoding: try File.contents(of: FilePath(log)), as: UTF8.self)
+        let enabling = try #require(
+            steps.split(separator: "\n").first { $0.contains("FS_IOC_ENABLE_VERITY") })
+        let step = try #require(enabling.split(separator: " ").first)
+        let failed = try run("\(step):EIO", program.root)
+        #expect(failed.status == 74 && failed.text.isEmpty, "\(failed.report)")
+        #expect(
+            failed.errorText.contains("cannot enable fs-verity for the snapshot 1: ioctl"),
+            "\(failed.report)")
+        let line = try program.line(image, "-q")
+        #expect(try program.mounted(line) { try $0.names().count } == 2)
+    }
+
     @Test("The tar in a layer's image is the layer")
     func tar() throws {
         let program = try Program(.erofs)
@@ -158,6 +182,7 @@ struct ErofsCommandTests {
 
     @Test(
         "An ordinary user is refused with the reason, and overlayfs is named",
+        .enabled(if: TestEnvironment.canBeOrdinary, "needs user namespaces"),
         arguments: OrdinaryUser.IDs.allCases)
     func ordinaryUser(ids: OrdinaryUser.IDs) throws {
         let user = try OrdinaryUser(ids)

@@ -13,15 +13,17 @@ struct ImageTests {
     private func write(
         _ entries: [TarEntry], to name: String, in temporary: TemporaryDirectory,
         _ limits: Budget.Limits = Budget.Limits(), over lower: [LayerImage] = []
-    ) throws -> WrittenImage {
+    ) throws -> LayerImage {
         let builder = try ImageBuilder(at: temporary.path.appending("layout"))
         let layout = try ImageLayout(opening: builder.path)
         let step = try #require(try layout.load(try builder.image([LayerBuilder(entries)])).steps.first)
         let pipeline = LayerPipeline(
             layout, form: .device, budget: Budget(limits), cancellation: Cancellation())
-        return try pipeline.write(
-            step, to: try File.open(temporary.path.appending(name), .readWriteCreate, mode: 0o600),
+        let path = temporary.path.appending(name)
+        _ = try pipeline.write(
+            step, to: try File.open(path, .readWriteCreate, mode: 0o600),
             scratch: try Directory(opening: temporary.path), over: Promise(try LowerView(images: lower)))
+        return try LayerImage(try File.open(path, .read))
     }
 
     @Test(
@@ -77,7 +79,7 @@ struct ImageTests {
         let garbage = [UInt8](repeating: 0xFF, count: Int(try file.status().size - metadata))
         try garbage.withRawSpan { try file.write($0, at: metadata) }
         let failure = #expect(throws: LayerFailure.self) {
-            try write([.file("d/g", "other")], to: "upper", in: temporary, over: [lower.image])
+            try write([.file("d/g", "other")], to: "upper", in: temporary, over: [lower])
         }
         guard case .damagedImage = failure?.cause else {
             Issue.record("\(String(describing: failure))")

@@ -151,7 +151,7 @@ final class Stack {
 
     private func write(_ steps: [LayerStep], _ pipeline: LayerPipeline) throws {
         let folder = temporary.path
-        let images: [WrittenImage]
+        let images: [(layer: AppliedLayer, image: LayerImage)]
         if variant.isParallel {
             images = try inParallel(steps) { step, below in
                 try Self.write(step, over: below, in: folder, pipeline)
@@ -182,10 +182,12 @@ final class Stack {
 
     private static func write(
         _ step: LayerStep, over below: Promise<LowerOutcome>, in folder: FilePath, _ pipeline: LayerPipeline
-    ) throws -> WrittenImage {
-        try pipeline.write(
-            step, to: try File.open(image(of: step, in: folder), .readWriteCreate, mode: 0o600),
+    ) throws -> (layer: AppliedLayer, image: LayerImage) {
+        let path = image(of: step, in: folder)
+        let layer = try pipeline.write(
+            step, to: try File.open(path, .readWriteCreate, mode: 0o600),
             scratch: try Directory(opening: folder), over: below)
+        return (layer, try LayerImage(try File.open(path, .read)))
     }
 
     deinit { for target in mounted { try? MountPerformer.unmount(target) } }

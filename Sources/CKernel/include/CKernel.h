@@ -87,6 +87,13 @@ int ck_set_inode_settings(int d, const struct ck_inode_settings *wanted);
 int ck_fsync(int d);
 int ck_syncfs(int d);
 
+/// fs-verity (kernel: Documentation/filesystems/fsverity.rst) with SHA-256, blocks of 4096 bytes and no salt.
+///
+/// Both return 1, or 0 if the file has no fs-verity: the kernel or the file system does not support it, or demands a
+/// signature. To enable it, `d` must be open for reading, and no process may have the file open for writing (ETXTBSY).
+int ck_enable_verity(int d);
+int ck_verity_digest(int d, uint8_t digest[32]);
+
 /// Free bytes of a file system, with or without the blocks reserved for root (statfs(2)).
 int64_t ck_free_bytes(int d, int with_reserved);
 
@@ -151,6 +158,12 @@ int ck_fsconfig(int d, unsigned command, const char *key, const char *value, int
 int ck_fsmount(int d, unsigned attributes);
 int ck_move_mount(int d, const char *target);
 int ck_open_tree(const char *path);
+
+/// Moves the calling thread to a mount namespace of its own (unshare(2)).
+int ck_unshare_mounts(void);
+/// No mount or unmount in this namespace is seen in another one (mount_namespaces(7)). -EINVAL if the root directory is
+/// not a mount point.
+int ck_make_mounts_private(void);
 int ck_mount_set_readonly(int d);
 
 /// Maps the owners of a detached mount with a user namespace (mount_setattr(2), MOUNT_ATTR_IDMAP, kernel >= 5.12).

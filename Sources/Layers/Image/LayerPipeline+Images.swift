@@ -5,13 +5,6 @@ package import Kernel
 package import OCI
 package import Streams
 
-/// A layer that was written into an EROFS image.
-package struct WrittenImage: Sendable {
-    package let layer: AppliedLayer
-    /// The image, open for reading.
-    package let image: LayerImage
-}
-
 extension LayerPipeline {
     /// Writes one layer into an empty file, which becomes its image.
     ///
@@ -25,13 +18,12 @@ extension LayerPipeline {
         _ step: LayerStep, to file: consuming File, scratch directory: Directory,
         over lower: Promise<LowerOutcome>, progress: @escaping Progress = { _ in },
         onRead: @escaping @Sendable () -> Void = {}
-    ) throws(LayerFailure) -> WrittenImage {
+    ) throws(LayerFailure) -> AppliedLayer {
         let store = FileStore(file)
         do {
             let found = try writeConfined(
                 step.descriptor, expecting: step.diffID, to: store, directory, lower, progress, onRead)
-            return WrittenImage(
-                layer: try AppliedLayer(step: step, found), image: try LayerImage(store.reopened()))
+            return try AppliedLayer(step: step, found)
         } catch {
             throw LayerFailure.wrapping(error)
         }

@@ -1,6 +1,7 @@
 internal import ErofsFiles
 internal import Kernel
 internal import Mounts
+internal import OCI
 internal import SystemPackage
 
 /// Snapshots as EROFS images: `<id>/layer.erofs` is the layer of a committed snapshot, with `<id>/fs` as its mount point.
@@ -94,6 +95,10 @@ struct ErofsBackend: SnapshotBackend {
         }
     }
 
+    func enableVerity(_ id: Int64) throws -> Digest? {
+        try folder.open(id).openFile(Self.committedTree).enableVerity().map { Digest(.sha256, bytes: $0) }
+    }
+
     func persist(_ id: Int64) throws(SyscallFailure) { try directories.persist(id) }
 
     func usage(
@@ -142,7 +147,7 @@ struct ErofsBackend: SnapshotBackend {
             throw StoreFailure(
                 unable: error, Self.self, at: folder.path,
                 hint:
-                    "EROFS images with blocks of 512 bytes need Linux 6.4 with CONFIG_EROFS_FS; use --snapshotter overlayfs"
+                    "EROFS images with blocks of 512 bytes need Linux 6.4 or Debian's 6.1, with CONFIG_EROFS_FS; use --snapshotter overlayfs"
             )
         }
         return form

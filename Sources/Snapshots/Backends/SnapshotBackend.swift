@@ -1,5 +1,6 @@
 package import Kernel
 internal import Mounts
+internal import OCI
 
 /// The operations on the files of snapshots that differ between kinds of file system.
 ///
@@ -52,6 +53,12 @@ protocol SnapshotBackend: Sendable {
     /// harm.
     func seal(_ id: Int64) throws(SyscallFailure)
 
+    /// Has the kernel protect a committed or complete snapshot with fs-verity.
+    ///
+    /// - Returns: the digest; nil if the snapshot is not an image, or the file system has no fs-verity.
+    /// - Throws: `SyscallFailure`, `FileMismatch`.
+    func enableVerity(_ id: Int64) throws -> Digest?
+
     /// Writes to the disk what a new snapshot needs to be mounted after a power cut, before the snapshot is published.
     func persist(_ id: Int64) throws(SyscallFailure)
 
@@ -84,6 +91,8 @@ protocol SnapshotBackend: Sendable {
 
 extension SnapshotBackend {
     static var committedTree: FileName { tree }
+
+    func enableVerity(_ id: Int64) -> Digest? { nil }
 
     func mountsForClient(_ mounts: [Mount]) throws(StoreFailure) -> [Mount] { mounts }
 

@@ -7,6 +7,8 @@ internal import OCI
 struct ImageVerification {
     /// The recorded digest (`ImageDigest.all`).
     let digest: Digest
+    /// The recorded digest of fs-verity; nil if there is none.
+    let verityDigest: Digest?
     /// The chain that the snapshot was verified to hold; nil for a snapshot of a user or a client.
     let chain: Chain?
 
@@ -25,6 +27,13 @@ struct ImageVerification {
         _ file: consuming File, check: () throws -> Void, report: (String) throws -> Void
     ) throws -> Int {
         let again = try file.duplicated()
+        // A copy of the store on another file system may have lost fs-verity without any change of the content.
+        if let recorded = verityDigest, let bytes = try file.verityDigest() {
+            let measured = Digest(.sha256, bytes: bytes)
+            if measured != recorded {
+                try report("the fs-verity digest of the image is \(measured), recorded as \(recorded)")
+            }
+        }
         let found = try ImageDigest(of: file, check: check)
         if let chain, !(try holds(chain, found.tar, again, check)) {
             try report("the tar in the image does not have the diff ID of the layer")

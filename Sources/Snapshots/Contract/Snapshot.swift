@@ -19,6 +19,8 @@ package struct SnapshotInfo: Sendable, Equatable {
     package let owner: Owner
     /// The chain that this program has verified it to hold; never derived from the name.
     package let verifiedChain: ChainID?
+    /// The digest by which the kernel protects its image (fs-verity, SHA-256); nil if it does not.
+    package let verityDigest: Digest?
     package let labels: [String: String]
     package let created: Date
     package let updated: Date
@@ -88,6 +90,9 @@ package struct ActiveSnapshot: ~Copyable, Sendable {
     package func makeImage() throws(SyscallFailure) -> File {
         try directory.openOrCreateFile(committedTree, mode: 0o600)
     }
+
+    /// Opens the image for reading.
+    package func openImage() throws -> File { try directory.openFile(committedTree) }
 
     func flush() throws(SyscallFailure) { try tree.flush() }
 }

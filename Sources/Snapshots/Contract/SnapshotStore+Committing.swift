@@ -124,7 +124,7 @@ extension SnapshotStore {
             commit.isMeasured
             ? try measure(commit.id, isCommitted: true, on: commit.base, commit.key, tree: record?.usage)
             : nil
-        let synced = isSynced ? try syncWithParents(commit) : []
+        let synced = isSynced ? try syncWithParents(commit) : SyncedSnapshots()
         try database.write(promise, caller: "commit") { transaction in
             let row = try transaction.existing(commit.key)
             // Of another snapshot of this key, nothing was recorded or measured.
@@ -140,8 +140,8 @@ extension SnapshotStore {
             }
             try transaction.commit(
                 .init(
-                    id: row.id, name: commit.name, parent: parent, verifiedChain: chain, isDurable: isSynced,
-                    usage: usage, treeDigest: record?.digest, date: self.clock()))
+                    id: row.id, name: commit.name, parent: parent, verifiedChain: chain, usage: usage,
+                    treeDigest: record?.digest, date: self.clock()))
             try transaction.setLabels(labels, of: row.id)
             try transaction.markDurable(synced)
         }
@@ -149,16 +149,13 @@ extension SnapshotStore {
         try? backend.seal(commit.id)
     }
 
-    /// Syncs the file system.
-    ///
-    /// - Returns: the snapshots below the new one that this makes durable.
-    private func syncWithParents(_ commit: Commit) throws -> [Int64] {
+    /// Syncs the new snapshot, and those below it that are not known to be on the disk.
+    private func syncWithParents(_ commit: Commit) throws -> SyncedSnapshots {
         let pending = try database.read { transaction in
             let top = try commit.parent.flatMap { try transaction.snapshot(named: $0)?.id } ?? commit.id
             return try transaction.pending(among: transaction.ancestry(of: top))
         }
-        try syncFileSystem()
-        return pending
+        return try sync(pending.filter { $0 != commit.id } + [commit.id])
     }
 
     /// Checks the contract's rules for a commit.

@@ -1,3 +1,5 @@
+internal import OCI
+
 /// Snapshots that were committed and whose files may not be on the disk yet.
 extension SnapshotStore {
     /// Completes a commit that had to be fast: measures the snapshot and, with `isSynced`, makes it and all below it
@@ -14,7 +16,37 @@ extension SnapshotStore {
     /// Syncs the file system, and only then records that these snapshots are durable.
     func makeDurable(_ ids: [Int64]) throws(StoreFailure) {
         guard !ids.isEmpty else { return }
-        try syncFileSystem()
-        try database.write(.durable) { try $0.markDurable(ids) }
+        let synced = try sync(ids)
+        try database.write(.durable) { try $0.markDurable(synced) }
     }
+
+    /// Protects snapshots with fs-verity if they are images and the file system has it, and syncs the file system.
+    ///
+    /// - Returns: what the rows of these snapshots are to record.
+    func sync(_ ids: [Int64]) throws(StoreFailure) -> SyncedSnapshots {
+        var synced = SyncedSnapshots(ids: ids)
+        for id in ids {
+            synced.verityDigests[id] = try enableVerity(id)
+        }
+        try syncFileSystem()
+        return synced
+    }
+
+    private func enableVerity(_ id: Int64) throws(StoreFailure) -> Digest? {
+        let doing = "cannot enable fs-verity for the snapshot \(id)"
+        return try failing(doing) {
+            do {
+                return try backend.enableVerity(id)
+            } catch {
+                throw StoreFailure(ofFiles: error, doing) ?? error
+            }
+        }
+    }
+}
+
+/// Committed snapshots whose files are on the disk.
+struct SyncedSnapshots {
+    var ids: [Int64] = []
+    /// The digests of fs-verity by ID, for those that it protects.
+    var verityDigests: [Int64: Digest] = [:]
 }

@@ -74,7 +74,8 @@ extension SnapshotStore {
             }
             if content == .image {
                 let chain = row.verifiedChain.map { ImageVerification.Chain(id: $0, base: base) }
-                let verification = ImageVerification(digest: digest, chain: chain)
+                let verification = ImageVerification(
+                    digest: digest, verityDigest: row.verityDigest, chain: chain)
                 let paths = try verification.run(try openImage(id), check: check) { try report(.image($0)) }
                 return .compared(paths: paths, .digest)
             }
@@ -144,12 +145,13 @@ extension SnapshotStore {
                 return try self.record(own, key)
             }
             try? backend.seal(own)
-            try syncFileSystem()
+            let synced = try sync([own])
             let usage = try measure(own, isCommitted: true, on: base, key, tree: record.usage)
             try database.write(.durable) { transaction in
                 guard let row = try transaction.snapshot(holding: chain) else { throw Self.missing(chain) }
                 try self.refuseMounted(row.id, "cannot replace the chain \(chain)")
                 try transaction.setTreeDigest(record.digest, of: row.id)
+                try transaction.setVerityDigest(synced.verityDigests[own], of: row.id)
                 try transaction.setUsage(usage, of: row.id)
                 // Both directories are complete. After a crash either of them is in place: the row describes the new
                 // one, and the next verification finds the old one.

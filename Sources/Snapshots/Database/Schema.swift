@@ -144,6 +144,11 @@ enum Schema {
         BEGIN SELECT RAISE(ABORT, 'a distrusted snapshot stays distrusted, and holds no chain'); END;
         """
 
+    private static let verity = """
+        -- The digest of fs-verity, if it protects the image of the snapshot.
+        ALTER TABLE snapshot ADD COLUMN verity_digest TEXT;
+        """
+
     /// Whether the directory of a snapshot, given by snapshotter and ID, has inherited from where the store is located.
     typealias Inheritance = @Sendable (String, Int64) -> Bool
 
@@ -165,6 +170,7 @@ enum Schema {
                 }
             },
             .init("6") { try $0.executeAll(distrust) },
+            .init("7") { try $0.executeAll(verity) },
         ])
     }
 }

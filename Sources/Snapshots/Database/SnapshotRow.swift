@@ -37,6 +37,8 @@ struct SnapshotRow: Sendable {
     let usage: SnapshotUsage?
     /// The digest of the record of its tree; nil if there is no record.
     let treeDigest: Digest?
+    /// The digest of fs-verity; nil if it does not protect the snapshot.
+    let verityDigest: Digest?
     let created: SnapshotInfo.Date
     let updated: SnapshotInfo.Date
 
@@ -51,6 +53,7 @@ struct SnapshotRow: Sendable {
         labels[SnapshotLabels.chain] = verifiedChain?.description
         return SnapshotInfo(
             id: id, name: name, kind: kind, parent: parent?.name, parentID: parent?.id, owner: owner,
-            verifiedChain: verifiedChain, labels: labels, created: created, updated: updated)
+            verifiedChain: verifiedChain, verityDigest: verityDigest, labels: labels, created: created,
+            updated: updated)
     }
 }

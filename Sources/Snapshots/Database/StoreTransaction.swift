@@ -151,20 +151,22 @@ struct StoreTransaction {
         let name: String
         let parent: Int64?
         let verifiedChain: ChainID?
-        let isDurable: Bool
         let usage: SnapshotUsage?
         let treeDigest: Digest?
         let date: SnapshotInfo.Date
     }
 
+    /// Commits a snapshot whose files may not be on the disk yet.
     func commit(_ commit: Commit) throws {
         try connection.execute(
             """
             UPDATE snapshot SET name = ?, kind = 'committed', parent = ?, run = NULL, boot = ?,
-                verified_chain = ?, size = ?, inodes = ?, tree_digest = ?, created = ?, updated = ? WHERE id = ?
-            """, commit.name, commit.parent, commit.isDurable ? String?.none : scope.boot,
-            commit.verifiedChain?.description, commit.usage?.size, commit.usage?.inodes,
-            commit.treeDigest?.description, commit.date, commit.date, commit.id)
+                verified_chain = ?, size = ?, inodes = ?, tree_digest = ?, created = ?, updated = ?
+            WHERE id = ?
+            """, commit.name, commit.parent, scope.boot, commit.verifiedChain?.description,
+            commit.usage?.size, commit.usage?.inodes, commit.treeDigest?.description, commit.date,
+            commit.date,
+            commit.id)
     }
 
     func setUpdated(_ date: SnapshotInfo.Date, of id: Int64) throws {
@@ -191,8 +193,15 @@ struct StoreTransaction {
     }
 
     /// Records that the files of snapshots are on the disk.
-    func markDurable(_ ids: [Int64]) throws {
-        try connection.execute("UPDATE snapshot SET boot = NULL WHERE id IN (\(Self.list(ids)))")
+    func markDurable(_ synced: SyncedSnapshots) throws {
+        try connection.execute("UPDATE snapshot SET boot = NULL WHERE id IN (\(Self.list(synced.ids)))")
+        for (id, digest) in synced.verityDigests { try setVerityDigest(digest, of: id) }
+    }
+
+    /// - Parameter digest: of fs-verity; nil if its image does not have it.
+    func setVerityDigest(_ digest: Digest?, of id: Int64) throws {
+        try connection.execute(
+            "UPDATE snapshot SET verity_digest = ? WHERE id = ?", digest?.description, id)
     }
 
     static func list(_ ids: some Sequence<Int64>) -> String { ids.map(String.init).joined(separator: ",") }
@@ -226,6 +235,7 @@ extension SnapshotRow {
                 nil
             }
         treeDigest = try row.optionalText("tree_digest").map { try Digest(parsing: $0) }
+        verityDigest = try row.optionalText("verity_digest").map { try Digest(parsing: $0) }
         created = try row.integer("created")
         updated = try row.integer("updated")
     }

@@ -50,8 +50,8 @@ package struct ServiceSnapshots: Sendable {
         SnapshotInfo(
             id: info.id, name: key(of: info.name), kind: info.kind, parent: info.parent.map(key),
             parentID: info.parentID, owner: info.owner, verifiedChain: info.verifiedChain,
-            labels: info.labels,
-            created: info.created, updated: info.updated)
+            verityDigest: info.verityDigest, labels: info.labels, created: info.created, updated: info.updated
+        )
     }
 
     /// - Returns: nil if this service sees no such snapshot.

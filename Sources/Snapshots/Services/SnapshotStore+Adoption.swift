@@ -29,16 +29,17 @@ extension SnapshotStore {
     func adopt(_ layer: AdoptableLayer, for service: Owner) throws(StoreFailure) -> Bool {
         let row = layer.row
         var usage: SnapshotUsage?
+        var synced = SyncedSnapshots()
         if !layer.pending.isEmpty {
             if row.usage == nil {
                 usage = try? measure(row.id, isCommitted: true, on: row.parent?.id, row.name)
             }
-            try syncFileSystem()
+            synced = try sync(layer.pending)
         }
         return try database.write(.durable, caller: "adopt") { transaction in
             let present = try transaction.adoptable(layer.chain, on: row.parent?.id, for: service)
             guard present?.row.id == row.id else { return false }
-            try transaction.markDurable(layer.pending)
+            try transaction.markDurable(synced)
             if let usage { try transaction.setUsage(usage, of: row.id) }
             try transaction.adopt(row.id, for: service)
             return true

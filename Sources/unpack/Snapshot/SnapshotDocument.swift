@@ -1,4 +1,5 @@
 internal import Kernel
+internal import OCI
 internal import Snapshots
 
 /// A snapshot in JSON, in the form of `ctr snapshots info`.
@@ -9,6 +10,7 @@ struct SnapshotDocument: Encodable {
     let labels: [String: String]?
     let created: String
     let updated: String
+    let verityDigest: String?
 
     private enum CodingKeys: String, CodingKey {
         case kind = "Kind"
@@ -17,6 +19,7 @@ struct SnapshotDocument: Encodable {
         case labels = "Labels"
         case created = "Created"
         case updated = "Updated"
+        case verityDigest = "VerityDigest"
     }
 
     init(_ info: SnapshotInfo) {
@@ -26,6 +29,7 @@ struct SnapshotDocument: Encodable {
         labels = info.labels.isEmpty ? nil : info.labels
         created = UTC(nanoseconds: info.created).rfc3339
         updated = UTC(nanoseconds: info.updated).rfc3339
+        verityDigest = info.verityDigest?.description
     }
 }
 
