@@ -89,7 +89,7 @@ let package = Package(
             ],
             swiftSettings: safe),
         .target(name: "SQLite", dependencies: ["CSQLite", system], swiftSettings: unsafe),
-        .target(name: "Mounts", dependencies: ["Kernel", system], swiftSettings: safe),
+        .target(name: "Mounts", dependencies: ["Streams", "Kernel", system], swiftSettings: safe),
         .target(name: "RegularExpressions", swiftSettings: safe),
         .target(
             name: "Snapshots",

@@ -12,7 +12,7 @@ package final class DetachedMount: Sendable {
     /// Root directory of the file system.
     package let root: Directory
     /// Closing it detaches the mount (fsmount(2)).
-    private let mount: File
+    private let mount: MountObject
     /// Whether its source is a block device.
     package let usesDevice: Bool
 
@@ -33,7 +33,7 @@ package final class DetachedMount: Sendable {
         for (key, value) in options { try context.set(key, value.map { FilePath($0) }) }
         let mount = try context.create(readOnly: readOnly)
         // fsmount(2) returns an O_PATH descriptor, which can neither be listed nor synced.
-        let raw = mount.raw
+        let raw = mount.file.raw
         let opened = try syscall("openat", escaped(source)) {
             ck_openat(raw, ".", O_RDONLY | O_DIRECTORY, 0)
         }
@@ -44,7 +44,7 @@ package final class DetachedMount: Sendable {
 
     /// Attaches the mount to a directory.
     package func attach(to target: FilePath) throws(SyscallFailure) {
-        try MountCalls.attach(mount, to: target)
+        try mount.attach(to: target)
     }
 
     /// Makes the file system durable, including the backing file of a loop device as far as the kernel controls it

@@ -30,14 +30,15 @@ package enum MountCalls {
 
         /// Creates the file system and mounts it on `target`.
         package func mount(on target: FilePath, readOnly: Bool) throws(SyscallFailure) {
-            try attach(try create(readOnly: readOnly), to: target)
+            try create(readOnly: readOnly).attach(to: target)
         }
 
-        /// Creates the file system and a mount that is not attached to any directory.
-        func create(readOnly: Bool) throws(SyscallFailure) -> File {
+        /// Creates the file system and a mount of it.
+        package func create(readOnly: Bool) throws(SyscallFailure) -> MountObject {
             try syscall("fsconfig", "create") { ck_fsconfig(file.raw, ck_fsconfig_create, nil, nil, 0) }
             let attributes: UInt32 = readOnly ? ck_mount_attribute_read_only : 0
-            return File(adopting: try syscall("fsmount") { ck_fsmount(file.raw, attributes) })
+            return MountObject(
+                File(adopting: try syscall("fsmount") { ck_fsmount(file.raw, attributes) }))
         }
     }
 
@@ -64,17 +65,32 @@ package enum MountCalls {
 
     /// Bind-mounts a directory. A read-only bind mount is read-only from the start.
     package static func bind(_ source: FilePath, on target: FilePath, readOnly: Bool) throws(SyscallFailure) {
-        let tree = File(
-            adopting: try syscall("open_tree", escaped(source)) {
-                source.withPlatformString { ck_open_tree($0) }
-            })
-        if readOnly { try syscall("mount_setattr") { ck_mount_set_readonly(tree.raw) } }
-        try attach(tree, to: target)
+        let copy = try copy(of: source)
+        if readOnly { try syscall("mount_setattr") { ck_mount_set_readonly(copy.file.raw) } }
+        try copy.attach(to: target)
     }
 
-    static func attach(_ mount: borrowing File, to target: FilePath) throws(SyscallFailure) {
-        let raw = mount.raw
-        try syscall("move_mount", escaped(target)) { target.withPlatformString { ck_move_mount(raw, $0) } }
+    /// Copies the mount of a directory: only what is below the directory, and without the mounts below it.
+    package static func copy(of source: FilePath) throws(SyscallFailure) -> MountObject {
+        let raw = try syscall("open_tree", escaped(source)) { source.withPlatformString { ck_open_tree($0) } }
+        return MountObject(File(adopting: raw))
+    }
+
+    /// Moves the calling thread to a mount namespace of its own, whose mounts no other namespace sees. It ends with the
+    /// thread.
+    ///
+    /// - Returns: false if mounts are still visible elsewhere, because the root directory is not a mount point
+    ///   (chroot(2)).
+    /// - Throws: EPERM without CAP_SYS_ADMIN.
+    package static func enterPrivateNamespace() throws(SyscallFailure) -> Bool {
+        try syscall("unshare", "mount namespace") { ck_unshare_mounts() }
+        do throws(SyscallFailure) {
+            try syscall("mount", "/") { ck_make_mounts_private() }
+            return true
+        } catch {
+            guard error.errno == .invalidArgument else { throw error }
+            return false
+        }
     }
 
     /// Mounts an overlay with mount(2); relative paths in the options start at `directory`.
@@ -105,3 +121,18 @@ package enum MountCalls {
 }
 
 private let readOnlyFlag = 1
+
+/// A mount that is attached to no directory yet (fsmount(2), open_tree(2)). The kernel unmounts it if this object ends
+/// before.
+package final class MountObject: Sendable {
+    let file: File
+
+    fileprivate init(_ file: consuming File) { self.file = file }
+
+    /// Attaches the mount to a directory.
+    package func attach(to target: FilePath) throws(SyscallFailure) {
+        try syscall("move_mount", escaped(target)) {
+            target.withPlatformString { ck_move_mount(file.raw, $0) }
+        }
+    }
+}

@@ -30,10 +30,9 @@ extension Mount {
                 let layers = (writable.map { [$0.upper] } ?? []) + lowers
                 return MountedTree(try Self.overlay(layers, userAttributes, noIndex: noIndex).root)
             case .imageStack(let images, let writable, let noIndex):
-                let layers = try images.map { image throws(SyscallFailure) in try DetachedMount.erofs(image) }
-                return try withExtendedLifetime(layers) {
-                    let all = (writable.map { [$0.upper] } ?? []) + layers.map(\.path)
-                    return MountedTree(try Self.overlay(all, false, noIndex: noIndex).root)
+                return try ImageLayers.mounted(images, on: "/") { roots in
+                    let layers = (writable.map { [$0.upper] } ?? []) + roots
+                    return MountedTree(try Self.overlay(layers, false, noIndex: noIndex).root)
                 }
             case .image(let file, Mount.erofs, _, _):
                 let mount = try DetachedMount.erofs(file)

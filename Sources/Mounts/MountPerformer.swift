@@ -42,17 +42,13 @@ package enum MountPerformer {
             switch mount {
             case .bind(let source, let readOnly):
                 try MountCalls.bind(source, on: target, readOnly: readOnly)
-            case .overlay(let lowers, let writable, let userAttributes, let noIndex):
-                if let writable, let other = try MountTable.read().target(ofUpper: writable.upper) {
-                    throw Failure.inUse(target: other)
-                }
+            case .overlay(let lowers, let writable, _, _):
+                try refuseSecondUse(of: writable)
                 switch form {
-                case .appended:
-                    let flags = (userAttributes: userAttributes, noIndex: noIndex)
-                    try mountAppended(lowers, writable, flags, on: target)
+                case .appended: try appended(mount).attach(to: target)
                 case .joined: try mountJoined(mount, folder: folder, on: target)
                 }
-                try verifyLayerCount(lowers, on: target)
+                try verifyLayerCount(lowers.count, on: target)
             case .subvolume(let device, let id, let readOnly):
                 let context = try MountCalls.Context(type: mount.type)
                 try context.set("source", device)
@@ -61,7 +57,9 @@ package enum MountPerformer {
                 // device.
                 try context.mount(on: target, readOnly: readOnly)
             case .imageStack(let images, let writable, let noIndex):
-                try mountStack(images, writable, noIndex: noIndex, form, on: target)
+                try refuseSecondUse(of: writable)
+                try imageStack(images, writable, noIndex: noIndex, form, above: target).attach(to: target)
+                try verifyLayerCount(images.count, on: target)
             case .image(let file, Mount.erofs, readOnly: true, _):
                 try DetachedMount.erofs(file).attach(to: target)
             case .image(let file, let type, let readOnly, let options):
@@ -112,38 +110,39 @@ package enum MountPerformer {
         try context.mount(on: target, readOnly: readOnly)
     }
 
-    /// Mounts each image as a `DetachedMount` and their overlay on `target`. The overlay keeps the images mounted and
-    /// ends with its own mount, so nothing else has to be unmounted, and nothing is left if this fails.
+    private static func refuseSecondUse(of writable: Mount.Writable?) throws {
+        guard let writable, let other = try MountTable.read().target(ofUpper: writable.upper) else { return }
+        throw Failure.inUse(target: other)
+    }
+
+    /// Mounts images and their overlay, which keeps the images mounted and ends with its own mount: nothing else has to
+    /// be unmounted.
     ///
-    /// The mount table shows the topmost image as the source of the overlay, and nothing of the detached mounts.
-    private static func mountStack(
+    /// The mount table shows the topmost image as the source of the overlay, and nothing of the images' mounts.
+    private static func imageStack(
         _ images: [FilePath], _ writable: Mount.Writable?, noIndex: Bool, _ form: Mount.LowerForm,
-        on target: FilePath
-    ) throws {
-        if let writable, let other = try MountTable.read().target(ofUpper: writable.upper) {
-            throw Failure.inUse(target: other)
-        }
-        let layers = try images.map { image throws(SyscallFailure) in try DetachedMount.erofs(image) }
-        try withExtendedLifetime(layers) {
-            let lowers = layers.map(\.path)
+        above target: FilePath
+    ) throws -> MountObject {
+        try ImageLayers.mounted(images, on: target) { roots in
+            let overlay = Mount.overlay(
+                lowers: roots, writable: writable, userAttributes: false, noIndex: noIndex)
             switch form {
-            case .appended:
-                let flags = (userAttributes: false, noIndex: noIndex)
-                try mountAppended(lowers, writable, flags, source: images.first, on: target)
+            case .appended: return try appended(overlay, source: images.first)
             case .joined:
-                let mount = Mount.overlay(
-                    lowers: lowers, writable: writable, userAttributes: false, noIndex: noIndex)
-                try mountJoined(mount, folder: "/", source: images.first ?? "overlay", on: target)
+                // In the namespace that has the images.
+                try mountJoined(overlay, folder: "/", source: images.first ?? "overlay", on: target)
+                return try MountCalls.copy(of: target)
             }
-            try verifyLayerCount(lowers, on: target)
         }
     }
 
+    /// Makes an overlay with one option for each lower layer.
+    ///
     /// - Parameter source: for the mount table; left out if it is too long for fsconfig(2).
-    private static func mountAppended(
-        _ lowers: [FilePath], _ writable: Mount.Writable?, _ flags: (userAttributes: Bool, noIndex: Bool),
-        source: FilePath? = nil, on target: FilePath
-    ) throws(SyscallFailure) {
+    private static func appended(_ mount: Mount, source: FilePath? = nil) throws -> MountObject {
+        guard case .overlay(let lowers, let writable, let userAttributes, let noIndex) = mount else {
+            throw InternalError("not an overlay: \(mount)")
+        }
         let context = try MountCalls.Context(type: "overlay")
         if let source, source.bytes.count <= MountCalls.longestValue { try context.set("source", source) }
         for lower in lowers { try context.set("lowerdir+", lower) }
@@ -151,9 +150,9 @@ package enum MountPerformer {
             try context.set("upperdir", writable.upper)
             try context.set("workdir", writable.work)
         }
-        if flags.userAttributes { try context.set("userxattr", nil) }
-        if flags.noIndex { try context.set("index", "off") }
-        try context.mount(on: target, readOnly: writable == nil)
+        if userAttributes { try context.set("userxattr", nil) }
+        if noIndex { try context.set("index", "off") }
+        return try context.create(readOnly: writable == nil)
     }
 
     /// Mounts with mount(2). If the options are too long, lower layers are passed relative to `folder`:
@@ -162,7 +161,9 @@ package enum MountPerformer {
     private static func mountJoined(
         _ mount: Mount, folder: FilePath, source: FilePath = "overlay", on target: FilePath
     ) throws {
-        guard case .overlay(let lowers, let writable, let userAttributes, let noIndex) = mount else { return }
+        guard case .overlay(let lowers, let writable, let userAttributes, let noIndex) = mount else {
+            throw InternalError("not an overlay: \(mount)")
+        }
         func short(_ path: FilePath) -> FilePath {
             var path = path
             return path.removePrefix(folder) ? path : path
@@ -188,11 +189,11 @@ package enum MountPerformer {
     }
 
     /// Verifies the number of layers of a new mount in the mount table, and unmounts it if the number is wrong.
-    private static func verifyLayerCount(_ lowers: [FilePath], on target: FilePath) throws {
+    private static func verifyLayerCount(_ expected: Int, on target: FilePath) throws {
         let found = try MountTable.read().lowers(of: target)
-        guard found == lowers.count else {
+        guard found == expected else {
             try MountCalls.unmount(target)
-            throw Failure.layerCountMismatch(expected: lowers.count, found: found)
+            throw Failure.layerCountMismatch(expected: expected, found: found)
         }
     }
 
