@@ -107,6 +107,21 @@ extension Directory {
         }
     }
 
+    /// Probes, as `probeWhiteoutForm`, which marks and whiteouts layers can have that are merged in this directory and
+    /// never mounted.
+    ///
+    /// - Returns: marks other than `OverlayMarks.own` on an overlay file system before Linux 6.7, which refuses those.
+    package func probeStagedLayers() throws -> (marks: OverlayMarks, form: WhiteoutForm) {
+        do {
+            return (.own, try probeWhiteoutForm())
+        } catch {
+            guard (error as? SyscallFailure)?.isUnsupported == true, OverlayMarks.own == .trusted else {
+                throw error
+            }
+            return (.user, try probeWhiteoutForm(.user))
+        }
+    }
+
     private func tryMetadata() throws {
         let name = FileName(literal: "metadata")
         let file = try makeFile(name, mode: 0o600)

@@ -122,15 +122,18 @@ package struct TreeOutput: Sendable {
     private func apply(
         _ image: Image, of layout: ImageLayout, to tree: Directory
     ) throws(UnpackError) -> [String] {
-        let (form, free) = try attempt(writingTo: .output) {
+        let (layers, free) = try attempt(writingTo: .output) {
             // The finished tree has no whiteouts, but each layer is staged with them.
-            let form = try tree.probeWhiteoutForm()
+            let layers = try tree.probeStagedLayers()
             try tree.removeContents()
-            return (form, try tree.file.freeBytes())
+            // Of the probe.
+            try tree.file.removeFileAttributes(keepingOverlayMarks: false)
+            return (layers, try tree.file.freeBytes())
         }
         let budget = request.limits.budget(
             compressed: image.steps.reduce(0) { $0 + $1.descriptor.size }, freeBytes: free)
-        let pipeline = LayerPipeline(layout, form: form, budget: budget, cancellation: cancellation)
+        let pipeline = LayerPipeline(
+            layout, form: layers.form, marks: layers.marks, budget: budget, cancellation: cancellation)
         onEvent(.planned(image.steps, cached: []))
         var warnings = [String]()
         for step in image.steps {

@@ -46,7 +46,8 @@ struct SelectionOptions: ParsableArguments {
 struct StoreOptions: ParsableArguments {
     @Option(
         help: Settings.snapshotter.help(
-            "The snapshotter that stores the layers: overlayfs, native, btrfs or loop.", valueName: "name"),
+            "The snapshotter that stores the layers: overlayfs, erofs, native, btrfs or loop.",
+            valueName: "name"),
         completion: .list(SnapshotStore.supported))
     var snapshotter: String?
 

@@ -48,8 +48,10 @@ struct NativeBackend: SnapshotBackend {
         } catch {
             throw StoreFailure(
                 unable: error, Self.self, at: folder.path,
-                hint:
-                    "put the store on a file system of Linux that keeps extended attributes, with --root DIR")
+                hint: """
+                    put the store on ext4, xfs or btrfs with --root DIR; on an overlay file system, as inside a container, \
+                    native works from Linux 6.7 on, and --output DIR needs no store
+                    """)
         }
     }
 }
