@@ -89,6 +89,7 @@ mutants: build-packages test-packages ## break the order of writes in several wa
 	SWIFT="$(SWIFT)" .ci/mutants $(MUTANTS)
 
 sanitize: build-packages test-packages ## run every test with AddressSanitizer, then with ThreadSanitizer (minutes)
+	.ci/peers
 	SWIFT="$(SWIFT)" .ci/sanitize address thread
 
 fuzz: build-packages ## run every fuzzer of FUZZERS for FUZZ_SECONDS (60)

@@ -84,9 +84,9 @@ struct ErofsServiceTests {
 
     @Test(
         "The layers of an image that 'unpack' has verified are adopted, and mounted again after a reboot",
-        arguments: Release.present.suffix(1))
-    func adoption(release: Release) throws {
-        let node = try Node(release, Self.arguments)
+        .enabled(if: Release.present.contains(.sid), "needs a containerd that asks for layers"))
+    func adoption() throws {
+        let node = try Node(.sid, Self.arguments)
         let server = node.server
         let image = try SharedImage(in: server.scratch.path, of: server)
         try server.unpack("-q", image.layout.string, "--snapshotter", "erofs").succeed()
