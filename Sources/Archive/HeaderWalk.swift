@@ -138,13 +138,13 @@ struct HeaderWalk {
             state = count == step ? .header : .skip(count - step, padding: padding)
         case .extended(let type, let remaining, let padding):
             let step = Int(min(remaining, Int64(rest.count)))
-            body.append(contentsOf: rest.prefix(step))
+            body.append(contentsOf: UnsafeRawBufferPointer(rebasing: rest.prefix(step)))
             advance(step)
             state = .extended(type: type, remaining: remaining - Int64(step), padding: padding)
             if remaining == Int64(step) {
                 state = padding > 0 ? .skip(padding, padding: padding) : .header
                 try group.take(type, body)
-                body.removeAll()
+                body.removeAll(keepingCapacity: true)
             }
         case .sparseText(let entry, var text, let stored, let size):
             // Parsed byte by byte: the map is short, and the file's data may follow directly.
@@ -154,7 +154,7 @@ struct HeaderWalk {
             if text.isComplete { try finishText(entry, text, stored: stored, size: size) }
         case .header, .sparseBlocks, .loneZero:
             let step = min(Self.blockSize - block.count, rest.count)
-            block.append(contentsOf: rest.prefix(step))
+            block.append(contentsOf: UnsafeRawBufferPointer(rebasing: rest.prefix(step)))
             advance(step)
             if block.count == Self.blockSize {
                 defer { block.removeAll(keepingCapacity: true) }

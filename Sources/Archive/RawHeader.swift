@@ -7,21 +7,25 @@ struct RawHeader {
     static let blockSize = 512
 
     private let block: [UInt8]
+    /// The format, distinguished as in Go and GNU tar: the version after ustar's magic may be anything.
+    let dialect: Dialect
+    /// Whether libarchive considers the header ustar: it compares only five bytes of the magic.
+    let isUstarToLibarchive: Bool
 
-    init(_ block: [UInt8]) { self.block = block }
+    init(_ block: [UInt8]) {
+        self.block = block
+        let magic = block[257..<265]
+        dialect =
+            if magic.elementsEqual(Self.gnuMagic) { .gnu } else if magic.starts(with: Self.ustarMagic) {
+                .ustar
+            } else { .v7 }
+        isUstarToLibarchive = dialect != .gnu && magic.starts(with: Self.ustarMagic.dropLast())
+    }
+
+    private static let gnuMagic = Array("ustar  \0".utf8)
+    private static let ustarMagic = Array("ustar\0".utf8)
 
     var type: UInt8 { block[156] }
-
-    /// The format, distinguished as in Go and GNU tar: the version after ustar's magic may be anything.
-    var dialect: Dialect {
-        if block[257..<265].elementsEqual(Array("ustar  \0".utf8)) { return .gnu }
-        return block[257..<263].elementsEqual(Array("ustar\0".utf8)) ? .ustar : .v7
-    }
-
-    /// Whether libarchive considers the header ustar: it compares only five bytes of the magic.
-    var isUstarToLibarchive: Bool {
-        dialect == .ustar || dialect == .v7 && block[257..<262].elementsEqual(Array("ustar".utf8))
-    }
 
     /// Whether readers interpret the fields differently: libarchive reads a prefix and device numbers after a magic
     /// that Go and GNU tar do not recognize, and Go reads a shorter prefix in star's headers.
@@ -86,15 +90,16 @@ struct RawHeader {
             $0 == 0 || $0 == UInt8(ascii: " ") || (0x30...0x37).contains($0)
         }
         guard isDigits, let expected = number(148..<156) else { return false }
-        var unsigned = 8 * Int64(UInt8(ascii: " "))
-        var signed = unsigned
-        for part in [block[..<148], block[156...]] {
-            for byte in part {
-                unsigned += Int64(byte)
-                signed += Int64(Int8(bitPattern: byte))
-            }
+        var sum: UInt32 = 0
+        // As signed bytes, those from 0x80 on are less by 256.
+        var negatives: UInt32 = 0
+        for byte in block {
+            sum &+= UInt32(byte)
+            negatives &+= UInt32(byte >> 7)
         }
-        return expected == unsigned || expected == signed
+        // The field itself has only ASCII digits, spaces and NULs.
+        for byte in block[148..<156] { sum = sum &- UInt32(byte) &+ UInt32(UInt8(ascii: " ")) }
+        return expected == Int64(sum) || expected == Int64(sum) - 256 * Int64(negatives)
     }
 
     private func number(_ field: Range<Int>) -> Int64? { Self.number(block[field]) }
