@@ -32,6 +32,10 @@ PROTOCOL_PACKAGES := protobuf-compiler
 # Programs that `make bench` measures for comparison, and tools that make its images.
 BENCH_PACKAGES := isal zstd libarchive-tools umoci mmdebstrap buildah skopeo jq openssl time e2fsprogs
 
+# Needed by `make kernels`. KERNELS_CACHE keeps the root file system of its virtual machine.
+KERNEL_PACKAGES := qemu-system-x86 mmdebstrap e2fsprogs
+KERNELS_CACHE ?= /var/tmp/unpack-kernels
+
 # The large image; its variant with zstd has the suffix -zstd.
 LARGE_IMAGE ?= /var/tmp/unpack-large
 # What else `make bench` makes once: a chroot of Debian's sid, and images. BENCH_OUTPUT may name a file for its tables.
@@ -47,7 +51,7 @@ BENCH = $(SUDO) env LARGE_IMAGE="$(LARGE_IMAGE)" BENCH_CACHE="$(BENCH_CACHE)" BE
 	BENCH_ROUNDS="$(BENCH_ROUNDS)" BENCH_ONLY="$(BENCH_ONLY)" BENCH_TIMEOUT="$(BENCH_TIMEOUT)" \
 	BENCH_PROGRAM="$(PROGRAM)" .ci/bench
 
-.PHONY: run build build-snapshotter test test-large bench bench-scale bench-micro crash mutants sanitize fuzz check protocols fmt install install-snapshotter uninstall deb deb-test dist clean help build-packages test-packages bench-packages
+.PHONY: run build build-snapshotter test test-large bench bench-scale bench-micro crash kernels mutants sanitize fuzz check protocols fmt install install-snapshotter uninstall deb deb-test dist clean help build-packages test-packages bench-packages
 
 run: build-packages ## build for release, unpack a fixture, mount it, run a program in it, unmount it
 	$(SWIFT) build $(RELEASE) --product unpack
@@ -83,6 +87,10 @@ bench-micro: build-packages bench-packages ## measure single stages: inflating, 
 crash: build-packages test-packages ## kill, fail and power off at every step that reaches the disk; report each
 	SWIFT="$(SWIFT)" .ci/test build
 	SWIFT="$(SWIFT)" .ci/crash
+
+kernels: build ## run the program under Linux 6.1 in a virtual machine (as root; the first time with network)
+	@.ci/install-packages $(KERNEL_PACKAGES)
+	$(SUDO) env KERNELS_CACHE="$(KERNELS_CACHE)" .ci/kernels "$(PROGRAM)" Fixtures/busybox $(CHECKS)
 
 mutants: build-packages test-packages ## break the order of writes in several ways, each of which must be caught
 	SWIFT="$(SWIFT)" .ci/test build
