@@ -32,8 +32,9 @@ PROTOCOL_PACKAGES := protobuf-compiler
 # Programs that `make bench` measures for comparison, and tools that make its images.
 BENCH_PACKAGES := isal zstd libarchive-tools umoci mmdebstrap buildah skopeo jq openssl time e2fsprogs
 
-# Needed by `make kernels`. KERNELS_CACHE keeps the root file system of its virtual machine.
+# Needed by `make kernels`. KERNELS_CACHE keeps the root file systems of its virtual machines, one for each release of Debian.
 KERNEL_PACKAGES := qemu-system-x86 mmdebstrap e2fsprogs
+KERNELS_RELEASES ?= bookworm trixie
 KERNELS_CACHE ?= /var/tmp/unpack-kernels
 
 # The large image; its variant with zstd has the suffix -zstd.
@@ -88,9 +89,9 @@ crash: build-packages test-packages ## kill, fail and power off at every step th
 	SWIFT="$(SWIFT)" .ci/test build
 	SWIFT="$(SWIFT)" .ci/crash
 
-kernels: build ## run the program under Linux 6.1 in a virtual machine (as root; the first time with network)
+kernels: build ## run the program under Linux 6.1 and 6.12 in virtual machines (as root; the first time with network)
 	@.ci/install-packages $(KERNEL_PACKAGES)
-	$(SUDO) env KERNELS_CACHE="$(KERNELS_CACHE)" .ci/kernels "$(PROGRAM)" Fixtures/busybox $(CHECKS)
+	$(SUDO) env KERNELS_CACHE="$(KERNELS_CACHE)" KERNELS_RELEASES="$(KERNELS_RELEASES)" .ci/kernels "$(PROGRAM)" Fixtures/busybox $(CHECKS)
 
 mutants: build-packages test-packages ## break the order of writes in several ways, each of which must be caught
 	SWIFT="$(SWIFT)" .ci/test build
