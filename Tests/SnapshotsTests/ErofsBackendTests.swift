@@ -190,7 +190,7 @@ struct ErofsBackendTests {
         #expect(try findings("base", ground)?.first?.hasPrefix("the image is damaged: ") == true)
         try file.truncate(to: size)
         try Directory(opening: image.removingLastComponent()).removeFile("layer.erofs")
-        #expect(try findings("base", ground)?.first?.hasPrefix("the tree cannot be opened: ") == true)
+        #expect(try findings("base", ground)?.first?.hasPrefix("the tree cannot be read: ") == true)
     }
 
     @Test("The image of a probe that was killed is removed by the next run")

@@ -28,7 +28,7 @@ extension SnapshotStore {
         case difference(TreeDifference)
         /// The record itself is damaged and cannot be compared with.
         case record(TreeRecordFailure)
-        /// The tree cannot be opened.
+        /// The tree or the image cannot be opened or read.
         case tree(SyscallFailure)
         /// The image differs from what was recorded; the text says in which way.
         case image(String)
@@ -37,7 +37,7 @@ extension SnapshotStore {
             switch self {
             case .difference(let difference): difference.description
             case .record(let failure): failure.description
-            case .tree(let failure): "the tree cannot be opened: \(failure)"
+            case .tree(let failure): "the tree cannot be read: \(failure)"
             case .image(let reason): reason
             }
         }
