@@ -297,7 +297,10 @@ struct ServiceSnapshotsTests {
             "INSERT INTO label VALUES (1, 'containerd.io/snapshot.ref', 'sha256:00')",
             "INSERT INTO claim SELECT 'unpack', id FROM snapshot WHERE name = 'unpack:own'",
             "INSERT INTO claim SELECT 'other', id FROM snapshot WHERE id = 2",
-            "INSERT INTO snapshot VALUES (99, 'overlayfs', 'sha256:11', 'committed', NULL, 'images', NULL, NULL, 'sha256:11', 0, 0, NULL, NULL, NULL, 0)",
+            """
+            INSERT INTO snapshot (id, snapshotter, name, kind, owner, verified_chain, created, updated)
+            VALUES (99, 'overlayfs', 'sha256:11', 'committed', 'images', 'sha256:11', 0, 0)
+            """,
         ])
     func constraints(statement: String) throws {
         let scene = try Scene()
