@@ -193,6 +193,16 @@ struct ErofsBackendTests {
         #expect(try findings("base", ground)?.first?.hasPrefix("the tree cannot be read: ") == true)
     }
 
+    @Test("An image that its owner removes while it is made durable is no error")
+    func removedMeanwhile() throws {
+        let ground = try ground()
+        defer { ground.end() }
+        try makeBase(ground)
+        let image = try path(of: "base", in: ground.store)
+        try Directory(opening: image.removingLastComponent()).removeFile("layer.erofs")
+        try ground.store.completeCommit(of: "base")
+    }
+
     @Test("The image of a probe that was killed is removed by the next run")
     func killedProbe() throws {
         let ground = try ground()

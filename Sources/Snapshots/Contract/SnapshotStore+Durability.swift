@@ -1,3 +1,4 @@
+internal import Kernel
 internal import OCI
 
 /// Snapshots that were committed and whose files may not be on the disk yet.
@@ -38,6 +39,8 @@ extension SnapshotStore {
             do {
                 return try backend.enableVerity(id)
             } catch {
+                // Its owner has removed the snapshot meanwhile.
+                if (error as? SyscallFailure)?.isMissing == true { return nil }
                 throw StoreFailure(ofFiles: error, doing) ?? error
             }
         }
