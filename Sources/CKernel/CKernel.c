@@ -205,6 +205,13 @@ int64_t ck_file_system_magic(int d) {
     return (uint32_t)status.f_type;
 }
 
+int ck_file_system_id(int d, uint64_t *id) {
+    struct statfs status;
+    if (fstatfs(d, &status) < 0) return -errno;
+    *id = (uint64_t)(uint32_t)status.f_fsid.__val[1] << 32 | (uint32_t)status.f_fsid.__val[0];
+    return 0;
+}
+
 int64_t ck_btrfs_id(int d) {
     struct statfs s;
     if (fstatfs(d, &s) < 0) return -errno;
@@ -376,8 +383,22 @@ int ck_block_termination(sigset_t *set) {
     sigemptyset(set);
     sigaddset(set, SIGINT);
     sigaddset(set, SIGTERM);
+    struct sigaction action;
+    if (sigaction(SIGTSTP, NULL, &action) == 0 && action.sa_handler == SIG_DFL) {
+        sigaddset(set, SIGTSTP);
+        sigaddset(set, SIGCONT);
+    }
     int failure = pthread_sigmask(SIG_BLOCK, set, NULL);
     return failure ? -failure : 0;
+}
+void ck_stop_process(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTSTP);
+    // For this thread only. The kernel ignores it in an orphaned process group, as it would have.
+    pthread_kill(pthread_self(), SIGTSTP);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 int ck_wait_signal(const sigset_t *set) {
     int number = 0, failure = sigwait(set, &number);

@@ -23,6 +23,18 @@ extension Process {
     /// files through /proc/self/fd.
     package static var hasProc: Bool { ck_has_proc() == 1 }
 
+    /// Appends the directories of system programs to PATH: those of ordinary users often lack them (Debian's login.defs,
+    /// ENV_PATH), and chroot(8) and mkfs.ext4(8) are there.
+    ///
+    /// - Precondition: no other thread has started.
+    package static func addSystemDirectoriesToPath() {
+        // Without PATH, execvp(3) searches the directories of confstr(_CS_PATH).
+        let path = environmentVariable("PATH").map { String(decoding: $0, as: UTF8.self) } ?? "/bin:/usr/bin"
+        let present = path.split(separator: ":", omittingEmptySubsequences: false)
+        let missing = ["/usr/local/sbin", "/usr/sbin", "/sbin"].filter { !present.contains($0[...]) }
+        if !missing.isEmpty { setenv("PATH", ([path] + missing).joined(separator: ":"), 1) }
+    }
+
     /// The environment as C strings, `NAME=VALUE` each.
     static func environment() -> [[CChar]] {
         var lines = [[CChar]]()

@@ -30,10 +30,10 @@ package enum Console {
 
     package static var outputIsTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
 
-    /// Whether stderr is a terminal and this process is in its foreground: a background job would draw over what the
-    /// user types.
-    package static var errorIsTerminal: Bool {
-        guard isatty(STDERR_FILENO) == 1 else { return false }
+    package static var errorIsTerminal: Bool { isatty(STDERR_FILENO) == 1 }
+
+    /// Whether this process is in the foreground of the terminal that stderr is.
+    package static var errorTerminalIsOurs: Bool {
         let foreground = tcgetpgrp(STDERR_FILENO)
         // -1 if stderr is not the controlling terminal of this session; then no job control applies.
         return foreground < 0 || foreground == getpgrp()

@@ -210,10 +210,15 @@ package final class Directory: Sendable {
     /// Moves an entry to another directory without replacing one there (renameat2(2), RENAME_NOREPLACE).
     ///
     /// - Throws: EEXIST if the name exists there.
-    package func renameNotReplacing(_ name: FileName, in target: Directory) throws(SyscallFailure) {
+    package func renameNotReplacing(
+        _ name: FileName, to newName: FileName? = nil, in target: Directory
+    ) throws(SyscallFailure) {
         let there = target.raw
-        try syscall("renameat2", name.description, in: raw) {
-            name.withCString { ck_renameat2(raw, $0, there, $0, ck_rename_noreplace) }
+        let newName = newName ?? name
+        try syscall("renameat2", newName.description, in: raw) {
+            name.withCString { from in
+                newName.withCString { to in ck_renameat2(raw, from, there, to, ck_rename_noreplace) }
+            }
         }
     }
 

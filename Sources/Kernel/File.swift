@@ -338,6 +338,14 @@ extension File {
         return Int64(try syscall("fstatfs") { ck_free_bytes(self.raw, isRoot) })
     }
 
+    /// The ID of the file system (statfs(2)). ext4, xfs and btrfs keep it after a reboot, or at least as long as their
+    /// device keeps its number; others have a new one for each mount.
+    package func fileSystemID() throws(SyscallFailure) -> UInt64 {
+        var id: UInt64 = 0
+        try syscall("fstatfs") { ck_file_system_id(self.raw, &id) }
+        return id
+    }
+
     /// Name of the file system type; its magic number in hexadecimal if the name is not known here (statfs(2)).
     package func fileSystemType() throws(SyscallFailure) -> String {
         let magic = try syscall("fstatfs") { ck_file_system_magic(self.raw) }

@@ -135,17 +135,22 @@ package enum Process {
     /// Calls `body` on a thread of its own at the first SIGINT or SIGTERM. A later one ends the process at once, unless
     /// it arrives within a second: timeout(1) and others send one signal both to the process and to its group.
     ///
+    /// - Parameters:
+    ///   - stopping: called at SIGTSTP (Ctrl-Z) with the function that stops the process and returns when it continues.
+    ///   - continued: called at SIGCONT, which also follows a SIGSTOP.
     /// - Precondition: no other thread has started. Later threads inherit the signal mask, so that only this one
     ///   receives the signals.
     /// - Throws: `SyscallFailure` if the system refuses the thread; the signals then keep their default action.
     package static func onTermination(
-        _ body: @escaping @Sendable (Int32) -> Void
+        _ body: @escaping @Sendable (Int32) -> Void,
+        stopping: @escaping @Sendable (_ stop: () -> Void) -> Void = { $0() },
+        continued: @escaping @Sendable () -> Void = {}
     ) throws(SyscallFailure) {
         var set = sigset_t()
         _ = ck_block_termination(&set)
         let watched = set
         do throws(SyscallFailure) {
-            try startSignalThread(watched, body)
+            try startSignalThread(watched, body, stopping, continued)
         } catch {
             pthread_sigmask(SIG_UNBLOCK, &set, nil)
             throw error
@@ -153,16 +158,25 @@ package enum Process {
     }
 
     private static func startSignalThread(
-        _ watched: sigset_t, _ body: @escaping @Sendable (Int32) -> Void
+        _ watched: sigset_t, _ body: @escaping @Sendable (Int32) -> Void,
+        _ stopping: @escaping @Sendable (() -> Void) -> Void, _ continued: @escaping @Sendable () -> Void
     ) throws(SyscallFailure) {
         try startDetachedThread {
             var set = watched
-            let first = ck_wait_signal(&set)
-            let start = nanosecondsSinceEpoch()
-            body(first)
+            var start: Int64?
             while true {
-                let next = ck_wait_signal(&set)
-                if nanosecondsSinceEpoch() - start > 1_000_000_000 { _exit(128 + next) }
+                let signal = ck_wait_signal(&set)
+                switch signal {
+                case SIGTSTP: stopping { ck_stop_process() }
+                case SIGCONT: continued()
+                default:
+                    if let start {
+                        if nanosecondsSinceEpoch() - start > 1_000_000_000 { _exit(128 + signal) }
+                    } else {
+                        start = nanosecondsSinceEpoch()
+                        body(signal)
+                    }
+                }
             }
         }
     }

@@ -25,8 +25,10 @@ final class ImageArchive: Sendable {
         var end: Result<Void, LayoutFailure>?
         /// Whether the remaining bytes are no longer needed.
         var isAbandoned = false
-        /// Whether the stream was read to its end or to an error.
+        /// Whether the stream was read to its end or to an error, or is not waited for any more.
         var isRead = false
+        /// When the last bytes arrived.
+        var lastArrival = ContinuousClock.now
     }
 
     /// For messages.
@@ -39,6 +41,8 @@ final class ImageArchive: Sendable {
     private let folder: FilePath
     /// Maximum size of the temporary file in bytes.
     private let capacity: Int64
+    /// The longest time for which a stream may send nothing, in nanoseconds; nil for any time.
+    private let longestSilence: Int64?
 
     /// Opens an uncompressed tar on disk.
     ///
@@ -50,6 +54,7 @@ final class ImageArchive: Sendable {
         onProgress = { _ in }
         folder = path
         capacity = .max
+        longestSilence = nil
         do {
             let size = try self.file.status().size
             var walk = MemberWalk()
@@ -78,10 +83,11 @@ final class ImageArchive: Sendable {
     /// - Parameter folder: directory for the temporary file.
     /// - Throws: `.system` if the file or the thread cannot be created.
     init(
-        _ path: FilePath, arriving stream: ArchiveStream, in folder: FilePath, cancellation: Cancellation,
-        onProgress: @escaping ImageLayout.Arrival
+        _ path: FilePath, arriving stream: ArchiveStream, longestSilence: Int64?, in folder: FilePath,
+        cancellation: Cancellation, onProgress: @escaping ImageLayout.Arrival
     ) throws(LayoutFailure) {
         self.path = path
+        self.longestSilence = longestSilence
         self.cancellation = cancellation
         self.onProgress = onProgress
         do {
@@ -106,6 +112,7 @@ final class ImageArchive: Sendable {
                 if !isAbandoned { try keep(bytes, at: position) }
                 state.change { state in
                     state.arrived += Int64(bytes.byteCount)
+                    state.lastArrival = .now
                     if walk.hasEnded { state.end = .success(()) }
                 }
             }
@@ -173,9 +180,26 @@ final class ImageArchive: Sendable {
     /// Whether all members are known, or the walk has failed.
     var isComplete: Bool { state.change { $0.end != nil } }
 
+    /// Ends the wait for a stream that sends nothing.
+    private func endIfSilent(_ seen: State) {
+        guard let longestSilence, ContinuousClock.now - seen.lastArrival > .nanoseconds(longestSilence) else {
+            return
+        }
+        state.change { state in
+            if state.end == nil { state.end = .failure(.silent(path, longestSilence)) }
+            state.isRead = true
+        }
+    }
+
     private func find(_ name: String) throws(LayoutFailure) -> Content? {
         do {
-            return try state.wait(cancellation, meanwhile: { onProgress($0.arrived) }) { state in
+            return try state.wait(
+                cancellation,
+                meanwhile: {
+                    onProgress($0.arrived)
+                    endIfSilent($0)
+                }
+            ) { state in
                 state.members[name].map { .some($0) } ?? (state.end == nil ? nil : .some(nil))
             }
         } catch {
@@ -237,7 +261,7 @@ final class ImageArchive: Sendable {
             return
         }
         do {
-            let (arrived, end) = try state.wait(cancellation) { state in
+            let (arrived, end) = try state.wait(cancellation, meanwhile: endIfSilent) { state in
                 state.arrived > position || state.end != nil ? (state.arrived, state.end) : nil
             }
             if arrived <= position, case .failure(let failure)? = end { throw failure }
@@ -300,7 +324,7 @@ extension ImageArchive: LayoutFiles {
 
     func finish() throws(LayoutFailure) {
         state.change { $0.isAbandoned = true }
-        try? state.wait(cancellation) { $0.isRead ? () : nil }
+        try? state.wait(cancellation, meanwhile: endIfSilent) { $0.isRead ? () : nil }
         // Other errors in the rest of the archive do not affect what was read.
         if let name = state.change({ state in state.used.first { state.repeated.contains($0) } }) {
             throw repeated(name)

@@ -54,7 +54,8 @@ package struct ImageLayout: Sendable {
             -> ImageArchive
         {
             try ImageArchive(
-                path, arriving: ArchiveStream(open), in: folder, cancellation: cancellation,
+                path, arriving: ArchiveStream(open), longestSilence: source.longestSilence, in: folder,
+                cancellation: cancellation,
                 onProgress: onProgress)
         }
         let isInput = source.isStandardInput
@@ -204,15 +205,23 @@ package struct ImageLayout: Sendable {
 
     /// Reads the manifest and config of a descriptor, and plans the steps to unpack the image.
     package func load(_ descriptor: Descriptor) throws(LayoutFailure) -> Image {
-        let manifest = try readManifest(descriptor)
+        let manifestBytes = try read(descriptor, limit: Self.largestDocument)
+        let manifest = try named(descriptor) { () throws(DocumentError) in
+            try ImageManifest(parsing: manifestBytes)
+        }
         guard manifest.config.mediaType.isConfig else {
             throw .notAnImage(
                 descriptor.digest,
                 reason: "it is an artifact, not an image: its config is '\(manifest.config.mediaType)'")
         }
-        let config = try readConfig(manifest.config)
+        let configBytes = try read(manifest.config, limit: Self.largestDocument)
+        let config = try named(manifest.config) { () throws(DocumentError) in
+            try ImageConfig(parsing: configBytes)
+        }
         let steps = try named(descriptor) { () throws(DocumentError) in try LayerStep.plan(manifest, config) }
-        return Image(descriptor: descriptor, manifest: manifest, config: config, steps: steps)
+        return Image(
+            descriptor: descriptor, manifest: manifest, config: config,
+            documents: Image.Documents(manifest: manifestBytes, config: configBytes), steps: steps)
     }
 
     private func named<Value>(

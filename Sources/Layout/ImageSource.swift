@@ -19,9 +19,13 @@ package struct ImageSource: Hashable, Sendable {
     /// Nil for any kind.
     package let transport: Transport?
 
-    package init(_ path: FilePath, _ transport: Transport? = nil) {
+    /// The longest time for which a stream may send nothing, in nanoseconds; nil for any time.
+    package let longestSilence: Int64?
+
+    package init(_ path: FilePath, _ transport: Transport? = nil, longestSilence: Int64? = nil) {
         self.path = path
         self.transport = transport
+        self.longestSilence = longestSilence
     }
 
     package var isStandardInput: Bool { path == "-" && transport != .oci }

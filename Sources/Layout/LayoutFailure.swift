@@ -15,6 +15,8 @@ package enum LayoutFailure: Error, Sendable {
     case windowTooLarge(FilePath, limit: Int)
     /// No space left for the temporary file of an archive.
     case noSpace(FilePath, reason: String)
+    /// A stream has sent nothing for so many nanoseconds.
+    case silent(FilePath, Int64)
     /// Standard input is a terminal.
     case inputIsTerminal
     /// A directory or archive without a valid `oci-layout` or `index.json`, or with an invalid structure.

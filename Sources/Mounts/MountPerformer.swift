@@ -197,5 +197,8 @@ package enum MountPerformer {
         }
     }
 
-    package static func unmount(_ target: FilePath) throws(SyscallFailure) { try MountCalls.unmount(target) }
+    /// - Parameter lazily: whether the mount is only detached, and ends with its last use (umount2(2), MNT_DETACH).
+    package static func unmount(_ target: FilePath, lazily: Bool = false) throws(SyscallFailure) {
+        try MountCalls.unmount(target, lazily: lazily)
+    }
 }

@@ -54,6 +54,16 @@ package struct MountTable: Sendable {
         return lines.first { $0.source == bytes }.map { Self.path($0.target) }
     }
 
+    /// Returns the mount points below a directory, in the order of the mount table.
+    ///
+    /// - Parameter directory: absolute and without symlinks (`FilePath.resolved()`).
+    package func targets(below directory: FilePath) -> [FilePath] {
+        let path = directory.bytes
+        return lines.filter { $0.target != path && Self.isBelow($0.target, path) }.map {
+            Self.path($0.target)
+        }
+    }
+
     /// Returns the number of lower layers of the topmost mount on a directory; 0 if that is not an overlay.
     package func lowers(of target: FilePath) throws(SyscallFailure) -> Int {
         let path = try target.resolved()

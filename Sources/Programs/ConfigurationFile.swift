@@ -17,10 +17,7 @@ package struct ConfigurationFile: Sendable {
         let named = try environmentText(variable)
         if named == nil, Process.environmentVariable(variable) != nil { return nil }
         let path = named.map { FilePath($0) } ?? defaultPath
-        guard let file = try ConfigurationFile(at: path, isNamed: named != nil) else { return nil }
-        // All settings are checked: every command that reads the file reports an error, whichever settings it needs.
-        for setting in Settings.all { _ = try setting.find(in: file) }
-        return file
+        return try ConfigurationFile(at: path, isNamed: named != nil)
     }
 
     package let path: FilePath
@@ -47,6 +44,10 @@ package struct ConfigurationFile: Sendable {
             throw UnpackError(
                 .usage, "there is no file \(escaped(path)), which \(Self.variable) names",
                 hint: "unset \(Self.variable), or set it to an empty string to read no configuration file")
+        } catch let failure as SyscallFailure {
+            throw UnpackError(failure).prefixed(with: "cannot read the configuration file \(escaped(path)): ")
+                .hinting(
+                    "correct it, or name another file with \(Self.variable); if that is empty, none is read")
         }
     }
 
@@ -87,7 +88,7 @@ package struct ConfigurationFile: Sendable {
     func text(of setting: some AnySetting) throws -> String? {
         switch values[setting.key] {
         case nil: return nil
-        case .string(let text) where !setting.isNumber: return text
+        case .string(let text) where !setting.isNumber || setting.isSize: return text
         case .integer(let number) where setting.isNumber: return "\(number)"
         case .some(let value):
             throw UnpackError(

@@ -76,10 +76,23 @@ package enum Log {
         area.withLock { $0.print(text) }
     }
 
-    /// Replaces the status area at the bottom of the terminal.
+    /// Replaces the status area at the bottom of the terminal; nothing is drawn by a background job, which would draw
+    /// over what the user types.
     package static func drawStatus(_ lines: [String]) {
+        guard lines.isEmpty || Console.errorTerminalIsOurs else { return }
         area.withLock { $0.draw(lines, columns: Console.errorTerminalSize.columns) }
     }
+
+    /// Erases the status area, and runs `body` before anything else is written.
+    static func withoutStatus(_ body: () -> Void) {
+        area.withLock {
+            $0.print("")
+            body()
+        }
+    }
+
+    /// Leaves what is on the terminal as it is: another program may have written below the status area.
+    static func dropStatus() { area.withLock { $0.drop() } }
 
     /// Every write to the terminal first clears the status area.
     private static let area = Locked(StatusArea())
@@ -122,6 +135,10 @@ package struct LogOptions: ParsableArguments {
     @OptionGroup package var log: LogFormatOption
 
     package init() {}
+
+    package func validate() throws {
+        if quiet, verbose { throw ValidationError("--quiet and --verbose exclude each other") }
+    }
 
     /// Logs debug messages only with `-v`.
     package var logger: Logger {

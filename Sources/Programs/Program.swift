@@ -16,6 +16,7 @@ package enum Program {
         try attempt { try Process.reserveStandardStreams() }
         Process.ignoreWriteSignals()
         Process.setUp()
+        Process.addSystemDirectoriesToPath()
         Process.onThreadStarvation {
             // As after a crash, the next run removes what this one leaves in the store.
             ErrorReport(UnpackError(SyscallFailure("pthread_create", errno: .resourceTemporarilyUnavailable)))
@@ -42,6 +43,17 @@ package enum Program {
         }
     }
 
+    /// Calls `body` at the first SIGINT or SIGTERM, and removes the status area from the terminal while the process is
+    /// stopped (Ctrl-Z): the shell writes there.
+    ///
+    /// - Precondition: as that of `Process.onTermination`.
+    package static func onTermination(_ body: @escaping @Sendable (Int32) -> Void) throws {
+        try attempt {
+            try Process.onTermination(
+                body, stopping: { Log.withoutStatus($0) }, continued: { Log.dropStatus() })
+        }
+    }
+
     /// Checks that /proc is mounted. Commands that only print built-in information do not need it.
     ///
     /// - Throws: `.unavailable`.
@@ -51,50 +63,18 @@ package enum Program {
     }
 
     /// Reports the error that ended a command, if it needs to be reported, and exits with the matching status.
-    ///
-    /// - Parameter rewording: applied to messages of the argument parser.
-    package static func end(
-        _ root: any ParsableCommand.Type, with error: any Error,
-        rewording: (String) -> String = { $0 }
-    ) -> Never {
-        if let error = error as? UnpackError {
+    package static func end(_ root: any ParsableCommand.Type, with error: any Error) -> Never {
+        let status = root.exitCode(for: error)
+        if error is ExitCode { root.exit(withError: status) }
+        do throws(UnpackError) {
+            if !status.isSuccess { try attempt { () throws -> Void in throw error } }
+            // The version. The argument parser would ignore errors on stdout.
+            try attempt { try printResult(root.fullMessage(for: error)) }
+        } catch {
             ErrorReport(error).print()
             root.exit(withError: ExitCode(error.code.exitStatus))
         }
-        let status = root.exitCode(for: error)
-        let text = rewording(message(of: error, from: root))
-        if status.isSuccess {
-            printHelp(text, root)
-        } else if !text.isEmpty {
-            // Without a text, the command has already reported all errors itself.
-            Log.print(
-                LogLine(level: .error, message: text, status: status.rawValue),
-                lines: text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init))
-        }
         root.exit(withError: status)
-    }
-
-    /// Prints the text of --help or --version. The argument parser would ignore errors on stdout.
-    private static func printHelp(_ text: String, _ root: any ParsableCommand.Type) {
-        do {
-            if !text.isEmpty { try printResult(text) }
-        } catch {
-            end(root, with: error)
-        }
-    }
-
-    /// Returns the argument parser's message, which may have several lines. The parser repeats arguments unescaped; if
-    /// any needs escaping, the escaped arguments are parsed again for the message.
-    private static func message(of error: any Error, from root: any ParsableCommand.Type) -> String {
-        let text = root.fullMessage(for: error)
-        let shown = typed.map { printable($0) }
-        if text.isEmpty || shown == typed { return text }
-        do {
-            _ = try root.parseAsRoot(shown)
-            return printable(text)
-        } catch {
-            return root.fullMessage(for: error)
-        }
     }
 }
 

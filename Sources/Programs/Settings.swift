@@ -43,9 +43,10 @@ package enum Settings {
     ) { text, _ in LogFormat(rawValue: text) }
 
     package static let maxBytes = Setting(
-        "max-bytes", expected: count, isNumber: true, default: "what the store has free",
-        fallback: { Int64?.none }, show: { $0.map(String.init) }
-    ) { text, _ in parseCount(text).map(Optional.some) }
+        "max-bytes", expected: "a number of bytes, or a size such as 20G or 500MiB", isNumber: true,
+        isSize: true,
+        default: "what the store has free", fallback: { Int64?.none }, show: { $0.map(String.init) }
+    ) { text, _ in ByteSize(text).map { Optional.some($0.bytes) } }
 
     package static let maxEntries = Setting(
         "max-entries", expected: count, isNumber: true, default: "\(UnpackRequest.Limits.entries)",
@@ -117,13 +118,16 @@ package struct Setting<Value: Sendable>: AnySetting {
     package let expected: String
     /// Whether its value in the configuration file is an integer; otherwise it is a string.
     package let isNumber: Bool
+    /// Whether its value may also be a string with a unit.
+    package let isSize: Bool
     package let defaultDescription: String
     private let fallback: @Sendable () throws -> Value
     private let show: @Sendable (Value) -> String?
     private let parse: @Sendable (String, SettingSource) -> Value?
 
     init(
-        _ key: String, expected: String, isNumber: Bool = false, default defaultDescription: String,
+        _ key: String, expected: String, isNumber: Bool = false, isSize: Bool = false,
+        default defaultDescription: String,
         fallback: @escaping @Sendable () throws -> Value,
         show: @escaping @Sendable (Value) -> String? = { "\($0)" },
         parse: @escaping @Sendable (String, SettingSource) -> Value?
@@ -131,6 +135,7 @@ package struct Setting<Value: Sendable>: AnySetting {
         self.key = key
         self.expected = expected
         self.isNumber = isNumber
+        self.isSize = isSize
         self.defaultDescription = defaultDescription
         self.fallback = fallback
         self.show = show
@@ -178,6 +183,7 @@ package protocol AnySetting: Sendable {
     var key: String { get }
     var expected: String { get }
     var isNumber: Bool { get }
+    var isSize: Bool { get }
     var defaultDescription: String { get }
     func find(_ flag: String?) throws -> (value: Value, source: SettingSource)
     func find(in file: ConfigurationFile) throws -> (value: Value, source: SettingSource)?

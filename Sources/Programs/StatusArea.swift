@@ -28,6 +28,9 @@ struct StatusArea {
         widths = []
     }
 
+    /// Drops the drawn lines without erasing them.
+    mutating func drop() { widths = [] }
+
     /// Returns the escape sequence that moves the cursor to the first line. A terminal that became narrower has wrapped
     /// the lines.
     private func moveToFirstLine(_ columns: Int) -> String {

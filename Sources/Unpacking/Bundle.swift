@@ -3,13 +3,13 @@ internal import Layers
 internal import Layout
 internal import Mounts
 package import OCI
-internal import Snapshots
+package import Snapshots
 package import SystemPackage
 
 /// A runtime bundle for an unpacked image (OCI runtime spec, bundle.md): `config.json`, and the directory that is the
 /// mount point of the root file system.
 package struct Bundle: Sendable {
-    private let path: FilePath
+    fileprivate let path: FilePath
 
     package init(_ path: FilePath) { self.path = path }
 
@@ -111,6 +111,11 @@ package struct Bundle: Sendable {
 package struct OpenBundle: Sendable {
     private let bundle: Bundle
     private let folder: Directory
+
+    /// What the labels of the bundle's snapshot record.
+    package var directory: BundleDirectory {
+        get throws(UnpackError) { try attempt { try BundleDirectory(at: bundle.path) } }
+    }
 
     fileprivate init(bundle: Bundle, folder: Directory) {
         self.bundle = bundle

@@ -183,7 +183,7 @@ package struct Doctor: Sendable {
             let free = try directory.file.freeBytes()
             let space = Finding(
                 name: "store", state: free < Self.littleSpace ? .limited : .ok,
-                detail: "\(shown), on \(type), \(free >> 20) MiB free",
+                detail: "\(shown), on \(type), \(decimalSize(free)) free",
                 remedy: free < Self.littleSpace
                     ? "free some space, or put the store elsewhere with --root DIR" : nil)
             return [
@@ -199,7 +199,8 @@ package struct Doctor: Sendable {
         }
     }
 
-    private static let littleSpace: Int64 = 1 << 30
+    /// In bytes.
+    private static let littleSpace: Int64 = 1_000_000_000
 
     /// Whether another user could change the store, or replace it with another one.
     private var ownership: Finding {
@@ -291,7 +292,7 @@ package struct Doctor: Sendable {
             return Finding(
                 name: "temporary files", state: .ok,
                 detail:
-                    "\(escaped(folder)), \(try file.freeBytes() >> 20) MiB free, for archives from pipes and compressed ones",
+                    "\(escaped(folder)), \(decimalSize(try file.freeBytes())) free, for archives from pipes and compressed ones",
                 remedy: nil)
         } catch {
             return Finding(
@@ -315,7 +316,7 @@ package struct Doctor: Sendable {
             } catch {
                 return Finding(
                     name: name, state: .limited,
-                    detail: (error.isMissing ? "not in PATH" : "\(error)") + "; \(purpose)",
+                    detail: (error.isMissing ? "not found" : "\(error)") + "; \(purpose)",
                     remedy: error.isMissing ? remedy : UnpackError(error).hint)
             }
         }

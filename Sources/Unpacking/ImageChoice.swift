@@ -12,9 +12,11 @@ package struct ImageChoice: Sendable {
     /// - Parameters:
     ///   - argument: in the syntax of `ImageArgument`.
     ///   - reference, digest, platform: of options; nil for none.
+    ///   - longestSilence: as that of `ImageSource`.
     /// - Throws: `.usage`.
     package init(
-        _ argument: String, reference: String?, digest: String?, platform: String?
+        _ argument: String, reference: String?, digest: String?, platform: String?,
+        longestSilence: Int64? = nil
     ) throws(UnpackError) {
         if argument.isEmpty { throw UnpackError(.usage, "IMAGE is empty", hint: "name a directory") }
         let parsed = try Self.parse(argument)
@@ -28,14 +30,29 @@ package struct ImageChoice: Sendable {
             throw UnpackError(
                 .usage, "the digest is given twice", hint: "use either IMAGE@DIGEST or --digest")
         }
-        source = parsed.source
+        source = ImageSource(parsed.source.path, parsed.source.transport, longestSilence: longestSilence)
         selector = Selector(
             reference: parsed.reference ?? reference, digest: parsed.digest ?? digest,
             position: parsed.position,
             platform: try platform.map { text throws(UnpackError) in
-                try Self.usage { try Platform(parsing: text) }
+                try Self.usage { try Platform(parsing: Self.completed(platform: text)) }
             })
     }
+
+    /// An architecture alone is one of Linux: `arm64` is `linux/arm64`.
+    private static func completed(platform: String) -> String {
+        architectures.contains(platform) ? "linux/" + platform : platform
+    }
+
+    /// Architectures of images, as Go names them or as uname(1) prints them.
+    private static let architectures: Set = [
+        "386", "aarch64", "amd64", "arm", "arm64", "armhf", "i386", "loong64", "mips64le", "ppc64le",
+        "riscv64", "s390x",
+        "x86_64",
+    ]
+
+    /// Whether its file or directory exists, as far as this user can see, or it is standard input.
+    package var isPresent: Bool { source.isStandardInput || (try? source.path.exists()) ?? true }
 
     private static func parse(_ argument: String) throws(UnpackError) -> ImageArgument {
         do {
@@ -46,7 +63,9 @@ package struct ImageChoice: Sendable {
             ]
             throw UnpackError(
                 .usage,
-                "'\(foreign.name):' is not a transport that unpack reads: it reads images on the local disk",
+                ["docker", "http", "https"].contains(foreign.name)
+                    ? "unpack does not download: it reads images on the local disk, not from '\(foreign.name):'"
+                    : "unpack reads OCI layouts and archives, not '\(foreign.name):'",
                 hint: "\(copy.command) && unpack image")
         } catch {
             throw UnpackError(.usage, "\(error)")

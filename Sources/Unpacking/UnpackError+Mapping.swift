@@ -80,6 +80,10 @@ extension UnpackError {
                 hint:
                     "set TMPDIR to a directory with more space, or save the archive, uncompressed, and name the file"
             )
+        case .silent(let path, let nanoseconds):
+            self.init(
+                .io, "\(Self.shown(path)) has sent nothing for \(nanoseconds / 1_000_000_000) s",
+                hint: "look at the program that writes it, or raise --timeout")
         case .inputIsTerminal:
             self.init(
                 .usage, "standard input is a terminal, not an archive",

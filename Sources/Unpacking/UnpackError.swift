@@ -61,6 +61,11 @@ package struct UnpackError: Error, Sendable {
 
     package var message: String { lines.joined(separator: "\n") }
 
+    /// The same error with another hint.
+    package func hinting(_ hint: String) -> UnpackError {
+        UnpackError(code, summary, list: list, hint: hint)
+    }
+
     /// The same error, whose message begins with `place`.
     package func prefixed(with place: String) -> UnpackError {
         UnpackError(code, place + summary, list: list, hint: hint)

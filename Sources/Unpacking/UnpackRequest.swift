@@ -3,6 +3,7 @@ internal import Layers
 package import Layout
 package import Mounts
 package import OCI
+package import Snapshots
 package import SystemPackage
 
 /// What to unpack, where to, and with which limits.
@@ -14,6 +15,8 @@ package struct UnpackRequest: Sendable {
     package let durability: Durability
     /// The key of an active snapshot for a writable mount; nil for a read-only mount.
     package let writableKey: String?
+    /// The bundle that the active snapshot belongs to, if it is made; nil for none.
+    package let bundle: BundleDirectory?
     package let limits: Limits
     /// How many layers are unpacked in parallel, at least 1.
     package let jobs: Int
@@ -63,7 +66,7 @@ package struct UnpackRequest: Sendable {
 
     package init(
         image: ImageSource, selector: Selector, root: FilePath, snapshotter: String, durability: Durability,
-        writableKey: String?, limits: Limits = Limits(), jobs: Int = 1
+        writableKey: String?, bundle: BundleDirectory? = nil, limits: Limits = Limits(), jobs: Int = 1
     ) {
         self.image = image
         self.selector = selector
@@ -71,6 +74,7 @@ package struct UnpackRequest: Sendable {
         self.snapshotter = snapshotter
         self.durability = durability
         self.writableKey = writableKey
+        self.bundle = bundle
         self.limits = limits
         self.jobs = jobs
     }

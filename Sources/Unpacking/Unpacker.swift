@@ -25,14 +25,10 @@ package struct Unpacker: Sendable {
     }
 
     package func run() throws(UnpackError) -> UnpackResult {
-        if let key = request.writableKey { try check(key: key) }
+        try ImageMounts.check(key: request.writableKey)
         let (layout, candidate, image) = try request.open(cancellation, onEvent)
         logger.debug("selected \(candidate.descriptor.digest), \(image.steps.count) layers")
-        guard Process.effectiveUserID == 0 else {
-            throw UnpackError(
-                .permission, "unpacking sets owners and makes devices, which needs root",
-                hint: "run it with sudo")
-        }
+        try requireRoot()
         let top = try image.topChain()
         let store = try openStore(request.root, snapshotter: request.snapshotter)
         for ancestor in request.root.exposedAncestors() {
@@ -44,9 +40,10 @@ package struct Unpacker: Sendable {
         // The record of an image keeps its chain from being removed: no run has to be started for that.
         if request.writableKey == nil,
             try attempt({ try store.has(record, synced: request.durability == .fs) }),
-            let result = try describe(plan, cached: Set(image.steps.map(\.chainID)))
+            let result = try describe(plan, cached: image.chains)
         {
-            onEvent(.planned(image.steps, cached: Set(image.steps.map(\.chainID))))
+            store.noteUse(of: record.manifest)
+            onEvent(.planned(image.steps, cached: image.chains))
             try attempt { try layout.finish() }
             return result
         }
@@ -76,32 +73,11 @@ package struct Unpacker: Sendable {
     private func describe(
         _ plan: Plan, cached: Set<ChainID>, warnings: [String] = []
     ) throws(UnpackError) -> UnpackResult? {
-        let store = plan.store
-        var layers = [(step: LayerStep, snapshot: SnapshotInfo)]()
-        for step in plan.image.steps {
-            guard let snapshot = try attempt({ try store.verified(step.chainID) }) else { return nil }
-            layers.append((step, snapshot))
-        }
-        guard let name = layers.last?.snapshot.name else { return nil }
-        let mounts: [Mount]
-        do throws(UnpackError) {
-            mounts =
-                if let key = request.writableKey {
-                    try writableMounts(key, on: name, store)
-                } else {
-                    try attempt { try store.readOnlyMounts(of: name) }
-                }
-        } catch {
-            if error.code == .notFound { return nil }
-            throw error
-        }
-        return UnpackResult(
-            image: plan.image, reference: plan.candidate.name,
-            platform: plan.record.platform, chainID: plan.top, mounts: mounts,
-            layers: layers.map { step, snapshot in
-                UnpackResult.Layer(
-                    step: step, path: store.path(of: snapshot), isCached: cached.contains(step.chainID))
-            }, warnings: warnings)
+        let mounts = ImageMounts(
+            store: plan.store, writableKey: request.writableKey, bundle: request.bundle, check: check)
+        return try mounts.result(
+            of: plan.image, named: plan.candidate.name, platform: plan.record.platform, cached: cached,
+            warnings: warnings)
     }
 
     /// Stages 5 to 12: protects the layers in the store from being removed, unpacks the missing ones, and records the
@@ -123,70 +99,19 @@ package struct Unpacker: Sendable {
             warnings = try unpacking.unpack(missing)
         }
         if request.durability == .fs { onEvent(.syncing) }
-        try attempt { try store.record(plan.record, sync: request.durability == .fs) }
+        let documents = ImageRecord.Documents(
+            manifest: String(decoding: image.documents.manifest, as: UTF8.self),
+            config: String(decoding: image.documents.config, as: UTF8.self))
+        try attempt { try store.record(plan.record, documents, sync: request.durability == .fs) }
         return (cached, warnings)
     }
 
     private func record(of image: Image, _ candidate: Candidate, _ top: ChainID) -> ImageRecord {
         ImageRecord(
-            reference: candidate.name, manifest: image.descriptor.digest,
+            names: candidate.name.map { [$0] } ?? [], manifest: image.descriptor.digest,
             mediaType: image.descriptor.mediaType,
             platform: image.config.platform.completed(by: candidate.platform), topChain: top,
             layers: image.steps.map(ImageRecord.Layer.init))
-    }
-
-    /// The mounts of the user's active snapshot on the image, which is created if it is missing. Waits while another
-    /// process creates it.
-    private func writableMounts(
-        _ key: String, on parent: String, _ store: SnapshotStore
-    ) throws(UnpackError) -> [Mount] {
-        while true {
-            if let mounts = try finishedMounts(key, on: parent, store) { return mounts }
-            try check()
-            Process.sleep(milliseconds: 50)
-            // If the process that was creating it has ended, this removes the unfinished snapshot.
-            _ = try attempt { try store.startRun() }
-        }
-    }
-
-    /// - Returns: nil while another process creates the snapshot.
-    private func finishedMounts(
-        _ key: String, on parent: String, _ store: SnapshotStore
-    ) throws(UnpackError) -> [Mount]? {
-        guard let found = try attempt({ try store.find(key) }) else {
-            do throws(StoreFailure) {
-                return try store.prepare(key, parent: parent, in: try store.startRun())
-            } catch {
-                if error.kind == .alreadyExists { return nil }
-                throw UnpackError(error)
-            }
-        }
-        guard found.kind == .active, found.parent == parent else {
-            throw UnpackError(
-                .usage,
-                "the snapshot '\(key)' is \(found.kind.rawValue) on \(found.parent ?? "nothing"), not active on \(parent)",
-                hint:
-                    "choose another one with --rw KEY, or remove it: unpack snapshot rm \(ShellWord(quoting: key, orElse: "KEY").text)"
-            )
-        }
-        do throws(StoreFailure) {
-            return try store.mounts(of: key)
-        } catch {
-            if error.kind == .unavailable { return nil }
-            throw UnpackError(error)
-        }
-    }
-
-    /// Checks a key of the user, which appears in mount lines, and must differ from options, chain IDs and the keys of
-    /// the unpacker (`unpack/…`).
-    private func check(key: String) throws(UnpackError) {
-        guard MountLine.isPlainValue(key), !key.hasPrefix("-"), !key.contains("/"),
-            (try? Digest(parsing: key)) == nil
-        else {
-            throw UnpackError(
-                .usage, "'\(escaped(key.utf8))' is not a valid key of a snapshot",
-                hint: "use letters, digits and . _ - + @")
-        }
     }
 
     func check() throws(UnpackError) { try attempt { try cancellation.check() } }

@@ -52,7 +52,7 @@ package struct Verifier: Sendable {
 
     /// Verifies snapshots, the lowest first.
     ///
-    /// - Parameter names: snapshots, or references or digests of images, which stand for all of their layers; empty for
+    /// - Parameter names: snapshots, or images, which stand for all of their layers (`SnapshotStore.named`); empty for
     ///   every committed snapshot.
     /// - Throws: `.notFound` for an unknown name, and what prevents the verification. Damage is reported as an event.
     package func run(_ names: [String], onEvent: (Event) -> Void) throws(UnpackError) {
@@ -137,14 +137,17 @@ extension Verifier.Pass {
             all = zip(depths, all).sorted { ($0.0, $0.1.id) < ($1.0, $1.1.id) }.map(\.1)
             guard !names.isEmpty else { return all }
             var chosen = Set<Int64>()
-            let images = try store.images()
             for name in names {
-                let digest = try? Digest(parsing: name)
-                let chains = images.filter { $0.reference == name || $0.manifest == digest }
-                    .flatMap { $0.layers.map(\.chainID) }
-                chosen.formUnion(
-                    chains.isEmpty
-                        ? [try store.stat(name).id] : try chains.compactMap { try store.verified($0)?.id })
+                let found = try store.named(name)
+                // Reports that there is none.
+                if found.isEmpty { _ = try store.stat(name) }
+                for meaning in found {
+                    switch meaning {
+                    case .snapshot(let snapshot): chosen.insert(snapshot.id)
+                    case .image(let image):
+                        chosen.formUnion(try image.layers.compactMap { try store.verified($0.chainID)?.id })
+                    }
+                }
             }
             return all.filter { chosen.contains($0.id) }
         }

@@ -13,10 +13,12 @@ struct Main {
                 return try ManualPage.write(
                     ManualPage.all(of: tree, SnapshotterManual()), into: arguments[1])
             }
-            var command = try SnapshotterCommand.parseAsRoot(arguments)
+            let parser = CommandLineParser(
+                SnapshotterCommand.self, tree: { try CommandTree(of: SnapshotterCommand.self) },
+                texts: SnapshotterManual())
+            guard var command = try parser.parse(arguments) else { return }
             try Log.check()
-            // If help is asked for, the parser returns a command of its own.
-            if command is SnapshotterCommand { try Program.requireProc() }
+            try Program.requireProc()
             try command.run()
         } catch {
             Program.end(SnapshotterCommand.self, with: error)

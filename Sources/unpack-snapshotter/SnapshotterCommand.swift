@@ -30,7 +30,7 @@ struct SnapshotterCommand: ParsableCommand {
             valueName: "name=kind"))
     var snapshotter = [SnapshotterChoice]()
 
-    @OptionGroup var store: RootOptions
+    @OptionGroup(title: "Store") var store: RootOptions
 
     @Option(
         help: ArgumentHelp("containerd's own socket, through which layers are read.", valueName: "socket"),
@@ -52,7 +52,7 @@ struct SnapshotterCommand: ParsableCommand {
         completion: .list(UnpackRequest.Durability.allCases.map(\.rawValue)))
     var syncText: String?
 
-    @OptionGroup var log: LogOptions
+    @OptionGroup(title: "Messages") var log: LogOptions
 
     func run() throws {
         let isSynced = try Settings.sync.resolve(syncText) == .fs
@@ -62,7 +62,7 @@ struct SnapshotterCommand: ParsableCommand {
             folder: try absolutePath(content, of: "--content"))
         // Before the first thread exists: threads inherit the signal mask, which blocks these signals.
         let stopping = Promise<Int32>()
-        try attempt { try Process.onTermination { stopping.fulfil($0) } }
+        try Program.onTermination { stopping.fulfil($0) }
 
         // NIO and Swift's runtime create threads later: if one is refused then, the process ends without a message, or
         // hangs.

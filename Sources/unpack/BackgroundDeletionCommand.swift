@@ -13,8 +13,8 @@ struct BackgroundDeletionCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: name, abstract: "Delete what was removed.", shouldDisplay: false)
 
-    @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogFormatOption
+    @OptionGroup(title: "Store") var store: StoreOptions
+    @OptionGroup(title: "Messages") var log: LogFormatOption
 
     /// Starts the process for a store, and does not wait for it.
     static func start(_ store: StoreOptions) throws {

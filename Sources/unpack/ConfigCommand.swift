@@ -7,17 +7,16 @@ internal import Unpacking
 /// Prints the effective value of every setting, and its source.
 struct ConfigCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "config", abstract: "Show each setting, its value and where the value comes from.",
+        commandName: "config", abstract: "Show each setting, its value and its source.",
         discussion: """
             A flag overrides the environment ($UNPACK_ROOT for --root), the environment overrides \
             \(ConfigurationFile.defaultPath), and the file overrides the default. $\(ConfigurationFile.variable) names \
             another file; if it is empty, no file is read. A line of the file: root = "/srv/unpack"
             """)
 
-    @OptionGroup var log: LogFormatOption
+    @OptionGroup(title: "Messages") var log: LogFormatOption
 
-    @Flag(help: "Print one JSON document.")
-    var json = false
+    @OptionGroup var output: JSONOptions
 
     private struct Document: Encodable {
         /// The path of the configuration file; nil if there is none.
@@ -54,7 +53,7 @@ struct ConfigCommand: ParsableCommand {
 
     func run() throws {
         let listings = try attempt { try Settings.all.map { try Listing($0) } }
-        if json {
+        if output.isJSON {
             let file = try ConfigurationFile.current.get()?.path.string
             return try printResult(try attempt { try encoded(Document(file: file, settings: listings)) })
         }

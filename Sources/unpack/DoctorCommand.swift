@@ -6,7 +6,7 @@ internal import Unpacking
 /// Checks what this machine provides for unpacking (`Doctor`).
 struct DoctorCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
-        commandName: "doctor", abstract: "Check what unpack can do on this machine, and what would help.",
+        commandName: "doctor", abstract: "Check what this machine allows, and what would help.",
         discussion: """
             Tries what the kernel, the privileges, the store's file system and other programs offer, and leaves nothing \
             behind. For an ordinary user the checks run in the user namespace that unpack would use, if one can be created.
@@ -14,10 +14,9 @@ struct DoctorCommand: NamespacedCommand {
             Exit status: 0 if images can be unpacked here, 69 if something is missing.
             """)
 
-    @OptionGroup var store: StoreOptions
+    @OptionGroup(title: "Store") var store: StoreOptions
 
-    @Flag(help: "Print one JSON document.")
-    var json = false
+    @OptionGroup var output: JSONOptions
 
     /// Runs in a user namespace if one can be created; without one the checks run here and report that.
     func runElsewhere(_ arguments: [String]) throws -> Int32? {
@@ -28,7 +27,7 @@ struct DoctorCommand: NamespacedCommand {
     func run() throws {
         let findings = Doctor(root: try store.rootPath(), libraries: Version.libraries).run()
         let works = !findings.contains { $0.state == .missing }
-        if json {
+        if output.isJSON {
             try printResult(
                 try attempt { try encoded(Document(works: works, checks: findings.map(Check.init))) })
         } else {

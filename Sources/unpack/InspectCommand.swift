@@ -10,7 +10,7 @@ internal import Unpacking
 struct InspectCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "inspect",
-        abstract: "Show the images of a layout: platforms, configs, layers, chain IDs, history.",
+        abstract: "Show the images of a layout, their layers and their history.",
         discussion: """
             Prints the tree of index.json: indexes, images with their layers, and other documents. A layer whose chain is \
             in the store already is marked 'unpacked'; an existing store is read, and none is created. On a terminal, lines \
@@ -20,18 +20,17 @@ struct InspectCommand: ParsableCommand {
     @Argument(help: imageHelp, completion: .file())
     var image: String
 
-    @OptionGroup var selection: SelectionOptions
-    @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogFormatOption
+    @OptionGroup(title: "Which image") var selection: SelectionOptions
+    @OptionGroup(title: "Store") var store: StoreOptions
+    @OptionGroup(title: "Messages") var log: LogFormatOption
 
-    @Flag(help: "Print one JSON document.")
-    var json = false
+    @OptionGroup var output: JSONOptions
 
     func run() throws {
         let choice = try selection.choice(image)
         let store = try StoreInspection(store)
         let layout = try LayoutInspection(choice)
-        var description = LayoutDescription(layout, store, asJSON: json)
+        var description = LayoutDescription(layout, store, asJSON: output.isJSON)
         try attempt { try description.addImages() }
         try layout.finish()
         try description.print()
@@ -116,7 +115,7 @@ private struct LayoutDescription {
 extension ImageDocument {
     fileprivate var tree: TextTree {
         let names =
-            references.isEmpty ? "(no name)" : references.map { escaped($0.utf8) }.joined(separator: ", ")
+            self.names.isEmpty ? "(no name)" : self.names.map { escaped($0.utf8) }.joined(separator: ", ")
         var lines = [TextTree("manifest  \(digest)")]
         if let error {
             return TextTree("\(names)  \(platform)  cannot be read (\(error))", isFaint: true, lines)
@@ -125,7 +124,7 @@ extension ImageDocument {
         if let configDigest { lines.append(TextTree("config    \(configDigest)")) }
         if let created { lines.append(TextTree("created   \(escaped(created.utf8))")) }
         if let chainID { lines.append(TextTree("chain ID  \(chainID)")) }
-        let total = megabytes(layers.reduce(0) { $0 + $1.size })
+        let total = decimalSize(layers.reduce(0) { $0 + $1.size })
         let count =
             switch layers.count {
             case 0: "no layers, an empty root file system"
@@ -149,7 +148,7 @@ extension LayerDocument {
         var lines = [TextTree("diff ID   \(diffID)"), TextTree("chain ID  \(chainID)")]
         if let createdBy { lines.append(TextTree("made by   \(escaped(createdBy.utf8))")) }
         // The digest is last: a narrow terminal cuts off the end of the line.
-        return TextTree("\(number). \(megabytes(size))  \(compression)\(state)  \(digest)", lines)
+        return TextTree("\(number). \(decimalSize(size))  \(compression)\(state)  \(digest)", lines)
     }
 }
 

@@ -9,26 +9,26 @@ struct Main {
     static func main() {
         do {
             try Program.start(as: "unpack")
-            var arguments = try Program.arguments()
-            // `unpack IMAGE` is a hidden default subcommand, so its help is the program's help.
-            if arguments.count == 1, ["-h", "--help", "help"].contains(arguments[0]) {
-                arguments = [UnpackCommand.hiddenName, "--help"]
-            }
+            let arguments = try Program.arguments()
             if try answerShell(arguments) { return }
-            var command = try RootCommand.parseAsRoot(arguments)
+            guard var command = try parser.parse(arguments) else { return }
             try Log.check()
-            // ArgumentParser's own `help` command.
-            let isHelp = type(of: command).configuration.commandName == "help"
-            if !isHelp, !(command is any WorksWithoutProc) { try Program.requireProc() }
+            if !(command is any WorksWithoutProc) { try Program.requireProc() }
             if let status = try (command as? any NamespacedCommand)?.runElsewhere(arguments) {
                 RootCommand.exit(withError: ExitCode(status))
             }
             try command.run()
         } catch {
-            // A user never types the name of the hidden subcommand.
-            Program.end(RootCommand.self, with: error) {
-                $0.replacing("unpack \(UnpackCommand.hiddenName)", with: "unpack")
-            }
+            Program.end(RootCommand.self, with: error)
+        }
+    }
+
+    private static var parser: CommandLineParser {
+        CommandLineParser(
+            RootCommand.self, tree: CommandTree.whole, texts: UnpackManual(), groups: RootCommand.groups
+        ) { words in
+            guard words.command.words.count == 1, let image = words.positionals.first else { return nil }
+            return UnknownName(image).command ?? UnknownName.directory(after: words)
         }
     }
 }
@@ -39,7 +39,10 @@ extension Main {
     /// - Returns: whether they do.
     private static func answerShell(_ arguments: [String]) throws -> Bool {
         if arguments.first == Completions.request {
-            let lines = Completions(Array(arguments.dropFirst()), in: try CommandTree.whole()).lines
+            let completions = Completions(Array(arguments.dropFirst()), in: try CommandTree.whole()) {
+                NameCompletions($1).candidates(for: $0, $2)
+            }
+            let lines = completions.lines
             if !lines.isEmpty { try printResult(lines.joined(separator: "\n")) }
             return true
         }
@@ -66,14 +69,31 @@ struct RootCommand: ParsableCommand {
         commandName: "unpack",
         abstract: "Unpack an OCI image into verified snapshots, and print how to mount it.",
         version: Version.text,
-        subcommands: [
-            UnpackCommand.self, InspectCommand.self, LsCommand.self, WhyCommand.self, DiffCommand.self,
-            MountCommand.self, UmountCommand.self,
-            ImagesCommand.self,
-            RmCommand.self, PruneCommand.self, VerifyCommand.self, SnapshotCommand.self,
-            ConfigCommand.self, DoctorCommand.self, RunInNamespaceCommand.self,
-            BackgroundDeletionCommand.self,
-            GenerateManualCommand.self,
-        ],
+        subcommands: [UnpackCommand.self, BackgroundDeletionCommand.self, GenerateManualCommand.self],
+        groupedSubcommands: visible,
         defaultSubcommand: UnpackCommand.self)
+
+    private static let visible = [
+        CommandGroup(
+            name: "Look into an image",
+            subcommands: [
+                InspectCommand.self, LsCommand.self, CatCommand.self, CpCommand.self, WhyCommand.self,
+                DiffCommand.self,
+            ]),
+        CommandGroup(
+            name: "Mount", subcommands: [MountCommand.self, UmountCommand.self, RunInNamespaceCommand.self]),
+        CommandGroup(
+            name: "The store",
+            subcommands: [
+                ImagesCommand.self, RmCommand.self, PruneCommand.self, VerifyCommand.self,
+                SnapshotCommand.self,
+            ]),
+        CommandGroup(name: "This machine", subcommands: [DoctorCommand.self, ConfigCommand.self]),
+    ]
+
+    /// The groups of `unpack --help`.
+    static let groups = visible.map { group in
+        HelpPage.Group(
+            title: group.name, commands: group.subcommands.compactMap { $0.configuration.commandName })
+    }
 }

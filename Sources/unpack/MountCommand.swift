@@ -13,12 +13,15 @@ struct MountCommand: ParsableCommand {
         commandName: "mount", abstract: "Mount an image, a chain or a snapshot on a directory.",
         discussion: """
             Uses the kernel's mount API, which takes as many layers as overlay does (500), and checks the number of layers \
-            that are mounted. WHAT is a chain ID or a snapshot's key in the store, or an image, which is unpacked first.
+            that are mounted. WHAT is an image on the disk, which is unpacked first, or what the store has: an image by its name or \
+            digest, a snapshot by its key or chain ID. The beginning of a digest is enough. A path that exists takes \
+            precedence; 'store:NAME' is always in the store.
             """)
 
     @Argument(
         help: ArgumentHelp(
-            "A chain ID, a snapshot's key, or an image (DIR, DIR:REF, DIR@sha256:…).", valueName: "what"),
+            "An image (DIR, DIR:REF, DIR@sha256:…), or the name, digest, chain ID or key of what the store has.",
+            valueName: "what"),
         completion: .file())
     var what: String
 
@@ -27,8 +30,8 @@ struct MountCommand: ParsableCommand {
         completion: .directory)
     var directory: String
 
-    @OptionGroup var selection: SelectionOptions
-    @OptionGroup var store: StoreOptions
+    @OptionGroup(title: "Which image") var selection: SelectionOptions
+    @OptionGroup(title: "Store") var store: StoreOptions
 
     @Option(
         name: .customLong("rw"),
@@ -36,15 +39,19 @@ struct MountCommand: ParsableCommand {
             "Create or reuse the writable snapshot with this key on top of an image.", valueName: "key"))
     var writableKey: String?
 
-    @OptionGroup var limits: LimitOptions
-    @OptionGroup var durability: DurabilityOptions
-    @OptionGroup var progressOptions: ProgressOptions
+    @Flag(name: .customLong("ro"), help: "Mount read-only, which is the default.")
+    var readOnly = false
+
+    @OptionGroup(title: "Limits") var limits: LimitOptions
+    @OptionGroup(title: "Store") var durability: DurabilityOptions
+    @OptionGroup(title: "Messages") var progressOptions: ProgressOptions
 
     func run() throws {
+        try refuse(readOnly: readOnly, writableKey)
         try refuseMountOutsideNamespace()
         let target = try attempt { try FilePath(directory).resolved() }
-        let mounts = try describe(try store.rootPath())
-        // Resolved again, because the store may have been created only now.
+        let mounts = try describe()
+        // Resolved after that, because the store may have been created only now.
         let root = try store.rootPath()
         try attempt {
             try MountPerformer.perform(
@@ -52,43 +59,27 @@ struct MountCommand: ParsableCommand {
         }
     }
 
-    private func describe(_ root: FilePath) throws -> [Mount] {
-        if let chain = try? ChainID(Digest(parsing: what)) {
-            try refuseImageOptions("a chain")
-            let store = try openStore(root, snapshotter: try store.snapshotterName)
+    private func describe() throws -> [Mount] {
+        switch try store.storedIfMeant(what) {
+        case (.snapshot(let snapshot), let store)?:
+            let options = [selection.ref, selection.digest, selection.platform, writableKey]
+            guard options.allSatisfy({ $0 == nil }) else {
+                throw UnpackError(
+                    .usage, "--ref, --digest, --platform and --rw go with an image, and this is a snapshot")
+            }
             return try attempt {
-                guard let snapshot = try store.verified(chain) else {
-                    throw UnpackError(
-                        .notFound, "the store \(escaped(root)) does not hold the chain \(chain)",
-                        hint: "unpack the image again, or name its store with --root DIR")
-                }
-                return try store.readOnlyMounts(of: snapshot.name)
+                try snapshot.kind == .committed
+                    ? store.readOnlyMounts(of: snapshot.name) : store.mounts(of: snapshot.name)
             }
+        case (.image(let image), let store)?:
+            try selection.refuseForStoredImage()
+            return try ImageMounts(store: store, writableKey: writableKey, bundle: nil, check: {})
+                .result(of: image).mounts
+        case nil:
+            let job = UnpackJob(
+                image: what, selection: selection, store: store, limits: limits, durability: durability,
+                progressOptions: progressOptions, writableKey: writableKey)
+            return try store.opening(what) { try job.run().mounts }
         }
-        if try attempt({ try root.appending("metadata.db").exists() }) {
-            let store = try openStore(root, snapshotter: try store.snapshotterName)
-            if let found = try attempt({ try store.find(what) }) {
-                try refuseImageOptions("a snapshot")
-                return try attempt {
-                    try found.kind == .committed ? store.readOnlyMounts(of: what) : store.mounts(of: what)
-                }
-            }
-        }
-        return try UnpackJob(
-            image: what, selection: selection, store: store, limits: limits, durability: durability,
-            progressOptions: progressOptions, writableKey: writableKey
-        ).run().mounts
-    }
-}
-
-extension MountCommand {
-    /// A chain or a snapshot of the store is not an image, and it is not this command that makes it writable.
-    private func refuseImageOptions(_ what: String) throws {
-        let isGiven = [selection.ref, selection.digest, selection.platform, writableKey].contains {
-            $0 != nil
-        }
-        guard isGiven else { return }
-        throw UnpackError(
-            .usage, "--ref, --digest, --platform and --rw go with an image, and this is \(what)")
     }
 }

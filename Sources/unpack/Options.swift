@@ -31,11 +31,38 @@ struct SelectionOptions: ParsableArguments {
             valueName: "os/arch[/variant]"))
     var platform: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "The longest time for which a stream may send nothing, e.g. 10m; by default any.",
+            valueName: "time"))
+    var timeout: String?
+
+    /// - Throws: `.usage` if an option is given: they select one of several images of a layout.
+    func refuseForStoredImage() throws {
+        guard ref != nil || digest != nil || platform != nil else { return }
+        throw UnpackError(
+            .usage,
+            "--ref, --digest and --platform go with an image on the disk, and this one is in the store")
+    }
+
     /// Combines IMAGE and the options.
     ///
     /// - Throws: `.usage`.
     func choice(_ image: String) throws -> ImageChoice {
-        try ImageChoice(image, reference: ref, digest: digest, platform: platform)
+        let silence = try timeout.map { text in
+            guard let span = TimeSpan(text), span.nanoseconds > 0 else {
+                throw UnpackError(
+                    .usage, "--timeout is a number and s, m, h or d, not \(escaped(text.utf8))",
+                    hint: "e.g. 10m")
+            }
+            return span.nanoseconds
+        }
+        let choice = try ImageChoice(
+            image, reference: ref, digest: digest, platform: platform, longestSilence: silence)
+        guard !choice.isPresent else { return choice }
+        let unknown = UnknownName(image)
+        if let error = unknown.command ?? unknown.registryImage { throw error }
+        return choice
     }
 
     /// Opens the image that IMAGE and the options select.
@@ -51,7 +78,7 @@ struct StoreOptions: ParsableArguments {
         completion: .list(SnapshotStore.supported))
     var snapshotter: String?
 
-    @OptionGroup var rootOptions: RootOptions
+    @OptionGroup(title: "Store") var rootOptions: RootOptions
 
     var snapshotterName: String { get throws { try Settings.snapshotter.resolve(snapshotter) } }
 
@@ -108,7 +135,10 @@ struct PerformedMount {
         get throws(MountLine.Failure) {
             let named = snapshotter == Settings.defaultSnapshotter ? nil : try ShellWord(plain: snapshotter)
             return [try ShellWord(plain: program), "mount"] + (named.map { ["--snapshotter", $0] } ?? [])
-                + ["--root", try ShellWord(plain: root.string), try ShellWord(plain: key)]
+                + [
+                    "--root", try ShellWord(plain: root.string),
+                    try ShellWord(plain: StoreOptions.namePrefix + key),
+                ]
         }
     }
 }
@@ -116,6 +146,7 @@ struct PerformedMount {
 /// The limits of an image, and the number of layers in parallel.
 struct LimitOptions: ParsableArguments {
     @Option(
+        name: [.customShort("j"), .long],
         help: Settings.jobs.help(
             "Layers that are read and applied in parallel. The result does not depend on it.", valueName: "n")
     )
@@ -123,7 +154,7 @@ struct LimitOptions: ParsableArguments {
 
     @Option(
         help: Settings.maxBytes.help(
-            "The most bytes that the image's files may have; holes do not count.", valueName: "n"))
+            "The most bytes that the image's files may have; holes do not count.", valueName: "size"))
     var maxBytes: String?
 
     @Option(

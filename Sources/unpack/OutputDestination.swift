@@ -11,7 +11,7 @@ enum OutputDestination {
 
     /// `-` is a tar on stdout, and a name that ends with `.tar` is a tar file, unless a directory of that name exists.
     ///
-    /// - Throws: `.usage` for a terminal as stdout, and for the name of a compressed tar.
+    /// - Throws: `.usage` for a terminal as stdout, and for the name of a compressed tar or of a format.
     init(_ text: String) throws {
         if text == "-" {
             if Console.outputIsTerminal {
@@ -21,6 +21,11 @@ enum OutputDestination {
             }
             self = .tar(.standardOutput)
             return
+        }
+        if UnpackCommand.Format(rawValue: text) != nil {
+            throw UnpackError(
+                .usage, "--output takes a directory or a tar, not the name of a format",
+                hint: "did you mean --format \(text)? A directory of this name is ./\(text)")
         }
         let path = try absoluteNameUnresolved(text, of: "--output")
         for ending in [".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2"] where text.hasSuffix(ending) {
@@ -35,6 +40,11 @@ enum OutputDestination {
             self = .directory(try attempt { try path.resolvingOwnSymlinks() })
         }
     }
+}
+
+/// - Throws: `.usage` if both `--ro` and `--rw` are given.
+func refuse(readOnly: Bool, _ writableKey: String?) throws {
+    if readOnly, writableKey != nil { throw UnpackError(.usage, "--ro and --rw exclude each other") }
 }
 
 /// The value of `SOURCE_DATE_EPOCH`, in seconds since 1970: the latest time in a reproducible build

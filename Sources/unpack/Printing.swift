@@ -1,18 +1,5 @@
 internal import Kernel
 
-/// Formats a number of bytes in units of 1024, as `ctr` and `du -h` do: `52.0 KiB`.
-func binarySize(_ bytes: Int64) -> String {
-    var value = Double(bytes)
-    var units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"][...]
-    while value >= 1024, units.count > 1 {
-        value /= 1024
-        units.removeFirst()
-    }
-    if units.count == 6 { return "\(bytes) B" }
-    let tenths = Int((value * 10).rounded())
-    return "\(tenths / 10).\(tenths % 10) \(units.first ?? "B")"
-}
-
 /// A table with headings, whose columns are as wide as their widest cell. Control characters are escaped.
 struct Table {
     let text: String

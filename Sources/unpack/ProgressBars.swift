@@ -28,7 +28,7 @@ struct ProgressBars: ProgressView {
 
     mutating func take(_ event: UnpackEvent) {
         switch event {
-        case .receiving(let bytes): Log.drawStatus(["receiving the archive: \(megabytes(bytes))"])
+        case .receiving(let bytes): Log.drawStatus(["receiving the archive: \(decimalSize(bytes))"])
         case .planned(let steps, let cached):
             Log.drawStatus([])
             total = steps.reduce(0) { $0 + (cached.contains($1.chainID) ? 0 : $1.descriptor.size) }
@@ -61,7 +61,7 @@ struct ProgressBars: ProgressView {
         guard case .success = outcome, committed.count > 0 else { return }
         let seconds = tenths((ContinuousClock.now - start) / .seconds(1))
         let count = committed.count == 1 ? "1 layer" : "\(committed.count) layers"
-        Log.print("\(count), \(megabytes(committed.bytes)) in \(seconds) s")
+        Log.print("\(count), \(decimalSize(committed.bytes)) in \(seconds) s")
     }
 
     private mutating func draw(isUrgent: Bool = false) {
@@ -128,7 +128,7 @@ struct ProgressBar {
             // The last column stays free: some terminals wrap after a full line.
             let columns = max(1, columns - 1)
             let long = bars.map { Words($0.label, $0.sizes, $0.note) }
-            let middle = bars.map { Words($0.shortLabel, megabytes($0.done), $0.shortNote) }
+            let middle = bars.map { Words($0.shortLabel, decimalSize($0.done), $0.shortNote) }
             let short = bars.map { Words($0.shortLabel, "", $0.shortNote) }
             for (form, words) in [long, middle, short].enumerated() {
                 let left = words.map(\.left.utf8.count).reduce(widths[form].left, max)
@@ -168,7 +168,7 @@ struct ProgressBar {
 
     private var percentage: Int64 { size > 0 ? min(done, size) * 100 / size : 100 }
 
-    private var sizes: String { "\(megabytes(min(done, size))) of \(megabytes(size))" }
+    private var sizes: String { "\(decimalSize(min(done, size))) of \(decimalSize(size))" }
 }
 
 /// The average rate of the last seconds.
@@ -195,7 +195,7 @@ private struct Rate {
 
     func text(for rest: Int64) -> String {
         guard let rate = bytesPerSecond else { return "" }
-        return "\(megabytes(Int64(rate)))/s"
+        return "\(decimalSize(Int64(rate)))/s"
             + (rest > 0 ? "  \(Self.duration(Double(rest) / rate)) left" : "")
     }
 

@@ -16,7 +16,7 @@ struct ProgressOptions: ParsableArguments {
         completion: .list(ProgressStyle.allCases.map(\.rawValue)))
     var style: String?
 
-    @OptionGroup var verbosity: LogOptions
+    @OptionGroup(title: "Messages") var verbosity: LogOptions
 
     fileprivate func view() throws -> any ProgressView {
         let style = try Settings.progress.resolve(style)
@@ -31,7 +31,7 @@ struct ProgressOptions: ParsableArguments {
 
     /// Whether stderr is a terminal that can draw bars, and messages are text.
     fileprivate static var isInteractive: Bool {
-        guard Console.errorIsTerminal, Log.format == .text else { return false }
+        guard Console.errorIsTerminal, Console.errorTerminalIsOurs, Log.format == .text else { return false }
         // NO_COLOR: https://no-color.org. CI: some CI services give a job a terminal whose output is only logged.
         return ["NO_COLOR", "CI"].allSatisfy { environment($0) == nil }
             && environment("TERM") ?? "dumb" != "dumb"
@@ -105,7 +105,7 @@ struct ProgressLines: ProgressView {
         case .committed(let step):
             let elapsed = starts.removeValue(forKey: step.chainID).map { ContinuousClock.now - $0 }
             let seconds = tenths((elapsed ?? .zero) / .seconds(1))
-            Log.print("\(step.name): \(megabytes(step.descriptor.size)) in \(seconds) s")
+            Log.print("\(step.name): \(decimalSize(step.descriptor.size)) in \(seconds) s")
         case .progressed, .syncing, .read: break
         }
     }
@@ -119,21 +119,3 @@ func logWarning(_ message: String, of step: LayerStep) {
 }
 
 func logWait(for step: LayerStep) { Log.print("\(step.name): waiting for another process that unpacks it") }
-
-/// Formats a number of bytes in decimal units: `1.2 MB`.
-func megabytes(_ bytes: Int64) -> String {
-    let units = ["B", "kB", "MB", "GB", "TB"]
-    var value = Double(bytes)
-    var unit = 0
-    while value >= 1000, unit < units.count - 1 {
-        value /= 1000
-        unit += 1
-    }
-    return unit == 0 ? "\(bytes) B" : "\(tenths(value)) \(units[unit])"
-}
-
-/// Formats a number with one decimal.
-func tenths(_ value: Double) -> String {
-    let rounded = Int((value * 10).rounded())
-    return "\(rounded / 10).\(rounded % 10)"
-}

@@ -7,8 +7,7 @@ internal import Unpacking
 struct RunInNamespaceCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "run-in-namespace",
-        abstract: "Run a program in a user namespace, in which an ordinary user can mount.",
-        usage: "unpack run-in-namespace [--] [PROGRAM [ARGUMENT ...]]",
+        abstract: "Run a program where an ordinary user can mount.",
         discussion: """
             The program is root in a new user namespace, of the kind in which an ordinary user's images are unpacked. It also \
             has a mount namespace of its own, whose mounts end with it. Subordinate IDs are mapped if /etc/subuid and \
@@ -26,8 +25,6 @@ struct RunInNamespaceCommand: ParsableCommand {
     var words: [String] = []
 
     func run() throws {
-        // The parser does not interpret arguments that it captures for passthrough.
-        if words.first == "--help" || words.first == "-h" { throw CleanExit.helpRequest(self) }
         let words = words.first == "--" ? Array(words.dropFirst()) : words
         let program = words.first ?? environment("SHELL") ?? "/bin/sh"
         if Process.effectiveUserID == 0 {

@@ -14,26 +14,14 @@ struct UnpackCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
         commandName: hiddenName,
         abstract: "Unpack an OCI image into verified snapshots, and print how to mount it.",
-        usage: """
-            unpack IMAGE [options]
-            unpack mount IMAGE|CHAIN|KEY DIR
-            unpack umount DIR
-            unpack COMMAND --help
-            """,
         discussion: """
             Every blob is verified while it is unpacked; each layer becomes a snapshot named by its chain ID. The \
-            printed line mounts the root file system, read-only unless --rw is given:
-
-              sudo $(sudo unpack IMAGE) /mnt/rootfs
-              line=$(sudo unpack IMAGE --target /mnt/rootfs) && sudo sh -ec "$line"
+            printed line mounts the root file system, read-only unless --rw is given. `unpack COMMAND --help` describes a \
+            command, and `unpack config` the defaults of options in the environment and in \
+            \(ConfigurationFile.defaultPath).
 
             Exit status: 0 done, 64 usage, 65 the image is wrong, 66 not found, 69 not possible here, 70 a bug, \
             74 I/O or no space, 75 the store is busy, 77 not permitted, 130 and 143 interrupted.
-
-            Defaults of flags can be set in the environment and in \(ConfigurationFile.defaultPath): see `unpack config`.
-
-            Inspecting images: inspect, ls, why, diff. Mounting: mount, umount, run-in-namespace. The store: images, rm, \
-            prune, verify, snapshot. This machine: doctor, config. `unpack COMMAND --help` describes a command.
             """,
         shouldDisplay: false)
 
@@ -50,8 +38,8 @@ struct UnpackCommand: NamespacedCommand {
     @Argument(help: imageHelp, completion: .file())
     var image: String
 
-    @OptionGroup var selection: SelectionOptions
-    @OptionGroup var store: StoreOptions
+    @OptionGroup(title: "Which image") var selection: SelectionOptions
+    @OptionGroup(title: "Store") var store: StoreOptions
 
     @Option(
         name: .customLong("rw"),
@@ -59,15 +47,22 @@ struct UnpackCommand: NamespacedCommand {
             "Create or reuse the writable snapshot with this key on top of the image.", valueName: "key"))
     var writableKey: String?
 
+    @Flag(name: .customLong("ro"), help: "Mount read-only, which is the default.")
+    var readOnly = false
+
     @Option(
+        name: [.customShort("f"), .long],
         help: ArgumentHelp(
             """
-            mount: one line for a shell. shell: a script, whose argument is the target. json: the complete result. containerd: \
+            mount (default): one line for a shell. shell: a script, whose argument is the target. json: the complete result. containerd: \
             the mounts as `ctr snapshots prepare --mounts` prints them. fstab: a line of fstab(5). systemd: a mount unit. \
             mstack: a script that creates the directory of systemd.mstack(7) that --target names. path: the layers' \
             directories, topmost first. fstab, systemd and mstack need --target.
             """, valueName: "name"))
-    var format: Format = .mount
+    var format: Format?
+
+    @Flag(help: "Print JSON: the same as --format json.")
+    var json = false
 
     @Option(
         help: ArgumentHelp("The mount point to put into the printed line.", valueName: "dir"),
@@ -101,9 +96,9 @@ struct UnpackCommand: NamespacedCommand {
             """, valueName: "dir|file.tar|-"), completion: .file())
     var output: String?
 
-    @OptionGroup var limits: LimitOptions
-    @OptionGroup var durability: DurabilityOptions
-    @OptionGroup var progressOptions: ProgressOptions
+    @OptionGroup(title: "Limits") var limits: LimitOptions
+    @OptionGroup(title: "Store") var durability: DurabilityOptions
+    @OptionGroup(title: "Messages") var progressOptions: ProgressOptions
 
     var needsNamespace: Bool {
         if let output, case .tar? = try? OutputDestination(output) { return false }
@@ -116,12 +111,13 @@ struct UnpackCommand: NamespacedCommand {
             return "the files have owners of a user namespace: inspect and remove them inside"
                 + " 'unpack run-in-namespace -- sh'"
         }
-        guard format.isWords else { return nil }
+        guard printedFormat.isWords else { return nil }
         return "the mount works in a user namespace only: run it inside 'unpack run-in-namespace -- sh'"
     }
 
+    private var printedFormat: Format { format ?? (json ? .json : .mount) }
+
     func run() throws {
-        try refuseCommand()
         try checkDestinations()
         if let output = try output.map(OutputDestination.init) { return try job(nil).write(to: output) }
         let root = try store.rootPath()
@@ -129,13 +125,34 @@ struct UnpackCommand: NamespacedCommand {
         // Every argument is checked before any work.
         _ = try Settings.annotationLabels.resolve(annotationLabels)
         let target = try bundle?.rootfs ?? target.map { try absolutePath($0, of: "--target") }
+        let format = printedFormat
         if format.isWords { try attempt { try MountLine.check([root] + (target.map { [$0] } ?? [])) } }
         if format == .path { _ = try ResultPrinter.line(root) }
         let openBundle = try bundle?.open()
         let key = writableKey ?? bundle?.key
-        let result = try job(key).run()
+        // A snapshot with a key of the user's own outlives the bundle.
+        let result = try result(key, writableKey == nil ? try openBundle?.directory : nil)
         if let openBundle { try write(openBundle, of: result) }
         try printResult(try ResultPrinter(result, in: store, writableKey: key, target: target).text(format))
+    }
+
+    /// Unpacks the image; one that the store has by this name is unpacked already.
+    private func result(_ key: String?, _ bundle: BundleDirectory?) throws -> UnpackResult {
+        switch try store.storedIfMeant(image) {
+        case (.image(let record), let store)?:
+            try selection.refuseForStoredImage()
+            return try ImageMounts(store: store, writableKey: key, bundle: bundle, check: {}).result(
+                of: record)
+        case (.snapshot(let snapshot), _)?:
+            let name = ShellWord(quoting: snapshot.name, orElse: "KEY").text
+            throw UnpackError(
+                .usage, "'\(escaped(snapshot.name.utf8))' is a snapshot, not an image",
+                hint: "mount it: unpack mount \(name) DIR")
+        case nil:
+            var job = job(key)
+            job.bundle = bundle
+            return try store.opening(image) { try job.run() }
+        }
     }
 
     private func write(_ bundle: OpenBundle, of result: UnpackResult) throws {
@@ -185,27 +202,22 @@ struct UnpackCommand: NamespacedCommand {
                 .usage, "\(given.joined(separator: " and ")) exclude each other", hint: "run it once for each"
             )
         }
-        if output != nil, writableKey != nil || format != .mount {
-            throw UnpackError(.usage, "--rw and --format apply to snapshots, and --output makes none")
+        try refuse(readOnly: readOnly, writableKey)
+        if json, let format, format != .json {
+            throw UnpackError(
+                .usage, "--json and --format \(format.rawValue) exclude each other",
+                hint: "run it once for each")
+        }
+        if output != nil, writableKey != nil || printedFormat != .mount {
+            throw UnpackError(.usage, "--rw, --format and --json apply to snapshots, and --output makes none")
         }
         if annotationLabels != nil, bundle == nil {
             throw UnpackError(
                 .usage, "--annotation-labels applies to a bundle's config.json", hint: "add --bundle DIR")
         }
-        if format.needsTarget, target == nil, bundle == nil {
+        if printedFormat.needsTarget, target == nil, bundle == nil {
             throw UnpackError(
-                .usage, "--format \(format.rawValue) needs a target", hint: "add --target DIR")
+                .usage, "--format \(printedFormat.rawValue) needs a target", hint: "add --target DIR")
         }
-    }
-}
-
-extension UnpackCommand {
-    /// Refuses an image with the name of a command, as in `unpack --root DIR images`.
-    private func refuseCommand() throws {
-        let commands = RootCommand.configuration.subcommands.compactMap { $0.configuration.commandName }
-        guard commands.contains(image), (try? FilePath(image).resolved()) == nil else { return }
-        throw UnpackError(
-            .usage, "'\(image)' is a command, and must come before its options",
-            hint: "unpack \(image) [options]; an image of this name is ./\(image)")
     }
 }

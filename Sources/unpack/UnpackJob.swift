@@ -1,5 +1,6 @@
 internal import Kernel
 internal import Programs
+internal import Snapshots
 internal import Unpacking
 
 /// An unpack with the options of the command line. It shows progress, and SIGINT and SIGTERM cancel it.
@@ -11,6 +12,7 @@ struct UnpackJob {
     let durability: DurabilityOptions
     let progressOptions: ProgressOptions
     let writableKey: String?
+    var bundle: BundleDirectory?
 
     func run() throws -> UnpackResult {
         try watched { request, cancellation, progress in
@@ -46,11 +48,12 @@ struct UnpackJob {
         let request = UnpackRequest(
             image: choice.source, selector: choice.selector, root: try store.rootPath(),
             snapshotter: try store.snapshotterName,
-            durability: try durability.sync, writableKey: writableKey, limits: try limits.limits(),
+            durability: try durability.sync, writableKey: writableKey, bundle: bundle,
+            limits: try limits.limits(),
             jobs: try limits.jobCount())
-        // Set up before the first thread starts (`Process.onTermination`). A cancelled run leaves a clean store.
+        // Set up before the first thread starts (`Program.onTermination`). A cancelled run leaves a clean store.
         let cancellation = Cancellation()
-        try attempt { try Process.onTermination { cancellation.cancel(signal: $0) } }
+        try Program.onTermination { cancellation.cancel(signal: $0) }
         let progress = try ProgressReport(progressOptions)
         return try progress.watch { try body(request, cancellation, progress) }
     }

@@ -9,7 +9,7 @@ internal import Unpacking
 struct VerifyCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
         commandName: "verify",
-        abstract: "Compare committed snapshots with their records, and print every difference.",
+        abstract: "Compare snapshots with their records, and repair them.",
         discussion: """
             The exit status is that of fsck(8), or a sum of these: 0 no damage, 1 damage was repaired, 4 damage remains, \
             8 operational error, 16 usage error, 32 interrupted.
@@ -29,12 +29,11 @@ struct VerifyCommand: NamespacedCommand {
         completion: .file())
     var repair: String?
 
-    @OptionGroup var selection: SelectionOptions
-    @OptionGroup var store: StoreOptions
-    @OptionGroup var verbosity: LogOptions
+    @OptionGroup(title: "Which image") var selection: SelectionOptions
+    @OptionGroup(title: "Store") var store: StoreOptions
+    @OptionGroup(title: "Messages") var verbosity: LogOptions
 
-    @Flag(help: "Print one JSON document.")
-    var json = false
+    @OptionGroup var output: JSONOptions
 
     /// The bits of the exit status (fsck(8)).
     private enum Bits {
@@ -46,7 +45,7 @@ struct VerifyCommand: NamespacedCommand {
     }
 
     func run() throws {
-        var report = VerificationReport(isQuiet: verbosity.quiet, asJSON: json)
+        var report = VerificationReport(isQuiet: verbosity.quiet, asJSON: output.isJSON)
         var status: Int32 = 0
         do {
             try verify(&report)
@@ -79,7 +78,7 @@ struct VerifyCommand: NamespacedCommand {
             return
         }
         let cancellation = Cancellation()
-        try attempt { try Process.onTermination { cancellation.cancel(signal: $0) } }
+        try Program.onTermination { cancellation.cancel(signal: $0) }
         let verifier = Verifier(
             root: try store.rootPath(), snapshotter: try store.snapshotterName, repair: source,
             cancellation: cancellation)
@@ -110,7 +109,7 @@ private struct VerificationReport {
     }
 
     private struct Snapshot: Encodable {
-        let name: String
+        let key: String
         /// `intact`, `recorded`, `repaired` or `damaged`.
         let state: String
         /// How the contents of an intact snapshot were compared: `sha256` or `crc32`.
@@ -171,7 +170,7 @@ private struct VerificationReport {
         }
         document.snapshots.append(
             Snapshot(
-                name: info.name, state: state, strength: strength, differences: differences,
+                key: info.name, state: state, strength: strength, differences: differences,
                 reason: reason?.message))
     }
 

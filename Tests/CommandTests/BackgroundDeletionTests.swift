@@ -87,7 +87,7 @@ struct BackgroundDeletionTests {
         defer { kill(collector, SIGCONT) }
         #expect(try trash.count == 1)
         switch command[0] {
-        case "rm": #expect(run.text == "one: 1 layer removed, 4.0 KiB being freed\n")
+        case "rm": #expect(run.text == "one: 1 layer removed, 4.1 kB being freed\n")
         case "prune": #expect(run.text.hasSuffix(" being freed\n"), "\(run.text)")
         default: #expect(run.text == "")
         }
@@ -143,7 +143,7 @@ struct BackgroundDeletionTests {
     @Test("A small tree is deleted at once, without a background process")
     func small() throws {
         _ = try program.run(image.string, "-q").succeed()
-        #expect(try program.run("rm", "one").succeed().text == "one: 1 layer removed, 4.0 KiB\n")
+        #expect(try program.run("rm", "one").succeed().text == "one: 1 layer removed, 4.1 kB\n")
         #expect(try trash == [])
     }
 
@@ -209,7 +209,7 @@ struct BackgroundDeletionTests {
             // LeakSanitizer does not work under strace.
             environment: ["UNPACK_ROOT": program.root.string, "ASAN_OPTIONS": "detect_leaks=0"]
         ).succeed()
-        #expect(run.text == "one: 1 layer removed, 4.0 KiB\n")
+        #expect(run.text == "one: 1 layer removed, 4.1 kB\n")
         #expect(try trash == [])
     }
 
@@ -220,7 +220,7 @@ struct BackgroundDeletionTests {
             ["unshare", "--pid", "--fork", Program.path.string, "rm", "one"],
             environment: ["UNPACK_ROOT": program.root.string]
         ).succeed()
-        #expect(run.text == "one: 1 layer removed, 4.0 KiB\n")
+        #expect(run.text == "one: 1 layer removed, 4.1 kB\n")
         #expect(try trash == [])
     }
 

@@ -14,6 +14,9 @@ struct CompletionTests {
         folder = try scratch.makeDirectory("here")
         _ = try scratch.makeDirectory("here/images-of-mine")
         try scratch.write("here/archive.tar", [])
+        let layout = try ImageBuilder(at: folder.appending("layout"))
+        let image = try layout.image([LayerBuilder(.file("f", "x"))])
+        try layout.writeIndex([image.named("debian:12"), image.named("debian:13")])
         for shell in ["bash", "zsh", "fish"] {
             let script = try Command.run(Program.path.string, "--generate-completion-script", shell).succeed()
             try scratch.write(shell, script.output)
@@ -41,6 +44,8 @@ struct CompletionTests {
         (["mount", "archive.tar", ""], ["images-of-mine"], ["archive.tar"]),
         (["inspect", ""], ["archive.tar", "images-of-mine"], ["mount"]),
         (["images", ""], [], ["archive.tar", "inspect"]),
+        (["inspect", "layout:"], ["layout:debian:12", "layout:debian:13"], ["archive.tar"]),
+        (["mount", "layout:debian:1"], ["layout:debian:12", "layout:debian:13"], ["images-of-mine"]),
     ]
 
     private func check(_ shell: String, _ complete: ([String]) throws -> [String]) throws {
@@ -129,5 +134,39 @@ struct CompletionTests {
                 [Program.path.string, "--generate-completion-script"] + arguments)
             #expect(result.status == 64 && result.errorText.hasSuffix("hint: there is bash, zsh, fish\n"))
         }
+    }
+
+    @Test(
+        "bash completes what follows a colon, at which it splits words",
+        .enabled(if: TestEnvironment.has("bash"), "needs bash"))
+    func colons() throws {
+        let ask = #"""
+            source "$0"; COMP_LINE='unpack ls layout:debian:1' COMP_POINT=25
+            COMP_WORDS=(unpack ls layout : debian : 1) COMP_CWORD=6
+            _unpack unpack 1 :; printf '%s\n' "${COMPREPLY[@]}" | sort
+            """#
+        let result = try Command.run(
+            ["bash", "-c", ask, scratch.path.appending("bash").string], environment: environment, in: folder)
+        #expect(try result.succeed().text == "12\n13\n")
+    }
+
+    @Test(
+        "Images and snapshots of the store are completed",
+        .enabled(if: TestEnvironment.canApplyLayers, "needs root"))
+    func storedNames() throws {
+        let program = try Program()
+        try program.run("\(folder)/layout:debian:12", "-q", "--rw", "job-1").succeed()
+        func complete(_ words: String...) throws -> [String] {
+            try program.run(["---complete"] + words).succeed().text.split(separator: "\n").map {
+                String($0.prefix { $0 != "\t" })
+            }
+        }
+        #expect(try complete("rm", "de") == ["debian:12"])
+        #expect(try complete("mount", "") == ["debian:12", "job-1", ":files"])
+        #expect(try complete("snapshot", "rm", "j") == ["job-1"])
+        #expect(try complete("snapshot", "stat", "sha").count == 1)
+        #expect(try complete("snapshot", "prepare", "") == [])
+        #expect(try complete("prune", "--keep", "d") == ["debian:12"])
+        #expect(try complete("rm", "--root", "/nowhere", "de") == [])
     }
 }

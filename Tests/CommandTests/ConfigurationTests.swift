@@ -129,7 +129,10 @@ struct ConfigurationTests {
             ("root = \"relative\"", "'root' is a directory; in the file an absolute path, not relative", "*"),
             ("snapshotter = \"zfs\"", "'snapshotter' is one of overlayfs, *, not zfs", "correct it, or *"),
             ("jobs = 0", "'jobs' is 1 to 16, not 0", "correct it, or remove the line"),
-            ("max-bytes = -1", "'max-bytes' is a number from 0 on, not -1", "*"),
+            (
+                "max-bytes = -1", "'max-bytes' is a number of bytes, or a size such as 20G or 500MiB, not -1",
+                "*"
+            ),
             ("sync = \"always\"", "'sync' is fs or none, not always", "*"),
             ("progress = \"bar\"", "'progress' is auto, plain, json or none, not bar", "*"),
             ("log-format = \"xml\"", "'log-format' is text or json, not xml", "*"),
@@ -139,13 +142,60 @@ struct ConfigurationTests {
         ])
     func wrongSetting(text: String, message: String, hint: String) throws {
         try scratch.write("config.toml", Array(text.utf8))
-        // Every command reports it, also one that needs no setting.
-        for arguments in [["config"], ["umount", "/nowhere"], ["images"]] {
-            let result = try Command.run(
-                [Program.path.string] + arguments, environment: ["UNPACK_CONFIG": file.string])
-            #expect(result.status == 64 && result.text == "")
-            #expect(
-                result.errorText.matches("unpack: \(file): \(message)\nhint: \(hint)\n"), "\(result.report)")
+        let expected = "unpack: \(file): \(message)\nhint: \(hint)\n"
+        let result = try run("config")
+        #expect(result.status == 64 && result.text == "")
+        #expect(result.errorText.matches(expected), "\(result.report)")
+        // A command that does not use the setting works, as with an invalid value in the environment.
+        let other = try run("umount", "/nowhere")
+        let concernsAll = text.contains("log-format") || message.hasPrefix("there is no setting")
+        #expect(other.status == (concernsAll ? 64 : 66), "\(other.report)")
+        if concernsAll { #expect(other.errorText.matches(expected), "\(other.report)") }
+    }
+
+    @Test("A value that is wrong in the environment is an error for the commands that use it")
+    func wrongVariable() throws {
+        let environment = ["UNPACK_JOBS": "0", "UNPACK_CONFIG": ""]
+        let config = try run("config", environment: environment)
+        #expect(config.status == 64)
+        #expect(config.errorText.hasPrefix("unpack: UNPACK_JOBS is 1 to 16, not 0\n"))
+        #expect(try run("umount", "/nowhere", environment: environment).status == 66)
+    }
+
+    @Test("A file that cannot be read is named, with what can be done")
+    func unreadable() throws {
+        func expect(_ result: Command, _ status: Int32, _ reason: String) {
+            #expect(result.status == status && result.text == "", "\(result.report)")
+            let expected =
+                "unpack: cannot read the configuration file \(file): \(reason)\nhint: *UNPACK_CONFIG*\n"
+            #expect(result.errorText.matches(expected), "\(result.report)")
+        }
+        _ = try scratch.makeDirectory("config.toml")
+        expect(try run("umount", "/nowhere"), 74, "*is a directory")
+        try FileManager.default.removeItem(atPath: file.string)
+        try scratch.write("config.toml", Array("jobs = 1\n".utf8))
+        guard TestEnvironment.canBeOrdinary else { return }
+        _ = chmod(scratch.path.string, 0o755)
+        _ = chmod(file.string, 0o600)
+        let user = try OrdinaryUser(.single)
+        expect(
+            try user.run("env", "UNPACK_CONFIG=\(file)", "unpack", "umount", "/nowhere"), 77,
+            "*permission denied")
+    }
+
+    @Test(
+        "Sizes have units of powers of ten, and of two if they are asked for",
+        arguments: [
+            ("20G", "20000000000"), ("1.5GB", "1500000000"), ("500MiB", "524288000"), ("7k", "7000"),
+            ("42", "42"),
+        ])
+    func sizes(text: String, bytes: String) throws {
+        try scratch.write("config.toml", Array("max-bytes = \"\(text)\"\n".utf8))
+        #expect(try settings()["max-bytes"]?["value"] == bytes)
+        try scratch.write("config.toml", [])
+        #expect(try settings(environment: ["UNPACK_MAX_BYTES": text])["max-bytes"]?["value"] == bytes)
+        for wrong in ["-1", "G", "1X", "1.2", "1ib", "9999999T"] {
+            #expect(try run("config", environment: ["UNPACK_MAX_BYTES": wrong]).status == 64, "\(wrong)")
         }
     }
 

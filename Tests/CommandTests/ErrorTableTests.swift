@@ -15,12 +15,29 @@ struct ErrorTableTests {
         let hint: String
 
         var testDescription: String { situation }
+
+        /// Expects that a run has the status, the message and the hint of the row, and prints nothing to stdout.
+        func expect(_ run: Command) {
+            #expect(run.status == status, "\(run.report)")
+            #expect(run.text.isEmpty, "\(run.report)")
+            let lines = run.errorText.split(separator: "\n", omittingEmptySubsequences: false).dropLast().map(
+                String.init)
+            func fits(_ text: String, _ pattern: String) -> Bool {
+                text.matches(pattern.replacing("…", with: "*"))
+            }
+            let message = lines.last { $0.hasPrefix("unpack: ") } ?? ""
+            #expect(fits(message, "unpack: " + self.message), "\(run.errorText)")
+            let hint = lines.last { $0.hasPrefix("hint: ") } ?? "hint: "
+            #expect(fits(hint, "hint: " + self.hint), "\(run.errorText)")
+        }
     }
 
-    private static let document = Program.fixtures.appending("../docs/errors.md").lexicallyNormalized()
+    static let rows = rows(of: "errors.md")
 
-    static let rows: [Row] = {
-        let text = (try? String(contentsOfFile: document.string, encoding: .utf8)) ?? ""
+    /// The rows of the table in a page of `docs`.
+    static func rows(of page: String) -> [Row] {
+        let path = Program.fixtures.appending("../docs/\(page)").lexicallyNormalized()
+        let text = (try? String(contentsOfFile: path.string, encoding: .utf8)) ?? ""
         return text.split(separator: "\n").filter { $0.hasPrefix("| ") }.dropFirst().compactMap { line in
             let bar = "\u{1}"
             let cells = line.replacing(#"\|"#, with: bar).dropFirst().dropLast().split(
@@ -29,7 +46,7 @@ struct ErrorTableTests {
             guard cells.count == 4, let status = Int32(cells[1]) else { return nil }
             return Row(situation: cells[0], status: status, message: cells[2], hint: cells[3])
         }
-    }()
+    }
 
     @Test("The table has at least thirty rows, each once")
     func complete() {
@@ -43,17 +60,7 @@ struct ErrorTableTests {
     func row(row: Row) throws {
         let program = try Program()
         let run = try #require(try Self.make(row.situation, with: program))
-        #expect(run.status == row.status, "\(run.report)")
-        #expect(run.text.isEmpty, "\(run.report)")
-        let lines = run.errorText.split(separator: "\n", omittingEmptySubsequences: false).dropLast().map(
-            String.init)
-        let message = lines.last { $0.hasPrefix("unpack: ") } ?? ""
-        func fits(_ text: String, _ pattern: String) -> Bool {
-            text.matches(pattern.replacing("…", with: "*"))
-        }
-        #expect(fits(message, "unpack: " + row.message), "\(run.errorText)")
-        let hint = lines.last { $0.hasPrefix("hint: ") } ?? "hint: "
-        #expect(fits(hint, "hint: " + row.hint), "\(run.errorText)")
+        row.expect(run)
     }
 
     private static func isPossible(_ row: Row) -> Bool {
@@ -149,6 +156,10 @@ struct ErrorTableTests {
                 "unshare", "-m", "sh", "-ec",
                 #"mount -t tmpfs -o size=1m tmpfs "$1"; TMPDIR=$1 exec "$0" "$2" --root "$3""#,
                 Program.path.string, folder.string, file.string, program.root.string)
+        case "a standard input that sends nothing, with --timeout":
+            return try Command.run(
+                "sh", "-c", #"{ head -c 600 /dev/zero; sleep 4; } | "$0" - --timeout 1s --root "$1""#,
+                Program.path.string, program.root.string)
         case "a terminal as standard input":
             // script(1) makes all three streams a terminal, and returns the status of the command.
             return try Command.run(

@@ -201,13 +201,13 @@ struct FailureTests {
             (["\(Program.fixtures)/busybox", "--target", ""], 64, "--target is empty"),
             (["\(Program.fixtures)/busybox", "--root", "/tmp/a b"], 64, "cannot be part of a mount line"),
             (["\(Program.fixtures)/busybox", "--rw=-x"], 64, "'-x' is not a valid key of a snapshot"),
-            (["/etc", "--bogus"], 64, "See 'unpack --help' for more information"),
-            (["/etc", "--snapshotter"], 64, "Missing value for '--snapshotter"),
+            (["/etc", "--bogus"], 64, "'unpack' has no option '--bogus'"),
+            (["/etc", "--snapshotter"], 64, "--snapshotter needs a value: --snapshotter NAME"),
             (["\(Program.fixtures)/busybox", "--snapshotter", "zfs"], 64, "there is no snapshotter 'zfs'"),
             (["\(Program.fixtures)/busybox:nothing"], 66, "no image has the reference 'nothing'"),
             (["\(Program.fixtures)/busybox", "--rw", "a b"], 64, "'a b' is not a valid key of a snapshot"),
             (["\(Program.fixtures)/busybox", "--target", "/tmp/a b"], 64, "cannot be part of a mount line"),
-            (["umount", "/"], 74, "umount2"),
+            (["umount", "/"], 75, "'/' is in use:"),
         ])
     func wrongArguments(arguments: [String], status: Int32, message: String) throws {
         let result = try Program().run(arguments)

@@ -48,7 +48,7 @@ struct HousekeepingTests {
         if command == "prune" { _ = try program.rows("DELETE FROM image") }
         let text = try program.run(command == "rm" ? ["rm", "one"] : [command]).succeed().text
         // Disk usage of two files of 50,000 bytes and four directories.
-        #expect(text.contains(/1[0-9][0-9]\.[0-9] KiB/), "\(text)")
+        #expect(text.contains(/1[0-9][0-9]\.[0-9] kB/), "\(text)")
     }
 
     private struct Pruned {
@@ -62,13 +62,13 @@ struct HousekeepingTests {
     private func prune(_ options: String...) throws -> Pruned {
         let output = try program.run(["prune", "--json"] + options).succeed().output
         let document = try #require(try JSONSerialization.jsonObject(with: Data(output)) as? [String: Any])
-        #expect(Set(document.keys) == ["dryRun", "bytes", "items"])
+        #expect(Set(document.keys) == ["dryRun", "diskUsage", "items"])
         let items = try #require(document["items"] as? [[String: Any]])
         return Pruned(
-            bytes: try #require(document["bytes"] as? Int),
+            bytes: try #require(document["diskUsage"] as? Int),
             isDryRun: try #require(document["dryRun"] as? Bool),
             items: items.map { item in ["kind", "name", "reason"].map { item[$0] as? String ?? "?" } },
-            itemBytes: items.compactMap { $0["bytes"] as? Int })
+            itemBytes: items.compactMap { $0["diskUsage"] as? Int })
     }
 
     /// The whole content of the store: rows, trees, names of runs.
@@ -91,16 +91,25 @@ struct HousekeepingTests {
         let lines = try program.run("images").succeed().text.split(separator: "\n").map {
             $0.split(separator: " ").map(String.init)
         }
-        #expect(lines[0] == ["REFERENCE", "DIGEST", "PLATFORM", "LAYERS", "SIZE"])
+        #expect(
+            lines[0] == [
+                "NAME", "DIGEST", "CHAIN", "ID", "PLATFORM", "LAYERS", "SIZE", "CREATED", "LAST", "USED",
+            ])
         #expect(lines.dropFirst().map { $0[0] } == ["one", "two"])
-        #expect(lines[1][1].hasPrefix("sha256:") && lines[1][2].hasPrefix("linux/"))
-        #expect(Array(lines[1][3...]) == ["2", "104.0", "KiB"])
+        #expect(lines[1][1].count == 12 && lines[1][2].count == 12 && lines[1][3].hasPrefix("linux/"))
+        #expect(Array(lines[1][4...6]) == ["2", "106.5", "kB"])
+        #expect(lines[1].last == "ago" || lines[1].last == "now")
 
         let images = try #require(try json("images", "--json") as? [[String: Any]])
         #expect(
             Set(images[0].keys)
-                == ["reference", "digest", "mediaType", "platform", "chainID", "size", "layers"])
-        #expect(images.map { $0["digest"] as? String } == lines.dropFirst().map { $0[1] })
+                == [
+                    "names", "digest", "mediaType", "platform", "chainID", "created", "lastUsed", "diskUsage",
+                    "layers",
+                ])
+        let digests = images.compactMap { $0["digest"] as? String }
+        #expect(digests.map { String($0.dropFirst(7).prefix(12)) } == lines.dropFirst().map { $0[1] })
+        #expect(try program.run("images", "-q").succeed().text == digests.map { $0 + "\n" }.joined())
         let layers = try #require(images[1]["layers"] as? [[String: Any]])
         #expect(Set(layers[0].keys) == ["digest", "diffID", "chainID", "size"])
         #expect(layers[1]["chainID"] as? String == images[1]["chainID"] as? String)
@@ -109,7 +118,7 @@ struct HousekeepingTests {
             "du", "-c", "-B1", "-s", "\(program.folder)/1/fs", "\(program.folder)/3/fs"
         ).succeed().text
         let total = try #require(du.split(separator: "\n").last)
-        #expect(total.hasPrefix("\(try #require(images[1]["size"] as? Int))\t"), "\(du)")
+        #expect(total.hasPrefix("\(try #require(images[1]["diskUsage"] as? Int))\t"), "\(du)")
     }
 
     // MARK: rm
@@ -119,17 +128,19 @@ struct HousekeepingTests {
         let one = try unpack("one")
         let expected = try program.tree(one)
         _ = try unpack("two")
-        let digest = try program.rows("SELECT manifest FROM image WHERE reference = 'two'")
-        let said = try program.run("rm", digest.trimmingCharacters(in: .newlines)).succeed().text
+        let digest = try program.rows(
+            "SELECT manifest FROM image JOIN image_name ON image = id WHERE name = 'two'")
+        let given = digest.trimmingCharacters(in: .newlines)
+        let said = try program.run("rm", given).succeed().text
         #expect(
-            said
-                == "two: 1 layer removed, 52.0 KiB, 1 stay: other images, snapshots, services or a running unpack need them, or they are mounted\n"
-        )
+            said == "\(given): 1 layer removed, 53.2 kB; 1 kept by:\n  the image one  (unpack rm one)\n")
         #expect(try program.tree(one) == expected)
         #expect(try directories() == ["1", "2"])
-        #expect(try program.run("rm", "one").succeed().text == "one: 2 layers removed, 104.0 KiB\n")
+        #expect(try program.run("rm", "one").succeed().text == "one: 2 layers removed, 106.5 kB\n")
         #expect(try directories() == [])
-        #expect(try program.run("images").succeed().text == "REFERENCE DIGEST PLATFORM LAYERS SIZE\n")
+        #expect(
+            try program.run("images").succeed().text
+                == "NAME DIGEST CHAIN ID PLATFORM LAYERS SIZE CREATED LAST USED\n")
         // The image can be unpacked again.
         #expect(try program.tree(try unpack("one")) == expected)
     }
@@ -143,9 +154,9 @@ struct HousekeepingTests {
         #expect(
             result.errorText.matches(
                 """
-                unpack: 2 images are called 'two':
-                  sha256:*  linux/*
-                  sha256:*  linux/*
+                unpack: 'two' is the name of 2 things in the store:
+                  image sha256:*  linux/*  two
+                  image sha256:*  linux/*  two
                 hint: name one by its digest\n
                 """), "\(result.report)")
         for digest in try program.rows("SELECT manifest FROM image").split(separator: "\n") {
@@ -162,7 +173,10 @@ struct HousekeepingTests {
         #expect(result.status == 66 && result.text.hasPrefix("one: 2 layers removed"))
         #expect(
             result.errorText
-                == "unpack: there is no image 'missing' in the store\nhint: list them with 'unpack images'\n")
+                == "unpack: there is no image 'missing' in the store \(program.root)\nhint: list them with 'unpack images'\n"
+        )
+        let forced = try program.run("rm", "-f", "missing").succeed()
+        #expect(forced.text.isEmpty && forced.errorText.isEmpty)
     }
 
     @Test("A writable snapshot keeps its layers until it is removed")
@@ -170,7 +184,7 @@ struct HousekeepingTests {
         let line = try unpack("one", "--rw", "key")
         let tree = try program.tree(line)
         let said = try program.run("rm", "one").succeed().text
-        #expect(said.hasPrefix("one: 0 layers removed, 0 B, 2 stay: "), "\(said)")
+        #expect(said.hasPrefix("one: 0 layers removed, 0 B; 2 kept by:\n  the snapshot key "), "\(said)")
         #expect(try program.run("prune").succeed().text == "nothing to remove\n")
         #expect(try program.tree(line) == tree)
         _ = try program.run("snapshot", "rm", "key").succeed()
@@ -314,7 +328,9 @@ struct HousekeepingTests {
             let removed = try program.run(
                 "rm", "\(try program.rows("SELECT manifest FROM image").dropLast())"
             ).succeed()
-            #expect(removed.text.contains("stay"), "\(removed.text)")
+            #expect(
+                removed.text.contains(" kept by:\n  a mount on \(program.target)  (unpack umount"),
+                "\(removed.text)")
             _ = try program.run("prune").succeed()
             #expect(try TreeDump(of: root) == tree)
         }

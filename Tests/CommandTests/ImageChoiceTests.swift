@@ -57,7 +57,7 @@ struct ImageChoiceTests {
         #expect(text.contains("└─ index  index, cannot be read (the blob's digest is sha256:"), "\(text)")
         let document = try json("inspect", layout, "--json")
         let images = try #require(document["images"] as? [[String: Any]])
-        #expect(images.map { ($0["references"] as? [String])?.first } == ["good", "known"])
+        #expect(images.map { ($0["names"] as? [String])?.first } == ["good", "known"])
         #expect(images.map { $0["error"] == nil } == [true, false])
         let others = try #require(document["others"] as? [[String: Any]])
         #expect(others.map { $0["kind"] as? String } == ["manifest", "index"])
@@ -160,7 +160,7 @@ struct ImageChoiceTests {
         try builder.writeIndex([index.named("first"), index.named("second")])
         for way in [":second", "@1"] {
             #expect(try program.run(layout + way, "-q").status == 0)
-            #expect(try program.rows("SELECT reference FROM image") == "second\n")
+            #expect(try program.rows("SELECT name FROM image_name") == "second\n")
             let document = try json(layout + way, "--format", "json")
             #expect((document["image"] as? [String: Any])?["name"] as? String == "second")
             try program.run("verify", "second").succeed()

@@ -253,22 +253,22 @@ struct ImageInspectionTests {
         arguments: Snapshotter.possible)
     func snapshot(snapshotter: Snapshotter) throws {
         let program = try Program(snapshotter)
-        let line = try program.line(image, "-q", "--rw", "work")
-        #expect(try program.run("diff", image, "work", "--times").succeed().text == "")
+        let line = try program.line(image, "-q", "--rw", "job-1")
+        #expect(try program.run("diff", image, "job-1", "--times").succeed().text == "")
         let text = "A /added\nD /null\nM /usr/lib/b  (mode)\n"
         let during = try program.mounted(line) { root in
             try root.removeFile(FileName(literal: "null"))
             _ = try root.createFile(FileName(literal: "added"), mode: 0o600)
             let lib = try root.open(FileName(literal: "usr")).open(FileName(literal: "lib"))
             try lib.setMode(of: FileName(literal: "b"), 0o755)
-            return try program.run("diff", image, "work", "-q")
+            return try program.run("diff", image, "job-1", "-q")
         }
         // The image file of a mounted writable snapshot is not read: it changes meanwhile.
         #expect(snapshotter == .loop ? during.status == 69 : during.text == text, "\(during.errorText)")
-        #expect(try program.run("diff", image, "work", "-q").succeed().text == text)
-        #expect(try program.run("diff", "work", image, "-q").succeed().text.hasPrefix("D /added\nA /null\n"))
+        #expect(try program.run("diff", image, "job-1", "-q").succeed().text == text)
+        #expect(try program.run("diff", "job-1", image, "-q").succeed().text.hasPrefix("D /added\nA /null\n"))
         let neither = try program.run("diff", image, "nothing")
-        #expect(neither.status == 66 && neither.errorText.contains("no image at"))
+        #expect(neither.status == 66 && neither.errorText.contains("there is no image 'nothing' here"))
         #expect(
             try Command.run("sh", "-c", "grep -c $0 /proc/self/mountinfo", program.root.string).text == "0\n"
                 || snapshotter == .btrfs)

@@ -26,7 +26,7 @@ struct InspectTests {
         let json = try #require(try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
         let images = try #require(json["images"] as? [[String: Any]])
         #expect(images.count == 1)
-        #expect(images[0]["references"] as? [String] == ["busybox:1.0"])
+        #expect(images[0]["names"] as? [String] == ["busybox:1.0"])
         let layers = try #require(images[0]["layers"] as? [[String: Any]])
         #expect(layers.count == 5)
         // The lowest chain ID is the lowest diff ID (image spec, config.md).

@@ -32,7 +32,10 @@ struct LimitTests {
                 ["--max-ratio", "0"], 65,
                 "layer 1 of 2 (*): the image unpacks to more than 0 bytes, which --max-ratio allows\n"
             ),
-            (["--max-bytes=-1"], 64, "--max-bytes is a number from 0 on, not -1"),
+            (
+                ["--max-bytes=-1"], 64,
+                "--max-bytes is a number of bytes, or a size such as 20G or 500MiB, not -1"
+            ),
             (["--jobs", "0"], 64, "--jobs is 1 to 16, not 0"),
         ] as [([String], Int32, String)], [1, 4])
     func refused(limit: ([String], status: Int32, message: String), jobs: Int) throws {

@@ -102,7 +102,7 @@ struct ManyProcessesTests {
             let commands = try RunningCommand.finish(both)
             for command in commands { #expect(command.status == 0, "round \(round): \(command.report)") }
             #expect(try program.tree(commands[1].line) == expected[1])
-            #expect(try program.rows("SELECT reference FROM image") == crowd.reference(1) + "\n")
+            #expect(try program.rows("SELECT name FROM image_name") == crowd.reference(1) + "\n")
             _ = try program.run("rm", crowd.reference(1)).succeed()
             #expect(try program.rows("SELECT count(*) FROM snapshot") == "0\n")
             try program.expectNothingLeftOver()

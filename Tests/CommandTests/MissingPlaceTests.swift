@@ -93,7 +93,7 @@ struct MissingPlaceTests {
                 #expect(run.output == expected.output, "\(run.report)")
             } else {
                 #expect(
-                    run.output.isEmpty && run.errorText.contains(words == ["unpack"] ? "image" : "/proc"),
+                    run.output.isEmpty && run.errorText.contains(words == ["unpack"] ? "IMAGE" : "/proc"),
                     "\(run.report)")
                 #expect(run.status == (words == ["unpack"] ? 64 : 69), "\(run.report)")
             }

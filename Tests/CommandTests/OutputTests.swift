@@ -133,7 +133,7 @@ import Testing
                 let theirs = try other.ctr(
                     ["snapshots", command, "--mounts", key] + (parent.map { [$0] } ?? []))
                 let ours = try program.run(
-                    ["snapshot", command, "--json", key] + (parent.map { [$0] } ?? [])
+                    ["snapshot", command, "--format", "containerd", key] + (parent.map { [$0] } ?? [])
                 )
                 .succeed().text
                 #expect(try other.translated(theirs, to: program.folder) == ours)

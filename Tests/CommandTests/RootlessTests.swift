@@ -42,6 +42,19 @@ struct RootlessTests {
         }.sorted()
     }
 
+    @Test("A program of /usr/sbin runs in the namespace, although users' PATH lacks that directory")
+    func systemPrograms() throws {
+        let user = try OrdinaryUser(.single)
+        try user.run(
+            "env", "PATH=\(Program.path.removingLastComponent()):/usr/bin:/bin", "unpack", "run-in-namespace",
+            "--",
+            "chroot", "/", "/bin/true"
+        ).succeed()
+        let path = try user.run(
+            "env", "PATH=/usr/bin", Program.path.string, "run-in-namespace", "--", "sh", "-c", "echo $PATH")
+        #expect(path.text == "/usr/bin:/usr/local/sbin:/usr/sbin:/sbin\n")
+    }
+
     @Test(
         "The printed line mounts the image in the same namespace",
         arguments: OrdinaryUser.IDs.allCases)

@@ -56,9 +56,9 @@ struct SnapshotCommandTests {
         #expect(try snapshot("commit", "mine", "work", "--label", "stage=1") == "")
         #expect(try program.run("snapshot", "stat", "work").status == 66)
         let info = try object("stat", "mine")
-        #expect(info["Kind"] as? String == "Committed" && info["Parent"] as? String == chain)
+        #expect(info["kind"] as? String == "committed" && info["parent"] as? String == chain)
         // The committed snapshot has the given labels only.
-        #expect(info["Labels"] as? [String: String] == ["stage": "1"])
+        #expect(info["labels"] as? [String: String] == ["stage": "1"])
 
         let view = try snapshot("view", "look", "mine")
         let names = try program.mounted(view) { directory in
@@ -104,10 +104,29 @@ struct SnapshotCommandTests {
 
     // MARK: Output
 
-    @Test("The JSON of a snapshot is the same as containerd's")
+    @Test("The JSON of a snapshot has the names that the other commands use")
+    func ownShape() throws {
+        try snapshot("prepare", "k", chain, "--label", "b=2")
+        let info = try object("stat", "k")
+        #expect(Set(info.keys) == ["key", "kind", "parent", "labels", "created", "updated"])
+        #expect(info["key"] as? String == "k" && info["kind"] as? String == "active")
+        #expect(info["parent"] as? String == chain && info["labels"] as? [String: String] == ["b": "2"])
+        #expect(try object("stat", "k", "--json").keys == info.keys)
+        let layer = try object("stat", chain)
+        #expect(layer["chainID"] as? String == chain && layer["kind"] as? String == "committed")
+        let all = try #require(try json("ls", "--json") as? [[String: Any]])
+        #expect(all.map { $0["key"] as? String } == [below, chain, "k"])
+        let mounts = try #require(try json("mounts", "k", "--json") as? [[String: Any]])
+        #expect(Set(mounts[0].keys) == ["type", "source", "target", "options"])
+        #expect(try snapshot("mounts", "k", "--json").split(separator: "\n").count == 1)
+        let committed = try object("commit", "done", "k", "--json")
+        #expect(committed["key"] as? String == "done" && committed["kind"] as? String == "committed")
+    }
+
+    @Test("With --format containerd, the JSON of a snapshot is the same as containerd's")
     func statShape() throws {
         try snapshot("prepare", "k", chain, "--label", "b=2=3", "--label", "a/b.c=1")
-        let info = try object("stat", "k")
+        let info = try object("stat", "k", "--format", "containerd")
         #expect(Set(info.keys) == ["Kind", "Name", "Parent", "Labels", "Created", "Updated"])
         #expect(info["Kind"] as? String == "Active" && info["Name"] as? String == "k")
         #expect(info["Labels"] as? [String: String] == ["a/b.c": "1", "b": "2=3"])
@@ -117,17 +136,20 @@ struct SnapshotCommandTests {
         #expect(info["Updated"] as? String == created)
         // A snapshot without parent and labels has neither field.
         try snapshot("view", "v")
-        #expect(try Set(object("stat", "v", "--json").keys) == ["Kind", "Name", "Created", "Updated"])
-        let all = try #require(try json("ls", "--json") as? [[String: Any]])
+        #expect(
+            try Set(object("stat", "v", "--format", "containerd").keys) == [
+                "Kind", "Name", "Created", "Updated",
+            ])
+        let all = try #require(try json("ls", "--format", "containerd") as? [[String: Any]])
         #expect(all.map { $0["Name"] as? String } == [below, chain, "k", "v"])
         #expect(all.map { $0["Kind"] as? String } == ["Committed", "Committed", "Active", "View"])
         #expect(all[2]["Created"] as? String == created)
     }
 
     /// As `ctr snapshots prepare --mounts` of containerd 2 prints them.
-    @Test("The JSON of mounts is the same as containerd's")
+    @Test("With --format containerd, the JSON of mounts is the same as containerd's")
     func mountsShape() throws {
-        let made = try #require(try json("prepare", "k", chain, "--json") as? [[String: Any]])
+        let made = try #require(try json("prepare", "k", chain, "--format", "containerd") as? [[String: Any]])
         #expect(made.count == 1)
         #expect(Set(made[0].keys) == ["Type", "Source", "Target", "Options"])
         #expect(made[0]["Type"] as? String == "overlay" && made[0]["Source"] as? String == "overlay")
@@ -136,10 +158,11 @@ struct SnapshotCommandTests {
         #expect(options.map { $0.split(separator: "=")[0] }.prefix(3) == ["workdir", "upperdir", "lowerdir"])
         #expect(options[1].hasPrefix("upperdir=\(program.root)/overlayfs/"))
         let again = try #require(
-            try json("mounts", "k", "--json", "--target", program.target.string) as? [[String: Any]])
+            try json("mounts", "k", "--format", "containerd", "--target", program.target.string)
+                as? [[String: Any]])
         #expect(again[0]["Target"] as? String == program.target.string)
         #expect(again[0]["Options"] as? [String] == options)
-        let bind = try #require(try json("view", "v", below, "--json") as? [[String: Any]])
+        let bind = try #require(try json("view", "v", below, "--format", "containerd") as? [[String: Any]])
         #expect(bind[0]["Type"] as? String == "bind")
         #expect(bind[0]["Options"] as? [String] == ["ro", "rbind"])
     }
@@ -156,8 +179,8 @@ struct SnapshotCommandTests {
                 ["k", chain, "Active"], ["other", below, "Active"], ["empty", "Active"],
             ])
         let nodes = try #require(try json("tree", "--json") as? [[String: Any]])
-        #expect(nodes.map { $0["name"] as? String } == [below, chain, "k", "other", "empty"])
-        #expect(nodes.map { $0["level"] as? Int } == [0, 1, 2, 1, 0])
+        #expect(nodes.map { $0["key"] as? String } == [below, chain, "k", "other", "empty"])
+        #expect(nodes.map { $0["depth"] as? Int } == [0, 1, 2, 1, 0])
         #expect(
             try snapshot("tree") == """
                 \(below)
@@ -173,7 +196,7 @@ struct SnapshotCommandTests {
                         program.run(
                             ["snapshot", "ls", "--json"] + filters.flatMap { ["--filter", $0] }
                         ).succeed().output)) as? [[String: Any]])
-            return all.compactMap { $0["Name"] as? String }
+            return all.compactMap { $0["key"] as? String }
         }
         try snapshot("label", "k", "containerd.io/x=1")
         #expect(try names("kind==active") == ["k", "other", "empty"])
@@ -194,7 +217,9 @@ struct SnapshotCommandTests {
         #expect(try snapshot("label", "k", "b=") == "")
         #expect(try program.run("snapshot", "label", "k").succeed().text == "")
         let info = try object("stat", "k")
-        #expect(info["Labels"] == nil && info["Updated"] as? String != info["Created"] as? String)
+        #expect(
+            info["labels"] as? [String: String] == [:]
+                && info["updated"] as? String != info["created"] as? String)
         // Labels of a committed snapshot can be set, and its other labels stay.
         #expect(try snapshot("label", chain, "x=y") == "containerd.io/snapshot.ref=\(chain)\nx=y")
         // A control character does not reach the terminal.
@@ -209,10 +234,10 @@ struct SnapshotCommandTests {
             try Data(repeating: 1, count: 3 << 20).write(
                 to: URL(fileURLWithPath: program.target.appending("big").string))
         }
-        #expect(try snapshot("usage", "k").hasPrefix("KEY SIZE    INODES\nk   3.0 MiB "))
+        #expect(try snapshot("usage", "k").hasPrefix("KEY SIZE   INODES\nk   3.1 MB "))
         let all = try #require(try json("usage", "--json") as? [[String: Any]])
         #expect(all.map { $0["key"] as? String } == [below, chain, "k"])
-        let size = try #require(all[2]["size"] as? Int)
+        let size = try #require(all[2]["diskUsage"] as? Int)
         #expect((3 << 20...(3 << 20) + 65536).contains(size) && all[2]["inodes"] as? Int == 2)
         #expect(try snapshot("usage", "-b", "k").hasSuffix("\nk   \(size) 2"))
         let du = try Command.run("du", "-s", "-B1", "\(program.root)/overlayfs/3/fs").succeed().text
@@ -323,7 +348,7 @@ struct SnapshotCommandTests {
         for command in commands {
             #expect(all.contains("  \(command) "))
             let text = try program.run("snapshot", command, "--help").succeed().text
-            #expect(text.contains("USAGE: unpack snapshot \(command)") && text.contains("--root"))
+            #expect(text.hasPrefix("usage: unpack snapshot \(command) ") && text.contains("--root"))
         }
         let result = try program.run("--snapshotter", "native", "images")
         #expect(result.status == 64)

@@ -200,11 +200,14 @@ struct SnapshotterTests {
         let program = try Program(.loop)
         let image = try program.image(Self.layers).path.string
         let empty = try program.scratch.makeDirectory("empty")
+        // The directories of system programs are searched whatever PATH is: they are hidden.
         let result = try Command.run(
-            Program.path.string, image, "-q",
-            environment: [
-                "UNPACK_ROOT": program.root.string, "UNPACK_SNAPSHOTTER": "loop", "PATH": empty.string,
-            ])
+            "unshare", "-m", "sh", "-ec",
+            #"""
+            for folder in /sbin /usr/sbin /usr/local/sbin; do mount --bind "$0" "$folder"; done
+            PATH=$0 exec "$@"
+            """#, empty.string, Program.path.string, image, "-q",
+            environment: ["UNPACK_ROOT": program.root.string, "UNPACK_SNAPSHOTTER": "loop"])
         #expect(result.status == 69 && result.text == "", "\(result.report)")
         #expect(
             result.errorText

@@ -129,4 +129,27 @@ struct TerminalTests {
         #expect(screen.lines.map { $0.hasPrefix("unpack: ") } == [true], "\(screen.lines)")
         #expect(screen.isAtPrompt && screen.showsCursor && screen.unknown.isEmpty)
     }
+
+    @Test("Ctrl-Z erases the bars before the program stops, and they return below what the shell writes")
+    func stopping() throws {
+        let program = try Program()
+        let image = try Self.image(program, layers: 4, megabytes: 60)
+        // A shell with job control: the kernel does not stop a process whose parent is in another session.
+        let session = try TerminalSession(
+            ["bash", "-c", #"set -m; "$@"; echo SHELL >&2; fg"#, "bash", Program.path.string, image]
+                + ["--root", program.root.string, "--snapshotter", "overlayfs", "--jobs", "2"],
+            environment: ["UNPACK_CONFIG": ""], columns: 80, rows: 24)
+        try session.wait(for: "total")
+        session.type("\u{1A}")
+        try session.wait(for: "SHELL")
+        let stopped = TerminalScreen(session.output, columns: 80, rows: 24)
+        #expect(!stopped.lines.contains { $0.contains("total") }, "\(stopped.lines)")
+        let result = try session.finish().succeed()
+        let screen = TerminalScreen(result.errors, columns: 80, rows: 24)
+        #expect(screen.lines.contains { $0.hasSuffix("SHELL") }, "\(screen.lines)")
+        #expect(
+            !screen.lines.contains { $0.contains("total") || $0.contains("layer 1 of") }, "\(screen.lines)")
+        #expect(screen.lines.last?.hasPrefix("unpack: 4 layers, ") == true, "\(screen.lines)")
+        #expect(screen.isAtPrompt && screen.unknown.isEmpty)
+    }
 }

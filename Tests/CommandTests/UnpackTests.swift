@@ -72,8 +72,10 @@ struct UnpackTests {
         let image = try program.image((1...127).map { LayerBuilder(.file("marker-\($0)", "")) })
         let line = try program.line(image.path.string)
         let chain = try program.run("inspect", "--json", image.path.string).succeed().text
-        #expect(line.hasPrefix("\(Program.path.lexicallyNormalized()) mount --root \(program.root) sha256:"))
-        #expect(chain.contains(try #require(line.split(separator: " ").last)))
+        #expect(
+            line.hasPrefix("\(Program.path.lexicallyNormalized()) mount --root \(program.root) store:sha256:")
+        )
+        #expect(chain.contains(try #require(line.split(separator: " ").last).dropFirst("store:".count)))
     }
 
     @Test("An image with sha512 digests is unpacked, also one that is embedded in its index")

@@ -91,7 +91,10 @@ struct UpgradeTests {
         let old = program.scratch.path.appending("old.db")
         let copies = ["store", "snapshot", "label", "image", "image_layer"].map { table in
             let columns = Self.firstColumns[table, default: ""]
-            return "INSERT INTO main.\(table) (\(columns)) SELECT \(columns) FROM present.\(table);"
+            let values = columns.replacing(
+                "reference", with: "(SELECT min(name) FROM present.image_name WHERE image = present.image.id)"
+            )
+            return "INSERT INTO main.\(table) (\(columns)) SELECT \(values) FROM present.\(table);"
         }
         let script =
             ["PRAGMA journal_mode = WAL;", Self.firstSchema, "ATTACH '\(database)' AS present;"] + copies

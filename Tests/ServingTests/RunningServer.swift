@@ -100,13 +100,11 @@ final class RunningServer {
     func names() throws -> [String] {
         let list = try JSONDecoder().decode(
             [Named].self, from: Data(try unpack("snapshot", "ls", "--json").succeed().output))
-        return list.map(\.name)
+        return list.map(\.key)
     }
 
     private struct Named: Decodable {
-        let name: String
-
-        private enum CodingKeys: String, CodingKey { case name = "Name" }
+        let key: String
     }
 
     static func fixture(_ name: String) -> String {

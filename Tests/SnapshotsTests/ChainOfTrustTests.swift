@@ -90,7 +90,7 @@ private struct World {
 
     private func image(_ top: Int) -> ImageRecord {
         ImageRecord(
-            reference: nil, manifest: chain(100 + top).digest, mediaType: .ociManifest, platform: .host,
+            names: [], manifest: chain(100 + top).digest, mediaType: .ociManifest, platform: .host,
             topChain: chain(top), layers: [])
     }
 
@@ -194,7 +194,7 @@ private struct World {
             let parent = number == 1 ? nil : chain(number - 1).description
             try store.commit(layer, as: chain(number), onto: parent, isRecorded: false, in: run)
         }
-        try store.record(image(top), sync: isSynced)
+        try store.record(image(top), nil, sync: isSynced)
         try store.release(run)
     }
 

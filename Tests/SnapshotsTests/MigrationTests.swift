@@ -82,4 +82,43 @@ struct MigrationTests {
         _ = try store.prune(in: try store.startRun())
         #expect(try sqlite(Self.distrusted) == "0|distrusted/1/own\n")
     }
+
+    @Test("An image that has one name keeps it, and gets its documents when it is recorded again")
+    func names() throws {
+        let store = try open(boot: "first")
+        let run = try store.startRun()
+        let layer = try store.prepareLayer("layer", parent: nil, in: run)
+        try store.commit(layer, as: chain, onto: nil, isRecorded: false, in: run)
+        try store.release(run)
+        func image(_ name: String) -> ImageRecord {
+            ImageRecord(
+                names: [name], manifest: chain.digest, mediaType: .ociManifest, platform: .host,
+                topChain: chain,
+                layers: [])
+        }
+        let documents = ImageRecord.Documents(manifest: "{}", config: "{ }")
+        try store.record(image("old"), documents, sync: true)
+        try store.close()
+        // As version 7 of the schema had it.
+        try sqlite(
+            """
+            ALTER TABLE image ADD COLUMN reference TEXT;
+            UPDATE image SET reference = 'old';
+            DROP TABLE image_name;
+            ALTER TABLE image DROP COLUMN manifest_document;
+            ALTER TABLE image DROP COLUMN config_document;
+            ALTER TABLE image DROP COLUMN used;
+            DELETE FROM grdb_migrations WHERE identifier = '8';
+            """)
+        let upgraded = try open(boot: "first")
+        let found = try upgraded.images()
+        #expect(found.map(\.names) == [["old"]] && found[0].used == found[0].created)
+        #expect(try upgraded.documents(of: chain.digest) == nil)
+        #expect(try !upgraded.has(image("old"), synced: true))
+        try upgraded.record(image("new"), documents, sync: true)
+        #expect(try upgraded.images().map(\.names) == [["new", "old"]])
+        #expect(try upgraded.images()[0].created == found[0].created)
+        #expect(try upgraded.documents(of: chain.digest) == documents)
+        #expect(try upgraded.has(image("old"), synced: true))
+    }
 }

@@ -35,12 +35,12 @@ struct ServiceSnapshotsTests {
                 try layer.directory.put(FileName(literal: "file-\(number)"), "\(number)\n")
                 try store.commit(layer, as: chain(number), onto: nil, isRecorded: false, in: run)
             }
-            try store.record(image, sync: synced)
+            try store.record(image, nil, sync: synced)
             try store.release(run)
         }
 
         let image = ImageRecord(
-            reference: "image", manifest: chain(100).digest, mediaType: .ociManifest, platform: .host,
+            names: ["image"], manifest: chain(100).digest, mediaType: .ociManifest, platform: .host,
             topChain: chain(2), layers: [])
 
         /// Prepares a snapshot as containerd does for a layer that it is going to unpack.

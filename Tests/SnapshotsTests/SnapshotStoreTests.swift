@@ -44,7 +44,7 @@ extension SnapshotStore {
 
     fileprivate func image(_ top: Int) -> ImageRecord {
         ImageRecord(
-            reference: "image:\(top)", manifest: chain(100 + top).digest, mediaType: .ociManifest,
+            names: ["image:\(top)"], manifest: chain(100 + top).digest, mediaType: .ociManifest,
             platform: .host, topChain: chain(top), layers: [])
     }
 }
@@ -189,10 +189,10 @@ struct SnapshotStoreTests {
         let scratch = try Scratch()
         let store = try scratch.open()
         try store.make(1)
-        try store.record(store.image(1), sync: true)
+        try store.record(store.image(1), nil, sync: true)
         try store.make(2, on: 1)
         try store.make(3, on: 2)
-        try store.record(store.image(3), sync: false)
+        try store.record(store.image(3), nil, sync: false)
         #expect(try store.images().count == 2)
 
         let restarted = try scratch.open(boot: "second")
@@ -259,9 +259,9 @@ struct SnapshotStoreTests {
         let scratch = try Scratch()
         let store = try scratch.open()
         try store.make(1)
-        try store.record(store.image(1), sync: false)
+        try store.record(store.image(1), nil, sync: false)
         try store.make(2, on: 1)
-        try store.record(store.image(2), sync: true)
+        try store.record(store.image(2), nil, sync: true)
         let restarted = try scratch.open(boot: "second")
         #expect(try restarted.verified(chain(1)) != nil)
         #expect(try restarted.verified(chain(2)) != nil)
@@ -272,9 +272,14 @@ struct SnapshotStoreTests {
         let scratch = try Scratch()
         let store = try scratch.open()
         try store.make(1)
-        try store.record(store.image(1), sync: true)
-        try store.record(store.image(1), sync: true)
-        #expect(try store.images() == [store.image(1)])
+        try store.record(store.image(1), nil, sync: true)
+        try store.record(store.image(1), nil, sync: true)
+        let (recorded, given) = (try store.images(), store.image(1))
+        #expect(
+            recorded.map { [$0.names.first, $0.manifest.description, $0.topChain.description] } == [
+                [given.names.first, given.manifest.description, given.topChain.description]
+            ])
+        #expect(recorded.allSatisfy { $0.created != nil && $0.used == $0.created })
         #expect(kind { try store.remove(chain(1).description) } == .failedPrecondition)
     }
 

@@ -100,6 +100,8 @@ int64_t ck_free_bytes(int d, int with_reserved);
 /// Free inodes of a file system; UINT64_MAX if it does not count them (statfs(2)).
 int ck_free_inodes(int d, uint64_t *inodes);
 
+/// ID of a file system: f_fsid of statfs(2).
+int ck_file_system_id(int d, uint64_t *id);
 /// Type of a file system: f_type of statfs(2).
 int64_t ck_file_system_magic(int d);
 
@@ -183,9 +185,12 @@ const char *ck_argument(int index);
 /// Returns 1 if /proc is the proc file system of this process's PID namespace, else 0 (proc(5)).
 int ck_has_proc(void);
 
-/// Blocks SIGINT and SIGTERM in the calling thread and in the threads it starts later.
+/// Blocks SIGINT and SIGTERM in the calling thread and in the threads it starts later; also SIGTSTP and SIGCONT, unless
+/// SIGTSTP is ignored.
 int ck_block_termination(sigset_t *set);
 int ck_wait_signal(const sigset_t *set);
+/// Stops the process as SIGTSTP does by default, although the calling thread blocks it. Returns once the process continues.
+void ck_stop_process(void);
 
 /// Creates a pipe whose ends children do not inherit: ends[0] to read, ends[1] to write.
 int ck_pipe(int ends[2]);

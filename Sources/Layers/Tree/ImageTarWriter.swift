@@ -45,18 +45,10 @@ package struct ImageTarWriter: Sendable {
     package init(_ tree: ImageTree, latest: Timestamp? = nil) { self.init(tree, latest: latest) {} }
 
     /// Whether a layer has content that the merged tree shows, so that the layer has to be read again.
-    package func needsContent(of step: LayerStep) -> Bool { !wanted(of: step).isEmpty }
+    package func needsContent(of step: LayerStep) -> Bool { tree.hasContents(of: namedFiles, from: step) }
 
-    /// The files whose content comes from a layer, by the number of their entry.
-    private func wanted(of step: LayerStep) -> [Int32: ImageTree.FileID] {
-        var wanted = [Int32: ImageTree.FileID]()
-        for (index, name) in firstNames.enumerated() where name != nil {
-            let origin = tree.files[index].origin
-            if Int(origin.layer) == step.number, let entry = origin.entry {
-                wanted[entry] = ImageTree.FileID(index: Int32(index))
-            }
-        }
-        return wanted
+    private var namedFiles: some Sequence<ImageTree.FileID> {
+        firstNames.indices.lazy.filter { firstNames[$0] != nil }.map { ImageTree.FileID(index: Int32($0)) }
     }
 
     /// A tar that is being written.
@@ -74,17 +66,11 @@ package struct ImageTarWriter: Sendable {
         of step: LayerStep, in layout: ImageLayout, budget: Budget, cancellation: Cancellation,
         to output: inout Output, progress: @escaping @Sendable (Int64) -> Void = { _ in }
     ) throws(LayerFailure) {
-        do {
-            let account = Budget.Account(budget)
-            var visitor = ContentVisitor(
-                wanted: wanted(of: step), tar: self, writer: output.writer, cancellation: cancellation)
-            try LayerStream(step, of: layout, account, cancellation: cancellation).read(
-                into: &visitor, progress)
-            account.keep()
-            output.writer = visitor.writer
-        } catch {
-            throw LayerFailure.wrapping(error)
-        }
+        var sink = TarSink(tar: self, writer: output.writer)
+        try tree.readContents(
+            of: namedFiles, from: step, in: layout, budget: budget, cancellation: cancellation, into: &sink,
+            progress: progress)
+        output.writer = sink.writer
     }
 
     /// Writes the directories. Must be called first.
@@ -162,10 +148,6 @@ package struct ImageTarWriter: Sendable {
             .regular(size: size, ranges: tree.data(of: id)?.ranges),
             clamped(tree[id].metadata))
     }
-
-    fileprivate func isRegular(_ id: ImageTree.FileID, of size: Int64) -> Bool {
-        tree[id].content == .regular(size: size)
-    }
 }
 
 extension TarWriter {
@@ -181,46 +163,18 @@ extension TarWriter {
     }
 }
 
-/// Writes the wanted files of a layer in the order of its entries.
-private struct ContentVisitor: LayerVisitor {
-    let wanted: [Int32: ImageTree.FileID]
+/// Writes files into a tar.
+private struct TarSink: ContentSink {
     let tar: ImageTarWriter
     var writer: TarWriter
-    private let cancellation: Cancellation
-    private var entries: Int32 = 0
-    private var written = 0
 
-    init(
-        wanted: [Int32: ImageTree.FileID], tar: ImageTarWriter, writer: TarWriter, cancellation: Cancellation
-    ) {
-        self.cancellation = cancellation
-        self.wanted = wanted
-        self.tar = tar
-        self.writer = writer
+    mutating func begin(_ file: ImageTree.FileID, size: Int64) throws {
+        try writer.add(tar.member(file, size: size))
     }
 
-    mutating func take(_ entry: Entry, from reader: inout LayerReader) throws {
-        defer { entries += 1 }
-        guard let id = wanted[entries] else { return }
-        // The content is verified at the end of the layer. An entry that differs from the first reading ends it
-        // earlier.
-        guard case .regular(let size) = entry.content, tar.isRegular(id, of: size) else { throw Self.changed }
-        try writer.add(tar.member(id, size: size))
-        var isExpected = true
-        while isExpected,
-            try reader.nextData({ (offset: Int64, bytes: RawSpan) throws in
-                // The reader of the tar may be slow, so that a large file takes long.
-                try cancellation.check()
-                isExpected = try writer.write(bytes, at: offset)
-            })
-        {}
-        guard writer.end(), isExpected else { throw Self.changed }
-        written += 1
+    mutating func write(_ bytes: RawSpan, at offset: Int64) throws -> Bool {
+        try writer.write(bytes, at: offset)
     }
 
-    func endEntries() throws {
-        if written != wanted.count { throw Self.changed }
-    }
-
-    private static let changed = LayerFailure(.refused("the layer has changed since it was read"))
+    mutating func end() -> Bool { writer.end() }
 }

@@ -3,15 +3,18 @@ package import Kernel
 internal import Streams
 
 extension ImageTree {
-    /// Reads the tree of a directory, e.g. of a mounted snapshot, and the digests of its files.
+    /// Reads the tree of a directory, e.g. of a mounted snapshot.
     ///
-    /// - Parameter check: called for each file and for each block of content.
+    /// - Parameters:
+    ///   - digests: whether the files are read for their digests.
+    ///   - check: called for each file and for each block of content.
     /// - Throws: `SyscallFailure`, `Budget.Excess`, errors of `check`.
     package init(
-        walking root: Directory, memory: TreeMemory = TreeMemory(), check: () throws -> Void = {}
+        walking root: Directory, digests: Bool = true, memory: TreeMemory = TreeMemory(),
+        check: () throws -> Void = {}
     ) throws {
         self.init()
-        var walk = DirectoryWalk(tree: self, memory: memory)
+        var walk = DirectoryWalk(tree: self, digests: digests, memory: memory)
         try walk.read(root, check)
         self = walk.tree
     }
@@ -19,13 +22,15 @@ extension ImageTree {
 
 private struct DirectoryWalk {
     var tree: ImageTree
+    private let wantsDigests: Bool
     let memory: TreeMemory
     /// Files with several names that were read already.
     private var linkedFiles = [FileStatus.Identity: ImageTree.FileID]()
     private let buffer = ReadBuffer(size: 1 << 18)
 
-    init(tree: ImageTree, memory: TreeMemory) {
+    init(tree: ImageTree, digests: Bool, memory: TreeMemory) {
         self.tree = tree
+        wantsDigests = digests
         self.memory = memory
     }
 
@@ -78,7 +83,9 @@ private struct DirectoryWalk {
         case .regular:
             content = .regular(size: status.size)
             detail = Int32(tree.data.count)
-            let digest = try digest(of: try directory.openFile(name, expecting: status), status, check)
+            let digest =
+                try wantsDigests
+                ? digest(of: try directory.openFile(name, expecting: status), status, check) : nil
             tree.data.append(ImageTree.Data(digest: digest, ranges: nil))
         case .symlink: content = .symlink(try directory.readLink(name))
         case .fifo: content = .fifo

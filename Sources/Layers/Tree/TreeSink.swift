@@ -241,7 +241,7 @@ extension ImageTree.Content {
         return nil
     }
 
-    var isRegular: Bool {
+    package var isRegular: Bool {
         if case .regular = self { return true }
         return false
     }

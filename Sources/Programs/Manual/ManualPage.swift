@@ -69,21 +69,14 @@ extension Roff {
     fileprivate mutating func synopsis(of command: CommandTree) {
         section("SYNOPSIS")
         let words = command.words.joined(separator: " ")
-        let positionals = command.arguments.filter { $0.kind == .positional }.map { argument in
-            let name = argument.placeholder + (argument.isRepeating ? "..." : "")
-            return argument.isOptional ? "[\(name)]" : name
-        }
-        if command.words.count == 1 || command.subcommands.isEmpty {
-            usage(words, (positionals + ["[OPTIONS]"]).joined(separator: " "))
-        }
+        if command.words.count == 1 || command.subcommands.isEmpty { usage(words, command.operands) }
         if !command.subcommands.isEmpty { usage(words, "COMMAND ...") }
     }
 
     fileprivate mutating func arguments(of command: CommandTree) {
-        let positionals = command.arguments.filter { $0.kind == .positional }
-        if !positionals.isEmpty {
+        if !command.positionals.isEmpty {
             section("ARGUMENTS")
-            for argument in positionals { item(argument.placeholder, argument.abstract) }
+            for argument in command.positionals { item(argument.placeholder, argument.abstract) }
         }
         section("OPTIONS")
         for argument in command.arguments where argument.kind != .positional {
@@ -106,13 +99,6 @@ extension Roff {
         if names.contains("--" + Settings.root.key) {
             item("XDG_DATA_HOME, HOME", "Where the stores of users other than root are.")
         }
-    }
-}
-
-extension CommandTree.Argument {
-    /// A name of a value is in capitals; a list or a pattern of values is printed as it is.
-    fileprivate var placeholder: String {
-        valueName.allSatisfy { $0.isLetter || $0 == "-" } ? valueName.uppercased() : valueName
     }
 }
 

@@ -149,6 +149,23 @@ enum Schema {
         ALTER TABLE snapshot ADD COLUMN verity_digest TEXT;
         """
 
+    private static let names = """
+        -- All names under which an image was unpacked.
+        CREATE TABLE image_name (
+            image INTEGER NOT NULL REFERENCES image(id) ON DELETE CASCADE,
+            name TEXT NOT NULL,
+            PRIMARY KEY (image, name)
+        ) WITHOUT ROWID;
+        INSERT INTO image_name SELECT id, reference FROM image WHERE reference IS NOT NULL;
+        ALTER TABLE image DROP COLUMN reference;
+        -- The image's documents, byte for byte; null if an earlier version has recorded the image.
+        ALTER TABLE image ADD COLUMN manifest_document TEXT;
+        ALTER TABLE image ADD COLUMN config_document TEXT;
+        -- When it was last unpacked or mounted, to the minute.
+        ALTER TABLE image ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
+        UPDATE image SET used = created;
+        """
+
     /// Whether the directory of a snapshot, given by snapshotter and ID, has inherited from where the store is located.
     typealias Inheritance = @Sendable (String, Int64) -> Bool
 
@@ -171,6 +188,7 @@ enum Schema {
             },
             .init("6") { try $0.executeAll(distrust) },
             .init("7") { try $0.executeAll(verity) },
+            .init("8") { try $0.executeAll(names) },
         ])
     }
 }

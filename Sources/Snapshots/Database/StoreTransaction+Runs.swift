@@ -1,3 +1,4 @@
+internal import OCI
 internal import SQLite
 
 /// Runs, pins, and what is not needed any more.
@@ -7,6 +8,11 @@ extension StoreTransaction {
     /// Keeps a snapshot from being removed while a run lives.
     func pin(_ id: Int64, in run: Run) throws {
         try connection.execute("INSERT OR IGNORE INTO pin VALUES (?, ?)", run.name, id)
+    }
+
+    /// Whether a run relies on any of these snapshots.
+    func arePinned(_ ids: some Sequence<Int64>) throws -> Bool {
+        try connection.exists("SELECT 1 FROM pin WHERE snapshot IN (\(Self.list(ids)))")
     }
 
     func unpinAll(of run: Run) throws {
@@ -80,6 +86,29 @@ extension StoreTransaction {
             \(Self.selectSnapshots)
             WHERE snapshot.snapshotter = ? AND snapshot.id NOT IN needed ORDER BY snapshot.id DESC
             """, scope.snapshotter, as: SnapshotRow.init)
+    }
+
+    /// The finished active snapshots of users, oldest first.
+    func activeSnapshotsOfUsers() throws -> [SnapshotRow] {
+        try connection.rows(
+            """
+            \(Self.selectSnapshots) WHERE snapshot.snapshotter = ? AND snapshot.kind = 'active'
+            AND snapshot.run IS NULL AND snapshot.owner = ? ORDER BY snapshot.id
+            """, scope.snapshotter, Owner.user.rawValue, as: SnapshotRow.init)
+    }
+
+    /// The snapshots that hold any of these chains, and all that are based on them.
+    func snapshots(basedOn chains: [ChainID]) throws -> [Int64] {
+        let marks = Self.marks(chains.map(\.description))
+        return try connection.rows(
+            """
+            WITH RECURSIVE above(id) AS (
+                SELECT id FROM snapshot WHERE verified_chain IN (\(marks)) AND snapshotter = ?
+                UNION SELECT snapshot.id FROM snapshot JOIN above ON snapshot.parent = above.id
+            )
+            SELECT id FROM above
+            """, values: chains.map(\.description) + [scope.snapshotter]
+        ) { try $0.integer("id") }
     }
 
     /// What needs a snapshot.

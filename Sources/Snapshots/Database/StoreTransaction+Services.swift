@@ -22,6 +22,13 @@ extension StoreTransaction {
         try connection.exists("SELECT 1 WHERE \(Schema.isAdopted("?1", "?2"))", name, scope.snapshotter)
     }
 
+    /// The services that have adopted any of these snapshots.
+    func servicesUsing(_ ids: some Sequence<Int64>) throws -> [Owner] {
+        try connection.rows("SELECT DISTINCT service FROM claim WHERE snapshot IN (\(Self.list(ids)))") {
+            Owner(rawValue: try $0.text("service"))
+        }
+    }
+
     /// The finished snapshots that a service owns or has adopted, oldest first.
     func snapshots(visibleTo service: Owner) throws -> [SnapshotRow] {
         try connection.rows(

@@ -12,6 +12,7 @@ package struct Removal: Sendable, Equatable {
 
     package enum Reason: String, Sendable {
         case noImage = "no image needs it"
+        case bundleGone = "the directory of its bundle was removed"
         case distrusted =
             "it was not on the disk when the machine stopped, or inherited from its surroundings"
     }
@@ -45,9 +46,11 @@ extension SnapshotStore {
             try Run.all(in: runs, but: run).ended
         }
         let dead = Set(try unfinished(of: ended))
+        let abandoned = try snapshotsOfRemovedBundles()
         // In a write transaction, so that every directory has its row.
         let (snapshots, orphans) = try database.write { transaction in
-            let (removals, known) = try self.unneededAfterRecovery(from: ended, in: run, transaction)
+            let (removals, known) = try self.unneededAfterRecovery(
+                from: ended, without: abandoned, in: run, transaction)
             return (removals, try self.trash.orphans(known: known.subtracting(dead)))
         }
         let leftovers = try attempting("cannot measure leftovers") { () throws(SyscallFailure) in
@@ -76,20 +79,52 @@ extension SnapshotStore {
         return Removal(snapshot: snapshot, usage: usage, reason: removal.reason, parent: removal.parent)
     }
 
-    /// Removes every layer that no image, no other snapshot and no running unpack needs.
+    /// Removes the snapshots of removed bundles, and then every layer that no image, no other snapshot and no running
+    /// unpack needs.
     ///
     /// - Parameters:
     ///   - run: a run of the caller, whose start has removed the leftovers.
     ///   - deletion: how much of the trees is deleted when this returns.
-    /// - Returns: the removed layers.
+    /// - Returns: the removed snapshots.
     package func prune(in run: Run, _ deletion: Deletion = .complete) throws(StoreFailure) -> [Removal] {
+        let abandoned = try snapshotsOfRemovedBundles()
         let removals = try database.write(.durable) { transaction in
-            let removals = try self.unneeded(transaction)
+            let removals = try self.removals(without: abandoned, transaction)
             try transaction.deleteLeaves(removals.map(\.snapshot.id))
             return removals
         }
         try trash.delete(directoriesOf: removals.map(\.snapshot.id), deletion)
         return removals
+    }
+
+    /// The active snapshots whose bundles were removed, and which are not mounted. Nothing else would ever remove them.
+    ///
+    /// Not in a transaction: other processes would wait for a file system that does not answer.
+    private func snapshotsOfRemovedBundles() throws(StoreFailure) -> [Removal] {
+        let candidates = try database.read { transaction in
+            try transaction.activeSnapshotsOfUsers().map { ($0, try transaction.info($0)) }
+        }
+        let mounted = try attempting("cannot read the mount table") {
+            () throws(SyscallFailure) -> [Int64: FilePath] in
+            try self.mounted()
+        }
+        return candidates.compactMap { row, snapshot in
+            guard let bundle = BundleDirectory(snapshot.labels), mounted[row.id] == nil, bundle.isGone else {
+                return nil
+            }
+            return Removal(snapshot: snapshot, usage: row.usage, reason: .bundleGone, parent: row.parent?.id)
+        }
+    }
+
+    /// What is to be removed: the abandoned snapshots that still exist, and what nothing needs without them.
+    func removals(without abandoned: [Removal], _ transaction: StoreTransaction) throws -> [Removal] {
+        let existing = try transaction.snapshotIDs()
+        let abandoned = abandoned.filter { existing.contains($0.snapshot.id) }
+        let unneeded = try transaction.rollingBack {
+            try transaction.deleteLeaves(abandoned.map(\.snapshot.id))
+            return try self.unneeded(transaction)
+        }
+        return abandoned + unneeded
     }
 
     /// Committed layers of images that nothing needs, newest first.
@@ -104,7 +139,7 @@ extension SnapshotStore {
     // MARK: Mounted snapshots
 
     /// Snapshots that are mounted, or are layers of a mount, with the mount point, as far as this process sees mounts.
-    private func mounted() throws(SyscallFailure) -> [Int64: FilePath] {
+    func mounted() throws(SyscallFailure) -> [Int64: FilePath] {
         var mounted = [Int64: FilePath]()
         for (used, target) in try MountTable.read().users(below: backend.folder.path) {
             // A mount of an image beside it, which the deletion ends.

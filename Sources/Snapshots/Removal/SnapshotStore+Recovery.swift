@@ -53,14 +53,14 @@ extension SnapshotStore {
     ///
     /// - Returns: also the IDs of all snapshots, these included.
     func unneededAfterRecovery(
-        from ended: [EndedRun], in run: Run, _ transaction: StoreTransaction
+        from ended: [EndedRun], without abandoned: [Removal], in run: Run, _ transaction: StoreTransaction
     ) throws -> (removals: [Removal], known: Set<Int64>) {
         try transaction.rollingBack {
             let living = Set(try Run.all(in: self.runs, but: run).living + [run.name])
             try transaction.deleteUnfinished(
                 exceptOfRuns: Array(living.subtracting(ended.map(\.name.description))))
             _ = try transaction.distrustOtherBoots()
-            return (try self.unneeded(transaction), try transaction.snapshotIDs())
+            return (try self.removals(without: abandoned, transaction), try transaction.snapshotIDs())
         }
     }
 

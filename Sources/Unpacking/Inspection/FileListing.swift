@@ -33,15 +33,7 @@ package struct FileListing {
     ) throws(UnpackError) {
         self.tree = tree
         self.isRecursive = isRecursive
-        switch tree.resolve(path) {
-        case .found(let item): start = item
-        case .missing(let place):
-            throw UnpackError(
-                .notFound, "the image has no '\(absolutePath(place))'",
-                hint: "`unpack why IMAGE PATH` shows whether a layer had it")
-        case .tooManyLinks:
-            throw UnpackError(.data, "too many symlinks on the path '\(escaped(typedPath.utf8))'")
-        }
+        start = try tree.item(at: path, typed: typedPath, followsLast: false)
     }
 
     /// Calls `body` with each file in order: all files of a hostile image do not fit in memory.
@@ -75,6 +67,26 @@ package struct FileListing {
             }
         } else {
             try body(start, absolutePath(start.path))
+        }
+    }
+}
+
+extension ImageTree {
+    /// The item at a path of the image.
+    ///
+    /// - Parameters:
+    ///   - typedPath: the path as the user typed it, for messages.
+    ///   - followsLast: as that of `resolve`.
+    /// - Throws: `.notFound`; `.data` for too many symlinks.
+    func item(at path: [UInt8], typed typedPath: String, followsLast: Bool) throws(UnpackError) -> Item {
+        switch resolve(path, followsLast: followsLast) {
+        case .found(let item): return item
+        case .missing(let place):
+            throw UnpackError(
+                .notFound, "the image has no '\(absolutePath(place))'",
+                hint: "`unpack why IMAGE PATH` shows whether a layer had it")
+        case .tooManyLinks:
+            throw UnpackError(.data, "too many symlinks on the path '\(escaped(typedPath.utf8))'")
         }
     }
 }

@@ -19,10 +19,17 @@ package struct ImageInspector: Sendable {
     ///
     /// - Parameter digests: whether the digests of the files are computed, for a comparison.
     package func tree(of opened: OpenedImage, digests: Bool = false) throws(UnpackError) -> ImageTree {
+        let tree = try treeLeavingStreamOpen(of: opened, digests: digests)
+        try finish(opened)
+        return tree
+    }
+
+    /// As `tree`, for a caller that reads layers again and then ends the reading of a stream.
+    func treeLeavingStreamOpen(of opened: OpenedImage, digests: Bool = false) throws(UnpackError) -> ImageTree
+    {
         onEvent(.planned(opened.image.steps, cached: []))
         var tree = ImageTree()
         try add(opened.image.steps, of: opened, to: &tree, reader(of: opened, digests: digests))
-        try finish(opened)
         return tree
     }
 

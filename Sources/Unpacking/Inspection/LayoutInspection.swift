@@ -40,6 +40,9 @@ package struct LayoutInspection {
 
     package var path: FilePath { layout.path }
 
+    /// The references of the images, sorted.
+    package var references: [String] { Set(candidates.flatMap(\.references)).sorted() }
+
     /// The number of images.
     package var count: Int { candidates.count }
 
@@ -105,7 +108,7 @@ package struct LayoutInspection {
 /// A document of a layout that is not an image.
 package struct OtherDocument: Encodable {
     let kind: String
-    let references: [String]
+    let names: [String]
     let digest: Digest
     let mediaType: MediaType
     let size: Int64
@@ -133,7 +136,7 @@ package struct OtherDocument: Encodable {
 
     private init(_ kind: String, _ descriptor: Descriptor, type: String? = nil, error: String? = nil) {
         self.kind = kind
-        references = descriptor.referenceNames
+        names = descriptor.referenceNames
         digest = descriptor.digest
         mediaType = descriptor.mediaType
         size = descriptor.size
@@ -144,7 +147,7 @@ package struct OtherDocument: Encodable {
 }
 
 package struct ImageDocument: Encodable {
-    package let references: [String]
+    package let names: [String]
     package let digest: Digest
     package let mediaType: MediaType
     package let size: Int64
@@ -188,7 +191,7 @@ extension ImageDocument {
         _ candidate: Candidate, _ image: Image?, _ failure: LayoutFailure?, in layout: ImageLayout,
         isUnpacked: (ChainID) -> Bool?
     ) {
-        references = candidate.references
+        names = candidate.references
         digest = candidate.descriptor.digest
         mediaType = candidate.descriptor.mediaType
         size = candidate.descriptor.size

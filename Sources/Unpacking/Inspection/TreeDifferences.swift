@@ -1,6 +1,7 @@
 internal import Kernel
-internal import Layers
+package import Layers
 internal import Mounts
+internal import OCI
 package import Snapshots
 
 /// A path in which two trees differ, as JSON.
@@ -68,6 +69,14 @@ package enum ComparedTree: Sendable {
     case image(OpenedImage)
     /// A committed or an active snapshot.
     case snapshot(key: String, SnapshotStore)
+
+    /// What a name means in a store; of an image, its top layer.
+    package init(_ name: StoredName, in store: SnapshotStore) {
+        switch name {
+        case .snapshot(let snapshot): self = .snapshot(key: snapshot.name, store)
+        case .image(let image): self = .snapshot(key: image.topChain.description, store)
+        }
+    }
 }
 
 extension ImageInspector {
@@ -79,18 +88,22 @@ extension ImageInspector {
             let trees = try trees(of: old, new)
             return TreeDifferences(trees.0, trees.1, comparesTimes: comparesTimes)
         }
-        return TreeDifferences(try tree(of: old), try tree(of: new), comparesTimes: comparesTimes)
+        return TreeDifferences(
+            try tree(of: old, digests: true), try tree(of: new, digests: true), comparesTimes: comparesTimes)
     }
 
-    private func tree(of compared: ComparedTree) throws(UnpackError) -> ImageTree {
+    /// - Parameter digests: whether the digests of the files are computed, for a comparison.
+    package func tree(of compared: ComparedTree, digests: Bool) throws(UnpackError) -> ImageTree {
         switch compared {
-        case .image(let opened): try tree(of: opened, digests: true)
-        case .snapshot(let key, let store): try tree(of: key, in: store)
+        case .image(let opened): try tree(of: opened, digests: digests)
+        case .snapshot(let key, let store): try tree(of: key, in: store, digests: digests)
         }
     }
 
     /// A snapshot is mounted without being attached to a directory.
-    private func tree(of key: String, in store: SnapshotStore) throws(UnpackError) -> ImageTree {
+    private func tree(
+        of key: String, in store: SnapshotStore, digests: Bool
+    ) throws(UnpackError) -> ImageTree {
         try attempt {
             let isCommitted = try store.stat(key).kind == .committed
             let mounts = try isCommitted ? store.readOnlyMounts(of: key) : store.mounts(of: key)
@@ -100,7 +113,7 @@ extension ImageInspector {
             }
             let tree = try mount.openTree()
             return try withExtendedLifetime(tree) {
-                try ImageTree(walking: tree.root) { try cancellation.check() }
+                try ImageTree(walking: tree.root, digests: digests) { try cancellation.check() }
             }
         }
     }

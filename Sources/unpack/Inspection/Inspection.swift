@@ -13,7 +13,7 @@ func inspect<Value>(_ verbosity: LogOptions, _ body: (ImageInspector, Cancellati
     -> Value
 {
     let cancellation = Cancellation()
-    try attempt { try Process.onTermination { cancellation.cancel(signal: $0) } }
+    try Program.onTermination { cancellation.cancel(signal: $0) }
     let progress = ProgressReport(verbosity)
     return try progress.watch {
         try body(ImageInspector(cancellation: cancellation, onEvent: { progress.take($0) }), cancellation)

@@ -4,12 +4,12 @@ internal import Programs
 internal import Unpacking
 
 /// Lists files of an image without unpacking it.
-struct LsCommand: ParsableCommand {
+struct LsCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
         commandName: "ls",
-        abstract: "List files of an image: mode, owner, size, time (UTC), name. Writes nothing.",
+        abstract: "List files of an image.",
         discussion: """
-            Reads and verifies every layer; needs no root. For a directory, its content is listed; for anything else, the \
+            Prints mode, owner, size, time (UTC) and name. Reads and verifies every layer; needs no root. For a directory, its content is listed; for anything else, the \
             file itself. A '+' after the mode stands for extended attributes; --json prints them.
 
             \(pathDiscussion)
@@ -21,24 +21,27 @@ struct LsCommand: ParsableCommand {
     @Argument(help: "The path to list.")
     var path: String = "/"
 
+    @Flag(name: .customShort("l"), help: "Accepted: the listing is always the long one.")
+    var long = false
+
     @Flag(name: [.customShort("R"), .long], help: "List everything below the path, with absolute paths.")
     var recursive = false
 
-    @Flag(help: "Print one JSON object per line.")
-    var json = false
+    @OptionGroup var output: JSONOptions
 
-    @OptionGroup var selection: SelectionOptions
-    @OptionGroup var verbosity: LogOptions
+    @OptionGroup(title: "Which image") var selection: SelectionOptions
+    @OptionGroup(title: "Store") var store: StoreOptions
+    @OptionGroup(title: "Messages") var verbosity: LogOptions
 
     func run() throws {
-        let opened = try selection.open(image)
+        let compared = try open()
         let (tree, cancellation) = try inspect(verbosity) { inspector, cancellation in
-            (try inspector.tree(of: opened), cancellation)
+            (try inspector.tree(of: compared, digests: false), cancellation)
         }
         let listing = try FileListing(of: unescaped(path), typed: path, in: tree, isRecursive: recursive)
         func check() throws { try attempt { try cancellation.check() } }
         var writer = LineWriter()
-        if json {
+        if output.isJSON {
             try listing.forEachDocument { document in
                 try check()
                 try writer.add(try attempt { try encoded(document) })
@@ -64,6 +67,17 @@ struct LsCommand: ParsableCommand {
             try writer.add(line)
         }
         try writer.flush()
+    }
+
+    /// A snapshot is mounted to be read, which needs a namespace; an image is read without one.
+    var needsNamespace: Bool { (try? store.storedIfMeant(image)) != nil }
+
+    private func open() throws -> ComparedTree {
+        guard let (name, store) = try store.storedIfMeant(image) else {
+            return try store.opening(image) { .image(try selection.open(image)) }
+        }
+        try selection.refuseForStoredImage()
+        return ComparedTree(name, in: store)
     }
 
     private func spaces(_ count: Int) -> String { String(repeating: " ", count: max(0, count)) }

@@ -8,41 +8,48 @@ struct Completions {
     /// `candidate<TAB>description`, or a request to the shell to complete paths: `:files`, `:directories`.
     let lines: [String]
 
-    /// - Parameter words: without the program's name. The last one is completed, and may be empty.
-    init(_ words: [String], in tree: CommandTree) {
-        // bash splits `--option=value` at the `=` (COMP_WORDBREAKS).
-        var before = words.dropLast().filter { $0 != "=" }[...]
+    /// - Parameters:
+    ///   - words: without the program's name. The last one is completed, and may be empty.
+    ///   - names: what the store and layouts offer for an argument.
+    init(
+        _ words: [String], in tree: CommandTree,
+        names: (CommandTree.Argument, CommandWords, _ current: String) -> [String] = { _, _, _ in [] }
+    ) {
+        let words = Self.joined(words)
         let current = words.last == "=" ? "" : words.last ?? ""
-        var command = tree
-        var positionals = 0
-        var pending: CommandTree.Argument?
-        var onlyPositionals = false
-        while let word = before.popFirst() {
-            if pending != nil {
-                pending = nil
-            } else if onlyPositionals || !word.hasPrefix("-") || word == "-" {
-                if positionals == 0, let next = command.subcommands.first(where: { $0.words.last == word }) {
-                    command = next
-                } else {
-                    positionals += 1
-                }
-            } else if word == "--" {
-                onlyPositionals = true
-            } else if !word.contains("=") {
-                pending = command.arguments.first { $0.kind == .option && $0.names.contains(word) }
-            }
+        // bash splits `--option=value` at the `=` (COMP_WORDBREAKS).
+        let before = CommandWords(words.dropLast().filter { $0 != "=" }, in: tree)
+        let command = before.command
+        func values(_ argument: CommandTree.Argument) -> [String] {
+            names(argument, before, current).map { $0 + "\t" } + Self.values(of: argument.completion, current)
         }
-        if let pending {
-            lines = Self.values(of: pending.completion, current)
-        } else if current.hasPrefix("-"), !onlyPositionals {
+        if let (pending, _) = before.pending {
+            lines = values(pending)
+        } else if current.hasPrefix("-"), !before.isAfterTerminator {
             lines = Self.options(of: command, current)
         } else {
-            let places = command.arguments.filter { $0.kind == .positional }
-            let place = positionals < places.count ? places[positionals] : places.last { $0.isRepeating }
-            lines =
-                (positionals == 0 ? Self.subcommands(of: command, current) : [])
-                + (place.map { Self.values(of: $0.completion, current) } ?? [])
+            let places = command.positionals
+            let count = before.positionals.count
+            let place = count < places.count ? places[count] : places.last { $0.isRepeating }
+            // A command follows directly.
+            let isFirst = words.count == command.words.count
+            lines = (isFirst ? Self.subcommands(of: command, current) : []) + (place.map(values) ?? [])
         }
+    }
+
+    /// The words as they were typed: bash splits `image:debian` at the colon (COMP_WORDBREAKS).
+    private static func joined(_ words: [String]) -> [String] {
+        var result = [String]()
+        var joins = false
+        for word in words {
+            if word == ":" || joins, let last = result.popLast() {
+                result.append(last + word)
+            } else {
+                result.append(word)
+            }
+            joins = word == ":"
+        }
+        return result
     }
 
     private static func subcommands(of command: CommandTree, _ current: String) -> [String] {
@@ -108,6 +115,10 @@ enum CompletionScript: String, CaseIterable {
         _unpack() {
             local line current=${COMP_WORDS[COMP_CWORD]} IFS=$'\n'
             [[ $current != = ]] || current=
+            # bash completes only what follows the last colon of a word, if it splits words there.
+            local typed=${COMP_LINE:0:COMP_POINT} before=
+            typed=${typed##* }
+            [[ $COMP_WORDBREAKS != *:* ]] || before=${typed%"${typed##*:}"}
             COMPREPLY=()
             for line in $("$1" \#(Completions.request) "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null); do
                 case $line in
@@ -119,7 +130,10 @@ enum CompletionScript: String, CaseIterable {
                     compopt -o filenames 2>/dev/null
                     COMPREPLY+=($(compgen -d -- "$current"))
                     ;;
-                *) COMPREPLY+=("${line%%$'\t'*}") ;;
+                *)
+                    line=${line%%$'\t'*}
+                    COMPREPLY+=("${line#"$before"}")
+                    ;;
                 esac
             done
         }

@@ -10,7 +10,8 @@ extension ManualPage {
         roff.prose(Self.configurationText)
         roff.section("SETTINGS")
         for setting in Settings.all {
-            let kind = setting.isNumber ? "an integer" : "a string"
+            let kind =
+                setting.isSize ? "an integer or a string" : setting.isNumber ? "an integer" : "a string"
             roff.item(
                 setting.key,
                 "As --\(setting.key); \(kind): \(setting.expected). Default: \(setting.defaultDescription).")
@@ -27,7 +28,7 @@ extension ManualPage {
         Defaults for the options of unpack(1). The file is TOML: lines of a key, an equals sign and a value. A flag overrides \
         the environment, and the environment overrides the file.
 
-        With an unknown key or an invalid value, every command fails with exit status 64. unpack-config(1) lists the value of \
-        each setting and its source.
+        With an unknown key every command fails with exit status 64, and with an invalid value each that uses the setting. \
+        unpack-config(1) lists the value of each setting and its source.
         """
 }

@@ -65,6 +65,8 @@ struct UnpackManual: ManualTexts {
             ("unpack ls image:debian /etc", "List one directory of an image:"),
             ("unpack ls image --recursive --json", "List all files as JSON:"),
         ],
+        "cat": [("unpack cat image:debian /etc/os-release", "Print a file of an image:")],
+        "cp": [("unpack cp image:debian:/usr/share/doc doc", "Copy a directory out of an image:")],
         "why": [
             ("unpack why image:app /etc/motd", "Show which layer wrote a file, and which removed it:")
         ],

@@ -14,19 +14,21 @@ struct NewSnapshotOptions: ParsableArguments {
 
     @OptionGroup var labels: LabelOptions
     @OptionGroup var mounts: MountOptions
-    @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogFormatOption
+    @OptionGroup(title: "Store") var store: StoreOptions
+    @OptionGroup(title: "Messages") var log: LogFormatOption
 
     /// Checks the arguments, creates the snapshot, and prints its mounts.
     ///
-    /// - Parameter body: creates the snapshot with the labels, and returns its mounts.
-    func make(_ body: (SnapshotStore, [String: String]) throws -> [Mount]) throws {
+    /// - Parameter body: creates the snapshot on the parent and with the labels, and returns its mounts.
+    func make(_ body: (SnapshotStore, _ parent: String?, _ labels: [String: String]) throws -> [Mount]) throws
+    {
         try validateSnapshotName(key)
         try mounts.check(in: store)
         let labels = try labels.labels()
         // With a parent the store must exist already.
         let store = try parent == nil ? self.store.open() : self.store.openExisting()
-        let made = try attempt { try body(store, labels) }
+        let parent = try parent.map { try self.store.snapshotName($0, in: store) }
+        let made = try attempt { try body(store, parent, labels) }
         try printResult(try mounts.text(of: made, key, in: self.store))
     }
 }

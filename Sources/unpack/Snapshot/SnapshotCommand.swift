@@ -4,7 +4,7 @@ internal import ArgumentParser
 struct SnapshotCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "snapshot",
-        abstract: "Create, inspect and remove single snapshots of the store.",
+        abstract: "Create, inspect and remove single snapshots.",
         discussion: """
             A snapshot is active (writable), a view (read-only), or committed. Only a committed snapshot can be a parent; the \
             committed layers of images are named by their chain IDs. `unpack prune` never removes a snapshot that was created \

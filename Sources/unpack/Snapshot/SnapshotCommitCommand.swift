@@ -19,20 +19,22 @@ struct SnapshotCommitCommand: NamespacedCommand {
     var parent: String?
 
     @OptionGroup var labels: LabelOptions
-    @OptionGroup var durability: DurabilityOptions
-    @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogFormatOption
+    @OptionGroup(title: "Store") var durability: DurabilityOptions
+    @OptionGroup(title: "Store") var store: StoreOptions
+    @OptionGroup(title: "Messages") var log: LogFormatOption
 
-    @Flag(help: "Print the committed snapshot as JSON.")
-    var json = false
+    @OptionGroup var output: SnapshotOutput
 
     func run() throws {
         try validateSnapshotName(name)
         let labels = try labels.labels()
         let store = try self.store.openExisting()
+        let parent = try parent.map { try self.store.snapshotName($0, in: store) }
         try attempt {
             try store.commit(key, as: name, onto: parent, labels: labels, isSynced: durability.sync == .fs)
         }
-        if json { try printResult(try attempt { try encoded(SnapshotDocument(try store.stat(name))) }) }
+        if output.chosen() == .text { return }
+        let info = try attempt { try store.stat(name) }
+        if let text = try output.text(of: info) { try printResult(text) }
     }
 }

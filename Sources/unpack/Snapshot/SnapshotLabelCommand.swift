@@ -14,21 +14,21 @@ struct SnapshotLabelCommand: NamespacedCommand {
     @Argument(help: ArgumentHelp("Labels to set; an empty value removes the label.", valueName: "key=value"))
     var labels: [String] = []
 
-    @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogFormatOption
+    @OptionGroup(title: "Store") var store: StoreOptions
+    @OptionGroup(title: "Messages") var log: LogFormatOption
 
-    @Flag(help: "Print one JSON document.")
-    var json = false
+    @OptionGroup var output: JSONOptions
 
     func run() throws {
         let changes = try LabelOptions.parse(labels)
         let store = try self.store.openExisting()
+        let key = try self.store.snapshotName(key, in: store)
         let info = try attempt {
             changes.isEmpty
                 ? try store.stat(key)
                 : try store.update(key, labels: changes, fields: changes.keys.sorted().map { "labels.\($0)" })
         }
-        if json { return try printResult(try attempt { try encoded(info.labels) }) }
+        if output.isJSON { return try printResult(try attempt { try encoded(info.labels) }) }
         let lines = info.labels.sorted { $0.key < $1.key }.map {
             "\(escaped($0.key.utf8))=\(escaped($0.value.utf8))"
         }

@@ -8,16 +8,19 @@ struct SnapshotLsCommand: NamespacedCommand {
         commandName: "ls", abstract: "List snapshots, oldest first.")
 
     @OptionGroup var filters: FilterOptions
-    @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogFormatOption
+    @OptionGroup(title: "Store") var store: StoreOptions
+    @OptionGroup(title: "Messages") var log: LogFormatOption
 
-    @Flag(help: "Print one JSON document.")
-    var json = false
+    @OptionGroup var output: SnapshotOutput
 
     func run() throws {
         let all = try store.snapshots(try filters.filters())
-        if json { return try printResult(try attempt { try encoded(all.map(SnapshotDocument.init)) }) }
-        try printResult(
-            Table(["KEY", "PARENT", "KIND"], all.map { [$0.name, $0.parent ?? "", $0.kind.title] }).text)
+        switch output.chosen() {
+        case .json: try printResult(try attempt { try encoded(all.map(SnapshotDocument.init)) })
+        case .containerd: try printResult(try attempt { try encoded(all.map(ContainerdSnapshot.init)) })
+        case .text:
+            try printResult(
+                Table(["KEY", "PARENT", "KIND"], all.map { [$0.name, $0.parent ?? "", $0.kind.title] }).text)
+        }
     }
 }

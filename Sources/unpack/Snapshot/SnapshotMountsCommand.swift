@@ -11,11 +11,13 @@ struct SnapshotMountsCommand: NamespacedCommand {
     var key: String
 
     @OptionGroup var mounts: MountOptions
-    @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogFormatOption
+    @OptionGroup(title: "Store") var store: StoreOptions
+    @OptionGroup(title: "Messages") var log: LogFormatOption
 
     func run() throws {
-        let found = try attempt { try store.openExisting().mounts(of: key) }
-        try printResult(try mounts.text(of: found, key, in: store))
+        let store = try self.store.openExisting()
+        let name = try self.store.snapshotName(key, in: store)
+        let found = try attempt { try store.mounts(of: name) }
+        try printResult(try mounts.text(of: found, name, in: self.store))
     }
 }

@@ -8,8 +8,8 @@ struct SnapshotPrepareCommand: NamespacedCommand {
     @OptionGroup var new: NewSnapshotOptions
 
     func run() throws {
-        try new.make { store, labels in
-            try store.prepare(new.key, parent: new.parent, labels: labels, in: try store.startRun())
+        try new.make { store, parent, labels in
+            try store.prepare(new.key, parent: parent, labels: labels, in: try store.startRun())
         }
     }
 }

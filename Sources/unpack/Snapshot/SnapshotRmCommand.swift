@@ -12,13 +12,14 @@ struct SnapshotRmCommand: NamespacedCommand {
     var keys: [String]
 
     @OptionGroup var waiting: WaitOptions
-    @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogFormatOption
+    @OptionGroup(title: "Store") var store: StoreOptions
+    @OptionGroup(title: "Messages") var log: LogFormatOption
 
     func run() throws {
         let store = try self.store.openExisting()
         for key in keys {
-            try attempt { try store.remove(key, .started) }
+            let name = try self.store.snapshotName(key, in: store)
+            try attempt { try store.remove(name, .started) }
             _ = try waiting.finish(store, self.store)
         }
     }

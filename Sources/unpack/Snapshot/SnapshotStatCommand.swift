@@ -10,14 +10,16 @@ struct SnapshotStatCommand: NamespacedCommand {
     @Argument(help: "The snapshot's key or name.")
     var key: String
 
-    @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogFormatOption
+    @OptionGroup(title: "Store") var store: StoreOptions
+    @OptionGroup(title: "Messages") var log: LogFormatOption
 
-    @Flag(help: "Accepted for consistency: the output is always JSON.")
-    var json = false
+    @OptionGroup var output: SnapshotOutput
 
     func run() throws {
-        let info = try attempt { try store.openExisting().stat(key) }
-        try printResult(try attempt { try encoded(SnapshotDocument(info)) })
+        let store = try self.store.openExisting()
+        let name = try self.store.snapshotName(key, in: store)
+        let info = try attempt { try store.stat(name) }
+        // A record has no other form than a document.
+        if let text = try output.text(of: info, .json) { try printResult(text) }
     }
 }

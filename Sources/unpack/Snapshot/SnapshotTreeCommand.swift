@@ -8,19 +8,18 @@ struct SnapshotTreeCommand: NamespacedCommand {
     static let configuration = CommandConfiguration(
         commandName: "tree", abstract: "Show the snapshots as a tree of parents and children.")
 
-    @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogFormatOption
+    @OptionGroup(title: "Store") var store: StoreOptions
+    @OptionGroup(title: "Messages") var log: LogFormatOption
 
-    @Flag(help: "Print one JSON document.")
-    var json = false
+    @OptionGroup var output: JSONOptions
 
     /// A snapshot in the tree.
     private struct Node: Encodable {
-        let name: String
+        let key: String
         let kind: String
         let parent: String?
         /// Depth in the tree; 0 for a snapshot without a parent.
-        let level: Int
+        let depth: Int
     }
 
     func run() throws {
@@ -31,13 +30,13 @@ struct SnapshotTreeCommand: NamespacedCommand {
         var pending = (children[nil] ?? []).reversed().map { (snapshot: $0, level: 0) }
         while let (snapshot, level) = pending.popLast() {
             nodes.append(
-                Node(name: snapshot.name, kind: snapshot.kind.title, parent: snapshot.parent, level: level))
+                Node(key: snapshot.name, kind: snapshot.kind.rawValue, parent: snapshot.parent, depth: level))
             pending += (children[snapshot.id] ?? []).reversed().map { ($0, level + 1) }
         }
-        if json { return try printResult(try attempt { try encoded(nodes) }) }
+        if output.isJSON { return try printResult(try attempt { try encoded(nodes) }) }
         let lines = nodes.map { node in
-            (node.level > 0 ? String(repeating: "  ", count: node.level) + "\\_ " : "")
-                + escaped(node.name.utf8)
+            (node.depth > 0 ? String(repeating: "  ", count: node.depth) + "\\_ " : "")
+                + escaped(node.key.utf8)
         }
         if !lines.isEmpty { try printResult(lines.joined(separator: "\n")) }
     }

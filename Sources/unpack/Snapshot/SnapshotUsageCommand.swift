@@ -10,18 +10,18 @@ struct SnapshotUsageCommand: NamespacedCommand {
     @Argument(help: "Keys and names; every snapshot by default.")
     var keys: [String] = []
 
-    @OptionGroup var store: StoreOptions
-    @OptionGroup var log: LogFormatOption
+    @OptionGroup(title: "Store") var store: StoreOptions
+    @OptionGroup(title: "Messages") var log: LogFormatOption
 
     @Flag(name: .customShort("b"), help: "Print bytes.")
     var bytes = false
 
-    @Flag(help: "Print one JSON document.")
-    var json = false
+    @OptionGroup var output: JSONOptions
 
     private struct Document: Encodable {
         let key: String
-        let size: Int64
+        /// Bytes.
+        let diskUsage: Int64
         let inodes: Int64
     }
 
@@ -30,17 +30,20 @@ struct SnapshotUsageCommand: NamespacedCommand {
         var usages = [Document]()
         if !all.isEmpty {
             let store = try self.store.openExisting()
-            for key in all {
+            for given in all {
+                let key = try keys.isEmpty ? given : self.store.snapshotName(given, in: store)
                 // Another process may remove a listed snapshot meanwhile.
                 let usage = try attempt {
                     try keys.isEmpty ? store.usageIfPresent(of: key) : store.usage(of: key)
                 }
                 guard let usage else { continue }
-                usages.append(Document(key: key, size: usage.size, inodes: usage.inodes))
+                usages.append(Document(key: key, diskUsage: usage.size, inodes: usage.inodes))
             }
         }
-        if json { return try printResult(try attempt { try encoded(usages) }) }
-        let rows = usages.map { [$0.key, bytes ? "\($0.size)" : binarySize($0.size), "\($0.inodes)"] }
+        if output.isJSON { return try printResult(try attempt { try encoded(usages) }) }
+        let rows = usages.map {
+            [$0.key, bytes ? "\($0.diskUsage)" : decimalSize($0.diskUsage), "\($0.inodes)"]
+        }
         try printResult(Table(["KEY", "SIZE", "INODES"], rows).text)
     }
 }

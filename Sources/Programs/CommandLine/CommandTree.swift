@@ -24,6 +24,10 @@ package struct CommandTree: Decodable {
         package let isRepeating: Bool
         package let defaultValue: String?
         package let completion: Completion
+        /// The heading under which `--help` lists it; nil for the general one.
+        package let section: String?
+        /// Whether it takes all words that follow, options included.
+        fileprivate let takesAll: Bool
         fileprivate let isShown: Bool
     }
 
@@ -34,6 +38,9 @@ package struct CommandTree: Decodable {
         case file
         case directory
     }
+
+    /// Makes the tree of a program.
+    package typealias Source = () throws -> CommandTree
 
     /// Creates the tree of a program's visible commands.
     ///
@@ -88,7 +95,7 @@ package struct CommandTree: Decodable {
 extension CommandTree.Argument {
     private enum Keys: String, CodingKey {
         case kind, names, valueName, abstract, isOptional, isRepeating, defaultValue, completionKind
-        case allValueStrings, allValues, shouldDisplay
+        case allValueStrings, allValues, shouldDisplay, sectionTitle, parsingStrategy
     }
 
     private struct Name: Decodable {
@@ -113,6 +120,8 @@ extension CommandTree.Argument {
         isOptional = try values.decode(Bool.self, forKey: .isOptional)
         isRepeating = try values.decode(Bool.self, forKey: .isRepeating)
         defaultValue = try values.decodeIfPresent(String.self, forKey: .defaultValue)
+        takesAll = try values.decode(String.self, forKey: .parsingStrategy) == "allRemainingInput"
+        section = try values.decodeIfPresent(String.self, forKey: .sectionTitle)
         isShown = try values.decodeIfPresent(Bool.self, forKey: .shouldDisplay) ?? true
         let choices = try values.decodeIfPresent([String].self, forKey: .allValues)
         let kinds = try? values.nestedContainer(keyedBy: CompletionKeys.self, forKey: .completionKind)
@@ -125,5 +134,41 @@ extension CommandTree.Argument {
         } else {
             completion = choices.map { .list($0) } ?? .anything
         }
+    }
+}
+
+extension CommandTree {
+    package func subcommand(named name: String) -> CommandTree? {
+        subcommands.first { $0.words.last == name }
+    }
+
+    /// The option or flag with a name, which includes the hyphens.
+    package func option(named name: String) -> Argument? {
+        arguments.first { $0.kind != .positional && $0.names.contains(name) }
+    }
+
+    /// Whether its arguments are the command line of another program.
+    package var takesCommandLine: Bool { arguments.contains(where: \.takesAll) }
+
+    /// The positional arguments in order.
+    package var positionals: [Argument] { arguments.filter { $0.kind == .positional } }
+
+    /// What follows the command's name: `WHAT DIR [OPTIONS]`.
+    var operands: String {
+        let names = positionals.map { argument in
+            let name = argument.placeholder + (argument.isRepeating ? "..." : "")
+            return argument.isOptional ? "[\(name)]" : name
+        }
+        return (names + ["[OPTIONS]"]).joined(separator: " ")
+    }
+
+    /// One line: `unpack mount WHAT DIR [OPTIONS]`.
+    var synopsis: String { words.joined(separator: " ") + " " + operands }
+}
+
+extension CommandTree.Argument {
+    /// A name of a value is in capitals; a list or a pattern of values is printed as it is.
+    var placeholder: String {
+        valueName.allSatisfy { $0.isLetter || $0 == "-" } ? valueName.uppercased() : valueName
     }
 }
