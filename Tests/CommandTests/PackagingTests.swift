@@ -41,7 +41,17 @@ struct PackagingTests {
                 "\(manual)/man1/unpack-snapshot-prepare.1 644", "\(manual)/man5/unpack.toml.5 644",
                 "\(prefix)/share/bash-completion/completions/unpack 644", "\(zsh)/_unpack 644",
                 "\(prefix)/share/fish/vendor_completions.d/unpack.fish 644",
+                "\(prefix)/lib/systemd/system/unpack-prune.timer 644",
+                "\(prefix)/lib/systemd/system/unpack-prune.service 644",
             ]), "\(files)")
+        if TestEnvironment.has("systemd-analyze") {
+            let units = ["timer", "service"].map {
+                destination.appending("\(prefix)/lib/systemd/system/unpack-prune.\($0)").string
+            }
+            // The path of the program in the service exists only outside of DESTDIR.
+            let verdict = try Command.run(["systemd-analyze", "verify", "--man=no"] + units)
+            #expect(!verdict.errorText.contains("Unknown"), "\(verdict.report)")
+        }
         #expect(files.count > 20)
         try make("install")
         #expect(try Self.files(in: destination) == files)
@@ -93,6 +103,8 @@ struct PackagingTests {
         for path in [
             "usr/bin/unpack", "usr/share/man/man1/unpack.1.gz", "usr/share/man/man5/unpack.toml.5.gz",
             "usr/share/zsh/vendor-completions/_unpack", "usr/share/doc/unpack/copyright",
+            "usr/share/doc/unpack/README.md", "usr/share/doc/unpack/ci.md",
+            "lib/systemd/system/unpack-prune.timer",
         ] {
             #expect(lines.contains { $0.hasSuffix(" ./\(path)") }, "\(path)")
         }
