@@ -20,7 +20,7 @@ OUTPUT ?= .build
 BUILD_PACKAGES := libarchive-dev libzstd-dev libisal-dev libsqlite3-dev pkg-config
 TEST_PACKAGES := umoci zstd sqlite3 strace libcap2-bin attr acl btrfs-progs e2fsprogs xfsprogs libarchive-tools python3 \
 	skopeo jq curl systemd containerd runc crun uidmap man-db groff zsh fish bindfs binutils dpkg-dev docker-registry mmdebstrap \
-	podman squashfs-tools-ng erofs-utils
+	podman squashfs-tools-ng erofs-utils bubblewrap systemd-container python3-jsonschema
 
 # Needed by `make deb` and `make deb-test`.
 DEB_PACKAGES := binutils dpkg-dev
@@ -120,7 +120,7 @@ fmt: ## format the sources in place
 	$(SWIFT) format --in-place --recursive Sources Tests Package.swift
 
 # Builds only if there is no program yet: another user than the builder may install it.
-install: ## install program, manual and completions in PREFIX, DESTDIR, BINDIR, MANDIR, BASHDIR, ZSHDIR and FISHDIR
+install: ## install program, manual, completions and units in PREFIX, DESTDIR, BINDIR, MANDIR, BASHDIR, ZSHDIR, FISHDIR and UNITDIR
 	@test -x "$(PROGRAM)" || $(MAKE) build
 	@$(INSTALL) packaging/install unpack "$(PROGRAM)"
 

@@ -32,13 +32,10 @@ import Testing
     }
 
     /// If both cgroup hierarchies are mounted, crun must see only the second one.
-    private static let runtimes = [
-        ("runc", "true"),
-        (
-            "crun --cgroup-manager=disabled",
-            "[ ! -d /sys/fs/cgroup/unified ] || { umount -l -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup; }"
-        ),
-    ]
+    static let onlyCgroup2 =
+        "[ ! -d /sys/fs/cgroup/unified ] || { umount -l -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup; }"
+
+    private static let runtimes = [("runc", "true"), ("crun --cgroup-manager=disabled", onlyCgroup2)]
 
     @Test("An image whose user does not exist gives no bundle, and leaves no snapshot")
     func missingUser() throws {

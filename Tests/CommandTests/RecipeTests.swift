@@ -17,7 +17,15 @@ struct RecipeTests {
         ((try? MarkdownBlock.all(in: repository.appending(page))) ?? []).filter { $0.language == language }
     }
 
-    private static let shellRecipes = blocks("docs/ci.md", "sh")
+    private static let shellRecipes =
+        blocks("docs/ci.md", "sh") + blocks("docs/recipes.md", "sh").filter(isPossible)
+
+    /// Whether the program that a recipe is about is here.
+    private static func isPossible(_ recipe: MarkdownBlock) -> Bool {
+        ["bwrap", "systemd-nspawn", "podman"].allSatisfy { name in
+            !recipe.text.contains(name + " ") || TestEnvironment.has(name)
+        }
+    }
 
     /// The environment of a script: a directory, a store, and replacements for programs that a test must not run.
     private struct Workplace {
@@ -51,10 +59,14 @@ struct RecipeTests {
             try Command.run(
                 "ln", "-s", Program.path.lexicallyNormalized().string, programs.appending("unpack").string
             ).succeed()
+            // podman raises limits by default, which needs CAP_SYS_RESOURCE.
+            let limits = try program.scratch.write(
+                "containers.conf",
+                Array("[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n".utf8))
             let path = ProcessInfo.processInfo.environment["PATH"] ?? ""
             environment = [
                 "PATH": "\(programs):\(path)", "UNPACK_ROOT": program.root.string, "UNPACK_CONFIG": "",
-                "TMPDIR": program.scratch.path.string,
+                "TMPDIR": program.scratch.path.string, "CONTAINERS_CONF": limits.string,
                 "RUNNER_TEMP": try program.scratch.makeDirectory("t").string,
                 "GITHUB_OUTPUT": folder.appending("output").string, "CI_PROJECT_DIR": folder.string,
             ]
@@ -65,7 +77,13 @@ struct RecipeTests {
             let name = "script-\(UInt32.random(in: 0 ... .max))"
             let path = try program.scratch.write(name, Array(script.utf8)).string
             return try Command.run(
-                ["unshare", "--mount", "--propagation", "private", "sh", "-e", path],
+                // systemd-nspawn refuses to clean up below /run/systemd if that is on a disk.
+                [
+                    "unshare", "--mount", "--propagation", "private", "sh", "-ec",
+                    BundleOutputTests.onlyCgroup2
+                        + #"; mkdir -p /run/systemd; mount -t tmpfs tmpfs /run/systemd; exec sh -e "$0""#,
+                    path,
+                ],
                 environment: environment.merging(more) { $1 }, in: folder)
         }
     }
