@@ -8,7 +8,7 @@ package import SystemPackage
 /// directory unless its documentation says so. Every call throws `SyscallFailure` with the name that it concerns.
 package final class Directory: Sendable {
     package let file: File
-    private var raw: CInt { file.raw }
+    var raw: CInt { file.raw }
 
     package init(adopting file: consuming File) { self.file = file }
 
@@ -195,42 +195,6 @@ package final class Directory: Sendable {
 
     package func removeEmptyDirectory(_ name: FileName) throws(SyscallFailure) {
         try syscall("unlinkat", name.description) { name.withCString { ck_unlinkat(raw, $0, AT_REMOVEDIR) } }
-    }
-
-    /// - Parameter target: a directory of the same file system; nil for this one.
-    package func rename(
-        _ name: FileName, to newName: FileName, in target: Directory? = nil
-    ) throws(SyscallFailure) {
-        let there = target?.raw ?? raw
-        try syscall("renameat2", name.description, in: raw) {
-            name.withCString { from in newName.withCString { to in ck_renameat2(raw, from, there, to, 0) } }
-        }
-    }
-
-    /// Moves an entry to another directory without replacing one there (renameat2(2), RENAME_NOREPLACE).
-    ///
-    /// - Throws: EEXIST if the name exists there.
-    package func renameNotReplacing(
-        _ name: FileName, to newName: FileName? = nil, in target: Directory
-    ) throws(SyscallFailure) {
-        let there = target.raw
-        let newName = newName ?? name
-        try syscall("renameat2", newName.description, in: raw) {
-            name.withCString { from in
-                newName.withCString { to in ck_renameat2(raw, from, there, to, ck_rename_noreplace) }
-            }
-        }
-    }
-
-    /// Exchanges two entries of this directory atomically (renameat2(2), RENAME_EXCHANGE).
-    ///
-    /// - Throws: ENOENT if either is missing; EINVAL if the file system cannot exchange entries.
-    package func exchange(_ a: FileName, _ b: FileName) throws(SyscallFailure) {
-        try syscall("renameat2", a.description) {
-            a.withCString { from in
-                b.withCString { to in ck_renameat2(raw, from, raw, to, ck_rename_exchange) }
-            }
-        }
     }
 
     // MARK: Metadata

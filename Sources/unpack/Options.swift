@@ -49,14 +49,7 @@ struct SelectionOptions: ParsableArguments {
     ///
     /// - Throws: `.usage`.
     func choice(_ image: String) throws -> ImageChoice {
-        let silence = try timeout.map { text in
-            guard let span = TimeSpan(text), span.nanoseconds > 0 else {
-                throw UnpackError(
-                    .usage, "--timeout is a number and s, m, h or d, not \(escaped(text.utf8))",
-                    hint: "e.g. 10m")
-            }
-            return span.nanoseconds
-        }
+        let silence = try timeout.map { try TimeSpan($0, of: "--timeout").nanoseconds }
         let choice = try ImageChoice(
             image, reference: ref, digest: digest, platform: platform, longestSilence: silence)
         guard !choice.isPresent else { return choice }

@@ -75,22 +75,8 @@ struct PruneCommand: NamespacedCommand {
         if olderThan == nil, keepBytes == nil, !keep.isEmpty {
             throw UnpackError(.usage, "--keep goes with --older-than or --keep-bytes")
         }
-        let age = try olderThan.map { text in
-            guard let age = TimeSpan(text) else {
-                throw UnpackError(
-                    .usage, "--older-than is a number and s, m, h or d, not \(escaped(text.utf8))",
-                    hint: "e.g. 7d")
-            }
-            return age.nanoseconds
-        }
-        let bytes = try keepBytes.map { text in
-            guard let size = ByteSize(text) else {
-                throw UnpackError(
-                    .usage, "--keep-bytes is a number of bytes or a size, not \(escaped(text.utf8))",
-                    hint: "e.g. 20G")
-            }
-            return size.bytes
-        }
+        let age = try olderThan.map { try TimeSpan($0, of: "--older-than").nanoseconds }
+        let bytes = try keepBytes.map { try ByteSize($0, of: "--keep-bytes").bytes }
         let kept = try keep.map { try self.store.image($0, in: store).manifest }
         return PrunePolicy(olderThan: age, keepBytes: bytes, kept: Set(kept))
     }

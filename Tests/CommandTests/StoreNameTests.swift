@@ -235,7 +235,7 @@ struct StoreNameTests {
         _ = try sleeper.finish()
     }
 
-    @Test("Options that other programs have taught work")
+    @Test("Options known from other programs work")
     func habits() throws {
         let image = "\(layout):app:1"
         _ = try unpack("app:1")
