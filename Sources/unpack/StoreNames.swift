@@ -18,7 +18,7 @@ extension StoreOptions {
     /// - Returns: nil if an image on the disk is meant, or nothing in the store has this name.
     /// - Throws: `.usage` for an ambiguous name, `.notFound` for a name that can only be one of the store.
     func storedIfMeant(_ text: String) throws -> (name: StoredName, store: SnapshotStore)? {
-        let isExplicit = text.hasPrefix(Self.namePrefix) || (try? Digest(parsing: text)) != nil
+        let isExplicit = Self.isExplicit(text)
         if !isExplicit, text.isEmpty || Self.isOnDisk(text) { return nil }
         let found: (StoredName, SnapshotStore)?
         do {
@@ -29,6 +29,17 @@ extension StoreOptions {
         }
         if found == nil, isExplicit { throw try notFound(text, noun: "image or snapshot") }
         return found
+    }
+
+    /// Whether an argument can only be a name of an existing store. The store is not opened: that of an ordinary user can
+    /// be opened only in a namespace.
+    func canOnlyBeStored(_ text: String) -> Bool {
+        guard (try? rootPath().appending("metadata.db").exists()) == true else { return false }
+        return Self.isExplicit(text) || !text.isEmpty && !Self.isOnDisk(text)
+    }
+
+    private static func isExplicit(_ text: String) -> Bool {
+        text.hasPrefix(namePrefix) || (try? Digest(parsing: text)) != nil
     }
 
     /// Opens an image on the disk. If the path is not an image, and the store has something of this name, the error says

@@ -42,6 +42,17 @@ struct RootlessTests {
         }.sorted()
     }
 
+    @Test(
+        "Names of the user's own store are found by the commands that list files",
+        arguments: OrdinaryUser.IDs.allCases)
+    func storedNames(ids: OrdinaryUser.IDs) throws {
+        let user = try OrdinaryUser(ids)
+        try user.run("unpack", "-q", "busybox", "--rw", "job-1").succeed()
+        let listed = try user.run("unpack", "ls", "store:busybox:1.0", "/etc").succeed().text
+        #expect(listed.contains(" passwd\n"))
+        #expect(try user.run("unpack", "diff", "store:busybox:1.0", "job-1").succeed().text == "")
+    }
+
     @Test("A program of /usr/sbin runs in the namespace, although users' PATH lacks that directory")
     func systemPrograms() throws {
         let user = try OrdinaryUser(.single)

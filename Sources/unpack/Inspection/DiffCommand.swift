@@ -43,7 +43,7 @@ struct DiffCommand: NamespacedCommand {
     @OptionGroup(title: "Messages") var verbosity: LogOptions
 
     /// Only snapshots need a namespace; an image is read without one.
-    var needsNamespace: Bool { [old, new].contains { (try? store.storedIfMeant($0)) != nil } }
+    var needsNamespace: Bool { [old, new].contains { store.canOnlyBeStored($0) } }
 
     func run() throws {
         let (old, new) = (try open(old), try open(new))

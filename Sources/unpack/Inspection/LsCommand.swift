@@ -70,7 +70,7 @@ struct LsCommand: NamespacedCommand {
     }
 
     /// A snapshot is mounted to be read, which needs a namespace; an image is read without one.
-    var needsNamespace: Bool { (try? store.storedIfMeant(image)) != nil }
+    var needsNamespace: Bool { store.canOnlyBeStored(image) }
 
     private func open() throws -> ComparedTree {
         guard let (name, store) = try store.storedIfMeant(image) else {
