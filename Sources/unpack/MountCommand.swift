@@ -13,14 +13,14 @@ struct MountCommand: ParsableCommand {
         commandName: "mount", abstract: "Mount an image, a chain or a snapshot on a directory.",
         discussion: """
             Uses the kernel's mount API, which takes as many layers as overlay does (500), and checks the number of layers \
-            that are mounted. WHAT is an image on the disk, which is unpacked first, or what the store has: an image by its name or \
+            that are mounted. WHAT is an image on the disk, which is unpacked first, or one in the store: an image by its name or \
             digest, a snapshot by its key or chain ID. The beginning of a digest is enough. A path that exists takes \
             precedence; 'store:NAME' is always in the store.
             """)
 
     @Argument(
         help: ArgumentHelp(
-            "An image (DIR, DIR:REF, DIR@sha256:…), or the name, digest, chain ID or key of what the store has.",
+            "An image (DIR, DIR:REF, DIR@sha256:…), or an image or snapshot in the store.",
             valueName: "what"),
         completion: .file())
     var what: String

@@ -6,7 +6,7 @@ internal import Snapshots
 internal import SystemPackage
 internal import Unpacking
 
-/// Names on the command line of what is in the store.
+/// Resolves names on the command line to images and snapshots in the store.
 extension StoreOptions {
     /// The beginning of a name that is looked up in the store only, also if a file has the name.
     static let namePrefix = "store:"

@@ -42,7 +42,7 @@ struct CopyOutTests {
     }
 
     @Test(
-        "cat of what is no file is refused",
+        "cat refuses a path that is not a regular file",
         arguments: [
             ("/d", 64, "'/d' is a directory"), ("/d/old", 66, "the image has no '/d/old'"),
             ("/hidden", 66, "the image has no '/hidden'"), ("/d/null", 64, "'/d/null' is not a regular file"),

@@ -21,7 +21,7 @@ struct DiffCommand: NamespacedCommand {
             A snapshot is mounted without being attached to a directory. This needs root or a user namespace.
             """)
 
-    @Argument(help: "The old tree: an image, or the name, digest, chain ID or key of what the store has.")
+    @Argument(help: "The old tree: an image on the disk, or an image or snapshot in the store.")
     var old: String
 
     @Argument(help: "The new tree.")
