@@ -12,6 +12,8 @@ package final class Budget: Sendable {
         package var uncompressed: Int64
         /// Bytes of memory for state that is kept until the end of a layer, per layer.
         package var memory: Int64
+        /// Bytes of memory for the names of a layer that becomes an image, per layer.
+        package var names: Int64
         /// Steps of path resolution, which bound the time as the other limits bound disk and memory. Each name of a
         /// path or of a symlink's target that is looked up is a step, and so are 16 bytes of a path. Opening a
         /// directory is one step, and one more for each 16 levels of its depth.
@@ -20,13 +22,14 @@ package final class Budget: Sendable {
         /// - Parameter steps: nil for 16 per entry, and at least `minimumSteps`.
         package init(
             bytes: Int64 = .max, isFreeSpace: Bool = false, entries: Int64 = .max, uncompressed: Int64 = .max,
-            memory: Int64 = defaultMemory, steps: Int64? = nil
+            memory: Int64 = defaultMemory, names: Int64 = defaultNames, steps: Int64? = nil
         ) {
             self.bytes = bytes
             self.isFreeSpace = isFreeSpace
             self.entries = entries
             self.uncompressed = uncompressed
             self.memory = memory
+            self.names = names
             let (most, isEndless) = entries.multipliedReportingOverflow(by: 16)
             self.steps = steps ?? (isEndless ? .max : max(most, Self.minimumSteps))
         }
@@ -37,6 +40,9 @@ package final class Budget: Sendable {
         /// Memory of about 150,000 directories that cannot be finalized early, or 600,000 whiteouts: far more than any
         /// image has.
         package static let defaultMemory: Int64 = 48 << 20
+
+        /// Memory of about two million names: an image is sorted at its end, and needs them all.
+        package static let defaultNames: Int64 = 96 << 20
     }
 
     /// Bytes of memory for the state of all layers together. Above it, a layer whose lower layers are not complete
@@ -50,6 +56,7 @@ package final class Budget: Sendable {
         case entries(limit: Int64)
         case uncompressed(limit: Int64)
         case memory(limit: Int64)
+        case names(limit: Int64)
         case steps(limit: Int64)
     }
 
@@ -81,6 +88,7 @@ package final class Budget: Sendable {
         private let entries = Atomic<Int64>(0)
         private let uncompressed = Atomic<Int64>(0)
         private let memory = Atomic<Int64>(0)
+        private let names = Atomic<Int64>(0)
         private let digests = Atomic<Int64>(0)
 
         init(_ budget: Budget) { self.budget = budget }
@@ -89,7 +97,8 @@ package final class Budget: Sendable {
             budget.bytes.subtract(bytes.load(ordering: .relaxed), ordering: .relaxed)
             budget.entries.subtract(entries.load(ordering: .relaxed), ordering: .relaxed)
             budget.uncompressed.subtract(uncompressed.load(ordering: .relaxed), ordering: .relaxed)
-            budget.memory.subtract(memory.load(ordering: .relaxed), ordering: .relaxed)
+            budget.memory.subtract(
+                memory.load(ordering: .relaxed) + names.load(ordering: .relaxed), ordering: .relaxed)
             budget.digests.subtract(digests.load(ordering: .relaxed), ordering: .relaxed)
         }
 
@@ -126,9 +135,15 @@ package final class Budget: Sendable {
         }
 
         func reserveMemory(_ count: Int64) throws(Excess) {
-            budget.memory.add(count, ordering: .relaxed)
-            guard memory.add(count, ordering: .relaxed).newValue <= limits.memory else {
+            guard Self.spend(count, of: limits.memory, budget.memory, memory) else {
                 throw .memory(limit: limits.memory)
+            }
+        }
+
+        /// Counts memory for the names of an image.
+        func reserveNames(_ count: Int64) throws(Excess) {
+            guard Self.spend(count, of: limits.names, budget.memory, names) else {
+                throw .names(limit: limits.names)
             }
         }
 
@@ -149,11 +164,13 @@ package final class Budget: Sendable {
 
         private var limits: Limits { budget.limits }
 
+        /// - Parameter limited: the counter that the limit applies to; `other` is only counted.
         private static func spend(
-            _ count: Int64, of limit: Int64, _ own: borrowing Atomic<Int64>, _ all: borrowing Atomic<Int64>
+            _ count: Int64, of limit: Int64, _ other: borrowing Atomic<Int64>,
+            _ limited: borrowing Atomic<Int64>
         ) -> Bool {
-            own.add(count, ordering: .relaxed)
-            return all.add(count, ordering: .relaxed).newValue <= limit
+            other.add(count, ordering: .relaxed)
+            return limited.add(count, ordering: .relaxed).newValue <= limit
         }
     }
 }

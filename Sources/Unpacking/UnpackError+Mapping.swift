@@ -244,6 +244,11 @@ extension UnpackError {
             self.init(
                 .data, "\(place)the paths of the image's entries take more than \(limit) steps",
                 hint: "if you trust it, raise --max-entries: there are 16 steps for each")
+        case .names(let limit):
+            self.init(
+                .data,
+                "\(place)its names take more than \(limit) bytes of memory, as those of one EROFS image",
+                hint: "use --snapshotter overlayfs, which has no such limit")
         case .memory(let limit):
             self.init(
                 .data, "\(place)its directories and whiteouts take more than \(limit) bytes of memory",

@@ -41,11 +41,11 @@ struct ImageTests {
     func memory() throws {
         let temporary = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         let files = (1...30_000).map { TarEntry.file("a rather long name of a file, number \($0)", "") }
-        let small = Budget.Limits(memory: 500_000)
+        let small = Budget.Limits(names: 500_000)
         let failure = #expect(throws: LayerFailure.self) {
             try write(files, to: "many", in: temporary, small)
         }
-        guard case .excess(.memory(limit: 500_000)) = failure?.cause else {
+        guard case .excess(.names(limit: 500_000)) = failure?.cause else {
             Issue.record("\(String(describing: failure))")
             return
         }

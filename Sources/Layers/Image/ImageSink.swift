@@ -288,7 +288,7 @@ struct ImageSink: OverlaySink {
     private mutating func countUse() throws {
         let memory = Int64(output.writer.memoryUse)
         if memory > countedMemory {
-            try account.reserveMemory(memory - countedMemory)
+            try account.reserveNames(memory - countedMemory)
             countedMemory = memory
         }
     }
