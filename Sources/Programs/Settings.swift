@@ -45,7 +45,7 @@ package enum Settings {
     package static let maxBytes = Setting(
         "max-bytes", expected: "a number of bytes, or a size such as 20G or 500MiB", isNumber: true,
         isSize: true,
-        default: "what the store has free", fallback: { Int64?.none }, show: { $0.map(String.init) }
+        default: "the free space of the store", fallback: { Int64?.none }, show: { $0.map(String.init) }
     ) { text, _ in ByteSize(text).map { Optional.some($0.bytes) } }
 
     package static let maxEntries = Setting(

@@ -32,19 +32,11 @@ package struct ImageMounts {
     package func result(of record: ImageRecord) throws(UnpackError) -> UnpackResult {
         try Self.check(key: writableKey)
         try requireRoot()
-        guard let image = try Image(record, in: store) else {
-            throw UnpackError(
-                .unavailable, "an earlier version has unpacked \(record.manifest), without its documents",
-                hint: "unpack it again from its layout")
-        }
+        let image = try Image(record, in: store)
         let result = try result(
             of: image, named: record.names.first, platform: record.platform, cached: image.chains,
             warnings: [])
-        guard let result else {
-            throw UnpackError(
-                .notFound, "the image was removed from the store meanwhile",
-                hint: "unpack it again from its layout")
-        }
+        guard let result else { throw UnpackError.imageWasRemoved }
         store.noteUse(of: record.manifest)
         return result
     }
@@ -141,15 +133,27 @@ func requireRoot() throws(UnpackError) {
     }
 }
 
+extension UnpackError {
+    static var imageWasRemoved: UnpackError {
+        UnpackError(
+            .notFound, "the image was removed from the store meanwhile",
+            hint: "unpack it again from its layout")
+    }
+}
+
 extension Image {
     var chains: Set<ChainID> { Set(steps.map(\.chainID)) }
 
     /// Reads a recorded image from the documents in the store.
     ///
-    /// - Returns: nil if the store does not have them.
-    /// - Throws: `.io` if they do not match the record.
-    init?(_ record: ImageRecord, in store: SnapshotStore) throws(UnpackError) {
-        guard let documents = try attempt({ try store.documents(of: record.manifest) }) else { return nil }
+    /// - Throws: `.unavailable` if an earlier version has recorded it without them, `.io` if they do not match the
+    ///   record.
+    package init(_ record: ImageRecord, in store: SnapshotStore) throws(UnpackError) {
+        guard let documents = try attempt({ try store.documents(of: record.manifest) }) else {
+            throw UnpackError(
+                .unavailable, "an earlier version has unpacked \(record.manifest), without its documents",
+                hint: "unpack it again from its layout")
+        }
         let (manifest, config) = (Array(documents.manifest.utf8), Array(documents.config.utf8))
         do {
             let parsed = try ImageManifest(parsing: manifest)

@@ -49,7 +49,7 @@ extension StoreOptions {
             return try body()
         } catch let error as UnpackError where error.code == .data && isNamed(text) {
             throw error.hinting(
-                "what the store has by this name is \(ShellWord(quoting: Self.namePrefix + text, orElse: "store:NAME").text)"
+                "the one of this name in the store is \(ShellWord(quoting: Self.namePrefix + text, orElse: "store:NAME").text)"
             )
         }
     }

@@ -68,7 +68,7 @@ struct ConfigurationTests {
     @Test("Without file and environment the defaults apply, and config creates no store")
     func defaults() throws {
         let listed = try run("config", environment: ["UNPACK_CONFIG": ""]).succeed().text
-        #expect(listed.contains("what the store has free"))
+        #expect(listed.contains("the free space of the store"))
         let found = try settings(environment: ["UNPACK_CONFIG": ""])
         #expect(found.values.allSatisfy { $0["source"] == "default" })
         #expect(found["max-ratio"]?["value"] == nil && found["sync"]?["value"] == "fs")

@@ -104,6 +104,54 @@ struct StoreNameTests {
         #expect(try program.run("images", "--no-trunc").succeed().text.contains("sha256:"))
     }
 
+    @Test(
+        "why of an image in the store lists the layers that made a difference",
+        arguments: ["overlayfs", "native", "loop", "erofs"])
+    func history(snapshotter: String) throws {
+        if snapshotter == "loop", !TestEnvironment.canMountExt4 {
+            try Test.cancel("needs loop devices and ext4")
+        }
+        if snapshotter == "erofs", !TestEnvironment.canMountErofs {
+            try Test.cancel("cannot mount EROFS images")
+        }
+        let builder = try ImageBuilder(at: program.scratch.path.appending("many"))
+        let layers: [[TarEntry]] = [
+            [.file("usr/lib/f", "1").at(1), .file("usr/lib/g", "g").at(1), .symlink("lib", to: "usr/lib")],
+            [.file("usr/lib/f", "1").at(1), .file("etc", "no directory")],
+            [.file("usr/lib/f", "1").mode(0o600).at(1), .whiteout("usr/lib/g")],
+            [.file("usr/lib/f", "2").at(1)],
+        ]
+        try builder.writeIndex([try builder.image(layers.map { LayerBuilder($0) }).named("many")])
+        try program.run(builder.path.string, "--snapshotter", snapshotter, "-q").succeed()
+        func why(_ arguments: String...) throws -> Command {
+            try program.run(["why", "store:many"] + arguments + ["--snapshotter", snapshotter])
+        }
+        func lines(_ path: String) throws -> [String] {
+            try why(path).succeed().text.split(separator: "\n").map { line in
+                line.hasPrefix("layer ")
+                    ? "\(line.dropFirst(6).prefix(1)) \(line.split(separator: " ").last ?? "")" : "\(line)"
+            }
+        }
+        #expect(
+            try lines("lib/f") == [
+                "1 added", "3 changed", "4 replaced",
+                "'/usr/lib/f' is a file of 1 bytes, mode 0644, owner 0:0",
+            ])
+        #expect(try lines("/lib/g") == ["1 added", "3 removed", "'/usr/lib/g' is not in the image"])
+        #expect(try lines("lib") == ["1 added", "'/lib' is a symlink to 'usr/lib', mode 0777, owner 0:0"])
+        #expect(try lines("etc") == ["2 added", "'/etc' is a file of 12 bytes, mode 0644, owner 0:0"])
+        #expect(try why("etc/x").status == 66)
+        let json = try JSONSerialization.jsonObject(with: Data(try why("lib/f", "--json").succeed().output))
+        let document = try #require(json as? [String: Any])
+        let found = try #require(document["layers"] as? [[String: Any]])
+        #expect(found.map { $0["layer"] as? Int } == [1, 3, 4])
+        #expect(found.allSatisfy { ($0["entries"] as? [Any])?.isEmpty == true })
+        #expect((document["file"] as? [String: Any])?["links"] == nil)
+        try program.run("snapshot", "prepare", "key", "--snapshotter", snapshotter).succeed()
+        let refused = try program.run("why", "key", "/", "--snapshotter", snapshotter)
+        #expect(refused.status == 64 && refused.errorText.contains("'key' is a snapshot"))
+    }
+
     @Test("An existing path takes precedence, except over a whole digest and a name after store:")
     func precedence() throws {
         _ = try unpack("app:1")
@@ -117,7 +165,7 @@ struct StoreNameTests {
         }
         let refused = try mount("app:1")
         #expect(refused.status == 65)
-        #expect(refused.errorText.hasSuffix("\nhint: what the store has by this name is store:app:1\n"))
+        #expect(refused.errorText.hasSuffix("\nhint: the one of this name in the store is store:app:1\n"))
         for name in ["store:app:1", chain] {
             try mount(name).succeed()
             try program.run("umount", program.target.string).succeed()

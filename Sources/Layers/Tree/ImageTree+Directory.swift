@@ -18,6 +18,22 @@ extension ImageTree {
         try walk.read(root, check)
         self = walk.tree
     }
+
+    /// Reads only the files that the kernel looks up for a path, with the digests of regular files.
+    ///
+    /// - Parameters:
+    ///   - path: bytes of a path from `root`. A symlink in its last component is followed only if it ends with a slash.
+    ///   - check: called for each file and for each block of content.
+    /// - Throws: `SyscallFailure`, errors of `check`.
+    package init(
+        _ path: [UInt8], in root: Directory, memory: TreeMemory = TreeMemory(), check: () throws -> Void = {}
+    ) throws {
+        self.init()
+        var walk = DirectoryWalk(tree: self, digests: true, memory: memory)
+        walk.tree.files[0].metadata = try root.metadata()
+        while case .missing(let missing) = walk.tree.resolve(path), try walk.read(missing, in: root, check) {}
+        self = walk.tree
+    }
 }
 
 private struct DirectoryWalk {
@@ -59,18 +75,45 @@ private struct DirectoryWalk {
     ) throws -> [(name: FileName, id: ImageTree.FileID)] {
         var directories = [(name: FileName, id: ImageTree.FileID)]()
         for name in try directory.names() {
-            try check()
-            guard let status = try directory.status(of: name) else { continue }
-            try memory.reserveMemory(name.memorySize + 250)
-            if status.isDirectory {
-                let child = tree.addDirectory(try directory.open(name).metadata(), Self.origin)
-                tree.setChild(name, of: id, to: child)
-                directories.append((name, child))
-            } else {
-                tree.setChild(name, of: id, to: try file(name, in: directory, status, check))
+            guard let child = try add(name, in: directory, to: id, check), tree[child].isDirectory else {
+                continue
             }
+            directories.append((name, child))
         }
         return directories
+    }
+
+    /// Reads the files on a path that the tree does not have yet, up to one that is missing or is no directory.
+    ///
+    /// - Returns: whether a file was added to the tree.
+    mutating func read(_ path: [FileName], in root: Directory, _ check: () throws -> Void) throws -> Bool {
+        let count = tree.files.count
+        var stack = DirectoryStack(root)
+        var id = ImageTree.root
+        for name in path {
+            let directory = try stack.deepest()
+            guard let child = try tree.child(name, of: id) ?? add(name, in: directory, to: id, check),
+                tree[child].isDirectory
+            else { break }
+            stack.push(name, try directory.open(name))
+            id = child
+        }
+        return tree.files.count > count
+    }
+
+    /// - Returns: nil if there is no file of this name.
+    private mutating func add(
+        _ name: FileName, in directory: Directory, to id: ImageTree.FileID, _ check: () throws -> Void
+    ) throws -> ImageTree.FileID? {
+        try check()
+        guard let status = try directory.status(of: name) else { return nil }
+        try memory.reserveMemory(name.memorySize + 250)
+        let child =
+            try status.isDirectory
+            ? tree.addDirectory(directory.open(name).metadata(), Self.origin)
+            : file(name, in: directory, status, check)
+        tree.setChild(name, of: id, to: child)
+        return child
     }
 
     private mutating func file(

@@ -1,6 +1,6 @@
 package import Archive
 package import Kernel
-internal import Streams
+package import Streams
 
 /// The merged tree of an image as a value, without a file system.
 ///
@@ -126,7 +126,7 @@ package struct ImageTree: Sendable {
     // MARK: Data
 
     /// Nil for files that are not regular, and if digests were not requested.
-    func contentDigest(of id: FileID) -> ContentDigest? { data(of: id)?.digest }
+    package func contentDigest(of id: FileID) -> ContentDigest? { data(of: id)?.digest }
 
     func data(of id: FileID) -> Data? {
         let file = self[id]

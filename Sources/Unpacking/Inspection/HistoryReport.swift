@@ -23,7 +23,7 @@ package struct HistoryReport {
             lines.append("\(layer.step.name)  \(layer.change.rawValue)")
             if let command = command(layer.step) { lines.append("    made by  \(escaped(command.utf8))") }
             lines += layer.events.map { "    entry \($0.entry)  \(describe($0, in: layer))" }
-            if layer.events.isEmpty { lines.append("    \(withoutEntry(layer))") }
+            if layer.events.isEmpty, history.hasEntries { lines.append("    \(withoutEntry(layer))") }
         }
         if let steps = HistoryDocument.list(of: config) {
             lines.append("history, whose steps do not match the layers")
@@ -106,10 +106,9 @@ package struct HistoryReport {
         func file(_ state: PathHistory.State?, links: Int? = nil) -> FileDocument? {
             state.map { FileDocument($0.file, at: history.path, links: links) }
         }
-        let counts = history.tree.linkCounts()
         return Document(
             path: history.absolutePath,
-            file: file(history.result, links: history.result.map { counts[$0.id] }),
+            file: file(history.result, links: history.links),
             layers: history.layers.map { layer in
                 Layer(
                     layer: layer.step.number, digest: layer.step.descriptor.digest, diffID: layer.step.diffID,

@@ -8,7 +8,7 @@ package struct ImageInspector: Sendable {
     let cancellation: Cancellation
     private let onEvent: @Sendable (UnpackEvent) -> Void
     /// The memory limit that all trees share.
-    private let memory = TreeMemory()
+    let memory = TreeMemory()
 
     package init(cancellation: Cancellation, onEvent: @escaping @Sendable (UnpackEvent) -> Void) {
         self.cancellation = cancellation
@@ -58,31 +58,38 @@ package struct ImageInspector: Sendable {
         onEvent(.planned(opened.image.steps, cached: []))
         // The resolved path is known after all layers have been read, and usually equal to the given one.
         let plain = ImageTree().resolve(path).path ?? []
-        let history = try history(ofResolved: plain, in: opened)
-        guard let resolved = history.tree.resolve(path).path else {
-            throw UnpackError(.data, "too many symlinks on the path")
-        }
-        let result = resolved == plain ? history : try self.history(ofResolved: resolved, in: opened)
+        let (history, tree) = try history(ofResolved: plain, in: opened)
+        let resolved = try Self.resolve(path, in: tree)
+        let result = resolved == plain ? history : try self.history(ofResolved: resolved, in: opened).history
         try finish(opened)
         return result
     }
 
+    /// - Throws: `.data` for too many symlinks.
+    static func resolve(_ path: [UInt8], in tree: ImageTree) throws(UnpackError) -> [FileName] {
+        guard let resolved = tree.resolve(path).path else {
+            throw UnpackError(.data, "too many symlinks on the path")
+        }
+        return resolved
+    }
+
     private func history(
         ofResolved path: [FileName], in opened: OpenedImage
-    ) throws(UnpackError) -> PathHistory {
+    ) throws(UnpackError) -> (history: PathHistory, tree: ImageTree) {
         let reader = reader(of: opened, digests: false)
         var tree = ImageTree()
         var layers = [PathHistory.Layer]()
         var before: PathHistory.State?
         for step in opened.image.steps {
             let added = try add(step, of: opened, to: &tree, reader, tracking: path)
-            let after = PathHistory.State(of: path, in: tree)
+            let after = PathHistory.State(of: path, in: tree, sharesFiles: true)
             layers.append(
                 PathHistory.Layer(step: step, of: path, events: added.events, before: before, after: after)
             )
             before = after
         }
-        return PathHistory(path: path, layers: layers.filter(\.isOfInterest), tree: tree)
+        let links = tree.lookUp(path).map { tree.linkCounts()[$0] }
+        return (PathHistory(of: path, layers, links: links, hasEntries: true), tree)
     }
 
     // MARK: Reading

@@ -2,18 +2,36 @@ internal import Archive
 package import Kernel
 package import Layers
 package import OCI
+internal import Streams
 
 /// The effect of each layer of an image on one path.
 package struct PathHistory: Sendable {
     /// The file at the path after a layer was applied.
     package struct State: Sendable {
-        package let id: ImageTree.FileID
+        /// Distinguishes a file from others at the path.
+        private enum Identity: Equatable {
+            case file(ImageTree.FileID)
+            case content(ImageTree.Content, ContentDigest?)
+        }
+
+        private let identity: Identity
         package let file: ImageTree.File
 
-        init?(of path: [FileName], in tree: ImageTree) {
+        /// - Parameter sharesFiles: whether the tree has the file of an earlier state under the same ID unless it was
+        ///   replaced. If not, the tree was read with digests, and files are the same if their content is.
+        init?(of path: [FileName], in tree: ImageTree, sharesFiles: Bool) {
             guard let id = tree.lookUp(path) else { return nil }
-            self.id = id
             file = tree[id]
+            identity = sharesFiles ? .file(id) : .content(file.content, tree.contentDigest(of: id))
+        }
+
+        func isSameFile(as other: State) -> Bool { identity == other.identity }
+
+        /// Leaves out the access time, which reading changes.
+        func hasSameMetadata(as other: State) -> Bool {
+            var metadata = file.metadata
+            metadata.accessTime = other.file.metadata.accessTime
+            return metadata == other.file.metadata
         }
     }
 
@@ -55,9 +73,9 @@ package struct PathHistory: Sendable {
             case (nil, _): .added
             case (_, nil): .removed
             case (let before?, let after?):
-                if before.id != after.id {
+                if !before.isSameFile(as: after) {
                     .replaced
-                } else if before.file.metadata != after.file.metadata {
+                } else if !before.hasSameMetadata(as: after) {
                     .changed
                 } else {
                     .unchanged
@@ -72,11 +90,21 @@ package struct PathHistory: Sendable {
     package let path: [FileName]
     /// The lowest first.
     package let layers: [Layer]
-    /// The merged tree of the image.
-    package let tree: ImageTree
+    /// The file at the path in the image; nil if it does not exist there.
+    package let result: State?
+    /// Number of names of that file; nil if it is not known.
+    package let links: Int?
+    /// Whether layers were read, and not only compared.
+    package let hasEntries: Bool
 
-    /// The file at the path in the merged tree; nil if it does not exist there.
-    package var result: State? { State(of: path, in: tree) }
+    /// - Parameter layers: all layers of the image, the lowest first.
+    init(of path: [FileName], _ layers: [Layer], links: Int?, hasEntries: Bool) {
+        self.path = path
+        self.hasEntries = hasEntries
+        self.layers = layers.filter(\.isOfInterest)
+        result = layers.last?.after
+        self.links = result == nil ? nil : links
+    }
 
     /// Whether the path is not in the image and no layer has an entry for it.
     package var isEmpty: Bool { layers.isEmpty && result == nil }

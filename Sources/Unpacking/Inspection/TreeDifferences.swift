@@ -96,13 +96,16 @@ extension ImageInspector {
     package func tree(of compared: ComparedTree, digests: Bool) throws(UnpackError) -> ImageTree {
         switch compared {
         case .image(let opened): try tree(of: opened, digests: digests)
-        case .snapshot(let key, let store): try tree(of: key, in: store, digests: digests)
+        case .snapshot(let key, let store):
+            try withTree(of: key, in: store) { root in
+                try ImageTree(walking: root, digests: digests) { try cancellation.check() }
+            }
         }
     }
 
-    /// A snapshot is mounted without being attached to a directory.
-    private func tree(
-        of key: String, in store: SnapshotStore, digests: Bool
+    /// Calls `body` with the tree of a snapshot, which is mounted without being attached to a directory.
+    func withTree(
+        of key: String, in store: SnapshotStore, _ body: (Directory) throws -> ImageTree
     ) throws(UnpackError) -> ImageTree {
         try attempt {
             let isCommitted = try store.stat(key).kind == .committed
@@ -112,9 +115,7 @@ extension ImageInspector {
                     .internal, "the snapshot '\(escaped(key.utf8))' has \(mounts.count) mounts")
             }
             let tree = try mount.openTree()
-            return try withExtendedLifetime(tree) {
-                try ImageTree(walking: tree.root, digests: digests) { try cancellation.check() }
-            }
+            return try withExtendedLifetime(tree) { try body(tree.root) }
         }
     }
 }
