@@ -1,8 +1,8 @@
-internal import Kernel
-internal import Unpacking
-
 /// A number of bytes as a user writes it: `500`, `20G`, `1.5GB`, `512MiB`.
-package struct ByteSize: Equatable {
+package struct ByteSize: TypedValue, Equatable {
+    package static let form = "a number of bytes or a size"
+    package static let example = "20G"
+
     package let bytes: Int64
 
     /// Units of powers of 1000 are `k`, `M`, `G` and `T`, those of powers of 1024 `Ki`, `Mi`, `Gi` and `Ti`; a `B` may
@@ -27,16 +27,5 @@ package struct ByteSize: Equatable {
         let factor = (0..<exponent).reduce(1.0) { product, _ in product * base }
         guard let value = Double(number), value * factor < 0x1p63 else { return nil }
         bytes = Int64(value * factor)
-    }
-
-    /// - Parameter option: that has the text, for the message.
-    /// - Throws: `.usage` for any other text.
-    package init(_ text: String, of option: String) throws {
-        guard let size = ByteSize(text) else {
-            throw UnpackError(
-                .usage, "\(option) is a number of bytes or a size, not \(escaped(text.utf8))",
-                hint: "e.g. 20G")
-        }
-        self = size
     }
 }

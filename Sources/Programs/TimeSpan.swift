@@ -1,8 +1,8 @@
-internal import Kernel
-internal import Unpacking
-
 /// A span of time as a user writes it: `90s`, `10m`, `12h`, `7d`.
-package struct TimeSpan: Equatable {
+package struct TimeSpan: TypedValue, Equatable {
+    package static let form = "a number and s, m, h or d"
+    package static let example = "10m or 7d"
+
     package let nanoseconds: Int64
 
     /// - Returns: nil for any other text, and for a number that is too large.
@@ -16,16 +16,5 @@ package struct TimeSpan: Equatable {
         let (product, overflowsAgain) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
         if overflows || overflowsAgain { return nil }
         nanoseconds = product
-    }
-
-    /// - Parameter option: that has the text, for the message.
-    /// - Throws: `.usage` for any other text.
-    package init(_ text: String, of option: String) throws {
-        guard let span = TimeSpan(text) else {
-            throw UnpackError(
-                .usage, "\(option) is a number and s, m, h or d, not \(escaped(text.utf8))",
-                hint: "e.g. 10m or 7d")
-        }
-        self = span
     }
 }

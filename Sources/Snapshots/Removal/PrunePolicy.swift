@@ -34,7 +34,6 @@ package struct ImageRemoval: Sendable, Equatable {
 extension SnapshotStore {
     /// The images that a policy removes, in the order of their removal: the least recently used first. An image that is
     /// mounted, or on which a snapshot of a user or a service is based, is not among them.
-    ///
     package func removableImages(_ policy: PrunePolicy) throws(StoreFailure) -> [ImageRemoval] {
         guard policy.removesImages else { return [] }
         let images = try images().sorted {
