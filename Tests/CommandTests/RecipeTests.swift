@@ -167,6 +167,34 @@ struct RecipeTests {
         #expect(try Workplace().run(block.scripts[0]).succeed().text.contains("NAME=\"unpack fixture\""))
     }
 
+    @Test("The jobs with a cached store use it the second time")
+    func cachedStore() throws {
+        let blocks = Self.blocks("docs/ci.md", "yaml").filter { $0.heading.hasSuffix("with a cached store") }
+        try #require(blocks.map(\.scripts.count) == [3, 1])
+        for block in blocks {
+            let workplace = try Workplace()
+            let store = FilePath(workplace.environment["UNPACK_ROOT"] ?? "")
+            for round in 1...2 {
+                var output = ""
+                for script in block.scripts {
+                    let run = try workplace.run(script).succeed()
+                    output += run.text + run.errorText
+                }
+                #expect(output.contains("NAME=\"unpack fixture\""))
+                #expect(output.contains("layer 1 of 5") == (round == 1), "\(output)")
+                // The next job has another disk, and only the cache of this one.
+                for folder in [store, FilePath(workplace.environment["RUNNER_TEMP"] ?? "")] {
+                    try? FileManager.default.removeItem(atPath: folder.string)
+                }
+                for left in ["image", "rootfs"] {
+                    try? FileManager.default.removeItem(atPath: workplace.folder.appending(left).string)
+                }
+                try FileManager.default.createDirectory(
+                    atPath: workplace.environment["RUNNER_TEMP"] ?? "", withIntermediateDirectories: true)
+            }
+        }
+    }
+
     @Test("Scripts are extracted unchanged from pages and YAML")
     func extracting() throws {
         let scratch = try TemporaryDirectory()
