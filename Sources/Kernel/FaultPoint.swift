@@ -53,9 +53,9 @@ package enum FaultPoint {
         /// Whether a call changes a disk, judged by its name. Calls that open files pass `creates` to `syscall`
         /// instead.
         static func isChange(_ call: String, _ subject: String) -> Bool {
-            // These ioctls query subvolumes and inodes or set up loop devices: no disk changes.
+            // These ioctls query subvolumes, inodes and devices or set up loop devices: no disk changes.
             if call == "ioctl" {
-                return !["LOOKUP", "LOOP_", "GETXATTR", "MEASURE"].contains { subject.contains($0) }
+                return !["LOOKUP", "LOOP_", "GETXATTR", "MEASURE", "STATUS"].contains { subject.contains($0) }
             }
             return changes.contains(call) && subject != standardError
         }

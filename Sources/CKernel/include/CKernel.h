@@ -131,6 +131,36 @@ int ck_loop_free_number(int control);
 /// Binds a loop device to a file (LOOP_CONFIGURE, kernel >= 5.8). The last close of the device frees it.
 int ck_loop_configure(int d, int file, const char *name, int read_only);
 
+// Device mapper (linux/dm-ioctl.h) ----------------------------------------------------------------------------
+
+enum ck_dm_command {
+    ck_dm_create = 3, ck_dm_remove = 4, ck_dm_suspend = 6, ck_dm_device_status = 7,
+    ck_dm_load = 9, ck_dm_table_status = 12, ck_dm_message = 14,
+};
+enum ck_dm_flag {
+    ck_dm_is_read_only = 1 << 0, ck_dm_is_suspended = 1 << 1, ck_dm_has_table = 1 << 5, ck_dm_is_deferred = 1 << 17,
+};
+
+struct ck_dm_answer {
+    uint32_t flags;
+    int32_t open_count;
+    uint64_t device;
+    char uuid[129];
+    /// Of the first target, for ck_dm_table_status: its type, its length in sectors, and its status.
+    char target_type[17];
+    uint64_t length;
+    char text[2048];
+};
+
+/// Runs one command of the device mapper.
+///
+/// `uuid`: NULL except for ck_dm_create. `event`: flags for udev in the upper 16 bits. `target_type`: NULL except for
+/// ck_dm_load. `length`: of the target, in sectors of 512 bytes. `text`: the target's parameters, or a message; NULL for
+/// none.
+int ck_device_mapper(
+    int control, unsigned command, const char *name, const char *uuid, uint32_t flags, uint32_t event,
+    const char *target_type, uint64_t length, const char *text, struct ck_dm_answer *answer);
+
 // Confinement -------------------------------------------------------------------------------------------------
 
 /// ABI version of Landlock (landlock_create_ruleset(2)), or -errno if the kernel does not support it.
