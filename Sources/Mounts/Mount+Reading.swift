@@ -44,9 +44,17 @@ extension Mount {
             case .image(let file, let type, _, let options):
                 let device = try LoopDevice(of: file, readOnly: true)
                 try MountPerformer.waitForOtherWriters(than: device, of: file)
-                let mount = try DetachedMount(
-                    type: type, source: device.path, readOnly: true, options: options.map(Self.keyAndValue))
+                let mount = try Self.mount(device.path, type, options)
                 return MountedTree(mount.root, mount, device)
+            case .device(let device, let type, _, let options):
+                do throws(SyscallFailure) {
+                    let mount = try Self.mount(device, type, options)
+                    return MountedTree(mount.root, mount)
+                } catch {
+                    // A file system that is mounted writable cannot be mounted read-only too.
+                    guard error.errno == .resourceBusy else { throw error }
+                    throw MountPerformer.Failure.inUse(target: try MountTable.read().target(ofSource: device))
+                }
             }
         } catch let failure as MountPerformer.Failure {
             throw failure
@@ -57,9 +65,12 @@ extension Mount {
         }
     }
 
-    private static func keyAndValue(_ option: String) -> (String, String?) {
-        let parts = option.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-        return (String(parts[0]), parts.count > 1 ? String(parts[1]) : nil)
+    private static func mount(
+        _ device: FilePath, _ type: String, _ options: [String]
+    ) throws(SyscallFailure) -> DetachedMount {
+        try DetachedMount(
+            type: type, source: device, readOnly: true,
+            options: options.map(MountOption.init).map { ($0.key, $0.value) })
     }
 
     private static func overlay(

@@ -15,7 +15,8 @@ package enum Mount: Hashable, Sendable {
     case subvolume(device: FilePath, id: UInt64, readOnly: Bool)
     /// An image file that contains a file system, mounted through a loop device. `options` belong to the file system.
     case image(file: FilePath, type: String, readOnly: Bool, options: [String])
-
+    /// A block device that contains a file system. `options` belong to the file system.
+    case device(FilePath, type: String, readOnly: Bool, options: [String])
     /// EROFS images, merged by an overlay, topmost first: at least two, or one under a writable directory. A single
     /// image without one is an `image`.
     case imageStack([FilePath], writable: Writable?, noIndex: Bool)
@@ -40,7 +41,7 @@ package enum Mount: Hashable, Sendable {
         case .bind: "bind"
         case .overlay, .imageStack: "overlay"
         case .subvolume: "btrfs"
-        case .image(_, let type, _, _): type
+        case .image(_, let type, _, _), .device(_, let type, _, _): type
         }
     }
 
@@ -50,13 +51,15 @@ package enum Mount: Hashable, Sendable {
         case .overlay: "overlay"
         case .imageStack(let images, _, _): images.first?.string ?? "overlay"
         case .subvolume(let device, _, _): device.string
-        case .image(let file, _, _, _): file.string
+        case .image(let file, _, _, _), .device(let file, _, _, _): file.string
         }
     }
 
     package var isReadOnly: Bool {
         switch self {
-        case .bind(_, let readOnly), .subvolume(_, _, let readOnly), .image(_, _, let readOnly, _): readOnly
+        case .bind(_, let readOnly), .subvolume(_, _, let readOnly), .image(_, _, let readOnly, _),
+            .device(_, _, let readOnly, _):
+            readOnly
         case .overlay(_, let writable, _, _), .imageStack(_, let writable, _): writable == nil
         }
     }
@@ -77,6 +80,7 @@ package enum Mount: Hashable, Sendable {
         case .image(_, let type, let readOnly, let options):
             // mount(8) attaches a loop device by itself; from util-linux 2.41 on only if the kernel refuses the file.
             return (type == Self.erofs ? [] : ["loop"]) + (readOnly ? ["ro"] : []) + options
+        case .device(_, _, let readOnly, let options): return (readOnly ? ["ro"] : []) + options
         case .overlay(let lowers, let writable, let userAttributes, let noIndex):
             var options = [String]()
             if let writable {
@@ -125,6 +129,7 @@ package enum Mount: Hashable, Sendable {
         // As containerd's own snapshotter for EROFS; `loop` permits a loop device.
         case .image(_, Self.erofs, _, _): return ["ro", "loop"]
         case .image(_, _, let readOnly, let options): return ["loop"] + options + [readOnly ? "ro" : "rw"]
+        case .device(_, _, let readOnly, let options): return options + [readOnly ? "ro" : "rw"]
         case .overlay(let lowers, let writable, let userAttributes, let noIndex):
             var options = [String]()
             if let writable {
@@ -143,7 +148,7 @@ package enum Mount: Hashable, Sendable {
         case .bind(let source, _): [source]
         case .overlay(let lowers, let writable, _, _): lowers + (writable.map { [$0.upper, $0.work] } ?? [])
         case .subvolume(let device, _, _): [device]
-        case .image(let file, _, _, _): [file]
+        case .image(let file, _, _, _), .device(let file, _, _, _): [file]
         case .imageStack(let images, let writable, _):
             images + (writable.map { [$0.upper, $0.work] } ?? [])
         }

@@ -85,7 +85,7 @@ package struct MstackScript: Equatable, Sendable {
         case .bind(let source, true): layers = [source]
         case .overlay, .bind:
             throw .unsupported("an mstack has a writable layer of its own, in its directory rw")
-        case .subvolume, .image, .imageStack:
+        case .subvolume, .image, .device, .imageStack:
             throw .unsupported("an mstack consists of directories, and this snapshotter has none")
         }
         func link(_ number: Int) throws(MountLine.Failure) -> ShellWord {
@@ -113,6 +113,10 @@ private struct MountFields {
         try MountLine.check([target])
         if case .imageStack = mount {
             throw .unsupported("a line cannot have several mounts, and each layer is one")
+        }
+        if case .device = mount {
+            throw .unsupported(
+                "the device is active only until the machine is restarted: run 'unpack mount' then")
         }
         let list = mount.options(form)
         guard MountLine.fits(list) else {

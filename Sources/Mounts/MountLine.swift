@@ -40,7 +40,7 @@ package struct MountLine: Equatable, Sendable {
         switch mount {
         case .bind: words = ["mount", "-o", list, source] + target
         case .overlay, .imageStack: words = ["mount", "-t", type, source, "-o", list] + target
-        case .subvolume, .image: words = ["mount", "-t", type, "-o", list, source] + target
+        case .subvolume, .image, .device: words = ["mount", "-t", type, "-o", list, source] + target
         }
     }
 
@@ -70,8 +70,11 @@ package struct MountLine: Equatable, Sendable {
 
     static func check(_ mount: Mount) throws(Failure) {
         try check(mount.paths)
-        guard case .image(_, let type, _, let options) = mount else { return }
-        for word in [type] + options where !isOption(word) { throw .notPlain(word) }
+        switch mount {
+        case .image(_, let type, _, let options), .device(_, let type, _, let options):
+            for word in [type] + options where !isOption(word) { throw .notPlain(word) }
+        case .bind, .overlay, .subvolume, .imageStack: return
+        }
     }
 
     package var text: String { words.command }

@@ -63,7 +63,13 @@ package enum MountPerformer {
             case .image(let file, Mount.erofs, readOnly: true, _):
                 try DetachedMount.erofs(file).attach(to: target)
             case .image(let file, let type, let readOnly, let options):
-                try mountImage(file, type, readOnly: readOnly, options, on: target)
+                let device = try LoopDevice(of: file, readOnly: readOnly)
+                // The check follows the creation of this device: of two processes that mount at the same time, each
+                // sees the other.
+                if !readOnly { try waitForOtherWriters(than: device, of: file) }
+                try mountDevice(device.path, type, readOnly: readOnly, options, on: target)
+            case .device(let device, let type, let readOnly, let options):
+                try mountDevice(device, type, readOnly: readOnly, options, on: target)
             }
         } catch let failure as Failure {
             throw failure
@@ -93,19 +99,14 @@ package enum MountPerformer {
     /// Polls at intervals of 10 ms.
     private static let maximumPolls = 200
 
-    private static func mountImage(
-        _ file: FilePath, _ type: String, readOnly: Bool, _ options: [String], on target: FilePath
+    private static func mountDevice(
+        _ device: FilePath, _ type: String, readOnly: Bool, _ options: [String], on target: FilePath
     ) throws {
-        let device = try LoopDevice(of: file, readOnly: readOnly)
-        // The check follows the creation of this device: of two processes that mount at the same time, each sees the
-        // other.
-        if !readOnly { try waitForOtherWriters(than: device, of: file) }
         let context = try MountCalls.Context(type: type)
-        try context.set("source", device.path)
+        try context.set("source", device)
         if readOnly { try context.set("ro", nil) }
-        for option in options {
-            let parts = option.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            try context.set(String(parts[0]), parts.count > 1 ? FilePath(String(parts[1])) : nil)
+        for option in options.map(MountOption.init) {
+            try context.set(option.key, option.value.map { FilePath($0) })
         }
         try context.mount(on: target, readOnly: readOnly)
     }

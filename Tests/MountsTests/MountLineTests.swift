@@ -103,6 +103,11 @@ private let writable = Mount.Writable(upper: "/s/u/fs", work: "/s/u/work")
                 .image(file: "/s/i", type: "ext4", readOnly: true, options: ["errors=continue"]), .joined,
                 "/mnt", "mount -t ext4 -o loop,ro,errors=continue /s/i /mnt"
             ),
+            (
+                .device("/dev/mapper/p-unpack-1", type: "xfs", readOnly: true, options: ["nouuid"]), .joined,
+                nil,
+                "mount -t xfs -o ro,nouuid /dev/mapper/p-unpack-1"
+            ),
         ] as [(Mount, Mount.LowerForm, FilePath?, String)])
     func line(mount: Mount, form: Mount.LowerForm, target: FilePath?, expected: String) throws {
         #expect(try MountLine(mount, form: form, target: target, performed: Self.performed).text == expected)
