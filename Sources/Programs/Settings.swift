@@ -1,7 +1,7 @@
 package import ArgumentParser
 internal import Kernel
 package import OCI
-internal import Snapshots
+package import Snapshots
 package import SystemPackage
 package import Unpacking
 
@@ -58,6 +58,25 @@ package enum Settings {
         fallback: { Int64?.none }, show: { $0.map(String.init) }
     ) { text, _ in parseCount(text).map(Optional.some) }
 
+    package static let pool = Setting(
+        "pool", expected: "the name of a thin pool", default: "the pool of the store",
+        fallback: { String?.none }, show: { $0 }
+    ) { text, _ in text.isEmpty ? nil : .some(text) }
+
+    package static let size = Setting(
+        "size", expected: "a number of bytes of at least 64 MiB, or a size such as 20G", isNumber: true,
+        isSize: true, default: "that of the store, or 10 GiB in a new one", fallback: { Int64?.none },
+        show: { $0.map(String.init) }
+    ) { text, _ in
+        // Whole blocks of every file system.
+        ByteSize(text).flatMap { $0.bytes >= 64 << 20 ? .some($0.bytes / (1 << 20) * (1 << 20)) : nil }
+    }
+
+    package static let fileSystem = Setting(
+        "filesystem", expected: "ext4 or xfs", default: "that of the store, or ext4 in a new one",
+        fallback: { BlockFileSystem?.none }, show: { $0?.rawValue }
+    ) { text, _ in BlockFileSystem(rawValue: text).map(Optional.some) }
+
     package static let annotationLabels = Setting(
         "annotation-labels", expected: "safe, all or none", default: "safe",
         fallback: { AnnotationLabels.safe }
@@ -66,6 +85,7 @@ package enum Settings {
     /// In the order in which `unpack config` lists them.
     package static let all: [any AnySetting] = [
         root, snapshotter, jobs, sync, progress, logFormat, maxBytes, maxEntries, maxRatio, annotationLabels,
+        pool, size, fileSystem,
     ]
 
     package static let defaultSnapshotter = "overlayfs"

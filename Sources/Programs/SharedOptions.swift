@@ -1,4 +1,5 @@
 package import ArgumentParser
+package import Snapshots
 package import SystemPackage
 package import Unpacking
 
@@ -12,6 +13,40 @@ package struct RootOptions: ParsableArguments {
     /// An absolute path: mount lines contain it, and may be run in another working directory.
     package func rootPath() throws -> FilePath {
         try absoluteNotFollowing(Settings.root.resolve(root), of: "--root")
+    }
+}
+
+/// The options that only stores of thin devices have.
+package struct PoolOptions: ParsableArguments {
+    @Option(
+        help: Settings.pool.help("The thin pool of a new store of devmapper.", valueName: "name"))
+    package var pool: String?
+
+    @Option(
+        help: Settings.size.help("The size of each snapshot in a new store of devmapper.", valueName: "size"))
+    package var size: String?
+
+    @Option(
+        help: Settings.fileSystem.help(
+            "The file system of each snapshot in a new store of devmapper.", valueName: "ext4|xfs"),
+        completion: .list(BlockFileSystem.allCases.map(\.rawValue)))
+    package var filesystem: String?
+
+    package init() {}
+
+    /// - Throws: `.usage` for an option that the snapshotter does not have.
+    package func settings(for snapshotter: String) throws -> BackendSettings {
+        guard snapshotter == SnapshotStore.thinDevices else {
+            guard pool == nil, size == nil, filesystem == nil else {
+                throw UnpackError(
+                    .usage,
+                    "--pool, --size and --filesystem go with --snapshotter \(SnapshotStore.thinDevices)")
+            }
+            return BackendSettings()
+        }
+        return BackendSettings(
+            pool: try Settings.pool.resolve(pool), size: try Settings.size.resolve(size),
+            fileSystem: try Settings.fileSystem.resolve(filesystem))
     }
 }
 

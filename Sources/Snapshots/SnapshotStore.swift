@@ -30,12 +30,13 @@ package final class SnapshotStore: Sendable {
     ///
     /// - Parameters:
     ///   - boot: names the time since the kernel started. The store does not trust what another boot has not synced.
+    ///   - settings: those of the snapshotter.
     ///   - clock: nanoseconds since 1970-01-01 UTC.
     /// - Throws: `.failedPrecondition` for a store of another kind, `.invalidArgument` for an unknown snapshotter,
     ///   `.busy`, `.system`.
     package init(
         opening root: FilePath, snapshotter: String, boot: String,
-        clock: @escaping @Sendable () -> SnapshotInfo.Date
+        settings: BackendSettings = BackendSettings(), clock: @escaping @Sendable () -> SnapshotInfo.Date
     ) throws(StoreFailure) {
         guard let type = Self.backends.first(where: { $0.name == snapshotter }) else {
             throw StoreFailure(
@@ -53,7 +54,7 @@ package final class SnapshotStore: Sendable {
                 try locks.checkOwnFile(name, in: root.appending("locks"))
             }
             backend = type.init(
-                folder: try BackendFolder(opening: snapshotter, in: rootDirectory, at: root))
+                folder: try BackendFolder(opening: snapshotter, in: rootDirectory, at: root, settings))
         } catch {
             throw StoreFailure(error, "cannot open the store \(escaped(root))")
         }
@@ -65,11 +66,13 @@ package final class SnapshotStore: Sendable {
             in: root, scope: StoreScope(snapshotter: snapshotter, boot: boot),
             inheritance: Self.inheritance(in: rootDirectory))
         try checkKind()
+        try backend.checkSettings()
         withExtendedLifetime(schema) {}
     }
 
     private static let backends: [any SnapshotBackend.Type] = [
         OverlayBackend.self, NativeBackend.self, BtrfsBackend.self, LoopBackend.self, ErofsBackend.self,
+        DevmapperBackend.self,
     ]
 
     /// The version of SQLite, e.g. `3.40.1`.
@@ -77,6 +80,20 @@ package final class SnapshotStore: Sendable {
 
     /// The names of all snapshotters.
     package static let supported = backends.map { $0.name }
+
+    /// The name of the snapshotter that has `BackendSettings`.
+    package static let thinDevices = DevmapperBackend.name
+
+    /// The thin pool of an existing store; nil if it has none, or cannot be read.
+    package static func thinPool(ofStore root: FilePath) -> String? {
+        let folder = try? Directory(opening: root.appending(thinDevices))
+        return folder.flatMap { try? PoolRecord(in: $0) }?.pool
+    }
+
+    /// Why a thin pool cannot take snapshots, and what helps; nil if it can.
+    package static func fault(ofThinPool name: String) -> (reason: String, remedy: String)? {
+        ThinPool.fault(of: name).map { ($0.reason, $0.remedy) }
+    }
 
     /// The name of a snapshot's tree in its directory; nil for an unknown snapshotter.
     static func tree(of snapshotter: String) -> String? {
@@ -133,8 +150,8 @@ package final class SnapshotStore: Sendable {
 
     private static func inheritance(in root: Directory) -> Schema.Inheritance {
         { snapshotter, id in
-            // The tree in an image file inherits nothing.
-            guard snapshotter != LoopBackend.name,
+            // The tree in an image file or on a device inherits nothing.
+            guard snapshotter != LoopBackend.name, snapshotter != DevmapperBackend.name,
                 let folder = try? root.open(FileName(literal: snapshotter)),
                 let snapshot = try? folder.open(FileName(id: id))
             else { return false }
@@ -185,10 +202,14 @@ package final class SnapshotStore: Sendable {
         return form
     }
 
-    /// Bytes that the store's file system has free for root.
+    /// Bytes that are free for one image.
+    ///
+    /// - Throws: as `whiteoutForm`: without the backend's own files there is no answer.
     package func freeBytes() throws(StoreFailure) -> Int64 {
-        try attempting("cannot ask for the free space of \(escaped(root))") { () throws(SyscallFailure) in
-            try rootDirectory.file.freeBytes()
+        _ = try whiteoutForm()
+        return try attempting("cannot ask for the free space of \(escaped(root))") {
+            () throws(SyscallFailure) in
+            try backend.freeBytes()
         }
     }
 

@@ -1,6 +1,7 @@
 internal import ErofsFiles
 internal import Kernel
 internal import Mounts
+internal import Snapshots
 package import SystemPackage
 
 /// Checks what this machine provides for unpacking, and suggests remedies for what is missing.
@@ -24,11 +25,18 @@ package struct Doctor: Sendable {
 
     private let root: FilePath
     private let libraries: String
+    private let checksPool: Bool
+    private let pool: String?
 
-    /// - Parameter libraries: names and versions of the libraries that the program uses.
-    package init(root: FilePath, libraries: String) {
+    /// - Parameters:
+    ///   - libraries: names and versions of the libraries that the program uses.
+    ///   - checksPool: whether thin devices are wanted.
+    ///   - pool: the thin pool for them.
+    package init(root: FilePath, libraries: String, checksPool: Bool, pool: String?) {
         self.root = root
         self.libraries = libraries
+        self.checksPool = checksPool
+        self.pool = pool
     }
 
     package static let missingProcMessage = "/proc is not mounted, or is not this process's"
@@ -46,7 +54,7 @@ package struct Doctor: Sendable {
         return [kernel, rights] + namespaces + [
             mountCalls, overlay, appended, userAttributes, attributeWhiteouts,
         ]
-            + [mappedMounts, landlock] + store + [temporary] + programs
+            + [mappedMounts, landlock] + store + thinPool + [temporary] + programs
             + [Finding(name: "libraries", state: .ok, detail: libraries, remedy: nil)]
     }
 
@@ -303,6 +311,28 @@ package struct Doctor: Sendable {
     }
 
     // MARK: Programs
+
+    private var thinPool: [Finding] {
+        guard checksPool else { return [] }
+        let name = "thin pool"
+        guard let pool else {
+            return [
+                Finding(
+                    name: name, state: .missing, detail: "none is named; --snapshotter devmapper needs one",
+                    remedy: Self.makePool)
+            ]
+        }
+        guard let fault = SnapshotStore.fault(ofThinPool: pool) else {
+            return [Finding(name: name, state: .ok, detail: "\(pool) can be written to", remedy: nil)]
+        }
+        return [Finding(name: name, state: .missing, detail: fault.reason, remedy: fault.remedy)]
+    }
+
+    private static let makePool = """
+        name one with --pool; with LVM: lvcreate --type thin-pool --size 100G --name unpack VG, and --pool VG-unpack-tpool; \
+        for a trial: truncate -s 64M meta; truncate -s 20G data; dmsetup create unpack --table "0 41943040 thin-pool \
+        $(losetup -f --show meta) $(losetup -f --show data) 128 0 1 error_if_no_space", and --pool unpack
+        """
 
     private var programs: [Finding] {
         [

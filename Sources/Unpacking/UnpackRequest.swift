@@ -12,6 +12,7 @@ package struct UnpackRequest: Sendable {
     package let selector: Selector
     package let root: FilePath
     package let snapshotter: String
+    package let backend: BackendSettings
     package let durability: Durability
     /// The key of an active snapshot for a writable mount; nil for a read-only mount.
     package let writableKey: String?
@@ -65,13 +66,15 @@ package struct UnpackRequest: Sendable {
     }
 
     package init(
-        image: ImageSource, selector: Selector, root: FilePath, snapshotter: String, durability: Durability,
-        writableKey: String?, bundle: BundleDirectory? = nil, limits: Limits = Limits(), jobs: Int = 1
+        image: ImageSource, selector: Selector, root: FilePath, snapshotter: String,
+        backend: BackendSettings = BackendSettings(), durability: Durability, writableKey: String?,
+        bundle: BundleDirectory? = nil, limits: Limits = Limits(), jobs: Int = 1
     ) {
         self.image = image
         self.selector = selector
         self.root = root
         self.snapshotter = snapshotter
+        self.backend = backend
         self.durability = durability
         self.writableKey = writableKey
         self.bundle = bundle

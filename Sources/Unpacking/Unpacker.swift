@@ -30,7 +30,7 @@ package struct Unpacker: Sendable {
         logger.debug("selected \(candidate.descriptor.digest), \(image.steps.count) layers")
         try requireRoot()
         let top = try image.topChain()
-        let store = try openStore(request.root, snapshotter: request.snapshotter)
+        let store = try openStore(request.root, snapshotter: request.snapshotter, request.backend)
         for ancestor in request.root.exposedAncestors() {
             logger.debug("other users can rename entries of '\(escaped(ancestor))', including the store")
         }
@@ -129,11 +129,13 @@ package func bootID() throws(UnpackError) -> String {
 }
 
 /// Opens the store in `root` with the ID of the current boot and the system's clock.
-package func openStore(_ root: FilePath, snapshotter: String) throws(UnpackError) -> SnapshotStore {
+package func openStore(
+    _ root: FilePath, snapshotter: String, _ settings: BackendSettings = BackendSettings()
+) throws(UnpackError) -> SnapshotStore {
     let boot = try bootID()
     return try attempt {
         try SnapshotStore(
-            opening: root, snapshotter: snapshotter, boot: boot,
+            opening: root, snapshotter: snapshotter, boot: boot, settings: settings,
             clock: Process.nanosecondsSinceEpoch)
     }
 }

@@ -31,6 +31,7 @@ struct SnapshotterCommand: ParsableCommand {
     var snapshotter = [SnapshotterChoice]()
 
     @OptionGroup(title: "Store") var store: RootOptions
+    @OptionGroup(title: "Store") var pool: PoolOptions
 
     @Option(
         help: ArgumentHelp("containerd's own socket, through which layers are read.", valueName: "socket"),
@@ -107,9 +108,13 @@ struct SnapshotterCommand: ParsableCommand {
                 throw UnpackError(
                     .usage, "--snapshotter names '\(choice.name)' twice", hint: "give each a name of its own")
             }
+            let settings =
+                choice.kind == SnapshotStore.thinDevices
+                ? try pool.settings(for: choice.kind) : BackendSettings()
             stores[choice.name] = try attempt {
                 let store = try SnapshotStore(
-                    opening: root, snapshotter: choice.kind, boot: boot, clock: Process.nanosecondsSinceEpoch)
+                    opening: root, snapshotter: choice.kind, boot: boot, settings: settings,
+                    clock: Process.nanosecondsSinceEpoch)
                 // A file system that cannot hold layers is reported at the start, not by the first container.
                 _ = try store.whiteoutForm()
                 return (store, try ServiceSnapshots(choice.name, of: store, in: try store.startRun(.started)))

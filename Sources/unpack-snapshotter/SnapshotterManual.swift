@@ -5,7 +5,8 @@ struct SnapshotterManual: ManualTexts {
     let section = 8
 
     let settings: [any AnySetting] = [
-        Settings.snapshotter, Settings.root, Settings.sync, Settings.logFormat,
+        Settings.snapshotter, Settings.root, Settings.pool, Settings.size, Settings.fileSystem, Settings.sync,
+        Settings.logFormat,
     ]
 
     let files = [

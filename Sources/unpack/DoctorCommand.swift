@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import Kernel
 internal import Programs
+internal import Snapshots
 internal import Unpacking
 
 /// Checks what this machine provides for unpacking (`Doctor`).
@@ -25,7 +26,12 @@ struct DoctorCommand: NamespacedCommand {
     }
 
     func run() throws {
-        let findings = Doctor(root: try store.rootPath(), libraries: Version.libraries).run()
+        let wantsPool = try store.snapshotterName == SnapshotStore.thinDevices
+        let root = try store.rootPath()
+        let findings = Doctor(
+            root: root, libraries: Version.libraries, checksPool: wantsPool,
+            pool: try store.backendSettings().pool ?? SnapshotStore.thinPool(ofStore: root)
+        ).run()
         let works = !findings.contains { $0.state == .missing }
         if output.isJSON {
             try printResult(

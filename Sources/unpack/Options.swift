@@ -66,18 +66,23 @@ struct SelectionOptions: ParsableArguments {
 struct StoreOptions: ParsableArguments {
     @Option(
         help: Settings.snapshotter.help(
-            "The snapshotter that stores the layers: overlayfs, erofs, native, btrfs or loop.",
+            "The snapshotter that stores the layers: overlayfs, erofs, native, btrfs, loop or devmapper.",
             valueName: "name"),
         completion: .list(SnapshotStore.supported))
     var snapshotter: String?
 
     @OptionGroup(title: "Store") var rootOptions: RootOptions
+    @OptionGroup(title: "Store") var pool: PoolOptions
 
     var snapshotterName: String { get throws { try Settings.snapshotter.resolve(snapshotter) } }
 
     func rootPath() throws -> FilePath { try rootOptions.rootPath() }
 
-    func open() throws -> SnapshotStore { try openStore(rootPath(), snapshotter: snapshotterName) }
+    func backendSettings() throws -> BackendSettings { try pool.settings(for: snapshotterName) }
+
+    func open() throws -> SnapshotStore {
+        try openStore(rootPath(), snapshotter: snapshotterName, backendSettings())
+    }
 
     /// Opens the store, and never creates it.
     ///

@@ -47,7 +47,7 @@ struct UnpackJob {
         let choice = try selection.choice(image)
         let request = UnpackRequest(
             image: choice.source, selector: choice.selector, root: try store.rootPath(),
-            snapshotter: try store.snapshotterName,
+            snapshotter: try store.snapshotterName, backend: try store.backendSettings(),
             durability: try durability.sync, writableKey: writableKey, bundle: bundle,
             limits: try limits.limits(),
             jobs: try limits.jobCount())

@@ -33,7 +33,8 @@ struct CompletionTests {
         (["--r"], ["--ref", "--root", "--rw"], ["--json", "inspect"]),
         (["archive.tar", "--s"], ["--snapshotter", "--sync"], ["--root"]),
         (
-            ["archive.tar", "--snapshotter", ""], ["overlayfs", "native", "btrfs", "loop", "erofs"],
+            ["archive.tar", "--snapshotter", ""],
+            ["overlayfs", "native", "btrfs", "loop", "erofs", "devmapper"],
             ["inspect"]
         ),
         (["archive.tar", "--progress", "p"], ["plain"], ["json", "prune"]),

@@ -33,7 +33,7 @@ struct ConfigurationTests {
     private static let everything = [
         "root": "/srv/unpack", "snapshotter": "native", "jobs": "3", "sync": "none", "progress": "plain",
         "log-format": "text", "max-bytes": "1", "max-entries": "2", "max-ratio": "4",
-        "annotation-labels": "none",
+        "annotation-labels": "none", "pool": "thin", "size": "67108864", "filesystem": "xfs",
     ]
 
     private static func toml(_ settings: [String: String]) -> String {
@@ -54,7 +54,7 @@ struct ConfigurationTests {
         let others = [
             "root": "/elsewhere", "snapshotter": "loop", "jobs": "5", "sync": "fs", "progress": "json",
             "log-format": "json", "max-bytes": "11", "max-entries": "12", "max-ratio": "14",
-            "annotation-labels": "all",
+            "annotation-labels": "all", "pool": "other", "size": "134217728", "filesystem": "ext4",
         ]
         for (key, value) in others {
             let variable = "UNPACK_" + key.uppercased().replacingOccurrences(of: "-", with: "_")
@@ -222,7 +222,7 @@ struct ConfigurationTests {
     @Test("An error in the environment is reported with the variable")
     func wrongEnvironment() throws {
         for (variable, message) in [
-            ("UNPACK_SNAPSHOTTER", "one of overlayfs, native, btrfs, loop, erofs"),
+            ("UNPACK_SNAPSHOTTER", "one of overlayfs, native, btrfs, loop, erofs, devmapper"),
             ("UNPACK_SYNC", "fs or none"),
             ("UNPACK_MAX_RATIO", "a number from 0 on"), ("UNPACK_LOG_FORMAT", "text or json"),
         ] {

@@ -227,7 +227,7 @@ struct SnapshotterTests {
             #expect(result.status == 64, "\(result.report)")
             #expect(
                 result.errorText
-                    == "unpack: there is no snapshotter 'zfs'\nhint: there is: overlayfs, native, btrfs, loop, erofs\n"
+                    == "unpack: there is no snapshotter 'zfs'\nhint: there is: overlayfs, native, btrfs, loop, erofs, devmapper\n"
             )
         }
         #expect(!FileManager.default.fileExists(atPath: program.root.string))

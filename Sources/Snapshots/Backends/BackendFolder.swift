@@ -5,12 +5,16 @@ internal import SystemPackage
 struct BackendFolder: Sendable {
     let path: FilePath
     let directory: Directory
+    let settings: BackendSettings
 
     /// Opens the folder in a store, and makes it if it is missing.
     ///
     /// Directories in it inherit nothing from where the store is located: no group of a setgid directory or of a file
     /// system mounted with `grpid`, no default ACL, no project and no flags.
-    init(opening name: String, in rootDirectory: Directory, at root: FilePath) throws(OwnershipFailure) {
+    init(
+        opening name: String, in rootDirectory: Directory, at root: FilePath, _ settings: BackendSettings
+    ) throws(OwnershipFailure) {
+        self.settings = settings
         path = root.appending(name)
         let directory = try rootDirectory.ensureOwnDirectory(name, in: root)
         do {

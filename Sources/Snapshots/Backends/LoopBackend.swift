@@ -12,7 +12,7 @@ struct LoopBackend: SnapshotBackend {
     static let name = "loop"
     static let content = SnapshotContent.mergedTree
     static let tree = FileName(literal: "image")
-    private static let type = "ext4"
+    private static let type = BlockFileSystem.ext4
     /// An empty file system, copied for every snapshot without a parent.
     static let scratch = FileName(literal: "scratch")
 
@@ -37,8 +37,8 @@ struct LoopBackend: SnapshotBackend {
     private static func mount(_ image: FilePath, readOnly: Bool) throws(SyscallFailure) -> DetachedMount {
         let device = try LoopDevice(of: image, readOnly: readOnly)
         return try DetachedMount(
-            type: type, source: device.path, readOnly: readOnly,
-            options: readOnly ? [] : [("noinit_itable", nil)])
+            type: type.rawValue, source: device.path, readOnly: readOnly,
+            options: type.mountOptions(readOnly: readOnly).map { ($0, nil) })
     }
 
     /// Waits until no writable mount is left: an image is complete only without one, and the end of a mount may take a
@@ -92,7 +92,7 @@ struct LoopBackend: SnapshotBackend {
     func mounts(_ stack: SnapshotStack) -> [Mount] {
         guard let id = stack.top else { return [] }
         let image = folder.path(of: id).appending(Self.tree.description)
-        return [.image(file: image, type: Self.type, readOnly: stack.isReadOnly, options: [])]
+        return [.image(file: image, type: Self.type.rawValue, readOnly: stack.isReadOnly, options: [])]
     }
 
     // MARK: Probe
@@ -129,7 +129,7 @@ struct LoopBackend: SnapshotBackend {
             try file.truncate(to: Self.size)
             try file.close()
         }
-        try format(path)
+        try BlockFileSystem.ext4.format(path, for: Self.name, journal: "8")
         try attempting(doing) { () throws(SyscallFailure) in
             do {
                 let mount = try Self.mount(path, readOnly: false)
@@ -138,25 +138,6 @@ struct LoopBackend: SnapshotBackend {
             }
             try folder.directory.rename(name, to: Self.scratch)
         }
-    }
-
-    private func format(_ path: FilePath) throws(StoreFailure) {
-        var reason = "mkfs.ext4 is not installed"
-        do throws(SyscallFailure) {
-            let result = try Process.run(
-                "mkfs.ext4",
-                [
-                    "-q", "-F", "-I", "256", "-m", "0", "-J", "size=8", "-E",
-                    "nodiscard,lazy_itable_init=1,lazy_journal_init=1", path.string,
-                ])
-            if result.status == 0 { return }
-            reason = escaped(result.errors.utf8)
-        } catch {
-            if !error.isMissing { throw StoreFailure(error, "cannot run mkfs.ext4") }
-        }
-        throw StoreFailure(
-            .unavailable, "loop cannot keep snapshots: \(reason)",
-            hint: "install e2fsprogs, or use another --snapshotter")
     }
 
     /// The maximum size of a snapshot in bytes; the sparse file has only the blocks that were written.

@@ -21,6 +21,11 @@ protocol SnapshotBackend: Sendable {
 
     init(folder: BackendFolder)
 
+    /// Refuses settings that differ from those of an existing store.
+    ///
+    /// - Throws: `.failedPrecondition`, `.system`.
+    func checkSettings() throws(StoreFailure)
+
     /// Finds out by trial whether the file system can hold snapshots, and in which form whiteouts.
     ///
     /// - Throws: `.unavailable` with the reason and a hint, `.system`.
@@ -81,6 +86,9 @@ protocol SnapshotBackend: Sendable {
     /// - Throws: `.system`.
     func mountsForClient(_ mounts: [Mount]) throws(StoreFailure) -> [Mount]
 
+    /// Bytes that are free for the files of one image.
+    func freeBytes() throws(SyscallFailure) -> Int64
+
     /// Deletes directories in the trash, or a part of their content. Only `Trash` calls this.
     ///
     /// - Parameter shouldContinue: polled during the work; when it returns false, the rest stays and this returns.
@@ -92,9 +100,14 @@ protocol SnapshotBackend: Sendable {
 extension SnapshotBackend {
     static var committedTree: FileName { tree }
 
+    func checkSettings() {}
+
     func enableVerity(_ id: Int64) -> Digest? { nil }
 
     func mountsForClient(_ mounts: [Mount]) throws(StoreFailure) -> [Mount] { mounts }
+
+    /// Those that the store's file system has free for root.
+    func freeBytes() throws(SyscallFailure) -> Int64 { try folder.directory.file.freeBytes() }
 
     func delete(
         _ names: [FileName], _ deletion: Deletion, shouldContinue: @escaping @Sendable () -> Bool

@@ -75,6 +75,10 @@ struct NameCompletions {
         options.snapshotter = value(Settings.snapshotter.key)
         options.rootOptions = RootOptions()
         options.rootOptions.root = value(Settings.root.key)
+        options.pool = PoolOptions()
+        options.pool.pool = value(Settings.pool.key)
+        options.pool.size = value(Settings.size.key)
+        options.pool.filesystem = value(Settings.fileSystem.key)
         return try options.openIfExisting()
     }
 }
