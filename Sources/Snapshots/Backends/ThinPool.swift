@@ -267,7 +267,9 @@ struct ThinPool: Sendable {
             guard device.uuid == uuid(number) else {
                 throw SyscallFailure("ioctl", path: "\(name): DM_DEV_CREATE", errno: .fileExists)
             }
-            if device.hasTable, !device.isSuspended, readOnly || !device.isReadOnly {
+            if device.hasTable, readOnly || !device.isReadOnly {
+                // By a process that was killed while it made a snapshot of the device.
+                if device.isSuspended { try mapper.resume(name) }
                 if device.isRemovedAfterUse { try mapper.keep(name) }
                 try link(number, to: device.number)
                 return path(number)
