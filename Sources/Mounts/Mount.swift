@@ -17,6 +17,7 @@ package enum Mount: Hashable, Sendable {
     case image(file: FilePath, type: String, readOnly: Bool, options: [String])
     /// A block device that contains a file system. `options` belong to the file system.
     case device(FilePath, type: String, readOnly: Bool, options: [String])
+
     /// EROFS images, merged by an overlay, topmost first: at least two, or one under a writable directory. A single
     /// image without one is an `image`.
     case imageStack([FilePath], writable: Writable?, noIndex: Bool)

@@ -120,13 +120,21 @@ struct DevmapperBackend: SnapshotBackend {
                 if let number = try number(in: name) {
                     try delete(number, waits: deletion == .complete, shouldContinue)
                 }
-                try folder.directory.removeTree(name)
+                try removeDirectory(name)
             } catch {
-                // Another process has deleted the directory.
-                if !error.isMissing { failure = failure ?? error }
+                failure = failure ?? error
             }
         }
         if let failure, deletion == .complete { throw failure }
+    }
+
+    private func removeDirectory(_ name: FileName) throws(SyscallFailure) {
+        do {
+            try folder.directory.removeTree(name)
+        } catch {
+            // Another process has deleted it.
+            if !error.isMissing { throw error }
+        }
     }
 
     private func delete(

@@ -339,7 +339,6 @@ struct ThinPool: Sendable {
         let file = try folder.openOrCreateFile(FileName(literal: "lock"), mode: 0o600)
         while try !file.tryLock() { Process.sleep(milliseconds: 1) }
         let result = Result { () throws(SyscallFailure) in try body() }
-        withExtendedLifetime(folder) {}
         try file.close()
         return try result.get()
     }
