@@ -3,9 +3,12 @@ internal import Glibc
 package import SystemPackage
 
 /// Major and minor version of a kernel release (uname(2)).
-package struct KernelRelease: Comparable, Sendable {
+package struct KernelRelease: Comparable, Sendable, CustomStringConvertible {
     package let major: Int
     package let minor: Int
+
+    /// The first release with all system calls that the program needs: mount_setattr(2) is the latest of them.
+    package static let minimum = KernelRelease(major: 5, minor: 12)
 
     package init(major: Int, minor: Int) {
         self.major = major
@@ -19,6 +22,8 @@ package struct KernelRelease: Comparable, Sendable {
         let numbers = release.split { !$0.isNumber }.prefix(2).compactMap { Int($0) }
         return KernelRelease(major: numbers.first ?? 0, minor: numbers.last ?? 0)
     }
+
+    package var description: String { "\(major).\(minor)" }
 
     package static func < (left: Self, right: Self) -> Bool {
         (left.major, left.minor) < (right.major, right.minor)

@@ -38,6 +38,11 @@ package enum UserNamespace {
         package let cause: Cause
         /// Whether the program could not be started although the namespace was made.
         package let isExecFailure: Bool
+
+        /// Whether the kernel refused the namespace itself, before any ID was mapped.
+        package var isOfUnshare: Bool {
+            if case .system(let failure) = cause { failure.call == "unshare" } else { false }
+        }
     }
 
     /// Environment variable that is set in the started program; its value is a `Kind`.

@@ -62,11 +62,13 @@ package struct Doctor: Sendable {
 
     private var kernel: Finding {
         let release = KernelRelease.current
-        let isOld = release < KernelRelease(major: 5, minor: 12)
+        let isOld = release < .minimum
         return Finding(
-            name: "kernel", state: isOld ? .missing : .ok, detail: "Linux \(release.major).\(release.minor)",
-            remedy: isOld ? "use Linux 5.12 or later" : nil)
+            name: "kernel", state: isOld ? .missing : .ok, detail: "Linux \(release)",
+            remedy: isOld ? Self.newerKernel : nil)
     }
+
+    private static let newerKernel = "use Linux \(KernelRelease.minimum) or later"
 
     private var rights: Finding {
         let privileges = Privileges.current
@@ -96,6 +98,9 @@ package struct Doctor: Sendable {
     private static let giveIDs =
         "install newuidmap (Debian: uidmap) and give ids: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER"
 
+    private static let leaveChroot =
+        "run it as root, or outside of a chroot: inside, the kernel refuses user namespaces (unshare(2))"
+
     private var namespaces: [Finding] {
         // Root needs no namespace, and inside a namespace the process is root.
         if Process.effectiveUserID == 0 { return [] }
@@ -106,9 +111,11 @@ package struct Doctor: Sendable {
                 return Finding(name: name, state: .ok, detail: "can be created", remedy: nil)
             } catch {
                 let restriction = UserNamespace.restriction()
+                let remedy =
+                    error.isOfUnshare ? Self.leaveChroot : kind == .subordinate ? Self.giveIDs : nil
                 return Finding(
                     name: name, state: .limited, detail: restriction?.description ?? "\(error.cause)",
-                    remedy: restriction?.remedy ?? (kind == .subordinate ? Self.giveIDs : nil))
+                    remedy: restriction?.remedy ?? remedy)
             }
         }
     }
@@ -131,7 +138,7 @@ package struct Doctor: Sendable {
         capability(
             "mount API", KernelProbes.hasMountCalls(), "fsopen, fsconfig, move_mount", without: .missing,
             "missing",
-            "use Linux 5.12 or later, or allow these calls in the container's seccomp profile")
+            Self.newerKernel + ", or allow these calls in the container's seccomp profile")
     }
 
     private var overlay: Finding {
@@ -152,7 +159,7 @@ package struct Doctor: Sendable {
         capability(
             "userxattr", KernelRelease.current >= KernelRelease(major: 5, minor: 11),
             "overlay in user namespaces",
-            "no overlay in user namespaces", "use Linux 5.12 or later")
+            "no overlay in user namespaces", Self.newerKernel)
     }
 
     private var attributeWhiteouts: Finding {
@@ -165,7 +172,7 @@ package struct Doctor: Sendable {
     private var mappedMounts: Finding {
         capability(
             "idmapped mounts", KernelProbes.hasMappedMounts(), "supported; not used yet", "no; not used yet",
-            "use Linux 5.12 or later")
+            Self.newerKernel)
     }
 
     private var landlock: Finding {

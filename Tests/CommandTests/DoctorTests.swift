@@ -92,4 +92,20 @@ import Testing
         let found = try document(run)
         #expect(found.checks.filter { $0.detail == "user.max_user_namespaces is 0" }.count == 2)
     }
+
+    @Test(
+        "In a chroot, where the kernel refuses namespaces, the remedy is not to install anything",
+        .enabled(if: TestEnvironment.canBeOrdinary))
+    func chroot() throws {
+        let program = try Program()
+        let place = try program.scratch.makeDirectory("chroot")
+        let run = try Command.run(
+            "unshare", "-m", "sh", "-ec",
+            #"mount --rbind / "$0"; exec chroot "$0" setpriv --reuid=4242 --regid=4242 --clear-groups "$@""#,
+            place.string, Program.path.string, "doctor", "--json", "--root", program.root.string)
+        #expect(run.status == 69)
+        // The user has no subordinate IDs, which is reported first for the other kind.
+        let namespace = try document(run).checks.first { $0.name == "namespace with one id" }
+        #expect(namespace?.remedy?.contains("outside of a chroot") == true)
+    }
 }

@@ -1,3 +1,4 @@
+internal import Kernel
 internal import Programs
 
 /// The texts of the manual pages that are not in the commands' help.
@@ -8,6 +9,13 @@ struct UnpackManual: ManualTexts {
         ("\(ConfigurationFile.defaultPath)", "Settings, see unpack.toml(5)."),
         ("/var/lib/unpack", "The default store; for users other than root ~/.local/share/unpack."),
     ]
+
+    func chapters(of command: [String]) -> [(String, String)] {
+        guard command == ["unpack"] else { return [] }
+        let kernel =
+            "Linux \(KernelRelease.minimum) or later. unpack-doctor(1) reports what needs a later one, and what else this machine lacks."
+        return [("REQUIREMENTS", kernel)]
+    }
 
     func exitStatuses(of command: [String]) -> [(String, String)] {
         if command.last == "verify" {
