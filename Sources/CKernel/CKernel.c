@@ -463,7 +463,7 @@ static int ck_open_null(void) {
     return descriptor < 0 ? memfd_create("null", MFD_CLOEXEC) : descriptor;
 }
 
-int ck_spawn(const char *program, char *const arguments[], int errors) {
+int ck_spawn(const char *program, char *const arguments[], int output, int errors) {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none, pipes;
@@ -479,7 +479,7 @@ int ck_spawn(const char *program, char *const arguments[], int errors) {
     sigaddset(&pipes, SIGPIPE);
     sigaddset(&pipes, SIGXFSZ);
     failure = posix_spawn_file_actions_adddup2(&actions, null, STDIN_FILENO);
-    if (!failure) failure = posix_spawn_file_actions_adddup2(&actions, null, STDOUT_FILENO);
+    if (!failure) failure = posix_spawn_file_actions_adddup2(&actions, output < 0 ? null : output, STDOUT_FILENO);
     if (!failure) failure = posix_spawn_file_actions_adddup2(&actions, errors, STDERR_FILENO);
     if (!failure) failure = posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
     if (!failure) failure = posix_spawnattr_setsigmask(&attributes, &none);

@@ -9,8 +9,19 @@ internal import SystemPackage
 package final class DeviceMapper: Sendable {
     private let control: File
 
-    /// - Throws: ENOENT without a kernel that has the device mapper, EACCES without root.
-    package init() throws(SyscallFailure) { control = try File.open("/dev/mapper/control", .readWrite) }
+    /// - Throws: ENODEV without a kernel that has the device mapper, EACCES without root.
+    package init() throws(SyscallFailure) {
+        do {
+            control = try File.open(Self.control, .readWrite)
+        } catch {
+            // The command does not name this file: that it is missing is no mistake of the user.
+            guard error.isMissing else { throw error }
+            throw SyscallFailure(
+                error.call, path: Self.control.string, errno: .operationNotSupportedByDevice)
+        }
+    }
+
+    private static let control: FilePath = "/dev/mapper/control"
 
     /// The state of a device.
     package struct Device: Equatable, Sendable {

@@ -2,44 +2,48 @@ internal import CKernel
 internal import Glibc
 
 extension Process {
-    /// Maximum number of bytes kept of the standard error of a program.
-    private static let maximumErrorSize = 1 << 16
+    /// Maximum number of bytes kept of what a program prints.
+    private static let maximumTextSize = 1 << 16
 
-    /// Runs a program and waits for it. Its stdin and stdout are /dev/null, and it starts with no signal blocked.
+    /// Runs a program and waits for it. Its stdin is /dev/null, and it starts with no signal blocked.
     ///
     /// - Parameters:
     ///   - program: looked up in PATH, unless it contains a slash.
     ///   - arguments: without the program's name.
-    /// - Returns: the exit status, or 128 plus the signal that ended it; and the first 64 KiB of its standard error.
+    ///   - keepsOutput: whether the result has its standard output, too, which is discarded otherwise.
+    /// - Returns: the exit status, or 128 plus the signal that ended it; and the first 64 KiB of its standard error, and
+    ///   of its standard output with it.
     /// - Throws: ENOENT if the program is missing, EACCES if it may not be executed (posix_spawnp(3)).
     package static func run(
-        _ program: String, _ arguments: [String]
-    ) throws(SyscallFailure) -> (status: Int32, errors: String) {
+        _ program: String, _ arguments: [String], keepsOutput: Bool = false
+    ) throws(SyscallFailure) -> (status: Int32, text: String) {
         let pipe = try Pipe()
         let reading = pipe.readEnd
-        let process = try spawn(program, arguments, errors: pipe.writeEnd)
+        let process = try spawn(program, arguments, printsTo: pipe.writeEnd, keepsOutput: keepsOutput)
         // Everything is read, even what is not kept: a full pipe would block the program.
-        var errors = [UInt8]()
+        var text = [UInt8]()
         let end = Result { () throws(SyscallFailure) in
             var chunk = [UInt8]()
             repeat {
                 try reading.read(into: &chunk, limit: 1 << 12)
-                errors += chunk.prefix(maximumErrorSize - errors.count)
+                text += chunk.prefix(maximumTextSize - text.count)
             } while !chunk.isEmpty
         }
         let status = try syscall("waitpid", program) { ck_wait(process) }
         try end.get()
-        return (status, String(decoding: errors, as: UTF8.self))
+        return (status, String(decoding: text, as: UTF8.self))
     }
 
-    /// - Parameter errors: closed here once the program has it, so that the reader gets end of file.
+    /// - Parameter pipe: closed here once the program has it, so that the reader gets end of file.
     private static func spawn(
-        _ program: String, _ arguments: [String], errors: consuming File
+        _ program: String, _ arguments: [String], printsTo pipe: consuming File, keepsOutput: Bool
     ) throws(SyscallFailure) -> CInt {
         let words = ([program] + arguments).map { strdup($0) }
         defer { words.forEach { free($0) } }
-        let raw = errors.raw
-        return try syscall("posix_spawnp", escaped(program.utf8)) { ck_spawn(program, words + [nil], raw) }
+        let raw = pipe.raw
+        return try syscall("posix_spawnp", escaped(program.utf8)) {
+            ck_spawn(program, words + [nil], keepsOutput ? raw : -1, raw)
+        }
     }
 
     /// Starts this program again as a detached process: in a session of its own and in `/`, inheriting only the

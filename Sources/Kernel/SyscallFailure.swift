@@ -25,6 +25,8 @@ package struct SyscallFailure: Error, Equatable, Sendable, CustomStringConvertib
         case largeAttribute(Int)
         /// The file system cannot store a symlink target of this many bytes, unlike other file systems.
         case longTarget(Int)
+        /// The message of a program that made the system calls.
+        case message(String)
     }
 
     package init(_ call: String, path: String = "", errno: Errno, cause: Cause? = nil) {
@@ -49,6 +51,7 @@ package struct SyscallFailure: Error, Equatable, Sendable, CustomStringConvertib
         case .noInodes: "no inodes left on the file system"
         case .largeAttribute(let size): "the file system cannot store an attribute of \(size) bytes"
         case .longTarget(let size): "the file system cannot store a link target of \(size) bytes"
+        case .message(let text): escaped(text.utf8)
         case .noSpace, .metadataFull, nil: "\(errno)".lowercased()
         }
     }

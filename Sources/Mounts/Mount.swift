@@ -15,7 +15,7 @@ package enum Mount: Hashable, Sendable {
     case subvolume(device: FilePath, id: UInt64, readOnly: Bool)
     /// An image file that contains a file system, mounted through a loop device. `options` belong to the file system.
     case image(file: FilePath, type: String, readOnly: Bool, options: [String])
-    /// A block device that contains a file system. `options` belong to the file system.
+    /// A block device that contains a file system, or a dataset of ZFS. `options` belong to the file system.
     case device(FilePath, type: String, readOnly: Bool, options: [String])
 
     /// EROFS images, merged by an overlay, topmost first: at least two, or one under a writable directory. A single
@@ -24,6 +24,8 @@ package enum Mount: Hashable, Sendable {
 
     /// The type of an `image` that has a layer.
     package static let erofs = "erofs"
+    /// The type of a `device` that is a dataset.
+    package static let zfs = "zfs"
 
     package struct Writable: Hashable, Sendable {
         package let upper: FilePath
@@ -81,7 +83,9 @@ package enum Mount: Hashable, Sendable {
         case .image(_, let type, let readOnly, let options):
             // mount(8) attaches a loop device by itself; from util-linux 2.41 on only if the kernel refuses the file.
             return (type == Self.erofs ? [] : ["loop"]) + (readOnly ? ["ro"] : []) + options
-        case .device(_, _, let readOnly, let options): return (readOnly ? ["ro"] : []) + options
+        case .device(_, _, let readOnly, let options):
+            // A line has one option at least.
+            return readOnly ? ["ro"] + options : options.isEmpty ? ["rw"] : options
         case .overlay(let lowers, let writable, let userAttributes, let noIndex):
             var options = [String]()
             if let writable {

@@ -114,7 +114,7 @@ private struct MountFields {
         if case .imageStack = mount {
             throw .unsupported("a line cannot have several mounts, and each layer is one")
         }
-        if case .device = mount {
+        if case .device(_, let type, _, _) = mount, type != Mount.zfs {
             throw .unsupported(
                 "the device is active only until the machine is restarted: run 'unpack mount' then")
         }

@@ -82,6 +82,18 @@ package struct MountTable: Sendable {
         return Self.path(lines[index].source)
     }
 
+    /// Returns the source of the topmost mount on a directory, e.g. the dataset `tank/unpack`; nil if that mount has
+    /// another type, or nothing is mounted there.
+    ///
+    /// - Parameter target: absolute and without symlinks (`FilePath.resolved()`).
+    package func source(mountedOn target: FilePath, type: String) -> FilePath? {
+        let bytes = target.bytes
+        guard let line = lines.last(where: { $0.target == bytes }), line.type == Array(type.utf8) else {
+            return nil
+        }
+        return Self.path(line.source)
+    }
+
     /// Returns the mounts that use a directory or anything below it, in the order of the mount table.
     ///
     /// These are overlays with a layer or their source there, EROFS images there that are mounted without a loop device, mounts whose root is there (bind mounts, btrfs subvolumes), and mounts of

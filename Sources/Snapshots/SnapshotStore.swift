@@ -72,7 +72,7 @@ package final class SnapshotStore: Sendable {
 
     private static let backends: [any SnapshotBackend.Type] = [
         OverlayBackend.self, NativeBackend.self, BtrfsBackend.self, LoopBackend.self, ErofsBackend.self,
-        DevmapperBackend.self,
+        DevmapperBackend.self, ZfsBackend.self,
     ]
 
     /// The version of SQLite, e.g. `3.40.1`.
@@ -93,6 +93,14 @@ package final class SnapshotStore: Sendable {
     /// Why a thin pool cannot take snapshots, and what helps; nil if it can.
     package static func fault(ofThinPool name: String) -> (reason: String, remedy: String)? {
         ThinPool.fault(of: name).map { ($0.reason, $0.remedy) }
+    }
+
+    /// The name of the snapshotter that needs a dataset of ZFS on the store's root.
+    package static let datasets = ZfsBackend.name
+
+    /// Why datasets cannot be made in the one that is mounted on a directory, and what helps; nil if they can.
+    package static func fault(ofDatasetOn root: FilePath) -> (reason: String, remedy: String)? {
+        ZfsBackend.fault(on: root)
     }
 
     /// The name of a snapshot's tree in its directory; nil for an unknown snapshotter.
@@ -150,8 +158,8 @@ package final class SnapshotStore: Sendable {
 
     private static func inheritance(in root: Directory) -> Schema.Inheritance {
         { snapshotter, id in
-            // The tree in an image file or on a device inherits nothing.
-            guard snapshotter != LoopBackend.name, snapshotter != DevmapperBackend.name,
+            // The tree in an image file or volume inherits nothing.
+            guard ![LoopBackend.name, DevmapperBackend.name, ZfsBackend.name].contains(snapshotter),
                 let folder = try? root.open(FileName(literal: snapshotter)),
                 let snapshot = try? folder.open(FileName(id: id))
             else { return false }

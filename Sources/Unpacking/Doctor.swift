@@ -25,17 +25,17 @@ package struct Doctor: Sendable {
 
     private let root: FilePath
     private let libraries: String
-    private let checksPool: Bool
+    private let snapshotter: String
     private let pool: String?
 
     /// - Parameters:
     ///   - libraries: names and versions of the libraries that the program uses.
-    ///   - checksPool: whether thin devices are wanted.
-    ///   - pool: the thin pool for them.
-    package init(root: FilePath, libraries: String, checksPool: Bool, pool: String?) {
+    ///   - snapshotter: the one in use; some have checks of their own.
+    ///   - pool: the thin pool for thin devices.
+    package init(root: FilePath, libraries: String, snapshotter: String, pool: String?) {
         self.root = root
         self.libraries = libraries
-        self.checksPool = checksPool
+        self.snapshotter = snapshotter
         self.pool = pool
     }
 
@@ -54,7 +54,7 @@ package struct Doctor: Sendable {
         return [kernel, rights] + namespaces + [
             mountCalls, overlay, appended, userAttributes, attributeWhiteouts,
         ]
-            + [mappedMounts, landlock] + store + thinPool + [temporary] + programs
+            + [mappedMounts, landlock] + store + volumes + [temporary] + programs
             + [Finding(name: "libraries", state: .ok, detail: libraries, remedy: nil)]
     }
 
@@ -319,20 +319,34 @@ package struct Doctor: Sendable {
 
     // MARK: Programs
 
-    private var thinPool: [Finding] {
-        guard checksPool else { return [] }
+    /// What the snapshotter in use needs outside of the store's directory.
+    private var volumes: [Finding] {
+        switch snapshotter {
+        case SnapshotStore.thinDevices: [thinPool]
+        case SnapshotStore.datasets: [dataset]
+        default: []
+        }
+    }
+
+    private var thinPool: Finding {
         let name = "thin pool"
         guard let pool else {
-            return [
-                Finding(
-                    name: name, state: .missing, detail: "none is named; --snapshotter devmapper needs one",
-                    remedy: Self.makePool)
-            ]
+            return Finding(
+                name: name, state: .missing, detail: "none is named; --snapshotter devmapper needs one",
+                remedy: Self.makePool)
         }
         guard let fault = SnapshotStore.fault(ofThinPool: pool) else {
-            return [Finding(name: name, state: .ok, detail: "\(pool) can be written to", remedy: nil)]
+            return Finding(name: name, state: .ok, detail: "\(pool) can be written to", remedy: nil)
         }
-        return [Finding(name: name, state: .missing, detail: fault.reason, remedy: fault.remedy)]
+        return Finding(name: name, state: .missing, detail: fault.reason, remedy: fault.remedy)
+    }
+
+    private var dataset: Finding {
+        let name = "ZFS dataset"
+        if let fault = SnapshotStore.fault(ofDatasetOn: root) {
+            return Finding(name: name, state: .missing, detail: fault.reason, remedy: fault.remedy)
+        }
+        return Finding(name: name, state: .ok, detail: "mounted on \(escaped(root))", remedy: nil)
     }
 
     private static let makePool = """

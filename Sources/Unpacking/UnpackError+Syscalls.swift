@@ -73,6 +73,9 @@ extension UnpackError {
         case .longTarget:
             self.init(
                 .unavailable, "\(failure)", hint: destination.on("ext4, btrfs or tmpfs"))
+        case .message:
+            let (code, hint) = Self.meaning(of: failure.errno, destination)
+            self.init(code, "\(failure)", hint: hint)
         }
     }
 

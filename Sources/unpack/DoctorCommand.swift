@@ -26,10 +26,9 @@ struct DoctorCommand: NamespacedCommand {
     }
 
     func run() throws {
-        let wantsPool = try store.snapshotterName == SnapshotStore.thinDevices
         let root = try store.rootPath()
         let findings = Doctor(
-            root: root, libraries: Version.libraries, checksPool: wantsPool,
+            root: root, libraries: Version.libraries, snapshotter: try store.snapshotterName,
             pool: try store.backendSettings().pool ?? SnapshotStore.thinPool(ofStore: root)
         ).run()
         let works = !findings.contains { $0.state == .missing }

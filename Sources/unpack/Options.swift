@@ -66,7 +66,7 @@ struct SelectionOptions: ParsableArguments {
 struct StoreOptions: ParsableArguments {
     @Option(
         help: Settings.snapshotter.help(
-            "The snapshotter that stores the layers: overlayfs, erofs, native, btrfs, loop or devmapper.",
+            "The snapshotter that stores the layers: overlayfs, erofs, native, btrfs, loop, devmapper or zfs.",
             valueName: "name"),
         completion: .list(SnapshotStore.supported))
     var snapshotter: String?

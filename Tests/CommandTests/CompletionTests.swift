@@ -34,7 +34,7 @@ struct CompletionTests {
         (["archive.tar", "--s"], ["--snapshotter", "--sync"], ["--root"]),
         (
             ["archive.tar", "--snapshotter", ""],
-            ["overlayfs", "native", "btrfs", "loop", "erofs", "devmapper"],
+            ["overlayfs", "native", "btrfs", "loop", "erofs", "devmapper", "zfs"],
             ["inspect"]
         ),
         (["archive.tar", "--progress", "p"], ["plain"], ["json", "prune"]),

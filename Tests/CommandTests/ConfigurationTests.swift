@@ -127,7 +127,7 @@ struct ConfigurationTests {
             ("root = 3", "'root' must be a string, but is an integer", #"write it in quotes: root = "…""#),
             ("root = [\"/\"]", "'root' must be a string, but is an array", "write it in quotes*"),
             ("root = \"relative\"", "'root' is a directory; in the file an absolute path, not relative", "*"),
-            ("snapshotter = \"zfs\"", "'snapshotter' is one of overlayfs, *, not zfs", "correct it, or *"),
+            ("snapshotter = \"aufs\"", "'snapshotter' is one of overlayfs, *, not aufs", "correct it, or *"),
             ("jobs = 0", "'jobs' is 1 to 16, not 0", "correct it, or remove the line"),
             (
                 "max-bytes = -1", "'max-bytes' is a number of bytes, or a size such as 20G or 500MiB, not -1",
@@ -222,7 +222,7 @@ struct ConfigurationTests {
     @Test("An error in the environment is reported with the variable")
     func wrongEnvironment() throws {
         for (variable, message) in [
-            ("UNPACK_SNAPSHOTTER", "one of overlayfs, native, btrfs, loop, erofs, devmapper"),
+            ("UNPACK_SNAPSHOTTER", "one of overlayfs, native, btrfs, loop, erofs, devmapper, zfs"),
             ("UNPACK_SYNC", "fs or none"),
             ("UNPACK_MAX_RATIO", "a number from 0 on"), ("UNPACK_LOG_FORMAT", "text or json"),
         ] {

@@ -254,7 +254,11 @@ struct ErrorTableTests {
         case "a ROOT with a line break, and --format path":
             return try program.run(busybox, "--format", "path", "--root", "/tmp/a\nb")
         case "an unknown snapshotter":
+            return try program.run(busybox, "--snapshotter", "aufs")
+        case "`--snapshotter zfs` where no dataset is mounted on ROOT":
             return try program.run(busybox, "--snapshotter", "zfs")
+        case "`--snapshotter devmapper` without a pool":
+            return try program.run(busybox, "--snapshotter", "devmapper")
         case "a key of a snapshot on another image":
             try program.run(busybox, "--rw", "job").succeed()
             return try program.run(try image(program).0.path.string, "--rw", "job")

@@ -13,13 +13,19 @@ import Testing
     func runs(script: String, status: Int32, errors: String) throws {
         let result = try Process.run("sh", ["-c", script])
         #expect(result.status == status)
-        #expect(result.errors == errors)
+        #expect(result.text == errors)
+    }
+
+    @Test("Standard output is returned, too, if it is asked for")
+    func output() throws {
+        let result = try Process.run("sh", ["-c", "echo out; echo wrong >&2; exit 3"], keepsOutput: true)
+        #expect(result.status == 3 && result.text == "out\nwrong\n")
     }
 
     @Test("Arguments are passed unchanged")
     func arguments() throws {
         let result = try Process.run("sh", ["-c", #"printf '%s|' "$@" >&2"#, "sh", "a b", "", "é*"])
-        #expect(result.errors == "a b||é*|")
+        #expect(result.text == "a b||é*|")
     }
 
     /// A file that a child has open keeps its blocks after it is removed, and its file system mounted. Foundation opens
@@ -40,7 +46,7 @@ import Testing
     func long() throws {
         let result = try Process.run("sh", ["-c", "head -c 1000000 /dev/zero | tr '\\0' x >&2; exit 5"])
         #expect(result.status == 5)
-        #expect(result.errors.utf8.count == 65536)
+        #expect(result.text.utf8.count == 65536)
     }
 
     @Test("A program that is missing or not executable is reported")

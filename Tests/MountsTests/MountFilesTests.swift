@@ -45,6 +45,7 @@ private let single = Mount.bind(source: "/s/1/fs", readOnly: true)
 
     @Test(
         "The name of a unit is that of systemd-escape",
+        .enabled(if: TestEnvironment.has("systemd-escape"), "needs systemd-escape"),
         arguments: ["/mnt/root-fs", "/", "/a.b/.c", "/.hidden/x", "/srv/x@y+z_0", "/mnt//x/"] as [FilePath])
     func names(path: FilePath) throws {
         let unit = try SystemdMountUnit(

@@ -108,6 +108,14 @@ private let writable = Mount.Writable(upper: "/s/u/fs", work: "/s/u/work")
                 nil,
                 "mount -t xfs -o ro,nouuid /dev/mapper/p-unpack-1"
             ),
+            (
+                .device("tank/unpack/1@snapshot", type: "zfs", readOnly: true, options: []), .joined, "/mnt",
+                "mount -t zfs -o ro tank/unpack/1@snapshot /mnt"
+            ),
+            (
+                .device("tank/unpack/2", type: "zfs", readOnly: false, options: []), .joined, "/mnt",
+                "mount -t zfs -o rw tank/unpack/2 /mnt"
+            ),
         ] as [(Mount, Mount.LowerForm, FilePath?, String)])
     func line(mount: Mount, form: Mount.LowerForm, target: FilePath?, expected: String) throws {
         #expect(try MountLine(mount, form: form, target: target, performed: Self.performed).text == expected)

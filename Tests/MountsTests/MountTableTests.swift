@@ -55,6 +55,8 @@ import Testing
             33 20 0:53 / /m/odd rw - overlay overlay rw,lowerdir+=/data/c:d/g,lowerdir+=/data/sp\040ace
             34 20 0:30 /@/s/2/fs /m/bound rw - btrfs /dev/sdb1 rw
             35 20 8:1 /data/s/2 /m/other rw - ext4 /dev/sda1 rw
+            37 20 0:55 / /tank/s rw - zfs tank/s rw,xattr
+            38 37 0:56 / /tank/s/x rw - zfs tank/s/x rw,xattr
             36 20 0:54 / /m/none rw - tmpfs lowerdir+=/data/s rw,lowerdir+=/data/s
             """#.utf8))
 
@@ -66,6 +68,14 @@ import Testing
         ] as [(FilePath, FilePath?)])
     func device(path: FilePath, expected: FilePath?) {
         #expect(Self.table.device(holding: path, type: "btrfs") == expected)
+    }
+
+    @Test(
+        "The source of a mount point is that of the topmost mount on it",
+        arguments: [("/tank/s", "tank/s"), ("/tank/s/y", nil), ("/tank", nil), ("/data", nil)]
+            as [(FilePath, FilePath?)])
+    func source(target: FilePath, expected: FilePath?) {
+        #expect(Self.table.source(mountedOn: target, type: "zfs") == expected)
     }
 
     @Test(

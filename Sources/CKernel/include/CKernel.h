@@ -233,10 +233,10 @@ void ck_on_missing_threads(void (*body)(void));
 /// - Returns: -errno if the number stays free.
 int ck_reserve(int descriptor);
 
-/// Starts a program, looked up in PATH (posix_spawnp(3)): stdin and stdout are /dev/null, stderr is `errors`, all other
-/// descriptors are closed, no signal is blocked, and SIGPIPE and SIGXFSZ have their default action. Returns its process
-/// ID.
-int ck_spawn(const char *program, char *const arguments[], int errors);
+/// Starts a program, looked up in PATH (posix_spawnp(3)): stdin is /dev/null, stdout is `output`, or /dev/null if that is
+/// negative, stderr is `errors`, all other descriptors are closed, no signal is blocked, and SIGPIPE and SIGXFSZ have
+/// their default action. Returns its process ID.
+int ck_spawn(const char *program, char *const arguments[], int output, int errors);
 
 /// Starts a program detached from this process (posix_spawn(3)): in a session of its own, in /, all streams /dev/null,
 /// all other descriptors closed, no signal blocked or ignored. This process does not wait for it; init reaps it.

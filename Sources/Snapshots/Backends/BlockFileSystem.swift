@@ -47,7 +47,7 @@ package enum BlockFileSystem: String, CaseIterable, Sendable {
         do throws(SyscallFailure) {
             let result = try Process.run(program, arguments)
             if result.status == 0 { return }
-            reason = escaped(result.errors.utf8)
+            reason = escaped(result.text.utf8)
         } catch {
             if !error.isMissing { throw StoreFailure(error, "cannot run \(program)") }
         }

@@ -5,10 +5,10 @@ internal import SystemPackage
 /// Snapshots as thin devices of a pool of the device mapper, each with a whole file system and a fixed size: for virtual
 /// machines, which need a block device, and for containers with a limit on their disk.
 ///
-/// `<id>/device` is a link to the block device, whose name ends in the thin device's number. The directory, not its own
-/// name, says which thin device a snapshot has: `Trash.replace` exchanges directories. `pool` describes the pool. Number
-/// 0 is the empty file system that every snapshot without a parent is a snapshot of; `scratch` says that it is complete.
-struct DevmapperBackend: SnapshotBackend {
+/// `<id>/device` is a link to the block device, whose name ends in the thin device's number. `pool` describes the pool.
+/// Number 0 is the empty file system that every snapshot without a parent is a snapshot of; `scratch` says that it is
+/// complete.
+struct DevmapperBackend: VolumeBackend {
     static let name = "devmapper"
     static let content = SnapshotContent.mergedTree
     static let tree = FileName(literal: "device")
@@ -24,7 +24,7 @@ struct DevmapperBackend: SnapshotBackend {
                 .resourceExhausted, "the thin pool '\(record.pool)' has no number for another device",
                 hint: "unpack into a store on another pool")
         }
-        try folder.open(id).makeSymlink(Self.tree, target: Array(pool.path(id).string.utf8))
+        try link(id, to: pool.path(id).string)
         try pool.makeSnapshot(id, of: try parent.map(number) ?? Self.scratch)
     }
 
@@ -50,14 +50,14 @@ struct DevmapperBackend: SnapshotBackend {
         let isUsed = try attempting("cannot look at a snapshot's device") { () throws(SyscallFailure) in
             let (record, pool) = try open()
             let number = try number(of: id)
-            for _ in 0..<Self.attempts {
-                if try !pool.isUsed(number) {
-                    try mount(number, of: pool, record, readOnly: false).sync()
-                    return false
-                }
+            let clock = ContinuousClock()
+            let end = clock.now + Self.patience
+            while try pool.isUsed(number) {
+                if clock.now > end { return true }
                 Process.sleep(milliseconds: 10)
             }
-            return true
+            try mount(number, of: pool, record, readOnly: false).sync()
+            return false
         }
         if isUsed {
             throw StoreFailure(
@@ -65,9 +65,6 @@ struct DevmapperBackend: SnapshotBackend {
                 hint: "unmount it first")
         }
     }
-
-    /// Attempts, 10 ms apart.
-    private static let attempts = 200
 
     func seal(_ id: Int64) throws(SyscallFailure) {
         try open().pool.deactivateAfterUse(try number(of: id))
@@ -109,74 +106,9 @@ struct DevmapperBackend: SnapshotBackend {
         return min(try pool.freeBytes(), record.size)
     }
 
-    /// Deletes each thin device before its directory, which is all that knows the device's number. A device that is
-    /// used stays, with its directory.
-    func delete(
-        _ names: [FileName], _ deletion: Deletion, shouldContinue: @escaping @Sendable () -> Bool
-    ) throws(SyscallFailure) {
-        var failure: SyscallFailure?
-        for name in names where shouldContinue() {
-            do throws(SyscallFailure) {
-                if let number = try number(in: name) {
-                    try delete(number, waits: deletion == .complete, shouldContinue)
-                }
-                try removeDirectory(name)
-            } catch {
-                failure = failure ?? error
-            }
-        }
-        if let failure, deletion == .complete { throw failure }
-    }
-
-    private func removeDirectory(_ name: FileName) throws(SyscallFailure) {
-        do {
-            try folder.directory.removeTree(name)
-        } catch {
-            // Another process has deleted it.
-            if !error.isMissing { throw error }
-        }
-    }
-
-    private func delete(
-        _ number: ThinPool.Number, waits: Bool, _ shouldContinue: () -> Bool
-    ) throws(SyscallFailure) {
-        let pool = try open().pool
-        for attempt in 0... {
-            do throws(SyscallFailure) {
-                return try pool.delete(number)
-            } catch {
-                let isLast = !waits || attempt == Self.attempts || !shouldContinue()
-                guard error.errno == .resourceBusy, !isLast else { throw error }
-                Process.sleep(milliseconds: 10)
-            }
-        }
-    }
-
-    // MARK: Directories
+    func deleteVolume(_ number: Int64) throws(SyscallFailure) { try open().pool.delete(number) }
 
     private static let scratch: ThinPool.Number = 0
-
-    private func number(of id: Int64) throws(SyscallFailure) -> ThinPool.Number {
-        guard let number = try number(in: FileName(id: id)) else {
-            throw SyscallFailure(
-                "readlinkat", path: escaped(folder.path(of: id).appending("device")),
-                errno: .noSuchFileOrDirectory)
-        }
-        return number
-    }
-
-    /// The number of the thin device of a directory; nil if it has none.
-    private func number(in name: FileName) throws(SyscallFailure) -> ThinPool.Number? {
-        do {
-            let target = try folder.directory.open(name).readLink(Self.tree)
-            return target.split(separator: UInt8(ascii: "-")).last.flatMap {
-                Int64(String(decoding: $0, as: UTF8.self))
-            }
-        } catch {
-            if error.isMissing { return nil }
-            throw error
-        }
-    }
 
     // MARK: The pool
 

@@ -73,10 +73,15 @@ struct Trash: Sendable {
     /// Exchanges the directories of two snapshots, durably. If the damaged snapshot has no directory, the new one's
     /// takes its place.
     func replace(_ damaged: Int64, with new: Int64) throws(SyscallFailure) {
-        if try folder.status(of: FileName(id: damaged)) == nil {
-            try folder.rename(FileName(id: new), to: FileName(id: damaged))
-        } else {
-            try folder.exchange(FileName(id: damaged), FileName(id: new))
+        let (damaged, new) = (FileName(id: damaged), FileName(id: new))
+        do {
+            try folder.exchange(damaged, new)
+        } catch {
+            // ZFS before 2.2 cannot exchange entries. A crash between the two steps leaves the damaged snapshot without a
+            // directory, which is damage, too.
+            guard error.isMissing || error.isInvalid else { throw error }
+            try move(damaged)
+            try folder.rename(new, to: damaged)
         }
         try folder.file.sync()
     }
