@@ -108,7 +108,13 @@ package enum MountPerformer {
         for option in options.map(MountOption.init) {
             try context.set(option.key, option.value.map { FilePath($0) })
         }
-        try context.mount(on: target, readOnly: readOnly)
+        let mount: MountObject
+        do throws(SyscallFailure) {
+            mount = try context.create(readOnly: readOnly)
+        } catch {
+            throw SyscallFailure(error.call, path: escaped(device), errno: error.errno)
+        }
+        try mount.attach(to: target)
     }
 
     private static func refuseSecondUse(of writable: Mount.Writable?) throws {
