@@ -32,10 +32,10 @@ PROTOCOL_PACKAGES := protobuf-compiler
 # Programs that `make bench` measures for comparison, and tools that make its images.
 BENCH_PACKAGES := isal zstd libarchive-tools umoci mmdebstrap buildah skopeo jq openssl time e2fsprogs
 
-# Needed by `make kernels`. KERNELS_CACHE keeps the root file systems of its virtual machines, one for each release of Debian.
-KERNEL_PACKAGES := qemu-system-x86 mmdebstrap e2fsprogs
-KERNELS_RELEASES ?= bookworm trixie
-KERNELS_CACHE ?= /var/tmp/unpack-kernels
+# Needed by `make test-vm`. VM_CACHE keeps the root file systems of its virtual machines, one for each release of Debian.
+VM_PACKAGES := qemu-system-x86 mmdebstrap e2fsprogs binutils procps
+VM_RELEASES ?= bookworm trixie
+VM_CACHE ?= /var/tmp/unpack-vm
 
 # The large image; its variant with zstd has the suffix -zstd.
 LARGE_IMAGE ?= /var/tmp/unpack-large
@@ -52,7 +52,7 @@ BENCH = $(SUDO) env LARGE_IMAGE="$(LARGE_IMAGE)" BENCH_CACHE="$(BENCH_CACHE)" BE
 	BENCH_ROUNDS="$(BENCH_ROUNDS)" BENCH_ONLY="$(BENCH_ONLY)" BENCH_TIMEOUT="$(BENCH_TIMEOUT)" \
 	BENCH_PROGRAM="$(PROGRAM)" .ci/bench
 
-.PHONY: run build build-snapshotter test test-large bench bench-scale bench-micro crash kernels mutants sanitize fuzz check protocols fmt install install-snapshotter uninstall deb deb-test dist clean help build-packages test-packages bench-packages
+.PHONY: run build build-snapshotter test test-large bench bench-scale bench-micro crash test-vm mutants sanitize fuzz check protocols fmt install install-snapshotter uninstall deb deb-test dist clean help build-packages test-packages bench-packages
 
 run: build-packages ## build for release, unpack a fixture, mount it, run a program in it, unmount it
 	$(SWIFT) build $(RELEASE) --product unpack
@@ -89,9 +89,11 @@ crash: build-packages test-packages ## kill, fail and power off at every step th
 	SWIFT="$(SWIFT)" .ci/test build
 	SWIFT="$(SWIFT)" .ci/crash
 
-kernels: build ## run the program under Linux 6.1 and 6.12 in virtual machines (as root; the first time with network)
-	@.ci/install-packages $(KERNEL_PACKAGES)
-	$(SUDO) env KERNELS_CACHE="$(KERNELS_CACHE)" KERNELS_RELEASES="$(KERNELS_RELEASES)" .ci/kernels "$(PROGRAM)" Fixtures/busybox $(CHECKS)
+test-vm: build-packages ## run program and tests under Linux 6.1 and 6.12 in virtual machines, cut their power (as root; amd64)
+	@.ci/install-packages $(VM_PACKAGES)
+	SWIFT="$(SWIFT)" .ci/test build
+	.ci/go-clients .build/go || echo "without the Go clients, containerd's own tests are left out" >&2
+	$(SUDO) env VM_CACHE="$(VM_CACHE)" VM_RELEASES="$(VM_RELEASES)" .ci/test-vm $(CHECKS)
 
 mutants: build-packages test-packages ## break the order of writes in several ways, each of which must be caught
 	SWIFT="$(SWIFT)" .ci/test build

@@ -45,6 +45,17 @@ import Testing
         #expect(text.split(separator: "\n").filter { $0.hasPrefix("ok  ") }.count >= 5)
     }
 
+    @Test("README and the page about kernels name the oldest kernel as the program does")
+    func minimumKernel() throws {
+        for (page, words) in [
+            ("README.md", "| kernel | Linux \(KernelRelease.minimum) or later"),
+            ("docs/kernels.md", "Linux \(KernelRelease.minimum) is the oldest kernel"),
+        ] {
+            let text = try String(contentsOfFile: Built.repository.appending(page).string, encoding: .utf8)
+            #expect(text.contains(words), "\(page)")
+        }
+    }
+
     @Test("A missing capability is reported with a remedy and in the exit status")
     func contained() throws {
         let program = try Program()

@@ -26,17 +26,25 @@ struct GoClientTests {
 
     @Test(
         "containerd's test suite for snapshotters passes",
-        arguments: ["overlayfs", "native", "btrfs", "loop", "erofs"])
+        arguments: TestEnvironment.chosen([
+            "overlayfs", "native", "btrfs", "loop", "erofs", "devmapper", "zfs",
+        ]))
     func suite(kind: String) throws {
         if kind == "loop", !TestEnvironment.canMountExt4 { try Test.cancel("needs loop devices and ext4") }
         if kind == "btrfs", !TestEnvironment.canMountBtrfs { try Test.cancel("needs loop devices and btrfs") }
         if kind == "erofs", !TestEnvironment.canMountErofs { try Test.cancel("needs EROFS") }
+        if kind == "devmapper", !TestEnvironment.canMakeThinPools { try Test.cancel("needs thin pools") }
+        if kind == "zfs", !TestEnvironment.canMakeZfsPools { try Test.cancel("needs ZFS") }
         let disk = kind == "btrfs" ? try LoopFileSystem(type: "btrfs", megabytes: 1000) : nil
         // Each case has a snapshotter of its own: the cases run in parallel, and some use the same keys.
         // With the name of overlayfs, the suite renames no directory of a lower layer.
         let name = kind == "erofs" ? "overlayfs" : kind
         let snapshotters = (1...30).flatMap { ["--snapshotter", "\(name)-\($0)=\(kind)"] }
-        let server = try RunningServer(snapshotters, storeIn: disk?.path)
+        let pool = kind == "devmapper" ? try ThinPoolOnFiles(megabytes: 2000) : nil
+        let zpool = kind == "zfs" ? try ZfsPoolOnFile(megabytes: 2000) : nil
+        defer { withExtendedLifetime((pool, zpool)) {} }
+        let settings = pool.map { ["--pool", $0.name, "--size", "64M"] } ?? []
+        let server = try RunningServer(snapshotters + settings, storeIn: disk?.path ?? zpool?.parent)
         // The suite leaves its snapshots, whose layers the server has mounted.
         defer {
             let folder = server.root.appending("erofs")
@@ -44,9 +52,9 @@ struct GoClientTests {
                 _ = try? Command.run("umount", "-l", folder.appending(name).appending("fs").string)
             }
         }
-        // This case commits a snapshot while it is mounted. loop and erofs refuse that, because the image would not be
+        // This case commits a snapshot while it is mounted. These refuse that, because the file system would not be
         // complete.
-        let isImage = ["loop", "erofs"].contains(kind)
+        let isImage = ["loop", "erofs", "devmapper"].contains(kind)
         let left = isImage ? "StatComitted" : "none"
         let run = try Command.run(
             GoClient.testsuite.path.string, "-test.root", "-test.v", "-test.skip", "/^\(left)$", "-address",

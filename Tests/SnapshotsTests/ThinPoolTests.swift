@@ -4,7 +4,7 @@ import Testing
 @testable import Snapshots
 
 /// The status of a pool in the form of the kernel (Documentation/admin-guide/device-mapper/thin-provisioning.rst). Pools
-/// themselves are tested in a virtual machine, by `make kernels`.
+/// themselves are tested in a virtual machine, by `make test-vm`.
 @Suite("Thin pools")
 struct ThinPoolTests {
     @Test(

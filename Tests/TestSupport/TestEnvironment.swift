@@ -57,6 +57,19 @@ package enum TestEnvironment {
         }
     }()
 
+    /// Whether `UNPACK_CONFORMANCE` names snapshotters: that they cannot be tried is a failure then.
+    package static let isConformanceChosen =
+        ProcessInfo.processInfo.environment["UNPACK_CONFORMANCE"] != nil
+
+    /// The snapshotters of the conformance tests: those in `UNPACK_CONFORMANCE`, separated by commas, or all of these.
+    package static func chosen(_ snapshotters: [String]) -> [String] {
+        guard let chosen = ProcessInfo.processInfo.environment["UNPACK_CONFORMANCE"] else {
+            return snapshotters
+        }
+        let names = chosen.split(separator: ",").map(String.init)
+        return snapshotters.filter { names.contains($0) }
+    }
+
     package static func has(_ program: String) -> Bool {
         let folders = ProcessInfo.processInfo.environment["PATH"]?.split(separator: ":") ?? []
         return folders.contains { FileManager.default.isExecutableFile(atPath: "\($0)/\(program)") }

@@ -19,6 +19,8 @@ final class CrashStore: Sendable {
     let boot: OtherBoot?
     /// The file system of the store, if it needs its own.
     let disk: LoopFileSystem?
+    /// Settings of the store, as variables of the environment.
+    private let settings: [String: String]
     /// The directory for the logs, and for the store if it has no disk.
     private let place: TemporaryDirectory
 
@@ -32,7 +34,11 @@ final class CrashStore: Sendable {
     }
 
     /// - Parameter disk: the file system for the store; nil for a directory in memory.
-    init(on disk: LoopFileSystem?, snapshotter: String, boot: OtherBoot? = nil) throws {
+    init(
+        on disk: LoopFileSystem?, snapshotter: String, boot: OtherBoot? = nil,
+        settings: [String: String] = [:]
+    ) throws {
+        self.settings = settings
         place = try TemporaryDirectory(in: "/dev/shm")
         root = (disk?.path ?? place.path).appending("s")
         self.disk = disk
@@ -105,7 +111,9 @@ final class CrashStore: Sendable {
 
     /// - Parameter fault: a value of `UNPACK_FAULT`.
     func run(_ arguments: [String], fault: String? = nil) throws -> Run {
-        var environment = ["UNPACK_ROOT": root.string, "UNPACK_SNAPSHOTTER": snapshotter]
+        var environment = settings
+        environment["UNPACK_ROOT"] = root.string
+        environment["UNPACK_SNAPSHOTTER"] = snapshotter
         let log = place.path.appending("log-\(UInt64.random(in: .min ... .max))")
         if let fault {
             environment["UNPACK_FAULT"] = fault

@@ -14,7 +14,7 @@ struct Site: Sendable, CustomTestStringConvertible {
     /// Whether overlay merges the layers: it does not rename directories of lower layers.
     var usesOverlay: Bool { ["overlayfs", "erofs"].contains(snapshotter) }
 
-    static let all = SnapshotStore.supported.compactMap { try? attempts[$0]?.get() }
+    static let all = TestEnvironment.chosen(SnapshotStore.supported).compactMap { try? attempts[$0]?.get() }
 
     /// The reason why a snapshotter cannot work here; nil if it can.
     static func restriction(_ snapshotter: String) -> String? {
@@ -30,7 +30,8 @@ struct Site: Sendable, CustomTestStringConvertible {
         let place = try makePlace()
         defer { withExtendedLifetime(place) {} }
         _ = try SnapshotStore(
-            opening: place.path.appending("s"), snapshotter: snapshotter, boot: "boot", clock: { 0 }
+            opening: place.root, snapshotter: snapshotter, boot: "boot",
+            settings: place.settings, clock: { 0 }
         ).whiteoutForm()
     }
 
@@ -38,16 +39,33 @@ struct Site: Sendable, CustomTestStringConvertible {
         let description = "needs root and a file system for layers"
     }
 
-    /// Makes a directory for a store, which is removed with the result.
-    func makePlace() throws -> (path: FilePath, held: any Sendable) {
+    /// Makes a directory for a store, and what else the store needs.
+    func makePlace() throws -> Place {
         if snapshotter == "btrfs" {
             let fileSystem = try LoopFileSystem(type: "btrfs", megabytes: 300)
-            return (fileSystem.path, fileSystem)
+            return Place(root: fileSystem.path.appending("s"), held: [fileSystem])
+        }
+        if snapshotter == "zfs" {
+            let pool = try ZfsPoolOnFile(megabytes: 512)
+            return Place(root: pool.path, held: [pool])
         }
         guard let scratch = TestEnvironment.scratch else { throw NoPlace() }
         let temporary = try TemporaryDirectory(in: scratch)
-        return (temporary.path, temporary)
+        let root = temporary.path.appending("s")
+        guard snapshotter == "devmapper" else { return Place(root: root, held: [temporary]) }
+        let pool = try ThinPoolOnFiles(megabytes: 512)
+        return Place(
+            root: root, settings: BackendSettings(pool: pool.name, size: 64 << 20),
+            held: [temporary, pool])
     }
+}
+
+/// The directory for a store.
+struct Place {
+    let root: FilePath
+    var settings = BackendSettings()
+    /// What is removed with this value.
+    let held: [any Sendable]
 }
 
 /// A store for one test, and the calls that every test makes.
@@ -55,7 +73,7 @@ final class Ground {
     let site: Site
     let store: SnapshotStore
     let run: Run
-    private let place: (path: FilePath, held: any Sendable)
+    private let place: Place
     private let targets: TemporaryDirectory
     private let ticks = Ticks()
 
@@ -65,8 +83,8 @@ final class Ground {
         place = try site.makePlace()
         targets = try TemporaryDirectory()
         store = try SnapshotStore(
-            opening: place.path.appending("s"), snapshotter: site.snapshotter, boot: "boot",
-            clock: { [ticks] in ticks.next() })
+            opening: place.root, snapshotter: site.snapshotter, boot: "boot",
+            settings: place.settings, clock: { [ticks] in ticks.next() })
         run = try store.startRun()
     }
 
