@@ -34,7 +34,7 @@ BENCH_PACKAGES := isal zstd libarchive-tools umoci mmdebstrap buildah skopeo jq 
 
 # Needed by `make test-vm`. VM_CACHE keeps the root file systems of its virtual machines, one for each release of Debian.
 VM_PACKAGES := qemu-system-x86 mmdebstrap e2fsprogs binutils procps
-VM_RELEASES ?= bookworm trixie
+VM_RELEASES ?= bookworm trixie bookworm-zfs
 VM_CACHE ?= /var/tmp/unpack-vm
 
 # The large image; its variant with zstd has the suffix -zstd.

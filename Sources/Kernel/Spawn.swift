@@ -2,7 +2,7 @@ internal import CKernel
 internal import Glibc
 
 extension Process {
-    /// Maximum number of bytes kept of what a program prints.
+    /// Maximum size in bytes of the part of a program's output that is kept.
     private static let maximumTextSize = 1 << 16
 
     /// Runs a program and waits for it. Its stdin is /dev/null, and it starts with no signal blocked.
