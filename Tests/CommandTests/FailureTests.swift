@@ -203,7 +203,7 @@ struct FailureTests {
             (["\(Program.fixtures)/busybox", "--rw=-x"], 64, "'-x' is not a valid key of a snapshot"),
             (["/etc", "--bogus"], 64, "'unpack' has no option '--bogus'"),
             (["/etc", "--snapshotter"], 64, "--snapshotter needs a value: --snapshotter NAME"),
-            (["\(Program.fixtures)/busybox", "--snapshotter", "zfs"], 64, "there is no snapshotter 'zfs'"),
+            (["\(Program.fixtures)/busybox", "--snapshotter", "aufs"], 64, "there is no snapshotter 'aufs'"),
             (["\(Program.fixtures)/busybox:nothing"], 66, "no image has the reference 'nothing'"),
             (["\(Program.fixtures)/busybox", "--rw", "a b"], 64, "'a b' is not a valid key of a snapshot"),
             (["\(Program.fixtures)/busybox", "--target", "/tmp/a b"], 64, "cannot be part of a mount line"),

@@ -272,7 +272,7 @@ struct SnapshotCommandTests {
             ("mounts done", 69, "the snapshot 'done' is committed", "make a view of it"),
             ("label missing a=b", 66, "there is no snapshot 'missing'", "*'unpack snapshot ls'"),
             ("label work a", 64, "'a' is not a label", "write it as KEY=VALUE"),
-            ("stat work --snapshotter zfs", 64, "there is no snapshotter 'zfs'", "there is: overlayfs,*"),
+            ("stat work --snapshotter aufs", 64, "there is no snapshotter 'aufs'", "there is: overlayfs,*"),
         ] as [(String, Int32, String, String)])
     func misuse(command: String, status: Int32, message: String, hint: String) throws {
         try snapshot("prepare", "work", chain)

@@ -126,7 +126,7 @@ struct OperationTests {
         let scratch = try TemporaryDirectory(in: try #require(TestEnvironment.scratch))
         let run = try Command.run(
             RunningServer.program.string, "--address", scratch.path.appending("socket").string,
-            environment: ["UNPACK_SNAPSHOTTER": "zfs"])
+            environment: ["UNPACK_SNAPSHOTTER": "aufs"])
         #expect(run.status == 64 && run.errorText.contains("UNPACK_SNAPSHOTTER"), "\(run.report)")
         let twice = try Command.run(
             RunningServer.program.string, "--address", scratch.path.appending("socket").string, "--root",
