@@ -83,12 +83,14 @@ package struct MountTable: Sendable {
     }
 
     /// Returns the source of the topmost mount on a directory, e.g. the dataset `tank/unpack`; nil if that mount has
-    /// another type, or nothing is mounted there.
+    /// another type or shows only a part of its file system, or nothing is mounted there.
     ///
     /// - Parameter target: absolute and without symlinks (`FilePath.resolved()`).
     package func source(mountedOn target: FilePath, type: String) -> FilePath? {
         let bytes = target.bytes
-        guard let line = lines.last(where: { $0.target == bytes }), line.type == Array(type.utf8) else {
+        guard let line = lines.last(where: { $0.target == bytes }), line.type == Array(type.utf8),
+            line.root == [Self.slash]
+        else {
             return nil
         }
         return Self.path(line.source)

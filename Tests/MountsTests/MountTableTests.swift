@@ -57,6 +57,7 @@ import Testing
             35 20 8:1 /data/s/2 /m/other rw - ext4 /dev/sda1 rw
             37 20 0:55 / /tank/s rw - zfs tank/s rw,xattr
             38 37 0:56 / /tank/s/x rw - zfs tank/s/x rw,xattr
+            39 20 0:55 /y /tank/part rw - zfs tank/s rw,xattr
             36 20 0:54 / /m/none rw - tmpfs lowerdir+=/data/s rw,lowerdir+=/data/s
             """#.utf8))
 
@@ -72,8 +73,9 @@ import Testing
 
     @Test(
         "The source of a mount point is that of the topmost mount on it",
-        arguments: [("/tank/s", "tank/s"), ("/tank/s/y", nil), ("/tank", nil), ("/data", nil)]
-            as [(FilePath, FilePath?)])
+        arguments: [
+            ("/tank/s", "tank/s"), ("/tank/s/y", nil), ("/tank/part", nil), ("/tank", nil), ("/data", nil),
+        ] as [(FilePath, FilePath?)])
     func source(target: FilePath, expected: FilePath?) {
         #expect(Self.table.source(mountedOn: target, type: "zfs") == expected)
     }
